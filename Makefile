@@ -1,0 +1,61 @@
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCK := $(BIN)/uv --no-config pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up test check fix bench docs clean oracle lock
+
+help: ## print this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup: $(VENV)/dev ## install everything for development into .venv
+
+up: $(VENV)/runtime ## install what running needs, then start Rota on this machine
+	$(BIN)/rota up
+
+test: $(VENV)/dev ## run the whole test suite
+	$(BIN)/pytest
+
+check: $(VENV)/dev ## format, lint, types, layers, fast tests: under a minute
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/architecture tests/unit
+
+fix: $(VENV)/dev ## format, and repair what the linter can repair
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(VENV)/runtime ## measure throughput, latency, schedules and idling
+	$(BIN)/rota bench throughput
+	$(BIN)/rota bench latency
+	$(BIN)/rota bench schedules
+	$(BIN)/rota bench idle
+
+docs: $(VENV)/dev ## regenerate the generated parts of docs/
+	$(BIN)/python docs/generate.py
+
+oracle: $(VENV)/dev ## compare a million fire times with the slow oracle
+	ROTA_ORACLE=1000000 $(BIN)/pytest tests/oracle
+
+lock: $(VENV)/dev ## pin the dependencies of pyproject.toml anew (UPGRADE=--upgrade for the newest)
+	$(LOCK) $(UPGRADE) --group build --output-file requirements.txt
+	$(LOCK) $(UPGRADE) --group dev --constraints requirements.txt --output-file requirements-dev.txt
+
+clean: ## remove .venv, caches and built files
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps $(VENV)/runtime and $(VENV)/dev are younger than the requirements they were installed from.
+$(VENV)/runtime: requirements.txt | $(VENV)/pyvenv.cfg
+$(VENV)/dev: requirements-dev.txt | $(VENV)/pyvenv.cfg
+$(VENV)/runtime $(VENV)/dev:
+	$(PIP) install --require-hashes --requirement $<
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/pyvenv.cfg:
+	python3 -m venv $(VENV)

@@ -1,0 +1,77 @@
+"""All errors that Rota raises for its callers.
+
+RotaError
+├── Invalid             what was given cannot be accepted; names the field and the remedy
+│   ├── InvalidTrigger  a trigger that cannot be read or can never fire
+│   └── TooLarge        a payload, result or name over its limit
+├── NotFound            no such task, schedule, run, queue or worker
+├── Refused             the state of things forbids it (a finished run, a paused task, another body for the same key)
+├── Stale               a write by a leader or session whose time is over; it changed nothing
+├── Unclear             no answer: it may or may not have happened; look again
+├── RunFailed           raised where a caller waits for a result that will not come
+└── StoreError          the store cannot serve
+    ├── Unavailable     for now: locked, full, read-only, not reachable
+    └── Incompatible    for good: damaged, or from a newer version of Rota
+"""
+
+
+class RotaError(Exception):
+    """Base of every error that Rota raises on purpose."""
+
+
+class Invalid(RotaError, ValueError):
+    """What was given cannot be accepted. `field` says where, the message says what to write instead."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.message = message
+
+
+class InvalidTrigger(Invalid):
+    """A trigger that cannot be read or can never fire."""
+
+
+class TooLarge(Invalid):
+    """A value over its limit."""
+
+
+class NotFound(RotaError, LookupError):
+    """No such thing. `kind` and `name` say which."""
+
+    def __init__(self, kind: str, name: str, remedy: str = "") -> None:
+        super().__init__(f"no {kind} {name!r}" + (f"; {remedy}" if remedy else ""))
+        self.kind = kind
+        self.name = name
+
+
+class Refused(RotaError):
+    """The state of things forbids it; the message says which state and what would help."""
+
+
+class Stale(RotaError):
+    """A write by a leader whose term, or a worker whose session, is over. Nothing was changed."""
+
+
+class Unclear(RotaError):
+    """No answer came: the write may or may not have happened. Read back before deciding."""
+
+
+class RunFailed(RotaError):
+    """The awaited run ended without success; `state` and `reason` tell how."""
+
+    def __init__(self, run_id: str, state: str, reason: str, error: str) -> None:
+        super().__init__(f"run {run_id} ended as {state} ({reason})" + (f": {error}" if error else ""))
+        self.run_id, self.state, self.reason, self.error = run_id, state, reason, error
+
+
+class StoreError(RotaError):
+    """The store cannot serve."""
+
+
+class Unavailable(StoreError):
+    """The store cannot serve for now; nothing acknowledged is lost, try again."""
+
+
+class Incompatible(StoreError):
+    """The store holds data that this version cannot use."""

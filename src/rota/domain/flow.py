@@ -1,0 +1,121 @@
+"""What a task's code may raise to say how its attempt ends, and how any exception becomes an outcome.
+
+Inside Rota an end is a value; only the user's code speaks in exceptions, and `outcome_of` converts them at the edge.
+"""
+
+import traceback
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import islice
+from math import isfinite
+
+from rota.domain.errors import Invalid
+from rota.domain.names import TEXT_LIMIT
+from rota.domain.run import End, Outcome, Reason
+
+HEAD_LIMIT = 1_500
+"""Characters of type and message; the rest of the text is for the traceback."""
+RELATED_LIMIT = 5
+
+
+class Flow(Exception):
+    """Base of what is raised to steer a run."""
+
+
+class Snooze(Flow):
+    """Try again in a while; not a failure and not counted as a try."""
+
+    def __init__(self, after: float | timedelta) -> None:
+        super().__init__(f"again after {after}")
+        self.delay_ms = _milliseconds(after)
+
+
+class Cancel(Flow):
+    """The run is pointless: it ends as cancelled."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+
+
+class Fail(Flow):
+    """It failed, and trying again would not help."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+
+
+class Retry(Flow):
+    """It failed; try again, not before `after`, as long as the task's policy has tries left."""
+
+    def __init__(self, after: float | timedelta = 0, message: str = "") -> None:
+        super().__init__(message or f"again after {after}")
+        self.delay_ms = _milliseconds(after)
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """The end of an attempt whose code raised `error`."""
+    if isinstance(error, Snooze):
+        return Outcome(End.SNOOZE, reason=Reason.SNOOZED, delay_ms=error.delay_ms)
+    if isinstance(error, Cancel):
+        return Outcome(End.CANCELLED, reason=Reason.CANCELLED, error=storable(str(error)[:TEXT_LIMIT]))
+    text = describe(error)
+    if isinstance(error, Retry):
+        # Not judged by name: whoever asks for another try gets it, whatever the policy's lists say.
+        return Outcome(End.FAILURE, reason=Reason.ERROR, error=text, delay_ms=error.delay_ms)
+    final = isinstance(error, Fail)
+    return Outcome(End.FAILURE, reason=Reason.ERROR, error=text, errors=names(error), final=final)
+
+
+def names(error: BaseException) -> tuple[str, ...]:
+    """Class names of an error and its bases, nearest first, by which a retry policy judges."""
+    return tuple(kind.__name__ for kind in type(error).__mro__ if kind not in (BaseException, object))
+
+
+def describe(error: BaseException) -> str:
+    """Type, message, what led to it, and the end of the traceback without Rota's own frames."""
+    lines = [_head(error)]
+    lines += [f"  from {_head(other)[:200]}" for other in islice(_related(error), RELATED_LIMIT)]
+    head = "\n".join(lines)[:HEAD_LIMIT]
+    frames = _frames(error)
+    if not frames:
+        return storable(head)
+    room = TEXT_LIMIT - len(head) - 30
+    return storable(f"{head}\nTraceback (newest last):\n{frames[-room:]}")
+
+
+def storable(text: str) -> str:
+    """`text` with what no store can hold (NUL, lone surrogates) replaced."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _head(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).rstrip()
+
+
+def _related(error: BaseException) -> Iterator[BaseException]:
+    """The members of a group, then the chain of causes."""
+    if isinstance(error, BaseExceptionGroup):
+        yield from error.exceptions
+    seen = {id(error)}
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        if id(cause) in seen:
+            return
+        seen.add(id(cause))
+        yield cause
+        error = cause
+
+
+def _frames(error: BaseException) -> str:
+    kept = (
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not str(frame.f_globals.get("__name__", "")).startswith("rota.")
+    )
+    return "".join(traceback.StackSummary.extract(kept).format()).rstrip()
+
+
+def _milliseconds(after: float | timedelta) -> int:
+    seconds = after.total_seconds() if isinstance(after, timedelta) else float(after)
+    if not isfinite(seconds) or seconds < 0:
+        raise Invalid("after", f"{after} is no time to wait: use seconds or a timedelta, not negative")
+    return round(seconds * 1000)

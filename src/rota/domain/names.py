@@ -1,0 +1,39 @@
+"""What may be called what. Checked before any key or path is built from a name."""
+
+import re
+
+from rota.domain.errors import Invalid
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127}")
+KEY_LIMIT = 512
+TEXT_LIMIT = 4_000
+
+
+def check_name(field: str, value: object) -> str:
+    """`value` if it can be a name, else `Invalid`."""
+    if isinstance(value, str) and NAME.fullmatch(value):
+        return value
+    shown = repr(value)[:60]
+    raise Invalid(field, f"{shown} is not a name: use 1 to 128 letters, digits and _ . : @ + -, no blanks")
+
+
+def check_key(field: str, value: object) -> str:
+    """`value` if it can be a unique or idempotency key: 1 to 512 printable characters, not blank."""
+    if isinstance(value, str) and 0 < len(value) <= KEY_LIMIT and value.isprintable() and value.strip():
+        return value
+    raise Invalid(field, f"a key has 1 to {KEY_LIMIT} printable characters and is not blank")
+
+
+def check_text(field: str, value: object, limit: int = TEXT_LIMIT) -> str:
+    """`value` if it can be stored as text everywhere (no NUL, no lone surrogate), else `Invalid`."""
+    if not isinstance(value, str):
+        raise Invalid(field, "text is wanted")
+    if len(value) > limit:
+        raise Invalid(field, f"text of {len(value)} characters is over the limit of {limit}")
+    if "\0" in value:
+        raise Invalid(field, "text cannot hold NUL")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Invalid(field, "text holds a lone surrogate; send valid Unicode") from None
+    return value

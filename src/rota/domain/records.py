@@ -1,0 +1,130 @@
+"""The smaller records: queues, sessions, unique keys, blobs, the audit."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from rota.domain.ids import DefinitionId, definition_id
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A named line of runs. A queue without a record has these defaults."""
+
+    namespace: str
+    name: str
+    paused: str = ""
+    """Who paused it and why; empty: open."""
+    strict: bool = False
+    dispatch: str = "pull"
+    updated_at: int = 0
+
+    @property
+    def id(self) -> DefinitionId:
+        """`namespace/name`."""
+        return definition_id(self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One life of a worker process."""
+
+    id: str
+    worker: str
+    """The worker's name, the same over its lives; two processes may share it and still are two sessions."""
+    host: str
+    pid: int
+    lanes: tuple[str, ...]
+    queues: tuple[str, ...]
+    executors: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    slots: int = 10
+    """Capacity; people may change it while the worker runs."""
+    draining: bool = False
+    """People asked it to finish what it holds and leave."""
+    ttl_ms: int = 10_000
+    opened_at: int = 0
+    closed_at: int | None = None
+    reason: str = ""
+    version: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether it may claim."""
+        return self.closed_at is None
+
+
+class Pulse(NamedTuple):
+    """A session's beat counter. It lives apart from the session, so that beating and closing never conflict."""
+
+    id: str
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody needs here
+
+
+class Until(StrEnum):
+    """How long a unique key holds."""
+
+    TERMINAL = "terminal"
+    INSTANT = "instant"
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """A unique or idempotency key and the run that has it."""
+
+    id: str
+    """`namespace/kind/value`, and the actor for idempotency keys."""
+    run: str
+    body: str
+    """Hash of what was asked, so that the same key with another body can be refused."""
+    until: Until
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A payload or result above the inline limit, written once."""
+
+    id: str
+    """`run/payload` or `run/result`."""
+    data: bytes
+    created_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """One change by a person or program: who did what to which thing."""
+
+    id: str
+    at: int
+    actor: str
+    action: str
+    target: str
+    before: str = ""
+    after: str = ""
+
+
+class Tally(NamedTuple):
+    """A counter cell: what ended in this minute. Written in the settling commit, read by totals and charts."""
+
+    minute: int
+    namespace: str
+    task: str
+    queue: str
+    outcome: str
+    bucket: int
+    """Upper bound in ms of the duration's class; 0 where nothing ran."""
+    node: str
+    count: int = 1  # type: ignore[assignment]  # shadows tuple.count, which nobody needs here
+    total_ms: int = 0
+
+
+INLINE_LIMIT = 4_096
+VALUE_LIMIT = 262_144
+"""Bytes of a payload or result, each."""
+DURATIONS_MS = (1, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 60_000, 300_000, 3_600_000)
+
+
+def bucket(duration_ms: int) -> int:
+    """The class of a duration: its upper bound in ms, -1 above the last."""
+    return next((bound for bound in DURATIONS_MS if duration_ms <= bound), -1)

@@ -1,0 +1,35 @@
+"""When and whether a failed run is tried again."""
+
+from dataclasses import dataclass
+
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and how soon. Delays grow as `delay_ms * rate ** (tries - 1)`, capped, ±`jitter` of it by chance."""
+
+    retries: int = 3
+    delay_ms: int = 10_000
+    rate: float = 2.0
+    cap_ms: int = HOUR_MS
+    jitter: float = 0.1
+    only_on: tuple[str, ...] = ()
+    """Error names that are retried; empty: all. A name is an exception's class name, or that of one of its bases."""
+    never_on: tuple[str, ...] = ()
+    """Error names that end the run at once."""
+
+    def wants(self, errors: tuple[str, ...]) -> bool:
+        """Whether an error with these class names (itself and its bases) is worth another try."""
+        if any(name in self.never_on for name in errors):
+            return False
+        return not self.only_on or any(name in self.only_on for name in errors)
+
+    def delay(self, tries: int, chance: float) -> int:
+        """Milliseconds to wait after the `tries`-th try failed; `chance` is drawn from [0, 1)."""
+        grown = self.delay_ms * self.rate ** min(max(tries - 1, 0), 64)
+        base = min(grown, float(self.cap_ms))
+        return max(0, round(base * (1 + self.jitter * (2 * chance - 1))))
+
+
+NO_RETRY = Retry(retries=0)

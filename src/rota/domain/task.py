@@ -1,0 +1,161 @@
+"""Task: the definition of what to run, and the rules for whoever may change it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from rota.domain.ids import DefinitionId, definition_id
+from rota.domain.priority import Priority
+from rota.domain.retry import Retry
+
+
+class Owner(StrEnum):
+    """Who has the say over a definition."""
+
+    CODE = "code"
+    PEOPLE = "people"
+
+
+class OnLost(StrEnum):
+    """What becomes of a run whose worker vanished."""
+
+    RETRY = "retry"
+    FAIL = "fail"
+
+
+class Isolation(StrEnum):
+    """Where a Python task runs: as its kind suggests (async on the loop, sync in a thread), or in its own process."""
+
+    AUTO = "auto"
+    THREAD = "thread"
+    PROCESS = "process"
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Four clocks, each optional (None: no limit), all in ms."""
+
+    queue_ms: int | None = None
+    """From ready to start; over it the run fails with `missed_start`."""
+    attempt_ms: int | None = 300_000
+    """From start to end of one attempt."""
+    total_ms: int | None = None
+    """From submit (or the due time) to the end of the last attempt."""
+    silence_ms: int | None = None
+    """The longest gap between two progress reports of one attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to run, where, and under which rules. A revision of it never changes once a run has named it."""
+
+    namespace: str
+    name: str
+    executor: str = "python"
+    command: str = ""
+    """The handler's name (python), file (script), command line (shell), URL (http), `target/service/method` (grpc)."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the executor, such as HTTP method and headers. Plain JSON values."""
+    payload: bytes = b""
+    """Default payload (JSON), used where a run brings none."""
+    queue: str = "default"
+    priority: Priority = Priority.NORMAL
+    retry: Retry = Retry()
+    clocks: Clocks = Clocks()
+    on_lost: OnLost = OnLost.RETRY
+    isolation: Isolation = Isolation.AUTO
+    requires: tuple[str, ...] = ()
+    description: str = ""
+    revision: int = 1
+    owner: Owner = Owner.PEOPLE
+    app: str = ""
+    """The app whose code registered it, and its version then; empty for people's."""
+    version: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that people changed over the code, each with the code's value, so that a reset can restore it."""
+    created_at: int = 0
+    updated_at: int = 0
+
+    @property
+    def id(self) -> DefinitionId:
+        """`namespace/name`."""
+        return definition_id(self.namespace, self.name)
+
+
+DEFINED = (
+    "executor", "command", "params", "payload", "queue", "priority", "retry", "clocks", "on_lost", "isolation",
+    "requires", "description",
+)  # fmt: skip
+"""The fields that make a revision; the rest is about the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A task as it was when runs named it. Written once, never changed."""
+
+    task: Task
+
+    @property
+    def id(self) -> str:
+        """`namespace/name@revision`."""
+        return revision_id(self.task.id, self.task.revision)
+
+
+def revision_id(task: str, revision: int) -> str:
+    """The id of a task's revision."""
+    return f"{task}@{revision}"
+
+
+def differs(one: Task, other: Task) -> bool:
+    """Whether two tasks define different work."""
+    return any(getattr(one, name) != getattr(other, name) for name in DEFINED)
+
+
+def edited(task: Task, changes: Mapping[str, Any], now: int) -> Task:
+    """The task after people changed it; on a code-owned task each change is an override that survives deploys."""
+    overrides = dict(task.overrides)
+    if task.owner is Owner.CODE:
+        for name in changes:
+            overrides.setdefault(name, getattr(task, name))
+    return _revised(task, replace(task, **changes, overrides=overrides), now)
+
+
+def reset(task: Task, now: int) -> Task:
+    """The task as its code has it, all overrides dropped."""
+    return _revised(task, replace(task, **task.overrides, overrides={}), now)
+
+
+def registered(known: Task | None, code: Task, now: int) -> Task:
+    """The task after `code` (from an app's version) registered it.
+
+    An older version never overwrites a newer one; fields that people overrode keep their value and remember the code's.
+    """
+    if known is None:
+        return replace(code, owner=Owner.CODE, revision=1, created_at=now, updated_at=now)
+    if outdated(known, code):
+        return known
+    overrides = {name: getattr(code, name) for name in known.overrides}
+    kept = {name: getattr(known, name) for name in known.overrides}
+    fresh = {name: getattr(code, name) for name in DEFINED}
+    wanted = replace(
+        known, **{**fresh, **kept}, owner=Owner.CODE, app=code.app, version=code.version, overrides=overrides
+    )
+    return wanted if wanted == known else _revised(known, wanted, now)
+
+
+def outdated(known: Any, code: Any) -> bool:
+    """Whether `code` is an older version of the app that registered `known` (tasks or schedules)."""
+    same = known.owner is Owner.CODE and known.app == code.app
+    return same and version_key(code.version) < version_key(known.version)
+
+
+def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
+    """An order of app versions in which 1.10 comes after 1.9 and numbers after words."""
+    parts = version.replace("-", ".").replace("+", ".").split(".") if version else []
+    return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts)
+
+
+def _revised(before: Task, after: Task, now: int) -> Task:
+    revision = before.revision + differs(before, after)
+    return replace(after, revision=revision, updated_at=now)

@@ -1,0 +1,40 @@
+"""Audit: who changed what. Entries are written in the change's own group."""
+
+import json
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from rota.domain.records import Audit
+from rota.engine.engine import Engine
+from rota.ports.store import Change
+
+LIMIT = 4_000
+
+
+def audited(engine: Engine, actor: str, action: str, target: str, before: Any = None, after: Any = None) -> Change:
+    """The change that records a change. Only fields that differ are kept, as JSON."""
+    now = engine.clock.now()
+    one, other = _plain(before), _plain(after)
+    differing = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
+    entry = Audit(
+        id=engine.new_id(now),
+        at=now,
+        actor=actor,
+        action=action,
+        target=target,
+        before=_text({name: one[name] for name in differing & one.keys()}),
+        after=_text({name: other[name] for name in differing & other.keys()}),
+    )
+    return Change(None, entry)
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    if record is None:
+        return {}
+    if is_dataclass(record) and not isinstance(record, type):
+        return asdict(record)
+    return dict(record._asdict()) if hasattr(record, "_asdict") else dict(record)
+
+
+def _text(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, default=str, ensure_ascii=False, sort_keys=True)[:LIMIT] if fields else ""

@@ -1,0 +1,157 @@
+"""Control: what people do to runs, queues and workers. Each act is audited under its actor."""
+
+from dataclasses import replace
+
+from rota.domain.errors import Invalid, NotFound, Refused
+from rota.domain.ids import definition_id
+from rota.domain.names import check_name, check_text
+from rota.domain.records import Blob, Queue, Session
+from rota.domain.run import TERMINAL, Cause, Run, State
+from rota.domain.schedule import Overlap, Schedule
+from rota.domain.states import Cancel, Submit, advance
+from rota.engine.audit import audited
+from rota.engine.engine import Engine, applied, read
+from rota.engine.moves import ending, keys_of, wakes
+from rota.engine.submit import Order, Receipt, blobs, draft, hints, submit
+from rota.ports.store import Change, Conflict, Group, Hint, Versioned
+
+TRIES = 8
+SLOT_LIMIT = 10_000
+
+
+async def trigger(engine: Engine, order: Order, actor: str, overlap: bool = False) -> Receipt:
+    """Run a task now. With `overlap` the run obeys the policy of the task's schedule of the same name."""
+    order = order._replace(cause=Cause.TRIGGER, actor=actor)
+    if overlap:
+        return await _in_turn(engine, order, actor)
+    return (await submit(engine, [order]))[0]
+
+
+async def _in_turn(engine: Engine, order: Order, actor: str) -> Receipt:
+    """Submit behind the schedule's open runs, as one of them. Raises `Refused` where its policy says skip."""
+    name = definition_id(order.namespace, order.schedule or order.task)
+    for _ in range(TRIES):
+        held: Versioned[Schedule] = await read(engine, Schedule, name, "schedule")
+        schedule, now = held.record, engine.clock.now()
+        found = await engine.store.get(Run, list(schedule.open))
+        live = tuple(run.record.id for run in found if run and run.record.state not in TERMINAL)
+        if live and schedule.policy.overlap is Overlap.SKIP:
+            raise Refused(f"run {live[-1]} of schedule {name} is not over; wait for it, or trigger without overlap")
+        task = (await engine.tasks([definition_id(order.namespace, order.task)]))[f"{order.namespace}/{order.task}"]
+        drafted = draft(engine.new_id(now), order._replace(schedule=schedule.name), task, now)
+        waits = live[-1] if live and schedule.policy.overlap is not Overlap.ALLOW else ""
+        run = advance(drafted._replace(gate=schedule.name), Submit(blocked=waits), now)
+        changes = (
+            Change(held, replace(schedule, open=(*live, run.id))),
+            Change(None, run),
+            *blobs(run, order.payload or task.payload, now),
+            audited(engine, actor, "trigger", f"run:{run.id}", None, {"task": task.name}),
+        )
+        told = [Hint("gate")] if run.state is State.BLOCKED else hints([run])
+        if applied(await engine.commit_one(Group(changes), None, told)):
+            return Receipt(run.id, True)
+    raise Refused(f"schedule {name} changes too quickly; try again")
+
+
+async def cancel(engine: Engine, run_id: str, actor: str) -> str:
+    """`cancelled` (absolute: no attempt will ever start) or `cancelling` (its worker is told). Raises `Refused` for a
+    run that has ended otherwise, `NotFound`.
+    """
+    held: Versioned[Run] | None = await read(engine, Run, run_id, "run")
+    for _ in range(TRIES):
+        if held is None:
+            raise NotFound("run", run_id)
+        run = held.record
+        if run.state is State.CANCELLED:
+            return "cancelled"
+        if run.state in TERMINAL:
+            raise Refused(f"run {run_id} has ended as {run.state}; nothing to cancel")
+        if run.cancel:
+            return "cancelling"
+        after = advance(run, Cancel(actor), engine.clock.now())
+        group = ending(held, after, await keys_of(engine, [held]), engine.clock.now())
+        entry = audited(engine, actor, "cancel", f"run:{run_id}", run, after)
+        told = [*wakes([held], [after]), *([Hint(f"session:{run.session}")] if run.session else [])]
+        result = await engine.commit_one(group._replace(changes=(*group.changes, entry)), None, told)
+        if not isinstance(result, Conflict):
+            return "cancelling" if after.state is State.RUNNING else "cancelled"
+        held = result.current[0]
+    raise Refused(f"run {run_id} changes too quickly; try again")
+
+
+async def retry(engine: Engine, run_id: str, actor: str) -> Receipt:
+    """A new run of the same work that points back at an ended one. Raises `Refused` while that one is not over."""
+    run: Run = (await read(engine, Run, run_id, "run")).record
+    if run.state not in TERMINAL:
+        raise Refused(f"run {run_id} is {run.state}; cancel it first, or wait")
+    payload = run.payload
+    if payload is None:
+        blob: Versioned[Blob] = await read(engine, Blob, f"{run_id}/payload", "payload")
+        payload = blob.record.data
+    order = Order(
+        task=run.task,
+        namespace=run.namespace,
+        payload=payload,
+        queue=run.queue,
+        priority=run.priority,
+        retry=run.retry,
+        cause=Cause.RETRY,
+        actor=actor,
+        schedule=run.schedule,
+        nominal_at=run.nominal_at,
+        origin=run.id,
+    )
+    return (await submit(engine, [order]))[0]
+
+
+async def pause_queue(engine: Engine, namespace: str, name: str, why: str, actor: str) -> Queue:
+    """Nothing of the queue is claimed any more; what runs goes on."""
+    return await _queue(engine, namespace, name, actor, paused=check_text("why", why, 200) or "paused")
+
+
+async def resume_queue(engine: Engine, namespace: str, name: str, actor: str) -> Queue:
+    """The queue is claimed from again."""
+    return await _queue(engine, namespace, name, actor, paused="")
+
+
+async def order_queue(engine: Engine, namespace: str, name: str, strict: bool, actor: str) -> Queue:
+    """Whether higher priorities always go first (lower ones can then starve). Acts on runs that become ready later."""
+    return await _queue(engine, namespace, name, actor, strict=strict)
+
+
+async def _queue(engine: Engine, namespace: str, name: str, actor: str, **fields: object) -> Queue:
+    check_name("queue", name)
+    key = definition_id(namespace, name)
+    for _ in range(TRIES):
+        held = (await engine.store.get(Queue, [key]))[0]
+        before = held.record if held else Queue(namespace, name)
+        after = replace(before, **fields, updated_at=engine.clock.now())  # type: ignore[arg-type]  # fields of Queue
+        entry = audited(engine, actor, "queue", f"queue:{key}", before, after)
+        if applied(await engine.commit_one(Group((Change(held, after), entry)), None, [Hint(f"lane:{key}/")])):
+            engine.forget(key)
+            return after
+    raise Refused(f"queue {key} changes too quickly; try again")
+
+
+async def drain(engine: Engine, session: str, actor: str) -> Session:
+    """The worker finishes what it holds, takes nothing more and leaves."""
+    return await _session(engine, session, actor, "drain", draining=True)
+
+
+async def resize(engine: Engine, session: str, slots: int, actor: str) -> Session:
+    """Change a worker's capacity while it runs."""
+    if not 1 <= slots <= SLOT_LIMIT:
+        raise Invalid("slots", f"{slots} is not between 1 and {SLOT_LIMIT}")
+    return await _session(engine, session, actor, "resize", slots=slots)
+
+
+async def _session(engine: Engine, session: str, actor: str, action: str, **fields: object) -> Session:
+    for _ in range(TRIES):
+        held: Versioned[Session] = await read(engine, Session, session, "worker")
+        if not held.record.open:
+            raise Refused(f"session {session} has ended")
+        after = replace(held.record, **fields)  # type: ignore[arg-type]  # fields of Session
+        entry = audited(engine, actor, action, f"session:{session}", held.record, after)
+        if applied(await engine.commit_one(Group((Change(held, after), entry)), None, [Hint(f"session:{session}")])):
+            return after
+    raise Refused(f"session {session} changes too quickly; try again")

@@ -1,0 +1,299 @@
+"""Define: tasks and schedules come, change and go. Each act is one group with its audit."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rota.domain.errors import Invalid, Refused
+from rota.domain.names import check_name, check_text
+from rota.domain.records import VALUE_LIMIT
+from rota.domain.schedule import TIMED, Schedule, Skip
+from rota.domain.task import DEFINED, Owner, Revision, Task, edited, outdated, registered, reset, revision_id
+from rota.domain.timing import edited as schedule_edited
+from rota.domain.timing import paused, resumed, started
+from rota.engine.audit import audited
+from rota.engine.engine import Engine, applied, read
+from rota.ports.store import Change, Group, Hint, Versioned, Where
+
+TRIES = 5
+SCHEDULE_LIMIT = 20
+"""Schedules of one task."""
+RETRY_LIMIT = 1_000
+
+Retime = Callable[[Schedule, int], tuple[Schedule, tuple[Skip, ...]]]
+"""A schedule changed at an instant, and the skips that this books."""
+
+
+async def create_task(engine: Engine, task: Task, schedules: Sequence[Schedule], actor: str) -> Task:
+    """A new task with its schedules, all or none. Raises `Refused` where the name is taken."""
+    now = engine.clock.now()
+    check_task(task)
+    if len(schedules) > SCHEDULE_LIMIT:
+        raise Invalid("schedules", f"{len(schedules)} schedules; a task has at most {SCHEDULE_LIMIT}")
+    born = replace(task, revision=await _next_revision(engine, task), created_at=now, updated_at=now)
+    changes = [Change(None, born), Change(None, Revision(born))]
+    changes += [Change(None, started(check_schedule(schedule), now)) for schedule in schedules]
+    changes.append(audited(engine, actor, "create", f"task:{task.id}", None, born))
+    if not applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("schedules")])):
+        raise Refused(f"task {task.id} or one of its schedules exists already; update it, or choose another name")
+    engine.forget(task.id)
+    return born
+
+
+async def update_task(engine: Engine, task_id: str, changes: Mapping[str, Any], actor: str) -> Task:
+    """Change fields of a task; on a code-owned one they become overrides that survive deploys."""
+    for name in changes:
+        if name not in DEFINED:
+            raise Invalid(name, f"not a field that can be changed; choose from {', '.join(DEFINED)}")
+    return await _rewrite(engine, task_id, "update", actor, lambda task, now: edited(task, changes, now))
+
+
+async def reset_task(engine: Engine, task_id: str, actor: str) -> Task:
+    """Drop all overrides: the task is as its code has it."""
+    return await _rewrite(engine, task_id, "reset", actor, reset)
+
+
+async def _rewrite(engine: Engine, task_id: str, action: str, actor: str, change: Any) -> Task:
+    for _ in range(TRIES):
+        held: Versioned[Task] = await read(engine, Task, task_id, "task")
+        after = check_task(change(held.record, engine.clock.now()))
+        entry = audited(engine, actor, action, f"task:{task_id}", held.record, after)
+        if applied(await engine.commit_one(Group((*_task_changes(held, after), entry)))):
+            engine.forget(task_id)
+            return after
+    raise Refused(f"task {task_id} changes too quickly; try again")
+
+
+async def delete_task(engine: Engine, task_id: str, actor: str) -> None:
+    """The task and its schedules go; runs that exist go on, by the revision that they name."""
+    for _ in range(TRIES):
+        held: Versioned[Task] = await read(engine, Task, task_id, "task")
+        mine = await schedules_of(engine, held.record)
+        changes = [Change(held, None), *(Change(one, None) for one in mine)]
+        changes.append(audited(engine, actor, "delete", f"task:{task_id}", held.record, None))
+        if applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("schedules")])):
+            engine.forget(task_id)
+            return
+    raise Refused(f"task {task_id} changes too quickly; try again")
+
+
+async def schedules_of(engine: Engine, task: Task) -> list[Versioned[Schedule]]:
+    """The schedules of a task."""
+    where = Where(namespace=task.namespace, task=task.name)
+    return list((await engine.store.find(Schedule, where, "", SCHEDULE_LIMIT * 2)).items)
+
+
+async def create_schedule(engine: Engine, schedule: Schedule, actor: str) -> Schedule:
+    """A new schedule, accounted for from now on."""
+    task: Task = (await read(engine, Task, f"{schedule.namespace}/{schedule.task}", "task")).record
+    if len(await schedules_of(engine, task)) >= SCHEDULE_LIMIT:
+        raise Refused(f"task {task.id} has {SCHEDULE_LIMIT} schedules, the most there can be")
+    born = started(check_schedule(schedule), engine.clock.now())
+    entry = audited(engine, actor, "create", f"schedule:{schedule.id}", None, born)
+    if not applied(await engine.commit_one(Group((Change(None, born), entry)), None, [Hint("schedules")])):
+        raise Refused(f"schedule {schedule.id} exists already; update it, or choose another name")
+    return born
+
+
+async def update_schedule(engine: Engine, schedule_id: str, changes: Mapping[str, Any], actor: str) -> Schedule:
+    """Change task, trigger, payload or policy from now on; the past is never fired again."""
+    for name in changes:
+        if name not in TIMED:
+            raise Invalid(name, f"not a field that can be changed; choose from {', '.join(TIMED)}")
+
+    def change(schedule: Schedule, now: int) -> tuple[Schedule, tuple[Skip, ...]]:
+        overrides = dict(schedule.overrides)
+        if schedule.owner is Owner.CODE:
+            overrides |= {name: getattr(schedule, name) for name in changes if name not in overrides}
+        wanted = check_schedule(replace(schedule, **changes, overrides=overrides))
+        return schedule_edited(schedule, wanted, now)
+
+    if "task" in changes:
+        namespace = schedule_id.partition("/")[0]
+        await read(engine, Task, f"{namespace}/{changes['task']}", "task")
+    return await _retime(engine, schedule_id, "update", actor, change)
+
+
+async def reset_schedule(engine: Engine, schedule_id: str, actor: str) -> Schedule:
+    """Drop all overrides: the schedule is as its code has it, from now on."""
+    return await _retime(
+        engine,
+        schedule_id,
+        "reset",
+        actor,
+        lambda schedule, now: schedule_edited(schedule, replace(schedule, **schedule.overrides, overrides={}), now),
+    )
+
+
+async def pause_schedule(engine: Engine, schedule_id: str, why: str, actor: str) -> Schedule:
+    """Nothing of it fires until it is resumed."""
+    check_text("why", why, 200)
+    return await _retime(engine, schedule_id, "pause", actor, lambda one, now: (paused(one, why, now), ()))
+
+
+async def resume_schedule(engine: Engine, schedule_id: str, actor: str, catch_up: bool = False) -> Schedule:
+    """It fires again from now on; with `catch_up` its policy judges what passed meanwhile as missed."""
+    return await _retime(
+        engine, schedule_id, "resume", actor, lambda one, now: resumed(one, now, catch_up) if one.paused else (one, ())
+    )
+
+
+async def _retime(engine: Engine, schedule_id: str, action: str, actor: str, change: Retime) -> Schedule:
+    for _ in range(TRIES):
+        held: Versioned[Schedule] = await read(engine, Schedule, schedule_id, "schedule")
+        after, skips = change(held.record, engine.clock.now())
+        changes = [Change(held, after), *(Change(None, skip) for skip in skips)]
+        changes.append(audited(engine, actor, action, f"schedule:{schedule_id}", held.record, after))
+        if applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("schedules")])):
+            return after
+    raise Refused(f"schedule {schedule_id} changes too quickly; try again")
+
+
+async def delete_schedule(engine: Engine, schedule_id: str, actor: str) -> None:
+    """Nothing of it fires any more; its runs go on, blocked ones are released."""
+    for _ in range(TRIES):
+        held: Versioned[Schedule] = await read(engine, Schedule, schedule_id, "schedule")
+        entry = audited(engine, actor, "delete", f"schedule:{schedule_id}", held.record, None)
+        if applied(await engine.commit_one(Group((Change(held, None), entry)), None, [Hint("gate")])):
+            return
+    raise Refused(f"schedule {schedule_id} changes too quickly; try again")
+
+
+async def register(engine: Engine, app: str, tasks: Sequence[Task], schedules: Sequence[Schedule]) -> None:
+    """Make an app's code known.
+
+    What changed is revised, what an older version says is passed over, and schedules that are gone from the code are
+    paused with that reason.
+    """
+    for _ in range(TRIES):
+        groups = await _registered_tasks(engine, tasks)
+        groups += await _registered_schedules(engine, app, schedules)
+        if all(applied(result) for result in await engine.commit(groups, None, [Hint("schedules")])):
+            break
+    else:
+        raise Refused(f"the definitions of {app} change too quickly; start again")
+    for task in tasks:
+        engine.forget(task.id)
+
+
+async def _registered_tasks(engine: Engine, tasks: Sequence[Task]) -> list[Group]:
+    groups, now = [], engine.clock.now()
+    for task, held in zip(tasks, await engine.store.get(Task, [task.id for task in tasks]), strict=True):
+        after = registered(held.record if held else None, check_task(task), now)
+        if held and after == held.record:
+            continue
+        if held is None:
+            after = replace(after, revision=await _next_revision(engine, task))
+        entry = audited(engine, f"app:{task.app}", "register", f"task:{task.id}", held and held.record, after)
+        groups.append(Group((*_task_changes(held, after), entry)))
+    return groups
+
+
+async def _registered_schedules(engine: Engine, app: str, schedules: Sequence[Schedule]) -> list[Group]:
+    now, actor = engine.clock.now(), f"app:{app}"
+    found = await engine.store.get(Schedule, [schedule.id for schedule in schedules])
+    groups = []
+    for wanted, held in zip(schedules, found, strict=True):
+        check_schedule(wanted)
+        after, skips = _deployed(held.record, wanted, now) if held else (started(wanted, now), _NONE)
+        if held and after == held.record:
+            continue
+        entry = audited(engine, actor, "register", f"schedule:{wanted.id}", held and held.record, after)
+        groups.append(Group((Change(held, after), *(Change(None, skip) for skip in skips), entry)))
+    version = max((schedule.version for schedule in schedules), default="")
+    return groups + await _gone(engine, app, version, {schedule.id for schedule in schedules})
+
+
+_NONE: tuple[Skip, ...] = ()
+GONE = "gone from the code of "
+
+
+def _deployed(known: Schedule, code: Schedule, now: int) -> tuple[Schedule, tuple[Skip, ...]]:
+    """A schedule after its app's code was deployed again; overridden fields stay, remembering the code's value."""
+    if known.owner is Owner.PEOPLE or outdated(known, code):
+        return known, _NONE
+    kept = {name: getattr(known, name) for name in known.overrides}
+    overrides = {name: getattr(code, name) for name in known.overrides}
+    fresh = {name: getattr(code, name) for name in TIMED}
+    about: dict[str, Any] = {"app": code.app, "version": code.version, "overrides": overrides}
+    wanted, skips = replace(known, **{**fresh, **kept, **about}), _NONE
+    if any(getattr(wanted, name) != getattr(known, name) for name in TIMED):
+        wanted, skips = schedule_edited(known, wanted, now)
+    if wanted.paused.startswith(GONE):
+        wanted, more = resumed(wanted, now)
+        skips = (*skips, *more)
+    return wanted, skips
+
+
+async def _gone(engine: Engine, app: str, version: str, kept: set[str]) -> list[Group]:
+    """Groups that pause the app's schedules that its code no longer has."""
+    groups, now, cursor = [], engine.clock.now(), ""
+    while True:
+        page = await engine.store.find(Schedule, Where(), cursor, 500)
+        for held in page.items:
+            known = held.record
+            mine = known.owner is Owner.CODE and known.app == app and known.id not in kept and not known.paused
+            if mine and not outdated(known, replace(known, version=version)):
+                after = paused(known, f"{GONE}{app} {version}".rstrip(), now)
+                entry = audited(engine, f"app:{app}", "pause", f"schedule:{known.id}", known, after)
+                groups.append(Group((Change(held, after), entry)))
+        cursor = page.cursor
+        if not cursor:
+            return groups
+
+
+def _task_changes(held: Versioned[Task] | None, after: Task) -> list[Change]:
+    changes = [Change(held, after)]
+    if held is None or held.record.revision != after.revision:
+        changes.append(Change(None, Revision(after)))
+    return changes
+
+
+async def _next_revision(engine: Engine, task: Task) -> int:
+    """1, or one above those that a deleted task of the same name left for its runs."""
+    if (await engine.store.get(Revision, [revision_id(task.id, 1)]))[0] is None:
+        return 1
+    newest, cursor = 1, ""
+    while True:
+        page = await engine.store.find(Revision, Where(prefix=f"{task.id}@"), cursor, 500)
+        newest = max([newest, *(held.record.task.revision for held in page.items)])
+        cursor = page.cursor
+        if not cursor:
+            return newest + 1
+
+
+def check_task(task: Task) -> Task:
+    """The task if it can be kept. Raises `Invalid` or `TooLarge` with the field."""
+    for name in ("namespace", "name", "executor", "queue"):
+        check_name(name, getattr(task, name))
+    for label in task.requires:
+        check_name("requires", label)
+    check_text("command", task.command, 32_000)
+    check_text("description", task.description)
+    if len(task.payload) > VALUE_LIMIT:
+        raise Invalid("payload", f"{len(task.payload)} bytes; the limit is {VALUE_LIMIT}")
+    retry = task.retry
+    if not 0 <= retry.retries <= RETRY_LIMIT:
+        raise Invalid("retries", f"{retry.retries} is not between 0 and {RETRY_LIMIT}")
+    if retry.delay_ms < 0 or retry.cap_ms < 0 or not 0 < retry.rate <= 100 or not 0 <= retry.jitter <= 1:
+        raise Invalid("retry", "delay and cap are not negative, rate is in (0, 100], jitter in [0, 1]")
+    for name in ("queue_ms", "attempt_ms", "total_ms", "silence_ms"):
+        value = getattr(task.clocks, name)
+        if value is not None and value <= 0:
+            raise Invalid("timeout", f"{name} is {value}; a clock is positive, or left out for no limit")
+    return task
+
+
+def check_schedule(schedule: Schedule) -> Schedule:
+    """The schedule if it can be kept. Raises `Invalid` with the field."""
+    check_name("namespace", schedule.namespace)
+    check_name("schedule", schedule.name)
+    check_name("task", schedule.task)
+    policy = schedule.policy
+    if policy.window_ms < 0 or policy.max_runs < 1 or policy.misfire_ms < 0:
+        raise Invalid("policy", "window and misfire time are not negative, max_runs is at least 1")
+    if policy.start_deadline_ms is not None and policy.start_deadline_ms <= 0:
+        raise Invalid("start_deadline", "it is positive, or left out for no limit")
+    if len(schedule.payload) > VALUE_LIMIT:
+        raise Invalid("payload", f"{len(schedule.payload)} bytes; the limit is {VALUE_LIMIT}")
+    return schedule

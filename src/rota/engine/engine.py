@@ -1,0 +1,122 @@
+"""What every verb works with: the store and logs, time and chance, and the two small memories."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rota.domain.errors import NotFound, Unclear
+from rota.domain.facts import Fact
+from rota.domain.ids import RunId, timed_id
+from rota.domain.records import Queue
+from rota.domain.task import Revision, Task, revision_id
+from rota.ports.runtime import Chance, Clock, Emit
+from rota.ports.store import Conflict, Group, Guard, Hint, Logs, Result, Store, Versioned
+
+MEMORY_MS = 1_000
+"""How long a task or queue read is believed by submit; their own changes in this process are seen at once."""
+REVISIONS = 10_000
+BATCH = 1_000
+"""Groups in one commit."""
+
+
+class Engine:
+    """The hands of all verbs. Cheap to make; several may share a store."""
+
+    def __init__(self, store: Store, logs: Logs, clock: Clock, chance: Chance, emit: Emit | None = None) -> None:
+        self.store = store
+        self.logs = logs
+        self.clock = clock
+        self.chance = chance
+        self.emit = emit
+        self._revisions: dict[tuple[str, int], Task] = {}
+        self._heads: dict[str, tuple[int, Task | None]] = {}
+        self._queues: dict[str, tuple[int, Queue | None]] = {}
+
+    def tell(self, fact: Fact) -> None:
+        """Tell whoever listens. On hot paths ask for `emit` before building the fact."""
+        if self.emit:
+            self.emit(fact)
+
+    def new_id(self, now: int) -> RunId:
+        """A fresh sortable id."""
+        return timed_id(now, self.chance.bits(80))
+
+    async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
+        """Commit, and resend once what got no answer: the store then says `already` of what had happened."""
+        results: list[Result] = []
+        for start in range(0, len(groups), BATCH):
+            part = groups[start : start + BATCH]
+            told = hints if start + BATCH >= len(groups) else ()
+            try:
+                results += await self.store.commit(part, guard, told)
+            except Unclear:
+                results += await self.store.commit(part, guard, told)
+        return results
+
+    async def commit_one(self, group: Group, guard: Guard = None, hints: Sequence[Hint] = ()) -> Result:
+        """Commit a single group."""
+        return (await self.commit([group], guard, hints))[0]
+
+    async def tasks(self, ids: Iterable[str]) -> dict[str, Task]:
+        """Tasks by id, at most MEMORY_MS old. Raises `NotFound` for the first that does not exist."""
+        found = await self._remembered(Task, self._heads, ids)
+        for name, task in found.items():
+            if task is None:
+                raise NotFound("task", name, "see `rota tasks list`")
+        return {name: task for name, task in found.items() if task is not None}
+
+    async def queues(self, ids: Iterable[str]) -> dict[str, Queue]:
+        """Queues by id, defaults for those without a record; at most MEMORY_MS old."""
+        found = await self._remembered(Queue, self._queues, ids)
+        return {name: queue or _default(name) for name, queue in found.items()}
+
+    async def strict(self, ids: Iterable[str]) -> dict[str, bool]:
+        """Whether these queues are strict."""
+        return {name: queue.strict for name, queue in (await self.queues(ids)).items()}
+
+    async def _remembered(self, kind: Any, memory: dict[str, tuple[int, Any]], ids: Iterable[str]) -> dict[str, Any]:
+        now = self.clock.monotonic()
+        wanted = dict.fromkeys(ids)
+        missing = [name for name in wanted if name not in memory or memory[name][0] + MEMORY_MS < now]
+        if missing:
+            if len(memory) > REVISIONS:
+                memory.clear()
+            for name, found in zip(missing, await self.store.get(kind, missing), strict=True):
+                memory[name] = (now, found.record if found else None)
+        return {name: memory[name][1] for name in wanted}
+
+    def forget(self, name: str) -> None:
+        """This task or queue has just changed."""
+        self._heads.pop(name, None)
+        self._queues.pop(name, None)
+
+    async def revisions(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Task]:
+        """Tasks as runs named them. Revisions never change, so what is known needs no look."""
+        keys = dict.fromkeys(wanted)
+        missing = [key for key in keys if key not in self._revisions]
+        if missing:
+            if len(self._revisions) > REVISIONS:
+                self._revisions.clear()
+            ids = [revision_id(*key) for key in missing]
+            for key, found in zip(missing, await self.store.get(Revision, ids), strict=True):
+                if found is None:
+                    raise NotFound("task revision", revision_id(*key))
+                self._revisions[key] = found.record.task
+        return {key: self._revisions[key] for key in keys}
+
+
+def _default(name: str) -> Queue:
+    namespace, _, queue = name.partition("/")
+    return Queue(namespace, queue)
+
+
+def applied(result: Result) -> bool:
+    """Whether a group is in the store, by this try or an earlier one."""
+    return not isinstance(result, Conflict)
+
+
+async def read(engine: Engine, kind: Any, name: str, word: str) -> Versioned[Any]:
+    """One record or `NotFound`."""
+    found = (await engine.store.get(kind, [name]))[0]
+    if found is None:
+        raise NotFound(word, name, f"see `rota {word}s list`")
+    return found

@@ -1,0 +1,120 @@
+"""Fire: occurrences become runs or skips, in the very commit that moves their schedule on.
+
+An occurrence's run id is computed from schedule and nominal time, so that even a leader of the past, were its write not
+refused by the term, could not make a second run of it.
+"""
+
+from collections.abc import Sequence
+
+from rota.domain.errors import NotFound
+from rota.domain.facts import SchedulesFired
+from rota.domain.ids import definition_id
+from rota.domain.run import TERMINAL, Cause, Run, State
+from rota.domain.schedule import Overlap, Schedule
+from rota.domain.states import Cancel, Submit, advance
+from rota.domain.task import Task
+from rota.domain.timing import Fire, Plan, paused, plan, run_id
+from rota.engine.engine import Engine, applied
+from rota.engine.submit import Order, blobs, draft, hints
+from rota.ports.store import Change, Group, Hint, Term, Versioned
+
+LIMIT = 500
+"""Schedules fired in one commit."""
+
+
+async def fire(engine: Engine, term: Term) -> int | None:
+    """Fire what is due; the instant of the next occurrence, None if none is known. A full batch answers now."""
+    now = engine.clock.now()
+    due = await engine.store.due(Schedule, now, LIMIT)
+    if not due.items:
+        return due.next_at
+    live = await _live(engine, due.items)
+    tasks = await _tasks(engine, due.items)
+    strict = await engine.strict({f"{task.namespace}/{task.queue}" for task in tasks.values()})
+    groups, made, after = [], [], []
+    for held in due.items:
+        schedule = held.record
+        task = tasks.get(definition_id(schedule.namespace, schedule.task))
+        if task is None:
+            orphan = paused(schedule, f"its task {schedule.task} does not exist", now)
+            groups.append(Group((Change(held, orphan),)))
+            continue
+        open_runs = live.get(schedule.id, ())
+        planned = plan(schedule, now, tuple(run.record.id for run in open_runs))
+        runs = [_run(schedule, task, one, strict[f"{task.namespace}/{task.queue}"], now) for one in planned.fires]
+        groups.append(_group(held, planned, runs, open_runs, task, now))
+        made += runs
+        after.append(planned.schedule)
+    results = await engine.commit(groups, term, _hints(made, live))
+    if engine.emit and after:
+        engine.emit(SchedulesFired(after))
+    # A conflict means that somebody edited the schedule meanwhile: the next look sees the new one.
+    if len(due.items) == LIMIT or not all(applied(result) for result in results):
+        return now
+    upcoming = [schedule.next_at for schedule in after if schedule.next_at is not None]
+    return min([*upcoming, *([due.next_at] if due.next_at is not None else [])], default=None)
+
+
+def _run(schedule: Schedule, task: Task, one: Fire, strict: bool, now: int) -> Run:
+    order = Order(
+        task=task.name,
+        namespace=task.namespace,
+        payload=schedule.payload,
+        cause=Cause.SCHEDULE,
+        schedule=schedule.name,
+        nominal_at=one.nominal_at,
+    )
+    deadline = schedule.policy.start_deadline_ms
+    drafted = draft(run_id(schedule, one), order, task, now)._replace(
+        gate=schedule.name if schedule.policy.overlap not in (Overlap.ALLOW, Overlap.SKIP) else "",
+        start_by=one.nominal_at + deadline if deadline is not None else None,
+    )
+    return advance(drafted, Submit(strict, one.waits_for), now)
+
+
+def _group(
+    held: Versioned[Schedule], planned: Plan, runs: list[Run], live: Sequence[Versioned[Run]], task: Task, now: int
+) -> Group:
+    changes = [Change(held, planned.schedule)]
+    for run in runs:
+        changes += [Change(None, run), *blobs(run, planned.schedule.payload or task.payload, now)]
+    changes += [Change(None, skip) for skip in planned.skips]
+    for other in live:
+        if other.record.id in planned.cancels and not other.record.cancel:
+            changes.append(Change(other, advance(other.record, Cancel(f"schedule:{held.record.name}"), now)))
+    return Group(tuple(changes))
+
+
+def _hints(runs: list[Run], live: dict[str, tuple[Versioned[Run], ...]]) -> list[Hint]:
+    told = hints(run for run in runs if run.state is not State.BLOCKED)
+    if any(run.state is State.BLOCKED for run in runs):
+        told.append(Hint("gate"))
+        told += [Hint(f"session:{run.record.session}") for held in live.values() for run in held if run.record.session]
+    return told
+
+
+async def _live(engine: Engine, due: Sequence[Versioned[Schedule]]) -> dict[str, tuple[Versioned[Run], ...]]:
+    """The runs that each schedule has open and that are not over, in one read."""
+    owners = {run: held.record.id for held in due for run in held.record.open}
+    if not owners:
+        return {}
+    live: dict[str, tuple[Versioned[Run], ...]] = {}
+    for found in await engine.store.get(Run, list(owners)):
+        if found and found.record.state not in TERMINAL:
+            owner = owners[found.record.id]
+            live[owner] = (*live.get(owner, ()), found)
+    return live
+
+
+async def _tasks(engine: Engine, due: Sequence[Versioned[Schedule]]) -> dict[str, Task]:
+    ids = {definition_id(held.record.namespace, held.record.task) for held in due}
+    try:
+        return await engine.tasks(ids)
+    except NotFound:
+        found: dict[str, Task] = {}
+        for name in ids:
+            try:
+                found |= await engine.tasks([name])
+            except NotFound:
+                continue
+        return found

@@ -1,0 +1,118 @@
+"""Query: what people look at. Reads only; may be a little late, never wrong about what it shows."""
+
+from typing import Any, NamedTuple
+
+from rota.domain.records import Blob, Pulse, Queue, Session, Tally
+from rota.domain.run import LIVE, Run, State
+from rota.domain.schedule import Schedule
+from rota.domain.task import Task
+from rota.domain.timing import preview
+from rota.engine.engine import Engine, read
+from rota.engine.recover import open_sessions
+from rota.ports.store import Where
+
+PAGE = 500
+
+
+class RunDetail(NamedTuple):
+    """A run with its values, whatever their size."""
+
+    run: Run
+    payload: bytes
+    result: bytes | None
+
+
+class WorkerView(NamedTuple):
+    """A worker's session as people see it."""
+
+    session: Session
+    running: int
+    beats: int
+
+
+class QueueView(NamedTuple):
+    """A queue with what waits in it."""
+
+    queue: Queue
+    pending: int
+    running: int
+
+
+class Stats(NamedTuple):
+    """The whole at a glance. `totals`: runs ended since `since`, by state."""
+
+    tasks: int
+    schedules: int
+    runs: dict[str, int]
+    workers: int
+    totals: dict[str, int]
+    since: int
+
+
+async def run_detail(engine: Engine, run_id: str) -> RunDetail:
+    """One run. Raises `NotFound`."""
+    run: Run = (await read(engine, Run, run_id, "run")).record
+    names = [f"{run_id}/payload", f"{run_id}/result"]
+    blobs = await engine.store.get(Blob, names) if run.payload is None or run.spilled else [None, None]
+    payload = run.payload if run.payload is not None else blobs[0].record.data if blobs[0] else b""
+    return RunDetail(run, payload, blobs[1].record.data if blobs[1] else run.result)
+
+
+async def workers(engine: Engine) -> list[WorkerView]:
+    """Open sessions with what they hold."""
+    sessions = await open_sessions(engine)
+    held = await engine.store.count(Run, "session", Where(states=(State.RUNNING,)))
+    pulses = await engine.store.get(Pulse, [session.id for session in sessions])
+    return [
+        WorkerView(session, held.get(session.id, 0), pulse.record.count if pulse else 0)
+        for session, pulse in zip(sessions, pulses, strict=True)
+    ]
+
+
+async def queues(engine: Engine, namespace: str = "main") -> list[QueueView]:
+    """Queues that have a record, or runs that are not over."""
+    pending = await engine.store.count(Run, "queue", Where(namespace=namespace, states=(State.PENDING,)))
+    running = await engine.store.count(Run, "queue", Where(namespace=namespace, states=(State.RUNNING,)))
+    known = {
+        held.record.name: held.record
+        for held in (await engine.store.find(Queue, Where(namespace=namespace), "", PAGE)).items
+    }
+    names = sorted({*pending, *running, *known, "default"})
+    return [
+        QueueView(known.get(name, Queue(namespace, name)), pending.get(name, 0), running.get(name, 0)) for name in names
+    ]
+
+
+async def stats(engine: Engine, since: int) -> Stats:
+    """Numbers of everything, and of what ended since an instant, from the tallies."""
+    tasks = await engine.store.count(Task, "namespace")
+    schedules = await engine.store.count(Schedule, "namespace")
+    totals: dict[str, int] = {}
+    for tally in await tallies(engine, since):
+        totals[tally.outcome] = totals.get(tally.outcome, 0) + tally.count
+    runs = await engine.store.count(Run, "state")
+    return Stats(sum(tasks.values()), sum(schedules.values()), runs, len(await open_sessions(engine)), totals, since)
+
+
+async def tallies(engine: Engine, since: int) -> list[Tally]:
+    """Counter cells from a minute on, newest first."""
+    found: list[Tally] = []
+    cursor = ""
+    while True:
+        page: Any = await engine.store.find(Tally, Where(since=since), cursor, PAGE)
+        found += [held.record for held in page.items]
+        cursor = page.cursor
+        if not cursor:
+            return found
+
+
+async def next_fires(engine: Engine, schedule_id: str, count: int = 10) -> list[int]:
+    """The next nominal instants of a schedule, whether it is paused or not."""
+    schedule: Schedule = (await read(engine, Schedule, schedule_id, "schedule")).record
+    return preview(schedule, engine.clock.now(), count)
+
+
+async def unfinished(engine: Engine) -> int:
+    """Number of runs that are not over."""
+    counts = await engine.store.count(Run, "state")
+    return sum(counts.get(state, 0) for state in LIVE)

@@ -1,0 +1,110 @@
+"""Recover: what a vanished worker held goes back; what nobody ended is ended.
+
+Two separate steps. `Watch` closes sessions that lapsed, by this process's monotonic clock alone. `recover` works from
+"running runs whose session is not open", read afresh each time, never from the closing event: whoever closed a session,
+and whatever died right after, its runs are found.
+"""
+
+from rota.domain.records import Pulse, Session
+from rota.domain.run import End, Outcome, Reason, Run, State
+from rota.engine.engine import Engine
+from rota.engine.sessions import leave
+from rota.engine.settle import settle
+from rota.ports.desk import Settlement
+from rota.ports.store import Term, Versioned, Where
+
+PAGE = 500
+TICKS = 10
+"""Looks at the pulses in one ttl."""
+GAP = 3
+"""A gap of more than ttl / GAP between looks restarts the watch: the watcher itself may have been away."""
+
+
+class Seen:
+    """A counter as last seen, since when it has not changed, and when it was last looked at (monotonic ms)."""
+
+    def __init__(self, count: int, now: int) -> None:
+        self.count = count
+        self.since = now
+        self.looked = now
+
+
+class Watch:
+    """Watches the pulses of open sessions during one term. A new term needs a new watch."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._seen: dict[str, Seen] = {}
+
+    async def look(self, term: Term) -> int:
+        """Close sessions whose counter stood still for their whole ttl; ms until the next look is wanted."""
+        sessions = await open_sessions(self._engine)
+        pulses = await self._engine.store.get(Pulse, [session.id for session in sessions])
+        now = self._engine.clock.monotonic()
+        lapsed = [
+            session
+            for session, pulse in zip(sessions, pulses, strict=True)
+            if self._lapsed(session, pulse.record.count if pulse else 0, now)
+        ]
+        for session in lapsed:
+            await leave(self._engine, session.id, "lapsed: no beat for its whole ttl", term)
+        alive = {session.id for session in sessions}
+        self._seen = {name: seen for name, seen in self._seen.items() if name in alive}
+        return min((session.ttl_ms for session in sessions), default=10_000) // TICKS
+
+    def forget(self) -> None:
+        """A look failed: what was seen before proves nothing any more."""
+        self._seen.clear()
+
+    def _lapsed(self, session: Session, count: int, now: int) -> bool:
+        seen = self._seen.get(session.id)
+        if seen is None or seen.count != count or now - seen.looked > session.ttl_ms // GAP:
+            self._seen[session.id] = Seen(count, now)
+            return False
+        seen.looked = now
+        return now - seen.since >= session.ttl_ms
+
+
+async def open_sessions(engine: Engine) -> list[Session]:
+    """All open sessions."""
+    found: list[Session] = []
+    cursor = ""
+    while True:
+        page = await engine.store.find(Session, Where(open=True), cursor, PAGE)
+        found += [held.record for held in page.items]
+        cursor = page.cursor
+        if not cursor:
+            return found
+
+
+async def recover(engine: Engine, term: Term) -> int:
+    """Take back running runs whose session is not open; how many."""
+    held = await engine.store.count(Run, "session", Where(states=(State.RUNNING,)))
+    if not held:
+        return 0
+    names = list(held)
+    sessions = await engine.store.get(Session, names)
+    gone = [name for name, found in zip(names, sessions, strict=True) if found is None or not found.record.open]
+    total = 0
+    for name in gone:
+        while page := (await engine.store.find(Run, Where(session=name), "", PAGE)).items:
+            await settle(engine, [_lost(run, name) for run in page], term)
+            total += len(page)
+            if len(page) < PAGE:
+                break
+    return total
+
+
+def _lost(held: Versioned[Run], session: str) -> Settlement:
+    outcome = Outcome(End.LOST, reason=f"session {session} ended", error="its worker vanished or left")
+    return Settlement(held.record.fence, outcome, held)
+
+
+def overdue(held: Versioned[Run]) -> Settlement:
+    """The end of an attempt whose deadline and grace are over although its worker lives."""
+    total = (
+        held.record.end_by is not None and held.record.due_at is not None and held.record.end_by < held.record.due_at
+    )
+    reason = Reason.TOTAL_TIMEOUT if total else Reason.TIMEOUT
+    error = "its time was over and its worker did not end it; the limit is the task's timeout"
+    return Settlement(held.record.fence, Outcome(End.FAILURE, reason=reason, error=error, final=total), held)

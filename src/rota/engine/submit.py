@@ -1,0 +1,232 @@
+"""Submit: an order becomes a run. An acknowledged one survives anything; one key makes one run."""
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+from rota.domain.errors import Invalid, Refused, TooLarge
+from rota.domain.facts import RunsSubmitted
+from rota.domain.ids import RunId, definition_id
+from rota.domain.lane import lane
+from rota.domain.names import check_key, check_name
+from rota.domain.records import INLINE_LIMIT, VALUE_LIMIT, Blob, Unique, Until
+from rota.domain.retry import Retry
+from rota.domain.run import Cause, Run, State
+from rota.domain.states import Submit, advance
+from rota.domain.task import Task
+from rota.engine.audit import audited
+from rota.engine.engine import Engine
+from rota.ports.store import Change, Conflict, Group, Hint, Result
+
+KEY_MS = 86_400_000
+"""How long an idempotency key is remembered."""
+HORIZON_MS = 100 * 365 * 86_400_000
+TRIES = 3
+
+
+class Order(NamedTuple):
+    """What is to be run. None and empty mean: as the task says."""
+
+    task: str
+    namespace: str = "main"
+    payload: bytes = b""
+    """JSON of the arguments."""
+    due_at: int | None = None
+    queue: str = ""
+    priority: int | None = None
+    key: str = ""
+    """Idempotency key of this actor: the same key and body again gives the same run for 24 hours."""
+    unique: str = ""
+    """At most one live run of the namespace has this key; a second order gives the first one's run."""
+    retry: Retry | None = None
+    timeout_ms: int | None = None
+    """Of one attempt; 0: no limit."""
+    cause: Cause = Cause.SUBMIT
+    actor: str = ""
+    schedule: str = ""
+    nominal_at: int | None = None
+    origin: str = ""
+
+
+class Receipt(NamedTuple):
+    """The run of an order; `created` is False where a key led to an earlier one."""
+
+    id: RunId
+    created: bool
+
+
+async def submit(engine: Engine, orders: Sequence[Order]) -> list[Receipt]:
+    """Make runs of orders, all in a few commits.
+
+    Raises `Invalid`, `TooLarge` or `NotFound` before anything is written; `Refused` for an idempotency key that came
+    with another body before (the other orders are submitted).
+    """
+    now = engine.clock.now()
+    runs, payloads = await _drafted(engine, orders, now)
+    receipts: dict[int, Receipt] = {}
+    pending, created, refusal = list(range(len(orders))), [], None
+    for _ in range(TRIES + len(orders)):
+        # Orders whose key stands earlier in the batch follow it: groups of one commit share no keys.
+        batch, pending = _first_of_key(orders, pending)
+        groups = [_group(engine, orders[at], runs[at], payloads[at], now) for at in batch]
+        results = await engine.commit(groups, None, hints(runs[at] for at in batch))
+        for at, result in zip(batch, results, strict=True):
+            try:
+                receipt = await _receipt(engine, orders[at], runs[at], result, now)
+            except Refused as error:
+                refusal = error
+                continue
+            if receipt is None:
+                pending.append(at)
+                continue
+            receipts[at] = receipt
+            if receipt.created:
+                created.append(runs[at])
+        if not pending:
+            break
+    if engine.emit and created:
+        engine.emit(RunsSubmitted(created))
+    if refusal or pending:
+        raise refusal or Refused("the keys of these orders change hands too quickly; try again")
+    return [receipts[at] for at in range(len(orders))]
+
+
+async def _drafted(engine: Engine, orders: Sequence[Order], now: int) -> tuple[list[Run], list[bytes]]:
+    tasks = await engine.tasks({definition_id(order.namespace, order.task) for order in orders})
+    drafts, payloads = [], []
+    for order in orders:
+        task = tasks[definition_id(order.namespace, order.task)]
+        payloads.append(order.payload or task.payload)
+        drafts.append(draft(engine.new_id(now), order, task, now))
+    strict = await engine.strict({definition_id(run.namespace, run.queue) for run in drafts})
+    return [advance(run, Submit(strict[f"{run.namespace}/{run.queue}"]), now) for run in drafts], payloads
+
+
+def draft(run_id: RunId, order: Order, task: Task, now: int) -> Run:
+    """The run of an order before it has a state. Raises `Invalid` or `TooLarge`."""
+    _check(order, now)
+    payload = order.payload or task.payload
+    queue = order.queue or task.queue
+    clocks = task.clocks
+    start = order.due_at if order.due_at is not None else now
+    return Run(
+        id=run_id,
+        namespace=task.namespace,
+        task=task.name,
+        revision=task.revision,
+        queue=queue,
+        lane=lane(task.namespace, queue, task.executor, task.requires),
+        priority=task.priority if order.priority is None else order.priority,
+        state=State.PENDING,
+        reason="",
+        detail="",
+        rank=0,
+        due_at=order.due_at,
+        created_at=now,
+        ready_at=None,
+        payload=payload if len(payload) <= INLINE_LIMIT else None,
+        cause=order.cause,
+        actor=order.actor,
+        schedule=order.schedule,
+        nominal_at=order.nominal_at,
+        origin=order.origin,
+        keys=(_unique_id(order),) if order.unique else (),
+        retry=order.retry,
+        timeout_ms=clocks.attempt_ms if order.timeout_ms is None else order.timeout_ms or None,
+        queue_ms=clocks.queue_ms,
+        end_by=start + clocks.total_ms if clocks.total_ms is not None else None,
+    )
+
+
+def hints(runs: Iterable[Run]) -> list[Hint]:
+    """What these new states of runs may wake: a lane, or the duty that looks at the time index."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        topic = f"lane:{run.lane}" if run.state is State.PENDING else "due"
+        counts[topic] = counts.get(topic, 0) + 1
+    return [Hint(topic, count) for topic, count in counts.items()]
+
+
+def blobs(run: Run, payload: bytes, now: int) -> tuple[Change, ...]:
+    """The record of a payload that is too large for the run's own."""
+    if run.payload is not None:
+        return ()
+    return (Change(None, Blob(f"{run.id}/payload", payload, now)),)
+
+
+def _check(order: Order, now: int) -> None:
+    if order.queue:
+        check_name("queue", order.queue)
+    if len(order.payload) > VALUE_LIMIT:
+        raise TooLarge("payload", f"{len(order.payload)} bytes; the limit is {VALUE_LIMIT}: pass a reference instead")
+    if order.due_at is not None and not 0 <= order.due_at < now + HORIZON_MS:
+        raise Invalid("due_at", "not within the next hundred years")
+    if order.key:
+        check_key("key", order.key)
+    if order.unique:
+        check_key("unique", order.unique)
+
+
+def _first_of_key(orders: Sequence[Order], pending: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Of `pending`: orders to commit at once, and those that share a key with an earlier one."""
+    seen: set[str] = set()
+    first, later = [], []
+    for at in pending:
+        order = orders[at]
+        if order.key or order.unique:
+            keys = {key for key in (_unique_id(order), _idempotency_id(order)) if key}
+            if keys & seen:
+                later.append(at)
+                continue
+            seen |= keys
+        first.append(at)
+    return first, later
+
+
+def _group(engine: Engine, order: Order, run: Run, payload: bytes, now: int) -> Group:
+    changes = [Change(None, run), *blobs(run, payload, now)]
+    if order.unique:
+        changes.append(Change(None, Unique(_unique_id(order), run.id, _body(order), Until.TERMINAL)))
+    if order.key:
+        key = Unique(_idempotency_id(order), run.id, _body(order), Until.INSTANT, now + KEY_MS)
+        changes.append(Change(None, key))
+    if order.cause in (Cause.TRIGGER, Cause.RETRY):
+        what = {"task": order.task, "origin": order.origin}
+        changes.append(audited(engine, order.actor, order.cause, f"run:{run.id}", None, what))
+    return Group(tuple(changes))
+
+
+async def _receipt(engine: Engine, order: Order, run: Run, result: Result, now: int) -> Receipt | None:
+    """Whose run an order led to; None: try again, for the key it met has lapsed."""
+    if not isinstance(result, Conflict) or result.current[0] is not None:
+        return Receipt(run.id, True)
+    for found in result.current[1:]:
+        if found is None or not isinstance(found.record, Unique):
+            continue
+        unique = found.record
+        if unique.run == run.id:
+            return Receipt(run.id, True)
+        if unique.expires_at is not None and unique.expires_at <= now:
+            await engine.commit_one(Group((Change(found, None),)))
+            return None
+        if unique.until is Until.INSTANT and unique.body != _body(order):
+            raise Refused(f"idempotency key {order.key!r} came before with another body; use a new key")
+        return Receipt(RunId(unique.run), False)
+    return None
+
+
+def _unique_id(order: Order) -> str:
+    return f"{order.namespace}/unique/{_short(order.unique)}" if order.unique else ""
+
+
+def _idempotency_id(order: Order) -> str:
+    return f"{order.namespace}/idempotency/{_short(order.actor)}/{_short(order.key)}" if order.key else ""
+
+
+def _short(key: str) -> str:
+    return blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+def _body(order: Order) -> str:
+    parts = (order.task, order.due_at, order.queue, order.priority, order.retry, order.timeout_ms, order.unique)
+    return blake2b(repr(parts).encode() + order.payload, digest_size=16).hexdigest()

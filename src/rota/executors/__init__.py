@@ -1,0 +1,27 @@
+"""Executors: each turns an assignment of its kind into an outcome. A worker runs only those it was started with."""
+
+from collections.abc import Iterable
+
+from rota.domain.errors import Invalid
+from rota.ports.executor import Executor
+
+ALIASES = {"local": "python", "rpc": "grpc"}
+"""Other words for a kind."""
+
+
+def kind_of(name: str) -> str:
+    """The kind that `name` means: itself, or what it is an alias of."""
+    return ALIASES.get(name, name)
+
+
+def by_kind(executors: Iterable[Executor]) -> dict[str, Executor]:
+    """Executors by kind, and by alias where none has that word as its own kind. Raises `Invalid` for a kind twice."""
+    found: dict[str, Executor] = {}
+    for executor in executors:
+        if executor.kind in found:
+            raise Invalid("executors", f"two executors are called {executor.kind!r}: give each its own kind")
+        found[executor.kind] = executor
+    for alias, kind in ALIASES.items():
+        if kind in found:
+            found.setdefault(alias, found[kind])
+    return found

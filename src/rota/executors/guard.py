@@ -1,0 +1,107 @@
+"""The guard of outgoing connections: which addresses a task may make a worker connect to.
+
+A worker sees networks that whoever defines a task may not: its own loopback, the metadata service of a cloud, its
+neighbours. So only public addresses are let through, and those that the operator allowed. The guard resolves names itself
+and hands out the addresses that it checked; whoever connects uses these and resolves nothing again.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from rota.domain.errors import Invalid
+
+Address = IPv4Address | IPv6Address
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""Addresses of a host name, as text. Raises `OSError` where there are none."""
+
+NOT_PUBLIC = tuple(
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+        "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+        "224.0.0.0/4", "240.0.0.0/4",
+    )
+)  # fmt: skip
+"""The IPv4 special-purpose registry, written out: what the standard library calls global changes with its version."""
+PUBLIC_V6 = ip_network("2000::/3")
+"""All that was ever given out for the public internet; everything else is special."""
+NOT_PUBLIC_V6 = tuple(ip_network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
+"""Tunnels (Teredo, 6to4) among them, as they lead to any IPv4 address, and examples."""
+NAT64 = ip_network("64:ff9b::/96")
+
+
+class Forbidden(Exception):
+    """The guard does not let a connection through; the message says to where."""
+
+
+class Guard:
+    """`allow` holds networks (`10.1.0.0/16`), addresses and host names that are let through although not public."""
+
+    def __init__(self, allow: tuple[str, ...] = (), resolve: Resolve | None = None) -> None:
+        self._resolve = resolve or lookup
+        self._networks: list[IPv4Network | IPv6Network] = []
+        self._hosts: set[str] = set()
+        for entry in allow:
+            self._allow(entry)
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses to connect to. Raises `Forbidden` if any of them is, `OSError` if there are none."""
+        try:
+            found = await self._resolve(host, port)
+        except ValueError as error:
+            raise Forbidden(f"{host[:200]!r} is no host name: {error}") from None
+        if not found:
+            raise OSError(f"{host} has no address")
+        if host.rstrip(".").lower() not in self._hosts:
+            for address in found:
+                self.check(address, host)
+        return found
+
+    def check(self, address: str, host: str = "") -> None:
+        """Raises `Forbidden` for an address that is neither public nor allowed."""
+        try:
+            known = target(ip_address(address))
+        except ValueError:
+            raise Forbidden(f"{address!r} is no address") from None
+        if not is_public(known) and not any(known in network for network in self._networks):
+            where = address if host in ("", address) else f"{host} ({address})"
+            raise Forbidden(f"{where} is not a public address; the worker's operator can allow it")
+
+    def _allow(self, entry: str) -> None:
+        try:
+            self._networks.append(ip_network(entry))
+        except ValueError as error:
+            if "/" in entry or ":" in entry or not entry.strip() or is_numeric(entry):
+                raise Invalid("allow", f"{entry!r} is no network, address or host name: {error}") from None
+            self._hosts.add(entry.rstrip(".").lower())
+
+
+def target(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for by mapping or translation, else the address itself."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address.ipv4_mapped or address in NAT64:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address
+
+
+def is_public(address: Address) -> bool:
+    """Whether it is an ordinary address of the public internet."""
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in NOT_PUBLIC)
+    return address in PUBLIC_V6 and not any(address in network for network in NOT_PUBLIC_V6)
+
+
+def is_numeric(host: str) -> bool:
+    """Whether a resolver could read `host` as an address instead of a name, in any spelling."""
+    last = host.rstrip(".").rpartition(".")[2].lower()
+    return ":" in host or last.isdecimal() or last.startswith("0x")
+
+
+async def lookup(host: str, port: int) -> list[str]:
+    """The system's resolver."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))

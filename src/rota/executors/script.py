@@ -1,0 +1,51 @@
+"""`script`: a Python file below one folder, run by an interpreter of its own."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from rota.domain.errors import Invalid, NotFound
+from rota.domain.run import Outcome
+from rota.executors.commands import DEFAULTS, CommandOptions, Order, perform
+from rota.executors.outcomes import failure, no_handler
+from rota.ports.desk import Assignment
+from rota.ports.executor import Context
+
+
+class ScriptExecutor:
+    """Runs `task.command`, a `.py` file below `scripts_dir`, with this worker's interpreter."""
+
+    kind = "script"
+
+    def __init__(self, scripts_dir: str | Path, options: CommandOptions = DEFAULTS) -> None:
+        self._folder = Path(scripts_dir)
+        self._options = replace(options, cwd=options.cwd or str(self._folder))
+
+    async def run(self, assignment: Assignment, context: Context) -> Outcome:
+        try:
+            script = find_script(self._folder, assignment.task.command)
+        except Invalid as error:
+            return failure(str(error), final=True, name="Invalid")
+        except NotFound as error:
+            return no_handler(str(error))
+        return await perform(Order([sys.executable, str(script)], assignment, context, {}), self._options)
+
+    async def close(self) -> None:
+        """Nothing outlives an attempt."""
+
+
+def find_script(folder: Path, command: str) -> Path:
+    """The real path of a script. Raises `Invalid` for one that is not below `folder`, `NotFound` for none."""
+    if not command.endswith(".py") or "\0" in command:
+        raise Invalid("command", f"{command[:200]!r} is no script: name a .py file below the scripts folder")
+    try:
+        home = folder.resolve(strict=True)
+        # Links are followed before the comparison, so one that leads out of the folder counts as outside.
+        path = (home / command).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise Invalid("command", f"{command[:200]!r} cannot be resolved: {error}") from None
+    if Path(command).is_absolute() or home not in path.parents:
+        raise Invalid("command", f"{command[:200]!r} is not below the scripts folder")
+    if not path.is_file():
+        raise NotFound("script", command[:200], "put it into the scripts folder of this worker")
+    return path

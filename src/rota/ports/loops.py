@@ -1,0 +1,57 @@
+"""The one way a background loop goes on after an error: tell it, back off, try again."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from rota.domain.facts import Trouble
+from rota.ports.runtime import Emit
+
+FIRST_S, LAST_S = 0.05, 5.0
+
+
+class Backoff:
+    """Waits longer after each failure in a row."""
+
+    def __init__(self, where: str, emit: Emit | None) -> None:
+        self._where = where
+        self._emit = emit
+        self._wait = FIRST_S
+
+    def reset(self) -> None:
+        """It works again."""
+        self._wait = FIRST_S
+
+    async def failed(self, error: Exception) -> None:
+        """Tell of the error and wait."""
+        if self._emit:
+            self._emit(Trouble(self._where, error))
+        await asyncio.sleep(self._wait)
+        self._wait = min(self._wait * 2, LAST_S)
+
+
+async def keep(where: str, step: Callable[[], Awaitable[None]], emit: Emit | None) -> None:
+    """Repeat `step` until cancelled, whatever errors it meets."""
+    backoff = Backoff(where, emit)
+    while True:
+        try:
+            await step()
+            backoff.reset()
+        except Exception as error:
+            await backoff.failed(error)
+
+
+async def end(*tasks: asyncio.Task[None] | None) -> None:
+    """Cancel background tasks and wait until they are gone."""
+    for task in tasks:
+        if task:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
+    """Until the event is set, or so many seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

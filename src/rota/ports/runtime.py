@@ -1,0 +1,45 @@
+"""Time, ids, facts and lifecycle, passed in so that a whole cluster can run on a virtual clock."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from rota.domain.facts import Fact
+
+Emit = Callable[[Fact], None]
+"""Where facts go. A failing listener never harms a run."""
+
+
+class Clock(Protocol):
+    """Wall time for what people read, monotonic time for every lease and interval."""
+
+    def now(self) -> int:
+        """Milliseconds since the epoch, UTC."""
+        ...
+
+    def monotonic(self) -> int:
+        """Milliseconds that never go back."""
+        ...
+
+
+class Chance(Protocol):
+    """Source of randomness: the operating system's in life, a seed's in simulation."""
+
+    def bits(self, count: int) -> int:
+        """`count` random bits."""
+        ...
+
+    def fraction(self) -> float:
+        """From [0, 1)."""
+        ...
+
+
+class Service(Protocol):
+    """One lifecycle for everything long-lived; stopping twice or without a start is harmless."""
+
+    async def start(self) -> None:
+        """Begin; returns when it works."""
+        ...
+
+    async def stop(self) -> None:
+        """End in order; returns when nothing of it is left."""
+        ...

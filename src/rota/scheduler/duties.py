@@ -1,0 +1,82 @@
+"""A duty: one step, repeated while this node leads, woken by hints, by its own next instant, or by the scan."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from rota.domain.errors import Stale
+from rota.engine.admit import release, ripen
+from rota.engine.engine import Engine
+from rota.engine.fire import fire
+from rota.engine.prune import prune
+from rota.engine.recover import Watch, recover
+from rota.ports.loops import Backoff, wait_for_event
+from rota.ports.store import Term
+from rota.scheduler.leader import Leader
+from rota.scheduler.options import Options
+
+Step = Callable[[Term], Awaitable[int | None]]
+"""Does what is to be done; the instant (ms since the epoch) at which to look again, None: when asked or scanned."""
+
+
+class Duty(NamedTuple):
+    """What a leader does over and over."""
+
+    name: str
+    step: Step
+    topics: Sequence[str] = ()
+    scan_ms: int = 5_000
+
+
+def duties(engine: Engine, options: Options) -> list[Duty]:
+    """Everything that needs a leader."""
+    watch = Watch(engine)
+
+    async def released(term: Term) -> int | None:
+        return engine.clock.now() if await release(engine, term) else None
+
+    async def recovered(term: Term) -> int | None:
+        try:
+            again_ms = await watch.look(term)
+        except Exception:
+            watch.forget()
+            raise
+        await recover(engine, term)
+        return engine.clock.now() + again_ms
+
+    async def pruned(term: Term) -> int | None:
+        return engine.clock.now() if await prune(engine, options.retention, term) else None
+
+    return [
+        Duty("fire", lambda term: fire(engine, term), ("schedules",), options.scan_ms),
+        Duty("ripen", lambda term: ripen(engine, term), ("due",), options.scan_ms),
+        Duty("release", released, ("gate",), options.scan_ms),
+        Duty("recover", recovered, ("sessions",), options.scan_ms),
+        Duty("prune", pruned, (), options.prune_ms),
+    ]
+
+
+async def perform(duty: Duty, leader: Leader, leading: asyncio.Event, engine: Engine) -> None:
+    """Do a duty until cancelled: while this node leads, and not otherwise."""
+    backoff = Backoff(duty.name, engine.emit)
+    ear = engine.store.watch(duty.topics)
+    try:
+        while True:
+            term = leader.term
+            if term is None:
+                leading.clear()
+                await wait_for_event(leading, duty.scan_ms / 1000)
+                continue
+            try:
+                again_at = await duty.step(term)
+                backoff.reset()
+            except Stale:
+                leader.doubt()
+                continue
+            except Exception as error:
+                await backoff.failed(error)
+                continue
+            wait_ms = duty.scan_ms if again_at is None else min(again_at - engine.clock.now(), duty.scan_ms)
+            await ear.wait(max(wait_ms, 0) / 1000)
+    finally:
+        ear.close()

@@ -1,0 +1,112 @@
+"""Leadership: a term with a trust window.
+
+What protects the data is not this belief but the term on every write: the store refuses an old one. The window keeps
+the belief honest: it ends, by the local monotonic clock, before the lease can, counted from when the renewal was sent.
+An unclear reply, an error or a blocked main loop means "not the leader" until the store has said otherwise.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from rota.domain.facts import LeaderChanged, Trouble
+from rota.ports.runtime import Clock, Emit
+from rota.ports.side import Side
+from rota.ports.store import Store, Term
+
+NAME = "scheduler"
+
+Connect = Callable[[], AbstractAsyncContextManager[Store]]
+"""Opens a store connection of its own, in the loop that calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A term and until when (monotonic ms) it may be believed."""
+
+    term: Term
+    trusted_until: int
+
+
+class Leader:
+    """Strives for the term and keeps it. `term` is None whenever this node must not act."""
+
+    def __init__(
+        self,
+        holder: str,
+        times: tuple[int, int],
+        connect: Connect,
+        clock: Clock,
+        emit: Emit | None,
+        changed: Callable[[], None],
+    ) -> None:
+        self._holder = holder
+        self._ttl_ms, self._renew_ms = times
+        self._connect = connect
+        self._clock = clock
+        self._emit = emit
+        self._changed = changed
+        self._lease: Lease | None = None
+        self._told: int | None = None
+        self._side = Side("rota-leader", self._life, clock)
+
+    @property
+    def term(self) -> Term | None:
+        """The term, while it may be trusted."""
+        lease = self._lease
+        return lease.term if lease and self._clock.monotonic() < lease.trusted_until else None
+
+    def doubt(self) -> None:
+        """The store called the term stale: act no more until it is granted anew."""
+        self._lease = None
+
+    async def start(self, thread: bool) -> None:
+        """Begin to strive."""
+        await self._side.start(thread)
+
+    async def stop(self) -> None:
+        """Resign, so that another can take over at once."""
+        self._lease = None
+        await self._side.stop()
+
+    async def _life(self) -> None:
+        async with self._connect() as store:
+            ear = store.watch(["lead"])
+            try:
+                while True:
+                    await self._strive(store)
+                    await ear.wait(self._renew_ms / 1000)
+            finally:
+                ear.close()
+                await self._resign(store)
+
+    async def _strive(self, store: Store) -> None:
+        if self._side.stalled_ms > self._ttl_ms // 2:
+            # A loop that cannot hear cannot do its duties: let the term lapse for somebody who can.
+            self._lease = None
+            return
+        sent = self._clock.monotonic()
+        try:
+            lead = await store.lead(NAME, self._holder, self._ttl_ms)
+        except Exception as error:
+            self._lease = None
+            if self._emit:
+                self._emit(Trouble("lead", error))
+            return
+        trusted_until = sent + self._ttl_ms - self._ttl_ms // 5
+        self._lease = Lease(Term(NAME, lead.number), trusted_until) if lead.mine else None
+        self._side.tell(self._tell, lead.holder, lead.number, lead.mine)
+
+    def _tell(self, holder: str, number: int, mine: bool) -> None:
+        if self._told != (number if mine else -1):
+            self._told = number if mine else -1
+            if self._emit:
+                self._emit(LeaderChanged(holder, number, mine))
+            self._changed()
+
+    async def _resign(self, store: Store) -> None:
+        try:
+            await store.lead(NAME, self._holder, 0)
+        except Exception as error:
+            if self._emit:
+                self._emit(Trouble("resign", error))

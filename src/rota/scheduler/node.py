@@ -1,0 +1,44 @@
+"""One scheduler node: it strives for the term and does the duties while it has it."""
+
+import asyncio
+
+from rota.domain.ids import timed_id
+from rota.engine.engine import Engine
+from rota.ports.loops import end
+from rota.scheduler.duties import duties, perform
+from rota.scheduler.leader import Connect, Leader
+from rota.scheduler.options import Options
+
+
+class Scheduler:
+    """Start and stop a node. Its holder id is minted for this life, so that two nodes can never share a term."""
+
+    def __init__(self, engine: Engine, connect: Connect, options: Options) -> None:
+        self._engine = engine
+        self._options = options
+        self._leading = asyncio.Event()
+        chance = engine.chance.bits(80)
+        self.holder = f"{options.name}:{timed_id(engine.clock.now(), chance)}"
+        self.leader = Leader(
+            self.holder,
+            (options.ttl_ms, options.renew_ms),
+            connect,
+            engine.clock,
+            engine.emit,
+            self._leading.set,
+        )
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to strive and to do the duties."""
+        await self.leader.start(self._options.thread)
+        self._loops = [
+            asyncio.create_task(perform(duty, self.leader, self._leading, self._engine), name=f"duty {duty.name}")
+            for duty in duties(self._engine, self._options)
+        ]
+
+    async def stop(self) -> None:
+        """Finish the step under way, resign, end."""
+        await end(*self._loops)
+        self._loops = []
+        await self.leader.stop()

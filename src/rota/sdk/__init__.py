@@ -1,0 +1,1 @@
+"""The Python interface for programs that submit and follow runs."""

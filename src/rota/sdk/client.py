@@ -1,0 +1,105 @@
+"""The client: what a program asks of Rota. Async; `sdk.tasks` and `sdk.handle` add the synchronous twins."""
+
+import asyncio
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+from rota.domain.errors import NotFound
+from rota.domain.records import Blob
+from rota.domain.run import TERMINAL, Run
+from rota.engine.control import cancel
+from rota.engine.engine import Engine
+from rota.engine.submit import Order, Receipt, submit
+from rota.sdk.gather import Gather
+
+SCAN_S = 1.0
+"""How long a waiter trusts that a hint will come."""
+
+
+class Client:
+    """Submissions, results and cancels over an engine; usable from several loops."""
+
+    def __init__(self, engine: Engine, actor: str = "") -> None:
+        self.engine = engine
+        self.actor = actor
+        self._gathers: WeakKeyDictionary[asyncio.AbstractEventLoop, Gather[Order, Receipt]] = WeakKeyDictionary()
+        self._waiters: WeakKeyDictionary[asyncio.AbstractEventLoop, Waiters] = WeakKeyDictionary()
+
+    async def submit(self, order: Order) -> Receipt:
+        """Submit one; calls that arrive together share a commit."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._gathers:
+            self._gathers[loop] = Gather(self.submit_many)
+        return await self._gathers[loop](order)
+
+    async def submit_many(self, orders: Sequence[Order]) -> list[Receipt]:
+        """Submit all, or none where one of them is invalid."""
+        return await submit(self.engine, [order._replace(actor=order.actor or self.actor) for order in orders])
+
+    async def run(self, run_id: str) -> Run:
+        """The run as it is now. Raises `NotFound`."""
+        found = (await self.engine.store.get(Run, [run_id]))[0]
+        if found is None:
+            raise NotFound("run", run_id, "ended runs are kept for the retention time only")
+        return found.record
+
+    async def ended(self, run_id: str, timeout: float | None = None) -> Run:
+        """The run once it has ended. Raises `TimeoutError` after `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._waiters:
+            self._waiters[loop] = Waiters(self.engine)
+        async with asyncio.timeout(timeout):
+            return await self._waiters[loop].ended(run_id)
+
+    async def result(self, run: Run) -> bytes | None:
+        """JSON of an ended run's result, fetched where it is too large for the run's own record."""
+        if not run.spilled:
+            return run.result
+        found = (await self.engine.store.get(Blob, [f"{run.id}/result"]))[0]
+        return found.record.data if found else None
+
+    async def cancel(self, run_id: str) -> str:
+        """`cancelled` or `cancelling`; see `engine.control.cancel`."""
+        return await cancel(self.engine, run_id, self.actor or "program")
+
+
+class Waiters:
+    """All who wait for ends of runs on one loop share one ear and one read."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiting: dict[str, asyncio.Future[Run]] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._more = asyncio.Event()
+
+    async def ended(self, run_id: str) -> Run:
+        """The run once it has ended."""
+        if run_id not in self._waiting:
+            self._waiting[run_id] = asyncio.get_running_loop().create_future()
+            self._more.set()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        return await asyncio.shield(self._waiting[run_id])
+
+    async def _look(self) -> None:
+        ear = self._engine.store.watch(["done"])
+        try:
+            while self._waiting:
+                self._more.clear()
+                await self._read()
+                if self._waiting and not self._more.is_set():
+                    await ear.wait(SCAN_S)
+        except Exception as error:
+            for answer in self._waiting.values():
+                answer.set_exception(error)
+            self._waiting.clear()
+        finally:
+            ear.close()
+
+    async def _read(self) -> None:
+        ids = list(self._waiting)
+        for run_id, found in zip(ids, await self._engine.store.get(Run, ids), strict=True):
+            if found is None:
+                self._waiting.pop(run_id).set_exception(NotFound("run", run_id))
+            elif found.record.state in TERMINAL:
+                self._waiting.pop(run_id).set_result(found.record)

@@ -1,0 +1,216 @@
+"""Arguments and results to JSON and back, by their types. The one module here that knows pydantic.
+
+An argument is accepted if it is of its parameter's type, or if it is plain JSON that stands for such a value: text
+for a date, UUID, Decimal or enum, a dict for a dataclass or model, a list for a set. Text never becomes a number and a
+number never text. Submitter and worker follow the same rule, so what was accepted can be read.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from inspect import Parameter
+from math import isfinite
+from reprlib import Repr
+from types import GenericAlias
+from typing import Any
+
+from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+from pydantic_core import (
+    CoreConfig,
+    CoreSchema,
+    ErrorDetails,
+    PydanticSerializationError,
+    SchemaSerializer,
+    SchemaValidator,
+    to_json,
+)
+from typing_extensions import TypedDict
+
+from rota.domain.errors import Invalid
+from rota.sdk.options import nearest
+
+REST = "*"
+"""The member of the wire form that holds what `*args` takes."""
+SUSPECT = (b"\\u0000", b"NaN", b"Infinity")
+DEPTH = 100
+WORDED = {"invalid-json-value": "is not plain JSON; annotate the parameter with its type"}
+SHORT = Repr()
+SHORT.maxstring = SHORT.maxother = 60
+UNSUITABLE = (PydanticUserError, PydanticUndefinedAnnotation, TypeError)
+CONFIG = ConfigDict(allow_inf_nan=False, val_json_bytes="base64", revalidate_instances="always")
+# How values are written is the root's to say; what a TypedDict says about it is not heard.
+CORE_CONFIG = CoreConfig(
+    allow_inf_nan=False, val_json_bytes="base64", ser_json_bytes="base64", ser_json_inf_nan="constants"
+)
+
+
+class Arguments:
+    """The JSON object of a function's named arguments."""
+
+    def __init__(self, parameters: Sequence[Parameter]) -> None:
+        """Raises `Invalid` for a parameter whose type has no JSON form."""
+        self._parameters = {_member(one): one for one in parameters}
+        schema = _record(parameters)
+        self._validator = SchemaValidator(schema, CORE_CONFIG)
+        self._serializer = SchemaSerializer(schema, CORE_CONFIG)
+
+    def encode(self, values: Mapping[str, Any]) -> bytes:
+        """JSON of the values as given. Raises `Invalid` with the parameter's name."""
+        try:
+            self._validator.validate_python(values, strict=True)
+        except ValidationError as error:
+            self._check_plain(values, error)
+        data = self._written(values)
+        self.decode(data)
+        return data
+
+    def decode(self, data: bytes) -> dict[str, Any]:
+        """Arguments by name. Raises `Invalid` with the parameter's name, or `payload` where there is no JSON object."""
+        try:
+            values: dict[str, Any] = self._validator.validate_json(data, strict=True)
+        except ValidationError as error:
+            raise self._refusal(error) from None
+        for member, problem in _unstorable(data):
+            raise Invalid(self._name(member), problem)
+        return values
+
+    def _check_plain(self, values: Mapping[str, Any], error: ValidationError) -> None:
+        """Values that are not of their type must be plain JSON that can be read as one."""
+        wrong = {str(one["loc"][0]): None for one in error.errors(include_url=False)}
+        plain = {member: values[member] for member in wrong}
+        if not _is_plain(plain):
+            raise self._refusal(error) from None
+        try:
+            self.decode(to_json(plain, inf_nan_mode="constants"))
+        except PydanticSerializationError as unwritable:
+            raise Invalid(self._name(next(iter(plain))), _unwritable(unwritable)) from None
+
+    def _written(self, values: Mapping[str, Any]) -> bytes:
+        try:
+            return self._serializer.to_json(values, warnings=False)
+        except ValueError as error:
+            for member, value in values.items():
+                if len(values) > 1:
+                    self._written({member: value})
+            raise Invalid(self._name(next(iter(values))), _unwritable(error)) from None
+
+    def _refusal(self, error: ValidationError) -> Invalid:
+        details = error.errors(include_url=False)
+        first = details[0]
+        if not first["loc"]:
+            return Invalid("payload", f'a JSON object such as {{"name": 1}} is wanted: {first["msg"]}')
+        member = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            return Invalid(member, f"there is no such parameter{nearest(member, self._parameters)}")
+        told = [_told(one, one["loc"][1:]) for one in details if one["loc"][0] == member]
+        return Invalid(self._name(member), "; ".join(told[:3]))
+
+    def _name(self, member: str) -> str:
+        return f"*{self._parameters[REST].name}" if member == REST else member
+
+
+class Result:
+    """The JSON of a function's result."""
+
+    def __init__(self, annotation: Any) -> None:
+        """Raises `Invalid` for a type that has no JSON form."""
+        schema = _schema("return", annotation)
+        self._validator = SchemaValidator(schema, CORE_CONFIG)
+        self._serializer = SchemaSerializer(schema, CORE_CONFIG)
+
+    def encode(self, value: Any) -> bytes:
+        """JSON by the annotation; a value that does not fit it, by its own type. Raises `Invalid`."""
+        try:
+            data = self._serializer.to_json(value, warnings=False)
+        except ValueError as error:
+            raise Invalid("result", _unwritable(error)) from None
+        for _, problem in _unstorable(data):
+            raise Invalid("result", problem)
+        return data
+
+    def decode(self, data: bytes) -> Any:
+        """The value, of the annotated type. Raises `Invalid`."""
+        try:
+            return self._validator.validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise Invalid("result", _told(first, first["loc"])) from None
+
+
+def _member(parameter: Parameter) -> str:
+    return REST if parameter.kind is Parameter.VAR_POSITIONAL else parameter.name
+
+
+def _type(parameter: Parameter) -> Any:
+    free = parameter.annotation in (Parameter.empty, Any, object)
+    kind: Any = JsonValue if free else parameter.annotation
+    return GenericAlias(list, kind) if parameter.kind is Parameter.VAR_POSITIONAL else kind
+
+
+def _record(parameters: Sequence[Parameter]) -> CoreSchema:
+    """The schema of all arguments together; which of them may be missing is the signature's to say."""
+    types = {_member(one): _type(one) for one in parameters}
+    others = [types.pop(one.name) for one in parameters if one.kind is Parameter.VAR_KEYWORD]
+    typed_dict: Any = TypedDict
+    record = typed_dict("Arguments", types, total=False, **({"extra_items": others[0]} if others else {}))
+    record.__pydantic_config__ = CONFIG if others else {**CONFIG, "extra": "forbid"}
+    try:
+        return TypeAdapter(record).core_schema
+    except UNSUITABLE:
+        for one in parameters:
+            _schema(one.name, _type(one))
+        raise
+
+
+def _schema(field: str, annotation: Any) -> CoreSchema:
+    try:
+        return TypeAdapter(annotation).core_schema
+    except UNSUITABLE as error:
+        reason = str(error).partition("\n")[0]
+        advice = "use types that JSON can carry, such as int, str, datetime, UUID, a dataclass or a pydantic model"
+        raise Invalid(field, f"{reason}; {advice}") from None
+
+
+def _is_plain(value: Any, depth: int = DEPTH) -> bool:
+    """Whether it consists of JSON's own types; a tuple stands for a list."""
+    match value:
+        case None | str() | int() | float():
+            return True
+        case list() | tuple():
+            return depth > 0 and all(_is_plain(one, depth - 1) for one in value)
+        case dict():
+            return all(isinstance(key, str) and _is_plain(one, depth - 1) for key, one in value.items())
+    return False
+
+
+def _told(error: ErrorDetails, path: Sequence[int | str]) -> str:
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path[:8]).lstrip(".")
+    text = WORDED.get(error["type"], error["msg"].removeprefix("Input "))
+    got = "" if error["type"] == "missing" else f"; got {SHORT.repr(error['input'])}"
+    return f"{where}: {text}{got}" if where else text + got
+
+
+def _unwritable(error: ValueError) -> str:
+    return f"cannot be written as JSON: {str(error).removeprefix('Error serializing to JSON: ')}"
+
+
+def _unstorable(data: bytes) -> Iterator[tuple[str, str]]:
+    """(member, problem) of what some store or reader would refuse. A look at the bytes clears nearly everything."""
+    if not any(mark in data for mark in SUSPECT):
+        return
+    whole = json.loads(data)
+    for member, value in whole.items() if isinstance(whole, dict) else [("", whole)]:
+        yield from ((str(member), problem) for problem in _problems(member) + _problems(value))
+
+
+def _problems(value: Any) -> list[str]:
+    match value:
+        case str():
+            return ["text cannot hold NUL"] if "\0" in value else []
+        case float():
+            return [] if isfinite(value) else [f"{value} is not a number that JSON has"]
+        case list():
+            return [problem for one in value for problem in _problems(one)]
+        case dict():
+            return [problem for pair in value.items() for one in pair for problem in _problems(one)]
+    return []

@@ -1,0 +1,52 @@
+"""Single calls that arrive together travel together.
+
+What comes while a flush is under way goes with the next one. There is no timer: a lone call waits for nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+LIMIT = 1_000
+
+
+class Gather(Generic[T, R]):
+    """Turns a call on many into a call on one. Belongs to the loop it is first used in."""
+
+    def __init__(self, flush: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> None:
+        self._flush = flush
+        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    async def __call__(self, item: T) -> R:
+        """The answer for this item. Raises what the flush raises for it."""
+        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, answer))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._run())
+        return await answer
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:LIMIT], self._waiting[LIMIT:]
+            await self._send(batch)
+
+    async def _send(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+        try:
+            answers = await self._flush([item for item, _ in batch])
+        except Exception as error:
+            if len(batch) > 1:
+                # One bad item must not spoil the others' calls: each goes alone and gets its own answer.
+                for one in batch:
+                    await self._send([one])
+                return
+            _, answer = batch[0]
+            if not answer.done():
+                answer.set_exception(error)
+            return
+        for (_, answer), value in zip(batch, answers, strict=True):
+            if not answer.done():
+                answer.set_result(value)

@@ -1,0 +1,55 @@
+"""A submitted run in the hands of the program that submitted it."""
+
+from typing import Any
+
+from rota.domain.errors import RunFailed
+from rota.domain.run import Run, State
+from rota.sdk.client import Client
+from rota.sdk.portal import Portal, synchronous
+from rota.sdk.signature import Signature
+
+
+class Handle:
+    """Wait for a run, read its result, cancel it. Methods beginning with `a` are for async programs."""
+
+    def __init__(self, run_id: str, created: bool, client: Client, signature: Signature | None, portal: Portal) -> None:
+        self.id = run_id
+        """The run's id."""
+        self.created = created
+        """False where a unique or idempotency key led to an earlier run."""
+        self.portal = portal
+        self._client = client
+        self._signature = signature
+
+    async def arun(self) -> Run:
+        """The run's record as it is now."""
+        return await self._client.run(self.id)
+
+    async def astate(self) -> State:
+        """The run's state now."""
+        return (await self._client.run(self.id)).state
+
+    async def aresult(self, timeout: float | None = None) -> Any:
+        """The task's result once the run has ended, converted by the function's return type.
+
+        Raises `RunFailed` where it ended without success, `TimeoutError` after `timeout` seconds.
+        """
+        run = await self._client.ended(self.id, timeout)
+        if run.state is not State.SUCCESS:
+            raise RunFailed(run.id, run.state, run.reason, run.error)
+        data = await self._client.result(run)
+        if data is None or self._signature is None:
+            return None
+        return self._signature.decode_result(data)
+
+    async def acancel(self) -> str:
+        """`cancelled`: no attempt will ever start; `cancelling`: its worker is told."""
+        return await self._client.cancel(self.id)
+
+    run = synchronous(arun)
+    state = synchronous(astate)
+    result = synchronous(aresult)
+    cancel = synchronous(acancel)
+
+    def __repr__(self) -> str:
+        return f"<Handle of run {self.id}>"

@@ -1,0 +1,39 @@
+"""What every option of a declaration goes through: does it exist, and is its value one that it can have."""
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from rota.domain.errors import Invalid
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def check_options(given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises `Invalid` for an option that does not exist, and says which was probably meant."""
+    known = tuple(known)
+    for name in given:
+        if name not in known:
+            raise Invalid(name, f"there is no such option{nearest(name, known)}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What was probably meant, as the end of an error message."""
+    known = tuple(known)
+    meant = get_close_matches(word, known, n=1)
+    if meant:
+        return f"; did you mean {meant[0]!r}?"
+    return f"; known are {', '.join(known)}" if known else ""
+
+
+def choice(kind: type[E]) -> Callable[[Any, str], E]:
+    """A converter (value, field) that accepts a member of `kind` or its text; it raises `Invalid` for others."""
+
+    def convert(value: Any, field: str) -> E:
+        try:
+            return kind(value)
+        except ValueError:
+            raise Invalid(field, f"{value!r:.60} is none of {', '.join(kind)}") from None
+
+    return convert

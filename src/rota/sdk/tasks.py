@@ -1,0 +1,119 @@
+"""A declared task: still the function it was, and the way to have it run elsewhere."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack
+
+from rota.domain.errors import Invalid
+from rota.domain.priority import priority
+from rota.domain.retry import Retry
+from rota.domain.task import Task
+from rota.engine.submit import Order
+from rota.sdk.client import Client
+from rota.sdk.duration import to_limit_ms, to_ms
+from rota.sdk.handle import Handle
+from rota.sdk.options import check_options
+from rota.sdk.portal import Portal, synchronous
+from rota.sdk.signature import Signature
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class RunOptions(TypedDict, total=False):
+    """What one submission may say otherwise than its task. Times in seconds, as timedelta or as text (`90s`)."""
+
+    delay: float | timedelta | str
+    """Run it so much later."""
+    at: datetime
+    """Run it then; with a time zone."""
+    queue: str
+    priority: str | int
+    retries: int | Retry
+    timeout: float | timedelta | str | None
+    key: str
+    """Idempotency key: the same key and arguments again give the same run, for 24 hours."""
+    unique: str
+    """At most one run with this key that has not ended; a second submission gives the first one's run."""
+
+
+class TaskFunction(Generic[P, T]):
+    """What `@app.task` makes of a function. Calling it calls the function, here and now."""
+
+    def __init__(
+        self,
+        function: Callable[P, T],
+        task: Task,
+        signature: Signature,
+        client: Callable[[], Client],
+        portal: Portal,
+        options: RunOptions | None = None,
+    ) -> None:
+        self.function = function
+        self.task = task
+        self.signature = signature
+        self.portal = portal
+        self._client = client
+        self._options: RunOptions = options or {}
+        self.__doc__ = function.__doc__
+        self.__name__ = getattr(function, "__name__", task.name)
+        self.__wrapped__ = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.function(*args, **kwargs)
+
+    def with_options(self, **options: Unpack[RunOptions]) -> "TaskFunction[P, T]":
+        """The same task with other rules for the submissions made through what is returned."""
+        check_options(options, RunOptions.__annotations__)
+        merged: RunOptions = {**self._options, **options}
+        return TaskFunction(self.function, self.task, self.signature, self._client, self.portal, merged)
+
+    async def asubmit(self, *args: Any, **kwargs: Any) -> Handle:
+        """Have it run by a worker. Raises `Invalid` where the arguments do not fit the function."""
+        client = self._client()
+        order = self._order(client, args, kwargs)
+        receipt = await client.submit(order)
+        return Handle(receipt.id, receipt.created, client, self.signature, self.portal)
+
+    async def asubmit_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Handle]:
+        """Have it run once for each tuple of positional, or mapping of named arguments; all or none."""
+        client = self._client()
+        orders = [
+            self._order(client, (), call) if isinstance(call, Mapping) else self._order(client, call, {})
+            for call in calls
+        ]
+        receipts = await client.submit_many(orders)
+        return [Handle(receipt.id, receipt.created, client, self.signature, self.portal) for receipt in receipts]
+
+    submit = synchronous(asubmit)
+    submit_many = synchronous(asubmit_many)
+
+    def _order(self, client: Client, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Order:
+        payload = self.signature.encode_arguments(tuple(args), kwargs)
+        order = Order(task=self.task.name, namespace=self.task.namespace, payload=payload)
+        return _with(order, self._options, client.engine.clock.now()) if self._options else order
+
+
+def _with(order: Order, options: RunOptions, now: int) -> Order:
+    retries = options.get("retries")
+    timeout = to_limit_ms(options["timeout"], "timeout") or 0 if "timeout" in options else None
+    return order._replace(
+        due_at=_due(options, now),
+        queue=options.get("queue", ""),
+        priority=priority(options["priority"]) if "priority" in options else None,
+        retry=Retry(retries=retries) if isinstance(retries, int) else retries,
+        timeout_ms=timeout,
+        key=options.get("key", ""),
+        unique=options.get("unique", ""),
+    )
+
+
+def _due(options: RunOptions, now: int) -> int | None:
+    if "delay" in options:
+        return now + to_ms(options["delay"], "delay")
+    if "at" not in options:
+        return None
+    at = options["at"]
+    if at.tzinfo is None:
+        raise Invalid("at", "has no time zone; write datetime(…, tzinfo=UTC) or another zone")
+    return int(at.astimezone(UTC).timestamp() * 1000)

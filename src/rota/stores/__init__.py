@@ -1,0 +1,1 @@
+"""Stores: they compare and set, they never decide."""

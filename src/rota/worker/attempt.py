@@ -1,0 +1,106 @@
+"""One attempt on its way through the pipeline: begin, perform, conclude. Its end is always an `Outcome`."""
+
+import asyncio
+from collections.abc import Mapping
+
+from rota.domain.run import End, Outcome, Reason
+from rota.ports.desk import Assignment, Settlement
+from rota.ports.executor import Executor
+from rota.worker.capture import Capture
+from rota.worker.context import RunContext, current
+
+CANCELLED, TIMEOUT, SILENT, TOTAL, LEAVING, FOREIGN = (
+    "cancelled", "timeout", "silent", "total", "leaving", "foreign"
+)  # fmt: skip
+"""Why an attempt is stopped before its end."""
+
+
+class Attempt:
+    """A claimed run in a slot."""
+
+    __slots__ = ("assignment", "began", "context", "limit", "started_at", "stopped", "task", "told_news", "told_start")
+
+    def __init__(self, assignment: Assignment, context: RunContext, began: int, limit: int | None) -> None:
+        self.assignment = assignment
+        self.context = context
+        self.began = began
+        self.limit = limit
+        """When its time is over. Like `began` and `stopped` on the monotonic clock, in ms: wall clocks jump."""
+        self.stopped = 0
+        self.started_at = 0
+        self.task: asyncio.Task[None] | None = None
+        self.told_start = False
+        self.told_news = ""
+
+    def stop(self, why: str, moment: int) -> None:
+        """End it early; the first reason given stays."""
+        if not self.context.stopping:
+            self.context.stopping = why
+            self.stopped = moment
+            # One that has not begun must not be cancelled: its coroutine would end before it could say so.
+            if self.task and self.started_at:
+                self.task.cancel()
+
+    def settlement(self, outcome: Outcome) -> Settlement:
+        """Its end, ready for the desk."""
+        run = self.assignment.run
+        return Settlement(
+            run.fence,
+            outcome._replace(started_at=self.started_at or None),
+            self.assignment.held,
+            self.assignment.task,
+        )
+
+
+async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int) -> Outcome:
+    """Run the work. Whatever it does, an outcome comes back."""
+    context = attempt.context
+    if context.stopping:
+        return cut_short(attempt)
+    attempt.started_at = now
+    current.set(context)
+    try:
+        outcome = await executors[attempt.assignment.task.executor].run(attempt.assignment, context)
+    except asyncio.CancelledError:
+        # Whoever stopped it left the reason; a task that cancels itself has failed like any other.
+        _clear_cancel()
+        outcome = cut_short(attempt)
+    except Exception as error:
+        outcome = Outcome(End.FAILURE, reason=Reason.ERROR, error=f"{type(error).__name__}: {error}"[:4_000])
+    Capture.finish(context)
+    return _conclude(attempt, outcome)
+
+
+def _clear_cancel() -> None:
+    task = asyncio.current_task()
+    while task and task.cancelling():
+        task.uncancel()
+
+
+def _conclude(attempt: Attempt, outcome: Outcome) -> Outcome:
+    """A result that comes after the attempt's time was over does not count; one that beat a drain does."""
+    late = attempt.context.stopping in (TIMEOUT, SILENT, TOTAL)
+    return cut_short(attempt) if late else outcome
+
+
+def cut_short(attempt: Attempt) -> Outcome:
+    """The outcome of an attempt that was ended early."""
+    clocks, run = attempt.assignment.task.clocks, attempt.assignment.run
+    match attempt.context.stopping:
+        case "cancelled":
+            return Outcome(End.CANCELLED)
+        case "timeout":
+            text = f"longer than its limit of {(run.timeout_ms or 0) / 1000:g} s (the task's `timeout`)"
+            return Outcome(End.FAILURE, reason=Reason.TIMEOUT, error=text)
+        case "silent":
+            text = f"no progress for {(clocks.silence_ms or 0) / 1000:g} s (the task's `silence_timeout`)"
+            return Outcome(End.FAILURE, reason=Reason.SILENT, error=text)
+        case "total":
+            text = f"all attempts together took longer than {(clocks.total_ms or 0) / 1000:g} s (`total_timeout`)"
+            return Outcome(End.FAILURE, reason=Reason.TOTAL_TIMEOUT, error=text, final=True)
+        case "leaving":
+            return Outcome(End.RETURNED, reason="its worker was stopped")
+        case "foreign":
+            return Outcome(End.RETURNED, reason="its worker does not hold it any more")
+        case _:
+            return Outcome(End.FAILURE, reason=Reason.ERROR, error="the task raised CancelledError by itself")

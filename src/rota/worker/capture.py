@@ -1,0 +1,85 @@
+"""What tasks print and log becomes lines of their run. Everything else goes where it went before."""
+
+import logging
+import sys
+from typing import Any, TextIO
+
+from rota.worker.context import RunContext, current
+
+
+class _Stream:
+    """Stands in for stdout or stderr: text of a running task becomes its lines."""
+
+    def __init__(self, name: str, behind: TextIO) -> None:
+        self._name = name
+        self._behind = behind
+        self._open: dict[RunContext, str] = {}
+
+    def write(self, text: str) -> int:
+        context = current.get()
+        if context is None:
+            return self._behind.write(text)
+        *whole, rest = (self._open.pop(context, "") + text).split("\n")
+        for line in whole:
+            context.line(self._name, "info", line)
+        if rest:
+            self._open[context] = rest[:65_536]
+        return len(text)
+
+    def finish(self, context: RunContext) -> None:
+        """The task is over: what it left without a line end is its last line."""
+        if rest := self._open.pop(context, ""):
+            context.line(self._name, "info", rest)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._behind, name)
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        context = current.get()
+        if context is not None:
+            context.line("log", record.levelname.lower(), self.format(record))
+
+
+class Capture:
+    """In force between `start` and `stop`; several workers of a process share one."""
+
+    _users = 0
+    _streams: tuple[_Stream, ...] = ()
+    _handler = _Handler()
+    _level = logging.WARNING
+
+    @classmethod
+    def start(cls) -> None:
+        """Begin to listen."""
+        cls._users += 1
+        if cls._users > 1:
+            return
+        out, err = _Stream("stdout", sys.stdout), _Stream("stderr", sys.stderr)
+        cls._streams = (out, err)
+        sys.stdout, sys.stderr = out, err
+        cls._handler.setFormatter(logging.Formatter("%(message)s"))
+        root = logging.getLogger()
+        cls._level = root.level
+        root.addHandler(cls._handler)
+        # Tasks' own loggers say what they do at INFO; other loggers keep the level that the program gave them.
+        logging.getLogger("rota.task").setLevel(logging.INFO)
+
+    @classmethod
+    def finish(cls, context: RunContext) -> None:
+        """An attempt is over."""
+        for stream in cls._streams:
+            stream.finish(context)
+
+    @classmethod
+    def stop(cls) -> None:
+        """Listen no more; streams are put back."""
+        cls._users = max(cls._users - 1, 0)
+        if cls._users or not cls._streams:
+            return
+        for name, stream in zip(("stdout", "stderr"), cls._streams, strict=True):
+            if getattr(sys, name) is stream:
+                setattr(sys, name, stream._behind)
+        cls._streams = ()
+        logging.getLogger().removeHandler(cls._handler)

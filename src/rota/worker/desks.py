@@ -1,0 +1,58 @@
+"""The desk beside the store: the engine itself. A desk across a network has the same calls."""
+
+from collections.abc import Sequence
+
+from rota.domain.records import Session
+from rota.domain.run import Run
+from rota.domain.states import Verdict
+from rota.engine.claim import claim
+from rota.engine.engine import Engine
+from rota.engine.report import report
+from rota.engine.sessions import enter, leave
+from rota.engine.settle import settle
+from rota.ports.desk import Progress, Settlement, Taken
+from rota.ports.store import BeatReply, Line, Want, Where
+
+PAGE = 1_000
+
+
+class LocalDesk:
+    """`ports.desk.Desk` over an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def enter(self, session: Session) -> None:
+        """Open a session."""
+        await enter(self._engine, session)
+
+    async def leave(self, session: str, reason: str) -> None:
+        """Close it."""
+        await leave(self._engine, session, reason)
+
+    async def claim(self, want: Want) -> Taken:
+        """Ready runs for a session."""
+        return (await claim(self._engine, [want]))[0]
+
+    async def beat(self, session: str) -> BeatReply:
+        """A sign of life."""
+        return (await self._engine.store.beat([session]))[0]
+
+    async def held(self, session: str) -> list[Run]:
+        """The running runs of a session."""
+        runs: list[Run] = []
+        cursor = ""
+        while True:
+            page = await self._engine.store.find(Run, Where(session=session), cursor, PAGE)
+            runs += [held.record for held in page.items]
+            cursor = page.cursor
+            if not cursor:
+                return runs
+
+    async def report(self, progress: Sequence[Progress], lines: Sequence[Line]) -> list[Verdict]:
+        """News of running attempts."""
+        return await report(self._engine, progress, lines)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Verdict]:
+        """Ends of attempts."""
+        return await settle(self._engine, settlements)

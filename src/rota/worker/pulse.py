@@ -1,0 +1,65 @@
+"""The pulse: the beats of a session.
+
+The reply brings what the worker must know: whether the session is still open, whose cancel was asked, what capacity
+people want, and whether the store's idea of what the session holds is the worker's.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from rota.domain.facts import Trouble
+from rota.ports.desk import Desk
+from rota.ports.loops import keep
+from rota.ports.runtime import Clock, Emit
+from rota.ports.side import Side
+from rota.ports.store import BeatReply, Watch
+
+Listen = Callable[[Sequence[str]], Watch]
+
+Connect = Callable[[], AbstractAsyncContextManager[tuple[Desk, Listen]]]
+"""Opens a desk and an ear of its own, in the loop that calls it."""
+
+
+class Pulse:
+    """Beats every `beat_ms`, and at once when a hint names the session."""
+
+    def __init__(
+        self,
+        session: str,
+        beat_ms: int,
+        connect: Connect,
+        heard: Callable[[BeatReply], None],
+        clock: Clock,
+        emit: Emit | None,
+    ) -> None:
+        self._session = session
+        self._beat_ms = beat_ms
+        self._connect = connect
+        self._heard = heard
+        self._emit = emit
+        self._side = Side("rota-pulse", self._life, clock)
+
+    async def start(self, thread: bool) -> None:
+        """Begin to beat."""
+        await self._side.start(thread)
+
+    async def stop(self) -> None:
+        """Beat no more."""
+        await self._side.stop()
+
+    async def _life(self) -> None:
+        await keep("pulse", self._connected, self._emit)
+
+    async def _connected(self) -> None:
+        async with self._connect() as (desk, listen):
+            ear = listen([f"session:{self._session}"])
+            try:
+                while True:
+                    reply = await desk.beat(self._session)
+                    if self._side.stalled_ms >= self._beat_ms and self._emit:
+                        stall = f"blocked for {self._side.stalled_ms} ms by {self._side.culprit()}"
+                        self._emit(Trouble("worker loop", RuntimeError(stall)))
+                    self._side.tell(self._heard, reply)
+                    await ear.wait(self._beat_ms / 1000)
+            finally:
+                ear.close()

@@ -1,0 +1,68 @@
+"""News of running attempts: that they started, how far they are, what they print."""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+
+from rota.domain.facts import Trouble
+from rota.domain.ids import RunId
+from rota.ports.desk import Desk, Progress
+from rota.ports.runtime import Emit
+from rota.ports.store import Line
+from rota.worker.attempt import Attempt
+
+LINES_LIMIT = 20_000
+"""Lines waiting for a report; beyond, new ones are dropped: a task that floods must not harm its neighbours."""
+BATCH = 1_000
+
+
+class Reporter:
+    """Collects lines, from any thread, and reports in batches. Losing a line is allowed, blocking a run is not."""
+
+    def __init__(self, desk: Desk, attempts: Mapping[RunId, Attempt], report_ms: int, emit: Emit | None) -> None:
+        self._desk = desk
+        self._attempts = attempts
+        self._report_s = report_ms / 1000
+        self._emit = emit
+        self._lines: list[Line] = []
+        self._guard = threading.Lock()
+
+    def line(self, line: Line) -> None:
+        """Keep a line for the next report."""
+        with self._guard:
+            if len(self._lines) < LINES_LIMIT:
+                self._lines.append(line)
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        while True:
+            await asyncio.sleep(self._report_s)
+            if self._attempts or self._lines:
+                await self._report(self._news())
+
+    async def flush(self) -> None:
+        """Report the lines that wait, without news."""
+        if self._lines:
+            await self._report([])
+
+    async def _report(self, news: list[Progress]) -> None:
+        while self._lines or news:
+            with self._guard:
+                lines, self._lines = self._lines[:BATCH], self._lines[BATCH:]
+            try:
+                await self._desk.report(news, lines)
+            except Exception as error:
+                if self._emit:
+                    self._emit(Trouble("report", error))
+                return
+            news = []
+
+    def _news(self) -> list[Progress]:
+        """Attempts that have something new to say."""
+        news = []
+        for attempt in self._attempts.values():
+            said = attempt.context.news
+            if attempt.started_at and (not attempt.told_start or said != attempt.told_news):
+                attempt.told_start, attempt.told_news = True, said
+                news.append(Progress(attempt.assignment.run.fence, attempt.started_at, said))
+        return news

@@ -1,0 +1,291 @@
+"""The worker: a session, slots, and the loops that fill and empty them."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Mapping
+from functools import partial
+
+from rota.domain.ids import RunId, timed_id
+from rota.domain.lane import lanes
+from rota.domain.records import Session
+from rota.domain.run import End, Outcome, Reason
+from rota.ports.desk import Assignment, Desk, Settlement, Taken
+from rota.ports.executor import Executor
+from rota.ports.loops import Backoff, end, wait_for_event
+from rota.ports.runtime import Chance, Clock, Emit
+from rota.ports.store import BeatReply, Want, Watch
+from rota.worker.attempt import CANCELLED, FOREIGN, LEAVING, Attempt, perform
+from rota.worker.capture import Capture
+from rota.worker.context import RunContext
+from rota.worker.options import Options
+from rota.worker.outbox import Outbox
+from rota.worker.pulse import Connect, Listen, Pulse
+from rota.worker.reporter import Reporter
+from rota.worker.wheel import Wheel
+
+EXCLUDE_MS = 60_000
+"""How long a session does not ask for a task whose handler it lacks."""
+CLAIM_LIMIT = 1_000
+
+
+class Worker:
+    """One life of a worker process. `ended` is set when it has nothing more to do, `failed` says why if by itself."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        listen: Listen,
+        connect: Connect,
+        executors: Mapping[str, Executor],
+        options: Options,
+        runtime: tuple[Clock, Chance, Emit | None],
+    ) -> None:
+        self._desk = desk
+        self._listen = listen
+        self._connect = connect
+        self._executors = executors
+        self._options = options
+        self._clock, self._chance, self._emit = runtime
+        self.slots = options.slots
+        self.failed = ""
+        self.ended = asyncio.Event()
+        self._attempts: dict[RunId, Attempt] = {}
+        self._abandoned: set[RunId] = set()
+        self._excluded: dict[str, int] = {}
+        self._room = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._lanes = lanes(options.namespaces, options.queues, tuple(executors), options.labels)
+        self._reporter = Reporter(desk, self._attempts, options.report_ms, self._emit)
+        self._outbox = Outbox(self._settle, self._emit)
+        self._wheel = Wheel(self._attempts, self._clock, options.grace_ms, self._give_up)
+        self._session = ""
+        self._doubt = False
+        self._differing = 0
+        self._leaving = False
+        self._pulse: Pulse | None = None
+        self._ear: Watch | None = None
+        self._loops: list[asyncio.Task[None]] = []
+
+    @property
+    def session(self) -> str:
+        """Id of the session now open."""
+        return self._session
+
+    @property
+    def running(self) -> int:
+        """Attempts in slots."""
+        return len(self._attempts)
+
+    async def start(self) -> None:
+        """Open a session and begin to take work."""
+        Capture.start()
+        await self._enter()
+        begin = asyncio.create_task
+        self._loops = [begin(self._outbox.run()), begin(self._reporter.run()), begin(self._wheel.run())]
+        self._loops.append(begin(self._take_work()))
+
+    async def stop(self) -> None:
+        """Drain: take nothing more, let running attempts finish for a while, hand the rest back unburnt, leave."""
+        if not self._loops:
+            return
+        self._leaving = True
+        await end(self._loops.pop())
+        await self._finish(self._options.drain_ms)
+        for attempt in list(self._attempts.values()):
+            self._wheel.stop(attempt, LEAVING)
+        await self._finish(self._options.grace_ms)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._options.drain_ms / 1000):
+                await self._outbox.empty()
+        await end(*self._loops)
+        self._loops = []
+        await self._exit()
+        Capture.stop()
+        self.ended.set()
+
+    async def _enter(self) -> None:
+        """A new session for this life, and the pulse that keeps it."""
+        options = self._options
+        self._session = timed_id(self._clock.now(), self._chance.bits(80))
+        session = Session(
+            id=self._session,
+            worker=options.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            lanes=self._lanes,
+            queues=options.queues,
+            executors=tuple(self._executors),
+            labels=options.labels,
+            slots=self.slots,
+            ttl_ms=options.ttl_ms,
+            opened_at=self._clock.now(),
+            version=options.version,
+        )
+        topics = [f"lane:{space}/{queue}/*" for space in options.namespaces for queue in options.queues]
+        self._ear = self._listen(topics)
+        await self._desk.enter(session)
+        heard = partial(self._heard, self._session)
+        self._pulse = Pulse(self._session, options.beat_ms, self._connect, heard, self._clock, self._emit)
+        await self._pulse.start(options.thread)
+
+    async def _exit(self) -> None:
+        if self._pulse:
+            await self._pulse.stop()
+        if self._ear:
+            self._ear.close()
+        with contextlib.suppress(Exception):  # the session lapses by itself where the store can't be reached
+            await self._desk.leave(self._session, "drained")
+
+    async def _finish(self, within_ms: int) -> None:
+        """Wait until no attempt runs, or so long."""
+        if self._attempts:
+            self._idle.clear()
+            await wait_for_event(self._idle, within_ms / 1000)
+
+    async def _take_work(self) -> None:
+        backoff = Backoff("claim", self._emit)
+        while True:
+            try:
+                await self._round()
+                backoff.reset()
+            except Exception as error:
+                # No answer: the claim may have happened. What the store says we hold decides.
+                self._doubt = True
+                await backoff.failed(error)
+
+    async def _round(self) -> None:
+        """One claim and what follows from it."""
+        if self._doubt:
+            await self._reconcile()
+        free = self.slots - len(self._attempts) - self._lost_threads()
+        if free <= 0 or len(self._outbox) > 2 * self.slots + CLAIM_LIMIT:
+            self._room.clear()
+            await wait_for_event(self._room, self._options.scan_ms / 1000)
+            return
+        want = Want(
+            self._session,
+            self._options.name,
+            self._chance.bits(62),
+            min(free, CLAIM_LIMIT),
+            self._lanes,
+            self._exclusions(),
+        )
+        taken = await self._desk.claim(want)
+        if not taken.open:
+            await self._reenter()
+        self._begin(taken)
+        if len(taken.assignments) < want.limit and not taken.contended and self._ear:
+            await self._ear.wait(self._options.scan_ms / 1000)
+        else:
+            await asyncio.sleep(0)
+
+    def _begin(self, taken: Taken) -> None:
+        for assignment in taken.assignments:
+            self._start(assignment)
+
+    def _start(self, assignment: Assignment) -> None:
+        run, now, began = assignment.run, self._clock.now(), self._clock.monotonic()
+        left = run.timeout_ms
+        if run.end_by is not None:
+            left = run.end_by - now if left is None else min(left, run.end_by - now)
+        deadline_at, limit = (None, None) if left is None else (now + left, began + left)
+        context = RunContext(assignment, deadline_at, self._clock, self._reporter.line)
+        self._attempts[run.id] = attempt = Attempt(assignment, context, began, limit)
+        self._wheel.watch(attempt)
+        attempt.task = asyncio.create_task(self._live(attempt), name=f"run {run.id} of {run.task}")
+
+    async def _live(self, attempt: Attempt) -> None:
+        """The whole pipeline of an attempt: perform, then its outcome into the outbox and its slot free."""
+        outcome = await perform(attempt, self._executors, self._clock.now())
+        run = attempt.assignment.run
+        if run.id in self._abandoned:
+            self._abandoned.discard(run.id)
+        elif attempt.context.stopping != FOREIGN:
+            if outcome.reason == Reason.NO_HANDLER:
+                self._excluded[f"{run.namespace}/{run.task}"] = self._clock.monotonic() + EXCLUDE_MS
+            self._outbox.put(attempt.settlement(outcome))
+        if self._attempts.get(run.id) is attempt:
+            del self._attempts[run.id]
+        self._room.set()
+        if not self._attempts:
+            self._idle.set()
+
+    def _give_up(self, attempt: Attempt, outcome: Outcome) -> None:
+        """It does not end although it was told to: its outcome goes out, its slot stays taken."""
+        self._abandoned.add(attempt.assignment.run.id)
+        if attempt.context.stopping != FOREIGN:
+            self._outbox.put(attempt.settlement(outcome))
+        self._check_threads()
+
+    def _lost_threads(self) -> int:
+        """Slots held by threads that nobody can end."""
+        return sum(executor.abandoned for executor in self._executors.values())
+
+    def _check_threads(self) -> None:
+        if not self._leaving and self._lost_threads() + len(self._abandoned) > self.slots / 2:
+            self.failed = "more than half of its slots are held by attempts that do not end; see docs/guarantees.md"
+            self.ended.set()
+
+    def _exclusions(self) -> tuple[str, ...]:
+        now = self._clock.monotonic()
+        self._excluded = {task: until for task, until in self._excluded.items() if until > now}
+        return tuple(self._excluded)
+
+    def _heard(self, session: str, reply: BeatReply) -> None:
+        """The answer to a beat, on the worker's loop."""
+        if session != self._session:
+            return
+        if not reply.open:
+            self._doubt = True
+            self._wake()
+            return
+        for run in reply.cancels:
+            if attempt := self._attempts.get(RunId(run)):
+                self._wheel.stop(attempt, CANCELLED)
+        if reply.slots != self.slots:
+            self.slots = reply.slots
+            self._wake()
+        if reply.draining and not self._leaving:
+            self.ended.set()
+        self._differing = 0 if self._agrees(reply) else self._differing + 1
+        if self._differing > 1:
+            self._doubt = True
+            self._wake()
+        self._check_threads()
+
+    def _agrees(self, reply: BeatReply) -> bool:
+        return reply.held == len(self._attempts) and reply.digest == sum(
+            attempt.assignment.run.token % 2**31 for attempt in self._attempts.values()
+        )
+
+    def _wake(self) -> None:
+        self._room.set()
+        if self._ear:
+            self._ear.wake()
+
+    async def _reconcile(self) -> None:
+        """Make both sides agree on what this session holds. Runs between claims, so no claim is under way."""
+        held = {run.id: run for run in await self._desk.held(self._session)}
+        sent = self._outbox.runs()
+        for run in held.values():
+            if run.id not in self._attempts and run.id not in sent:
+                outcome = Outcome(End.RETURNED, reason="the answer to its claim was lost")
+                self._outbox.put(Settlement(run.fence, outcome))
+        for run_id, attempt in list(self._attempts.items()):
+            if run_id not in held or held[run_id].fence != attempt.assignment.run.fence:
+                self._wheel.stop(attempt, FOREIGN)
+        self._doubt, self._differing = False, 0
+
+    async def _reenter(self) -> None:
+        """The session was closed: what it held is not ours any more; begin a new life."""
+        for attempt in self._attempts.values():
+            self._wheel.stop(attempt, FOREIGN)
+        await self._exit()
+        await self._enter()
+
+    async def _settle(self, settlements: list[Settlement]) -> None:
+        """Output first, so that whoever sees the end sees the lines; then the outcomes."""
+        await self._reporter.flush()
+        await self._desk.settle(settlements)
