@@ -1,3 +1,40 @@
-"""Rota, a distributed task scheduler: the list that says who does which duty when."""
+"""Rota: a distributed task scheduler, small enough for a laptop and strong enough for a company."""
 
-__all__: list[str] = []
+from rota.domain.errors import (
+    Incompatible,
+    Invalid,
+    NotFound,
+    Refused,
+    RotaError,
+    RunFailed,
+    StoreError,
+    Unavailable,
+    Unclear,
+)
+from rota.domain.flow import Cancel, Fail, Snooze, TryAgain
+from rota.domain.retry import Retry
+from rota.embed import Rota
+from rota.ports.executor import Context
+from rota.sdk.handle import Handle
+from rota.sdk.schedules import ScheduleOptions
+
+__all__ = [
+    "Cancel",
+    "Context",
+    "Fail",
+    "Handle",
+    "Incompatible",
+    "Invalid",
+    "NotFound",
+    "Refused",
+    "Retry",
+    "Rota",
+    "RotaError",
+    "RunFailed",
+    "ScheduleOptions",
+    "Snooze",
+    "StoreError",
+    "TryAgain",
+    "Unavailable",
+    "Unclear",
+]

@@ -7,7 +7,22 @@ from threading import RLock
 from time import monotonic
 from typing import Any
 
-from rota.ports.store import BeatReply, Claimed, Due, Group, Guard, Hint, Lead, Page, Result, Versioned, Want, Where
+from rota.ports.store import (
+    BeatReply,
+    Claimed,
+    Due,
+    Group,
+    Guard,
+    Hint,
+    Lead,
+    Line,
+    Logs,
+    Page,
+    Result,
+    Versioned,
+    Want,
+    Where,
+)
 from rota.testing.model import Model, born
 
 
@@ -19,7 +34,9 @@ class ModelEar:
         self.loop = asyncio.get_running_loop()
 
     def hear(self, hint: Hint) -> None:
-        if any(hint.topic == topic or (topic[-1] == "*" and hint.topic.startswith(topic[:-1])) for topic in self.topics):
+        if any(
+            hint.topic == topic or (topic[-1] == "*" and hint.topic.startswith(topic[:-1])) for topic in self.topics
+        ):
             self.heard[hint.topic] += hint.count
             self.event.set()
 
@@ -40,10 +57,29 @@ class ModelEar:
         self.topics = ()
 
 
+class ModelLogs:
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+
+    async def append(self, lines: Sequence[Line]) -> None:
+        self.lines += lines
+
+    async def read(self, run: str, after: int = 0, limit: int = 500, text: str = "") -> tuple[list[Line], int]:
+        found = [
+            (position, line)
+            for position, line in enumerate(self.lines, 1)
+            if position > after and line.run in (run, run or line.run) and text in line.text
+        ][:limit]
+        return [line for _, line in found], found[-1][0] if found else after
+
+
 class ModelStore:
     """A store without a place: what it holds dies with it."""
 
+    shared = True
+
     def __init__(self) -> None:
+        self.logs: Logs = ModelLogs()
         self.model = Model()
         self.lock = RLock()
         self.ears: list[ModelEar] = []
@@ -76,9 +112,7 @@ class ModelStore:
         with self.lock:
             return self.model.count(kind, by, where)
 
-    async def commit(
-        self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()
-    ) -> list[Result]:
+    async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
         with self.lock:
             results = self.model.commit(groups, guard)
         for hint in hints:

@@ -1,7 +1,7 @@
 import pytest
 
 from rota.ports.store import Store
-from rota.testing.contracts.store import SharedContract
+from rota.testing.contracts.store import ClusterContract
 from tests.model.store import ModelStore
 
 
@@ -13,7 +13,7 @@ class ModelPlace:
         return self.store
 
 
-class TestTheModelKeepsTheContract(SharedContract):
+class TestTheModelKeepsTheContract(ClusterContract):
     @pytest.fixture
     def place(self) -> ModelPlace:
         return ModelPlace()

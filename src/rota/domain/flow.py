@@ -44,7 +44,7 @@ class Fail(Flow):
         super().__init__(message)
 
 
-class Retry(Flow):
+class TryAgain(Flow):
     """It failed; try again, not before `after`, as long as the task's policy has tries left."""
 
     def __init__(self, after: float | timedelta = 0, message: str = "") -> None:
@@ -59,7 +59,7 @@ def outcome_of(error: BaseException) -> Outcome:
     if isinstance(error, Cancel):
         return Outcome(End.CANCELLED, reason=Reason.CANCELLED, error=storable(str(error)[:TEXT_LIMIT]))
     text = describe(error)
-    if isinstance(error, Retry):
+    if isinstance(error, TryAgain):
         # Not judged by name: whoever asks for another try gets it, whatever the policy's lists say.
         return Outcome(End.FAILURE, reason=Reason.ERROR, error=text, delay_ms=error.delay_ms)
     final = isinstance(error, Fail)

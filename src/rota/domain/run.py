@@ -105,7 +105,7 @@ class Run(NamedTuple):
     rank: int
     """Place in the ready order; meaningful while pending."""
     due_at: int | None
-    """When the time index looks at it: due (scheduled, retrying), missed start (pending), deadline + grace (running)."""
+    """When the time index looks at it: due (scheduled, retrying), missed start (pending), overdue (running)."""
     created_at: int
     ready_at: int | None
     """When it last became pending."""

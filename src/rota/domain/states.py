@@ -115,7 +115,7 @@ Event = Submit | Due | Release | Skip | Claim | Settle | Cancel
 
 
 def advance(run: Run, event: Event, now: int) -> Run:
-    """The run after `event` at `now`. Raises `Refused` where the table has no such arrow; a terminal run never moves."""
+    """The run after `event` at `now`. Raises `Refused` where the table has no such arrow; an ended run never moves."""
     verb, step = STEPS[type(event)]
     before = None if verb is Verb.SUBMIT else run.state
     allowed = TABLE.get((before, verb))
@@ -164,7 +164,7 @@ def _ready(run: Run, now: int, strict: bool, reason: Reason) -> Run:
 
 
 def _start_limit(run: Run, now: int) -> int | None:
-    """When waiting in line becomes a missed start: by the queue clock, before the first attempt also by the schedule."""
+    """When waiting becomes a missed start: by the queue clock, before the first attempt also by the schedule."""
     limit = now + run.queue_ms if run.queue_ms is not None else None
     if run.start_by is None or run.attempt:
         return limit
@@ -220,15 +220,29 @@ def _cancel(run: Run, event: Cancel, now: int) -> Run:
 
 def _settle(run: Run, event: Settle, now: int) -> Run:
     started_at = event.outcome.started_at or run.started_at
+    if event.outcome.end is End.SUCCESS:
+        return _succeeded(run, event, now, started_at)
     return OUTCOMES[event.outcome.end](run._replace(started_at=started_at, digest=event.digest), event, now)
 
 
-def _succeeded(run: Run, event: Settle, now: int) -> Run:
-    outcome = event.outcome
-    done = run._replace(tries=run.tries + 1, result=outcome.result)
-    if run.cancel:
-        return _end(done, State.CANCELLED, Reason.CANCELLED, now)._replace(detail="it had finished with success")
-    return _end(done, State.SUCCESS, Reason.DONE, now)
+def _succeeded(run: Run, event: Settle, now: int, started_at: int | None) -> Run:
+    """The common end. It builds one new record where the others build two or three."""
+    late = bool(run.cancel)
+    return run._replace(
+        state=State.CANCELLED if late else State.SUCCESS,
+        reason=Reason.CANCELLED if late else Reason.DONE,
+        detail="it had finished with success" if late else "",
+        due_at=None,
+        ended_at=now,
+        session="",
+        gate="",
+        keys=(),
+        tries=run.tries + 1,
+        result=event.outcome.result,
+        error="",
+        started_at=started_at,
+        digest=event.digest,
+    )
 
 
 def _failed(run: Run, event: Settle, now: int) -> Run:
@@ -268,7 +282,8 @@ def _lost(run: Run, event: Settle, now: int) -> Run:
 
 
 def _cancelled(run: Run, event: Settle, now: int) -> Run:
-    ended = run._replace(tries=run.tries + 1, error=event.outcome.error)
+    by = run.cancel or "the task itself"
+    ended = run._replace(tries=run.tries + 1, error=event.outcome.error, cancel=by)
     return _end(ended, State.CANCELLED, Reason.CANCELLED, now)
 
 
@@ -291,7 +306,6 @@ def _end(run: Run, state: State, reason: str, now: int) -> Run:
 
 
 OUTCOMES: dict[End, Callable[[Run, Settle, int], Run]] = {
-    End.SUCCESS: _succeeded,
     End.FAILURE: _failed,
     End.CANCELLED: _cancelled,
     End.SNOOZE: _snoozed,

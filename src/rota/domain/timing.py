@@ -4,12 +4,16 @@
 skips with a reason. It never walks missed occurrences one by one: ranges are counted by the trigger.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
 from rota.domain.errors import Invalid
 from rota.domain.ids import RunId, occurrence_id
-from rota.domain.schedule import BUFFER_LIMIT, TIMED, CatchUp, Overlap, Schedule, Skip, SkipReason
+from rota.domain.schedule import BUFFER_LIMIT, TIMED, CatchUp, Overlap, Policy, Schedule, Skip, SkipReason
+from rota.domain.triggers import Trigger
+from rota.domain.triggers.base import RANGE_END
 
 FIRE_LIMIT = 20
 """Runs of one schedule made in one commit; more follow in the next."""
@@ -62,23 +66,37 @@ class _Ledger:
         self.growing = None
 
 
-def plan(schedule: Schedule, now: int, live: tuple[str, ...]) -> Plan:
-    """Dispose of all occurrences in (cursor, now]. `live`: those of `schedule.open` that are not over, oldest first."""
+class _Passed(NamedTuple):
+    """Occurrences in (start, end] that become no runs."""
+
+    start: int
+    end: int
+    reason: str
+
+
+def plan(schedule: Schedule, now: int, live: tuple[str, ...], limit: int = FIRE_LIMIT) -> Plan:
+    """Dispose of all occurrences in (cursor, now], or of those up to the `limit`-th one to fire.
+
+    `live`: those of `schedule.open` that are not over, oldest first.
+    """
     ledger = _Ledger(schedule)
-    wanted = _wanted(schedule, now, ledger)
+    steps, cursor = _steps(schedule, now, limit)
     fires: list[Fire] = []
     cancels: tuple[str, ...] = ()
-    for nominal_at in wanted:
-        refusal, waits_for = _overlap(schedule, live, nominal_at == wanted[-1])
+    newest = max((step for step in steps if isinstance(step, int)), default=0)
+    for step in steps:
+        if isinstance(step, _Passed):
+            ledger.skip(*step)
+            continue
+        refusal, waits_for = overlap(schedule.policy, live, step == newest)
         if refusal:
-            ledger.skip(nominal_at - 1, nominal_at, refusal)
+            ledger.skip(step - 1, step, refusal)
             continue
         ledger.close()
         if waits_for and schedule.policy.overlap is Overlap.CANCEL_OTHER:
             cancels = live
-        fires.append(Fire(nominal_at, waits_for))
-        live = (*live, occurrence_id(schedule.id, nominal_at))
-    cursor = wanted[-1] if len(wanted) == FIRE_LIMIT else now
+        fires.append(Fire(step, waits_for))
+        live = (*live, occurrence_id(schedule.id, step))
     after = replace(
         schedule,
         cursor_at=cursor,
@@ -91,98 +109,100 @@ def plan(schedule: Schedule, now: int, live: tuple[str, ...]) -> Plan:
     return Plan(after, tuple(fires), tuple(ledger.closed), cancels)
 
 
-def _wanted(schedule: Schedule, now: int, ledger: _Ledger) -> tuple[int, ...]:
-    """Occurrences to fire, overlap aside, oldest first, at most FIRE_LIMIT; the missed ones not to fire are booked."""
+def _steps(schedule: Schedule, now: int, limit: int) -> tuple[list[_Passed | int], int]:
+    """What is to be done with the occurrences in (cursor, now], in time order, and the instant up to which this is."""
+    steps: list[_Passed | int] = []
+    wanted = 0
+    for step in _dispositions(schedule, now):
+        steps.append(step)
+        if isinstance(step, int):
+            wanted += 1
+            if wanted == limit:
+                return steps, step
+    return steps, max(now, schedule.cursor_at)
+
+
+def _dispositions(schedule: Schedule, now: int) -> Iterator[_Passed | int]:
+    """Occurrences to fire, overlap aside, and ranges to pass over, in time order."""
     first, trigger, policy = schedule.next_at, schedule.trigger, schedule.policy
     if first is None or first > now:
-        return ()
-    fresh_from = now - policy.misfire_ms
-    if first > fresh_from:
-        return _list(schedule, schedule.cursor_at, now)
-    start = _too_old(schedule, now, ledger)
-    latest = trigger.last(start, now)
-    if latest is None:
-        return ()
-    if policy.catch_up is CatchUp.ALL:
-        return _list(schedule, _newest(schedule, start, fresh_from, ledger), now)
-    made_up = _made_up(schedule, start, fresh_from, latest)
-    if made_up is None:
-        ledger.skip(start, fresh_from, SkipReason.MISFIRE)
-        return _list(schedule, fresh_from, now)
-    ledger.skip(start, made_up - 1, SkipReason.MISFIRE)
-    if policy.catch_up is CatchUp.EARLIEST:
-        # Its run comes first in time, the skips after it; the next look books them, for the cursor stands at it.
-        return _one_then_rest(schedule, made_up, fresh_from, now, ledger)
-    return (made_up, *_list(schedule, max(fresh_from, made_up), now)[: FIRE_LIMIT - 1])
+        return
+    fresh_from = max(now - policy.misfire_ms, schedule.cursor_at)
+    if first <= fresh_from:
+        old = _too_old(schedule, now, fresh_from)
+        yield old
+        yield from _missed(trigger, policy, old.end, fresh_from, now)
+    yield from _each(trigger, fresh_from, now)
 
 
-def _too_old(schedule: Schedule, now: int, ledger: _Ledger) -> int:
-    """Books what lies before the window or the start deadline; the start of what may still be fired."""
+def _too_old(schedule: Schedule, now: int, fresh_from: int) -> _Passed:
+    """What lies before the window or the start deadline."""
     policy = schedule.policy
     bounds = [(now - policy.window_ms, SkipReason.WINDOW)]
     if policy.start_deadline_ms is not None:
         bounds.append((now - policy.start_deadline_ms, SkipReason.MISSED_START))
     bound, reason = max(bounds)
-    bound = min(bound, now - policy.misfire_ms)
-    if bound <= schedule.cursor_at:
-        return schedule.cursor_at
-    ledger.skip(schedule.cursor_at, bound, reason)
-    return bound
+    return _Passed(schedule.cursor_at, max(min(bound, fresh_from), schedule.cursor_at), reason)
 
 
-def _made_up(schedule: Schedule, start: int, fresh_from: int, latest: int) -> int | None:
-    """The one missed occurrence that `latest` or `earliest` fires, None if none."""
-    match schedule.policy.catch_up:
+def _missed(trigger: Trigger, policy: Policy, start: int, end: int, now: int) -> Iterator[_Passed | int]:
+    """Those in (start, end], which nobody was there to fire in time."""
+    match policy.catch_up:
+        case CatchUp.SKIP:
+            yield _Passed(start, end, SkipReason.MISFIRE)
         case CatchUp.LATEST:
             # A newer occurrence that is on time runs anyway: the missed ones have nothing to add.
-            return latest if latest <= fresh_from else None
+            newest = trigger.last(start, end) if trigger.last(end, now) is None else None
+            yield _Passed(start, end if newest is None else newest - 1, SkipReason.MISFIRE)
+            if newest is not None:
+                yield newest
         case CatchUp.EARLIEST:
-            first = schedule.trigger.after(start)
-            return first if first is not None and first <= fresh_from else None
-        case _:
-            return None
+            oldest = trigger.after(start)
+            if oldest is not None and oldest <= end:
+                yield oldest
+                yield _Passed(oldest, end, SkipReason.MISFIRE)
+        case CatchUp.ALL:
+            kept_from = _newest(trigger, start, end, policy.max_runs)
+            yield _Passed(start, kept_from, SkipReason.MAXIMUM)
+            yield from _each(trigger, kept_from, end)
 
 
-def _one_then_rest(schedule: Schedule, made_up: int, fresh_from: int, now: int, ledger: _Ledger) -> tuple[int, ...]:
-    rest = _list(schedule, fresh_from, now)[: FIRE_LIMIT - 1]
-    ledger.close()
-    ledger.skip(made_up, fresh_from, SkipReason.MISFIRE)
-    return (made_up, *rest)
-
-
-def _newest(schedule: Schedule, start: int, end: int, ledger: _Ledger) -> int:
-    """Books all missed but the newest `max_runs`; the instant after which the kept ones lie."""
-    trigger, keep = schedule.trigger, max(schedule.policy.max_runs, 1)
+def _newest(trigger: Trigger, start: int, end: int, keep: int) -> int:
+    """The first instant from `start` on after which at most `keep` occurrences lie, found by halving."""
     if trigger.count(start, end) <= keep:
         return start
-    oldest = end + 1
-    for _ in range(keep):
-        oldest = trigger.last(start, oldest - 1) or oldest
-    ledger.skip(start, oldest - 1, SkipReason.MAXIMUM)
-    return oldest - 1
+    low, high = start, end
+    while high - low > 1:
+        middle = (low + high) // 2
+        if trigger.count(middle, end) <= keep:
+            high = middle
+        else:
+            low = middle
+    return high
 
 
-def _list(schedule: Schedule, start: int, end: int) -> tuple[int, ...]:
-    """The first FIRE_LIMIT occurrences in (start, end]."""
-    found: list[int] = []
-    moment = schedule.trigger.after(start)
-    while moment is not None and moment <= end and len(found) < FIRE_LIMIT:
-        found.append(moment)
-        moment = schedule.trigger.after(moment)
-    return tuple(found)
+def _each(trigger: Trigger, start: int, end: int) -> Iterator[int]:
+    """The occurrences in (start, end]."""
+    moment = trigger.after(start)
+    while moment is not None and moment <= end:
+        yield moment
+        moment = trigger.after(moment)
 
 
-def _overlap(schedule: Schedule, live: tuple[str, ...], newest: bool) -> tuple[str, str]:
-    """(reason to skip, run to wait for) of one more occurrence while `live` runs are not over; both may be empty."""
+def overlap(policy: Policy, live: tuple[str, ...], newest: bool = True) -> tuple[str, str]:
+    """(reason to skip, run to wait for) of one more run while `live` ones are not over; both may be empty."""
+    if policy.overlap is Overlap.CANCEL_OTHER and not newest:
+        # The newest one of a batch would cancel it at once.
+        return SkipReason.OVERLAP, ""
     if not live:
         return "", ""
-    match schedule.policy.overlap:
+    match policy.overlap:
         case Overlap.ALLOW:
             return "", ""
         case Overlap.SKIP:
             return SkipReason.OVERLAP, ""
         case Overlap.CANCEL_OTHER:
-            return ("", live[-1]) if newest else (SkipReason.OVERLAP, "")
+            return "", live[-1]
         case Overlap.BUFFER_ONE:
             return (SkipReason.BUFFER_FULL, "") if len(live) > 1 else ("", live[-1])
         case Overlap.BUFFER_ALL:
@@ -214,13 +234,13 @@ def resumed(schedule: Schedule, now: int, catch_up: bool = False) -> tuple[Sched
     if catch_up:
         return replace(schedule, paused="", next_at=schedule.trigger.after(schedule.cursor_at), updated_at=now), ()
     moved, skips = _moved(schedule, now, SkipReason.PAUSED)
-    return replace(moved, paused="", next_at=schedule.trigger.after(now)), skips
+    return replace(moved, paused="", next_at=schedule.trigger.after(moved.cursor_at)), skips
 
 
 def edited(schedule: Schedule, wanted: Schedule, now: int) -> tuple[Schedule, tuple[Skip, ...]]:
     """`schedule` changed to `wanted`'s definition: a new revision from now on. The past is never fired again."""
     moved, skips = _moved(schedule, now, SkipReason.PAUSED if schedule.paused else SkipReason.EDITED)
-    next_at = wanted.trigger.after(now)
+    next_at = wanted.trigger.after(moved.cursor_at)
     if next_at is None:
         raise Invalid("schedule", "it would never fire again: its last instant is in the past")
     after = replace(
@@ -257,11 +277,7 @@ def _moved(schedule: Schedule, now: int, reason: str) -> tuple[Schedule, tuple[S
 
 def preview(schedule: Schedule, start: int, count: int) -> list[int]:
     """The next `count` nominal instants after `start`."""
-    found: list[int] = []
-    moment: int | None = start
-    while len(found) < count and (moment := schedule.trigger.after(moment)) is not None:
-        found.append(moment)
-    return found
+    return list(islice(_each(schedule.trigger, start, RANGE_END), count))
 
 
 def run_id(schedule: Schedule, fire: Fire) -> RunId:

@@ -57,10 +57,7 @@ class Zone:
         spans = self._chunks.get(number)
         if spans is None:
             spans = self._chunks[number] = self._survey(number)
-        for span in spans:
-            if instant < span.end:
-                return span
-        raise AssertionError("a chunk covers all its instants")
+        return next(span for span in spans if instant < span.end)
 
     def instants(self, wall: int) -> tuple[int, ...]:
         """The instants at which the wall clock shows a wall second: none in a gap, two in a fold, else one."""

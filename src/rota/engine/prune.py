@@ -12,6 +12,7 @@ from rota.engine.engine import Engine
 from rota.ports.store import Change, Group, Record, Term, Versioned, Where
 
 STEP = 500
+ENDED = tuple(sorted(TERMINAL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,13 @@ class Retention:
     sessions_ms: int = DAY_MS
 
 
-async def prune(engine: Engine, retention: Retention, term: Term) -> int:
-    """One small step of each kind; how many records went. Call again at once while that is not 0."""
+async def prune(engine: Engine, retention: Retention, term: Term, counting: bool = False) -> int:
+    """One small step of each kind; how many records went. Call again at once while that is not 0.
+
+    Only a `counting` step bounds the number of runs: counting them costs more than pruning them.
+    """
     now = engine.clock.now()
-    gone = await _runs(engine, retention, now, term)
+    gone = await _runs(engine, retention, now, term, counting)
     gone += await _old(engine, Unique, Where(ended_until=now), term)
     gone += await _old(engine, Session, Where(ended_until=now - retention.sessions_ms), term)
     gone += await _old(engine, Skip, Where(until=now - retention.runs_ms), term)
@@ -37,13 +41,18 @@ async def prune(engine: Engine, retention: Retention, term: Term) -> int:
     return gone
 
 
-async def _runs(engine: Engine, retention: Retention, now: int, term: Term) -> int:
-    states = tuple(sorted(TERMINAL))
-    until = now - retention.runs_ms
-    counts = await engine.store.count(Run, "state")
-    if sum(counts.get(state, 0) for state in states) > retention.runs:
-        until = now
-    page = await engine.store.find(Run, Where(states=states, ended_until=until), "", STEP, oldest=True)
+async def _runs(engine: Engine, retention: Retention, now: int, term: Term, counting: bool) -> int:
+    gone = await _run_step(engine, now - retention.runs_ms, term)
+    if counting:
+        ended = sum((await engine.store.count(Run, "state", Where(states=ENDED))).values())
+        while ended > retention.runs:
+            step = await _run_step(engine, now, term)
+            ended, gone = ended - max(step, 1), gone + step
+    return gone
+
+
+async def _run_step(engine: Engine, until: int, term: Term) -> int:
+    page = await engine.store.find(Run, Where(states=ENDED, ended_until=until), "", STEP, oldest=True)
     if page.items:
         await _raise_accounts(engine, page.items, term)
         await engine.commit([Group((Change(held, None),)) for held in page.items], term)

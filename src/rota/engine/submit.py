@@ -92,20 +92,41 @@ async def submit(engine: Engine, orders: Sequence[Order]) -> list[Receipt]:
 
 
 async def _drafted(engine: Engine, orders: Sequence[Order], now: int) -> tuple[list[Run], list[bytes]]:
+    """The runs of orders in their first state, and their payloads.
+
+    Orders that differ in nothing but their payload are checked and advanced once: the others are copies.
+    """
     tasks = await engine.tasks({definition_id(order.namespace, order.task) for order in orders})
-    drafts, payloads = [], []
-    for order in orders:
-        task = tasks[definition_id(order.namespace, order.task)]
-        payloads.append(order.payload or task.payload)
-        drafts.append(draft(engine.new_id(now), order, task, now))
-    strict = await engine.strict({definition_id(run.namespace, run.queue) for run in drafts})
-    return [advance(run, Submit(strict[f"{run.namespace}/{run.queue}"]), now) for run in drafts], payloads
+    queues = {f"{order.namespace}/{order.queue or tasks[f'{order.namespace}/{order.task}'].queue}" for order in orders}
+    strict = await engine.strict(queues)
+    models: dict[Order, Run] = {}
+    runs, payloads = [], []
+    for run_id, order in zip(engine.new_ids(now, len(orders)), orders, strict=True):
+        task = tasks[f"{order.namespace}/{order.task}"]
+        payload = order.payload or task.payload
+        alike = order._replace(payload=b"") if order.payload else order
+        model = models.get(alike)
+        if model is None:
+            drafted = draft(run_id, alike, task, now)
+            model = advance(drafted, Submit(strict[f"{drafted.namespace}/{drafted.queue}"]), now)
+            models[alike] = model
+        runs.append(model._replace(id=run_id, payload=inline(payload)))
+        payloads.append(payload)
+    return runs, payloads
+
+
+def inline(payload: bytes) -> bytes | None:
+    """What of a payload stands in the run's own record. Raises `TooLarge`."""
+    if len(payload) <= INLINE_LIMIT:
+        return payload
+    if len(payload) > VALUE_LIMIT:
+        raise TooLarge("payload", f"{len(payload)} bytes; the limit is {VALUE_LIMIT}: pass a reference instead")
+    return None
 
 
 def draft(run_id: RunId, order: Order, task: Task, now: int) -> Run:
     """The run of an order before it has a state. Raises `Invalid` or `TooLarge`."""
     _check(order, now)
-    payload = order.payload or task.payload
     queue = order.queue or task.queue
     clocks = task.clocks
     start = order.due_at if order.due_at is not None else now
@@ -124,7 +145,7 @@ def draft(run_id: RunId, order: Order, task: Task, now: int) -> Run:
         due_at=order.due_at,
         created_at=now,
         ready_at=None,
-        payload=payload if len(payload) <= INLINE_LIMIT else None,
+        payload=inline(order.payload or task.payload),
         cause=order.cause,
         actor=order.actor,
         schedule=order.schedule,
@@ -157,8 +178,6 @@ def blobs(run: Run, payload: bytes, now: int) -> tuple[Change, ...]:
 def _check(order: Order, now: int) -> None:
     if order.queue:
         check_name("queue", order.queue)
-    if len(order.payload) > VALUE_LIMIT:
-        raise TooLarge("payload", f"{len(order.payload)} bytes; the limit is {VALUE_LIMIT}: pass a reference instead")
     if order.due_at is not None and not 0 <= order.due_at < now + HORIZON_MS:
         raise Invalid("due_at", "not within the next hundred years")
     if order.key:

@@ -38,8 +38,9 @@ from rota.executors.frames import (
 )
 from rota.executors.outcomes import no_handler
 from rota.executors.output import KEEP_LIMIT, LINE_COST, LINE_LIMIT
-from rota.ports.desk import Assignment
-from rota.ports.executor import Handlers
+from rota.ports.executor import About, Handlers
+
+PROGRESS_LIMIT = 500
 
 
 class Channel:
@@ -60,18 +61,18 @@ class Channel:
         return to_child.decode(self._file.read(length(head))) if len(head) == HEAD.size else None
 
 
-class ChildContext:
+class ChildContext(About):
     """The context of an attempt here; what it says travels to the worker."""
 
     def __init__(self, channel: Channel, work: Work) -> None:
         self._channel = channel
-        self.assignment: Assignment = work.assignment
+        self.assignment = work.assignment
         self.deadline_at = work.deadline_at
         self.cancelled = False
         self._room = KEEP_LIMIT
 
-    def progress(self, text: str) -> None:
-        self._channel.send(Progress(text))
+    def progress(self, text: object) -> None:
+        self._channel.send(Progress(str(text)[:PROGRESS_LIMIT]))
 
     def line(self, stream: str, level: str, text: str) -> None:
         room, self._room = self._room, self._room - len(text) - LINE_COST
@@ -171,6 +172,7 @@ def main(fd: int) -> None:
     root = logging.getLogger()
     root.addHandler(Records(child))
     root.setLevel(hello.level)
+    logging.getLogger("rota.task").setLevel(logging.INFO)
     channel.send(Ready())
     child.serve()
 

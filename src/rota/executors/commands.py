@@ -17,7 +17,7 @@ from rota.domain.errors import Invalid
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import SUCCESS, End, Outcome, Reason
 from rota.executors.environment import environment
-from rota.executors.outcomes import died, failure, refused, within_limit
+from rota.executors.outcomes import NOT_JSON, died, failure, refused, within_limit
 from rota.executors.programs import Command, Program
 from rota.ports.desk import Assignment
 from rota.ports.executor import Context
@@ -52,7 +52,7 @@ async def perform(order: Order, options: CommandOptions) -> Outcome:
     try:
         env = environment(order.assignment, order.context) | order.variables
     except Invalid as error:
-        return refused(Reason.BAD_PAYLOAD, error)
+        return refused(Reason.ERROR, error)
     with TemporaryDirectory(prefix="rota-", ignore_cleanup_errors=True) as folder:
         result = Path(folder, "result")
         try:
@@ -94,7 +94,7 @@ def _result(path: Path) -> Outcome:
         return SUCCESS
     except Invalid as error:
         return refused(Reason.BAD_RESULT, error)
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
+    except (OSError, *NOT_JSON) as error:
         return failure(f"the file of ROTA_RESULT holds no JSON: {error}", Reason.BAD_RESULT, final=True)
     return Outcome(End.SUCCESS, data) if data else SUCCESS
 

@@ -1,9 +1,9 @@
 """The types of a gRPC server, as it tells them by reflection: v1 where it speaks that, v1alpha otherwise."""
 
-from collections.abc import AsyncIterator, Sequence
-
+import grpc
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_database import DescriptorDatabase
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
@@ -11,51 +11,78 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
 PATHS = tuple(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha"))
-FILES_LIMIT = 1_000
-"""Files of types that one service may need."""
+FILES_LIMIT = 500
+"""Files of types that are taken from one server."""
 
 
 class NoSuchMethod(LookupError):
-    """The server has no such service, or the service no such method."""
+    """The server has no such service, the service no such method, or it does not tell."""
 
 
 class Types:
     """What is known of one server's types."""
 
     def __init__(self) -> None:
+        self._files: dict[str, FileDescriptorProto] = {}
         self.pool = DescriptorPool()
-        self._files: set[str] = set()
 
     async def method(self, channel: grpc.aio.Channel, service: str, method: str) -> MethodDescriptor:
-        """A method's types, asked for if not yet known. Raises `NoSuchMethod` or `grpc.RpcError`."""
-        try:
-            found = self.pool.FindServiceByName(service)
-        except KeyError:
+        """A method's types, asked for if not yet known. Raises `NoSuchMethod` or `grpc.aio.AioRpcError`."""
+        if not self._knows(service):
             await self._learn(channel, service)
-            found = self.pool.FindServiceByName(service)
-        if method not in found.methods_by_name:
-            raise NoSuchMethod(f"service {service} has no method {method}")
-        return found.methods_by_name[method]
+        try:
+            # The stubs call it an object without methods.
+            found: MethodDescriptor = self.pool.FindServiceByName(service).methods_by_name[method]
+        except (KeyError, TypeError) as error:
+            raise NoSuchMethod(f"service {service} has no method {method}: {error}") from None
+        return found
+
+    def _knows(self, service: str) -> bool:
+        try:
+            self.pool.FindServiceByName(service)
+        except (KeyError, TypeError):
+            return False
+        return True
 
     async def _learn(self, channel: grpc.aio.Channel, service: str) -> None:
-        files = await _ask(channel, ServerReflectionRequest(file_containing_symbol=service))
-        known = {file.name: file for file in files}
-        while missing := {name for file in known.values() for name in file.dependency} - known.keys() - self._files:
-            if len(known) > FILES_LIMIT:
-                raise NoSuchMethod(f"service {service} needs more than {FILES_LIMIT} files of types")
-            for name in missing:
-                more = await _ask(channel, ServerReflectionRequest(file_by_filename=name))
-                known.update({file.name: file for file in more})
-        self._add(known)
+        await self._ask(channel, ServerReflectionRequest(file_containing_symbol=service))
+        while missing := {name for file in self._files.values() for name in file.dependency} - self._files.keys():
+            await self._ask(channel, ServerReflectionRequest(file_by_filename=missing.pop()))
+        database = DescriptorDatabase()
+        for file in self._files.values():
+            database.Add(file)
+        # A pool of its own for each server: two servers may call different types by one name.
+        self.pool = DescriptorPool(database)
 
-    def _add(self, files: dict[str, FileDescriptorProto]) -> None:
-        """Into the pool, what others depend on first."""
-        while files:
-            name, file = files.popitem()
-            waiting = [other for other in file.dependency if other in files]
-            if waiting:
-                files = {name: file, **files}
-                files[waiting[0]] = files.pop(waiting[0])
-            elif name not in self._files:
-                self.pool.Add(file)
-                self._files.add(name)
+    async def _ask(self, channel: grpc.aio.Channel, request: ServerReflectionRequest) -> None:
+        before = len(self._files)
+        response = await _answer(channel, request)
+        for data in response.file_descriptor_response.file_descriptor_proto:
+            file = FileDescriptorProto.FromString(data)
+            self._files.setdefault(file.name, file)
+        if not before < len(self._files) <= FILES_LIMIT:
+            detail = response.error_response.error_message or f"{len(self._files)} files of types do not tell"
+            raise NoSuchMethod(f"the server does not know {_wanted(request)}: {detail[:200]}")
+
+
+def _wanted(request: ServerReflectionRequest) -> str:
+    return request.file_containing_symbol or request.file_by_filename
+
+
+async def _answer(channel: grpc.aio.Channel, request: ServerReflectionRequest) -> ServerReflectionResponse:
+    for path in PATHS:
+        ask = channel.stream_stream(
+            path,
+            request_serializer=ServerReflectionRequest.SerializeToString,
+            response_deserializer=ServerReflectionResponse.FromString,
+        )
+        call = ask(iter([request]))
+        try:
+            async for response in call:
+                return response
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+        finally:
+            call.cancel()
+    raise NoSuchMethod("the server does not offer reflection, so its types are unknown")

@@ -1,8 +1,8 @@
 """The guard of outgoing connections: which addresses a task may make a worker connect to.
 
 A worker sees networks that whoever defines a task may not: its own loopback, the metadata service of a cloud, its
-neighbours. So only public addresses are let through, and those that the operator allowed. The guard resolves names itself
-and hands out the addresses that it checked; whoever connects uses these and resolves nothing again.
+neighbours. So only public addresses are let through, and those that the operator allowed. The guard resolves names
+itself and hands out the addresses that it checked; whoever connects uses these and resolves nothing again.
 """
 
 import asyncio

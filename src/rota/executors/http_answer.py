@@ -10,7 +10,7 @@ from rota.domain.flow import storable
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import End, Outcome
 from rota.executors.http_request import Request
-from rota.executors.outcomes import failure
+from rota.executors.outcomes import NOT_JSON, failure
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -107,6 +107,6 @@ def _is_json(answer: Answer) -> bool:
         return False
     try:
         msgspec.json.decode(answer.body)
-    except (msgspec.DecodeError, RecursionError):
+    except NOT_JSON:
         return False
     return True

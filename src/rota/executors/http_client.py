@@ -6,11 +6,11 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from rota.domain.errors import Invalid
-from rota.domain.run import Outcome
+from rota.domain.run import Outcome, Reason
 from rota.executors.guard import Forbidden, Guard, is_numeric
 from rota.executors.http_answer import outcome_of_answer, read
 from rota.executors.http_request import Request, request_of
-from rota.executors.outcomes import failure
+from rota.executors.outcomes import failure, refused
 from rota.ports.desk import Assignment
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -51,6 +51,7 @@ class HttpClient:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_ms / 1000),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "rota"},
+            skip_auto_headers=("Content-Type",),
             auto_decompress=False,
             trust_env=False,
         )
@@ -60,7 +61,7 @@ class HttpClient:
         try:
             return await self._follow(request_of(assignment))
         except Invalid as error:
-            return failure(str(error), final=True, name=type(error).__name__)
+            return refused(Reason.ERROR, error)
         except Forbidden as error:
             return failure(f"refused: {error}", final=True, name="Forbidden")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -78,7 +79,7 @@ class HttpClient:
         for _ in range(self._redirects + 1):
             await self._check_literal(request)
             async with self._session.request(
-                request.method, request.url, data=request.body, headers=request.headers, allow_redirects=False
+                request.method, request.url, data=request.body or None, headers=request.headers, allow_redirects=False
             ) as response:
                 location = response.headers.get("Location", "")
                 moves = response.status in REDIRECTS and location and not request.succeeds(response.status)

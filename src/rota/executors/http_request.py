@@ -23,6 +23,7 @@ RESERVED = re.compile(
 """Headers that are Rota's, or that decide where a message begins and ends."""
 HARMLESS = frozenset({"accept", "accept-language", "content-type", "user-agent"})
 """Headers of the task that go along to another host; any other one may be a credential."""
+HOST = re.compile(r"[0-9a-z._-]{1,253}|[0-9a-f:.]{2,45}", re.IGNORECASE)
 CODES = re.compile(r"([1-5]\d\d)(?:-([1-5]\d\d))?")
 SUCCESS = (range(200, 300),)
 
@@ -91,8 +92,8 @@ def checked_url(field: str, url: URL) -> URL:
     """`url` if a request can go there, else `Invalid`."""
     if url.scheme not in ("http", "https"):
         raise Invalid(field, f"{url.scheme[:30]!r} is not http or https")
-    if not url.host:
-        raise Invalid(field, "the URL has no host")
+    if not HOST.fullmatch(url.raw_host or ""):
+        raise Invalid(field, f"{(url.raw_host or '')[:60]!r} is no host name or address")
     if url.user is not None or url.password is not None:
         raise Invalid(field, "a URL with user or password is refused: put credentials into params.headers")
     return url

@@ -12,6 +12,9 @@ from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import SUCCESS, End, Outcome, Reason
 from rota.ports.executor import Handler
 
+NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What decoding raises: for bad syntax, for text that is no UTF-8, for endless nesting."""
+
 
 def failure(
     error: str, reason: str = Reason.ERROR, *, final: bool = False, delay_ms: int = 0, name: str = ""
@@ -65,7 +68,7 @@ def to_json(result: Any) -> bytes | None:
         return None
     try:
         data = msgspec.json.encode(result)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, *NOT_JSON) as error:
         raise Invalid("result", f"{type(result).__name__} is not JSON ({error}); return plain values") from None
     return within_limit(data)
 
@@ -85,5 +88,5 @@ def from_json(payload: bytes) -> Any:
         return None
     try:
         return msgspec.json.decode(payload)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise Invalid("payload", f"not JSON: {error}") from None

@@ -104,7 +104,7 @@ class Output:
 
     def __init__(self, stdout: IO[bytes], stderr: IO[bytes]) -> None:
         self._context: Context | None = None
-        self._lines = (Lines(self._teller("stdout", "info")), Lines(self._teller("stderr", "warning")))
+        self._lines = (Lines(self._teller("stdout")), Lines(self._teller("stderr")))
         self._pipes = (Pipe(stdout, self._lines[0]), Pipe(stderr, self._lines[1]))
 
     def attach(self, context: Context) -> None:
@@ -126,10 +126,10 @@ class Output:
         for pipe in self._pipes:
             pipe.close()
 
-    def _teller(self, stream: str, level: str) -> Callable[[str], None]:
+    def _teller(self, stream: str) -> Callable[[str], None]:
         def tell(text: str) -> None:
             if self._context is not None:
-                self._context.line(stream, level, text)
+                self._context.line(stream, "info", text)
 
         return tell
 

@@ -14,8 +14,10 @@ from typing import IO
 
 from rota.executors.output import Output
 
-GROUP_POLL = 0.02
-"""Seconds between two looks at a group whose leader has ended and whose members have been asked to end."""
+GROUP_POLL = 0.005
+"""Seconds between two looks at a group whose leader has ended and whose other members are about to."""
+KILL_POLLS = 200
+"""Looks after SIGKILL; a member that is left then hangs in the kernel and runs no code any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Program:
     async def ended(self) -> int:
         """Wait for the leader, end what it left in its group, and say its exit code (negative: a signal)."""
         await asyncio.wait([self._exited])
-        return self._bury()
+        return await self._bury()
 
     async def stop(self, grace_ms: int) -> int:
         """Ask the whole group to end, by force after the grace. A cancel meanwhile ends the grace at once."""
@@ -70,15 +72,16 @@ class Program:
         except asyncio.CancelledError:
             await self.kill()
             raise
-        return self._bury()
+        return await self._bury()
 
     async def kill(self) -> int:
         """End the whole group by force; nothing of it runs when this returns, cancelled or not."""
         self._signal(signal.SIGKILL)
-        while self.running:
+        ended = asyncio.ensure_future(self.ended())
+        while not ended.done():
             with suppress(asyncio.CancelledError):
-                await asyncio.wait([self._exited])
-        return self._bury()
+                await asyncio.wait([ended])
+        return ended.result()
 
     async def _dispersed(self) -> None:
         await asyncio.wait([self._exited])
@@ -91,8 +94,12 @@ class Program:
 
         return any(_group(pid) == self.pid and _alive(pid) for pid in psutil.pids())
 
-    def _bury(self) -> int:
-        self._signal(signal.SIGKILL)
+    async def _bury(self) -> int:
+        for _ in range(KILL_POLLS):
+            self._signal(signal.SIGKILL)
+            if self._buried or not self._members():
+                break
+            await asyncio.sleep(GROUP_POLL)
         self._buried = True
         return self._process.wait()
 

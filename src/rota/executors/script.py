@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from rota.domain.errors import Invalid, NotFound
-from rota.domain.run import Outcome
+from rota.domain.run import Outcome, Reason
 from rota.executors.commands import DEFAULTS, CommandOptions, Order, perform
-from rota.executors.outcomes import failure, no_handler
+from rota.executors.outcomes import no_handler, refused
 from rota.ports.desk import Assignment
 from rota.ports.executor import Context
 
@@ -25,7 +25,7 @@ class ScriptExecutor:
         try:
             script = find_script(self._folder, assignment.task.command)
         except Invalid as error:
-            return failure(str(error), final=True, name="Invalid")
+            return refused(Reason.ERROR, error)
         except NotFound as error:
             return no_handler(str(error))
         return await perform(Order([sys.executable, str(script)], assignment, context, {}), self._options)
@@ -42,10 +42,11 @@ def find_script(folder: Path, command: str) -> Path:
         home = folder.resolve(strict=True)
         # Links are followed before the comparison, so one that leads out of the folder counts as outside.
         path = (home / command).resolve()
+        there = path.is_file()
     except (OSError, RuntimeError, ValueError) as error:
         raise Invalid("command", f"{command[:200]!r} cannot be resolved: {error}") from None
     if Path(command).is_absolute() or home not in path.parents:
         raise Invalid("command", f"{command[:200]!r} is not below the scripts folder")
-    if not path.is_file():
+    if not there:
         raise NotFound("script", command[:200], "put it into the scripts folder of this worker")
     return path

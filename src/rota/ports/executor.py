@@ -1,24 +1,60 @@
 """The executor: what turns an assignment into an outcome."""
 
+import logging
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from rota.domain.run import Outcome
 from rota.ports.desk import Assignment
 
 
-class Context(Protocol):
+class About(Protocol):
+    """What an attempt can read about itself, whatever it runs in."""
+
+    assignment: Assignment
+    """The run, its task and its payload."""
+    deadline_at: int | None
+    """When the attempt's clock ends it, ms since the epoch."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; with `attempt` a name that is never given twice."""
+        return self.assignment.run.id
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.assignment.run.task
+
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt, from 1."""
+        return self.assignment.run.attempt
+
+    @property
+    def tries(self) -> int:
+        """Failed tries before this attempt."""
+        return self.assignment.run.tries
+
+    @property
+    def nominal(self) -> datetime | None:
+        """What the schedule said (UTC); None for runs without a schedule."""
+        return _moment(self.assignment.run.nominal_at)
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the attempt's time is over (UTC)."""
+        return _moment(self.deadline_at)
+
+    @property
+    def log(self) -> logging.Logger:
+        """A logger whose lines are kept with the run."""
+        return logging.getLogger(f"rota.task.{self.task}")
+
+
+class Context(About, Protocol):
     """What a running attempt may see and say. Safe to use from the attempt's own thread."""
-
-    @property
-    def assignment(self) -> Assignment:
-        """The run, its task and its payload."""
-        ...
-
-    @property
-    def deadline_at(self) -> int | None:
-        """When the attempt's clock ends it, ms since the epoch."""
-        ...
 
     @property
     def cancelled(self) -> bool:
@@ -55,12 +91,11 @@ class Executor(Protocol):
     """One method. Cancelling its coroutine means: stop the work, gently first, by force after the grace.
 
     It may raise anything; the worker turns that into an outcome. It raises `asyncio.CancelledError` only when nothing
-    of the attempt runs any more, save an abandoned thread, which it must name by `context.line`.
+    of the attempt runs any more, save an abandoned thread: one that leaves such behind counts them in an attribute
+    `abandoned`, and each keeps a slot of its worker.
     """
 
     kind: str
-    abandoned: int
-    """Threads still at work that nobody waits for; each keeps a slot of its worker."""
 
     async def run(self, assignment: Assignment, context: Context) -> Outcome:
         """Do the work and say how it ended."""
@@ -69,3 +104,7 @@ class Executor(Protocol):
     async def close(self) -> None:
         """Let go of pools and children; harmless twice."""
         ...
+
+
+def _moment(at: int | None) -> datetime | None:
+    return datetime.fromtimestamp(at / 1000, UTC) if at is not None else None

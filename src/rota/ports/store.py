@@ -189,8 +189,40 @@ class Watch(Protocol):
         ...
 
 
+class Line(NamedTuple):
+    """One captured line of a task's output or logging."""
+
+    run: str
+    attempt: int
+    at: int
+    stream: str
+    """`stdout`, `stderr` or `log`."""
+    level: str
+    text: str
+
+
+class Logs(Protocol):
+    """Where captured lines go. Two methods; losing a line is allowed, blocking a run is not."""
+
+    async def append(self, lines: Sequence[Line]) -> None:
+        """Keep these lines, in order."""
+        ...
+
+    async def read(self, run: str, after: int = 0, limit: int = 500, text: str = "") -> tuple[list[Line], int]:
+        """Lines of a run from position `after` on (those containing `text`), and the position behind them.
+
+        `run` empty: lines of all runs.
+        """
+        ...
+
+
 class Store(Protocol):
     """See the module's docstring. Methods are safe to call from several tasks and threads at once."""
+
+    logs: Logs
+    """Where captured lines go with this store."""
+    shared: bool
+    """Whether it lives in this object alone (a store in memory), so that a second connection would be another store."""
 
     async def open(self) -> None:
         """Connect and check the schema. Raises `Incompatible` for data of a newer version or none of ours."""
@@ -244,31 +276,4 @@ class Store(Protocol):
 
     def watch(self, topics: Sequence[str]) -> Watch:
         """Hints of these topics; one ending in `*` means every topic that starts so."""
-        ...
-
-
-class Line(NamedTuple):
-    """One captured line of a task's output or logging."""
-
-    run: str
-    attempt: int
-    at: int
-    stream: str
-    """`stdout`, `stderr` or `log`."""
-    level: str
-    text: str
-
-
-class Logs(Protocol):
-    """Where captured lines go. Two methods; losing a line is allowed, blocking a run is not."""
-
-    async def append(self, lines: Sequence[Line]) -> None:
-        """Keep these lines, in order."""
-        ...
-
-    async def read(self, run: str, after: int = 0, limit: int = 500, text: str = "") -> tuple[list[Line], int]:
-        """Lines of a run from position `after` on (those containing `text`), and the position behind them.
-
-        `run` empty: lines of all runs.
-        """
         ...

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from typing import NamedTuple
 
 from rota.domain.errors import Stale
@@ -14,6 +15,9 @@ from rota.ports.loops import Backoff, wait_for_event
 from rota.ports.store import Term
 from rota.scheduler.leader import Leader
 from rota.scheduler.options import Options
+
+COUNT_EVERY = 30
+"""Steps of prune between two that count."""
 
 Step = Callable[[Term], Awaitable[int | None]]
 """Does what is to be done; the instant (ms since the epoch) at which to look again, None: when asked or scanned."""
@@ -44,8 +48,11 @@ def duties(engine: Engine, options: Options) -> list[Duty]:
         await recover(engine, term)
         return engine.clock.now() + again_ms
 
+    steps = count(1)
+
     async def pruned(term: Term) -> int | None:
-        return engine.clock.now() if await prune(engine, options.retention, term) else None
+        counting = next(steps) % COUNT_EVERY == 0
+        return engine.clock.now() if await prune(engine, options.retention, term, counting) else None
 
     return [
         Duty("fire", lambda term: fire(engine, term), ("schedules",), options.scan_ms),

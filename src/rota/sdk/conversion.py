@@ -14,7 +14,7 @@ from types import GenericAlias
 from typing import Any
 
 from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 from pydantic_core import (
     CoreConfig,
     CoreSchema,
@@ -29,8 +29,6 @@ from typing_extensions import TypedDict
 from rota.domain.errors import Invalid
 from rota.sdk.options import nearest
 
-REST = "*"
-"""The member of the wire form that holds what `*args` takes."""
 SUSPECT = (b"\\u0000", b"NaN", b"Infinity")
 DEPTH = 100
 WORDED = {"invalid-json-value": "is not plain JSON; annotate the parameter with its type"}
@@ -45,11 +43,11 @@ CORE_CONFIG = CoreConfig(
 
 
 class Arguments:
-    """The JSON object of a function's named arguments."""
+    """The JSON object of a function's arguments."""
 
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
-        """Raises `Invalid` for a parameter whose type has no JSON form."""
-        self._parameters = {_member(one): one for one in parameters}
+    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
+        """By member of the object. Raises `Invalid` for a parameter whose type has no JSON form."""
+        self._parameters = parameters
         schema = _record(parameters)
         self._validator = SchemaValidator(schema, CORE_CONFIG)
         self._serializer = SchemaSerializer(schema, CORE_CONFIG)
@@ -96,17 +94,22 @@ class Arguments:
 
     def _refusal(self, error: ValidationError) -> Invalid:
         details = error.errors(include_url=False)
-        first = details[0]
+        # A misspelled name explains what else is wrong.
+        first = next((one for one in details if one["type"] == "extra_forbidden"), details[0])
         if not first["loc"]:
             return Invalid("payload", f'a JSON object such as {{"name": 1}} is wanted: {first["msg"]}')
         member = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
-            return Invalid(member, f"there is no such parameter{nearest(member, self._parameters)}")
+            return Invalid(self._name(member), f"there is no such parameter{nearest(member, self._parameters)}")
         told = [_told(one, one["loc"][1:]) for one in details if one["loc"][0] == member]
         return Invalid(self._name(member), "; ".join(told[:3]))
 
     def _name(self, member: str) -> str:
-        return f"*{self._parameters[REST].name}" if member == REST else member
+        """What an error calls a member; those of a payload may be anything."""
+        parameter = self._parameters.get(member)
+        if parameter and parameter.kind is Parameter.VAR_POSITIONAL:
+            return f"*{parameter.name}"
+        return member[:60] or "payload"
 
 
 class Result:
@@ -137,38 +140,43 @@ class Result:
             raise Invalid("result", _told(first, first["loc"])) from None
 
 
-def _member(parameter: Parameter) -> str:
-    return REST if parameter.kind is Parameter.VAR_POSITIONAL else parameter.name
-
-
 def _type(parameter: Parameter) -> Any:
     free = parameter.annotation in (Parameter.empty, Any, object)
     kind: Any = JsonValue if free else parameter.annotation
     return GenericAlias(list, kind) if parameter.kind is Parameter.VAR_POSITIONAL else kind
 
 
-def _record(parameters: Sequence[Parameter]) -> CoreSchema:
+def _record(parameters: Mapping[str, Parameter]) -> CoreSchema:
     """The schema of all arguments together; which of them may be missing is the signature's to say."""
-    types = {_member(one): _type(one) for one in parameters}
-    others = [types.pop(one.name) for one in parameters if one.kind is Parameter.VAR_KEYWORD]
+    types = {member: _type(one) for member, one in parameters.items()}
+    others = [types.pop(member) for member, one in parameters.items() if one.kind is Parameter.VAR_KEYWORD]
     typed_dict: Any = TypedDict
     record = typed_dict("Arguments", types, total=False, **({"extra_items": others[0]} if others else {}))
     record.__pydantic_config__ = CONFIG if others else {**CONFIG, "extra": "forbid"}
     try:
-        return TypeAdapter(record).core_schema
+        return _core_schema(record)
     except UNSUITABLE:
-        for one in parameters:
+        for one in parameters.values():
             _schema(one.name, _type(one))
         raise
 
 
 def _schema(field: str, annotation: Any) -> CoreSchema:
     try:
-        return TypeAdapter(annotation).core_schema
+        return _core_schema(annotation)
+    except PydanticSchemaGenerationError:
+        advice = "use types that have one, such as int, str, datetime, UUID, a dataclass or a pydantic model"
+        raise Invalid(field, f"{annotation!r:.80} has no JSON form; {advice}") from None
     except UNSUITABLE as error:
         reason = str(error).partition("\n")[0]
-        advice = "use types that JSON can carry, such as int, str, datetime, UUID, a dataclass or a pydantic model"
-        raise Invalid(field, f"{reason}; {advice}") from None
+        raise Invalid(field, f"{annotation!r:.80} cannot be converted: {reason}") from None
+
+
+def _core_schema(annotation: Any) -> CoreSchema:
+    adapter = TypeAdapter(annotation)
+    # One with names that are not known yet would be left unfinished, and nobody told.
+    adapter.rebuild(raise_errors=True)
+    return adapter.core_schema
 
 
 def _is_plain(value: Any, depth: int = DEPTH) -> bool:

@@ -150,7 +150,8 @@ def _place(function: Callable[..., Any]) -> str:
     return f"at {code.co_filename}:{code.co_firstlineno}" if code else f"as {function!r:.60}"
 
 
-def _retry(value: object, field: str) -> Retry:
+def to_retry(value: object, field: str) -> Retry:
+    """A retry policy from a number of retries or a whole one. Raises `Invalid`."""
     if isinstance(value, Retry):
         return value
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -172,7 +173,7 @@ FIELDS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
     "description": ("description", lambda value, field: check_text(field, value)),
     "queue": ("queue", lambda value, field: check_name(field, value)),
     "priority": ("priority", lambda value, _: priority(value)),
-    "retries": ("retry", _retry),
+    "retries": ("retry", to_retry),
     "on_lost": ("on_lost", choice(OnLost)),
     "isolation": ("isolation", choice(Isolation)),
     "requires": ("requires", _labels),

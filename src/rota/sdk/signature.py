@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rota.sdk.conversion import Arguments, Result
 
 REST = "*"
+"""The member of the wire form that holds what `*args` takes."""
 BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 COMMON = (
@@ -67,7 +68,10 @@ class Signature:
         if not args and not kwargs:
             self._check_complete({})
             return b""
-        data = self._arguments.encode(self._bound(args, kwargs))
+        values = self._bound(args, kwargs)
+        data = self._arguments.encode(values)
+        # Only now: who misspells a name should be told so, not that the right one is missing.
+        self._check_complete(values)
         return _within_limit("arguments", data)
 
     def decode(self, payload: bytes, context: Context) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -92,7 +96,7 @@ class Signature:
     def _arguments(self) -> "Arguments":
         from rota.sdk.conversion import Arguments
 
-        return Arguments(self._given)
+        return Arguments({REST if one.kind is Parameter.VAR_POSITIONAL else one.name: one for one in self._given})
 
     @cached_property
     def _result(self) -> "Result":
@@ -112,7 +116,6 @@ class Signature:
             if name in values:
                 raise Invalid(name, "given twice, by position and by name")
             values[name] = value
-        self._check_complete(values)
         return values
 
     def _check_complete(self, values: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """A declared task: still the function it was, and the way to have it run elsewhere."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack
 
@@ -14,6 +14,7 @@ from rota.sdk.duration import to_limit_ms, to_ms
 from rota.sdk.handle import Handle
 from rota.sdk.options import check_options
 from rota.sdk.portal import Portal, synchronous
+from rota.sdk.registry import to_retry
 from rota.sdk.signature import Signature
 
 P = ParamSpec("P")
@@ -45,7 +46,7 @@ class TaskFunction(Generic[P, T]):
         function: Callable[P, T],
         task: Task,
         signature: Signature,
-        client: Callable[[], Client],
+        client: Callable[[], Awaitable[Client]],
         portal: Portal,
         options: RunOptions | None = None,
     ) -> None:
@@ -70,14 +71,14 @@ class TaskFunction(Generic[P, T]):
 
     async def asubmit(self, *args: Any, **kwargs: Any) -> Handle:
         """Have it run by a worker. Raises `Invalid` where the arguments do not fit the function."""
-        client = self._client()
+        client = await self._client()
         order = self._order(client, args, kwargs)
         receipt = await client.submit(order)
         return Handle(receipt.id, receipt.created, client, self.signature, self.portal)
 
     async def asubmit_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Handle]:
         """Have it run once for each tuple of positional, or mapping of named arguments; all or none."""
-        client = self._client()
+        client = await self._client()
         orders = [
             self._order(client, (), call) if isinstance(call, Mapping) else self._order(client, call, {})
             for call in calls
@@ -95,13 +96,12 @@ class TaskFunction(Generic[P, T]):
 
 
 def _with(order: Order, options: RunOptions, now: int) -> Order:
-    retries = options.get("retries")
     timeout = to_limit_ms(options["timeout"], "timeout") or 0 if "timeout" in options else None
     return order._replace(
         due_at=_due(options, now),
         queue=options.get("queue", ""),
         priority=priority(options["priority"]) if "priority" in options else None,
-        retry=Retry(retries=retries) if isinstance(retries, int) else retries,
+        retry=to_retry(options["retries"], "retries") if "retries" in options else None,
         timeout_ms=timeout,
         key=options.get("key", ""),
         unique=options.get("unique", ""),
@@ -114,6 +114,6 @@ def _due(options: RunOptions, now: int) -> int | None:
     if "at" not in options:
         return None
     at = options["at"]
-    if at.tzinfo is None:
+    if at.utcoffset() is None:
         raise Invalid("at", "has no time zone; write datetime(…, tzinfo=UTC) or another zone")
     return int(at.astimezone(UTC).timestamp() * 1000)

@@ -96,6 +96,8 @@ class FaultyStore:
         self.plan = plan
         self.down = False
         self.calls: list[Call] = []
+        self.logs = store.logs
+        self.shared = store.shared
         self._store = store
 
     async def open(self) -> None:

@@ -1,11 +1,10 @@
 """What a running task may see and say."""
 
-import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import UTC, datetime
 
 from rota.ports.desk import Assignment
+from rota.ports.executor import About
 from rota.ports.runtime import Clock
 from rota.ports.store import Line
 
@@ -19,7 +18,7 @@ LINES_LIMIT = 10_000
 Sink = Callable[[Line], None]
 
 
-class RunContext:
+class RunContext(About):
     """One attempt, as its task sees it. Safe to use from the attempt's own thread."""
 
     __slots__ = ("_clock", "_lines", "_sink", "assignment", "deadline_at", "news", "news_at", "stopping")
@@ -35,44 +34,9 @@ class RunContext:
         self._lines = 0
 
     @property
-    def run_id(self) -> str:
-        """The run's id; with `attempt` a name that is never given twice."""
-        return self.assignment.run.id
-
-    @property
-    def task(self) -> str:
-        """The task's name."""
-        return self.assignment.run.task
-
-    @property
-    def attempt(self) -> int:
-        """Number of this attempt, from 1."""
-        return self.assignment.run.attempt
-
-    @property
-    def tries(self) -> int:
-        """Failed tries before this attempt."""
-        return self.assignment.run.tries
-
-    @property
-    def nominal(self) -> datetime | None:
-        """What the schedule said (UTC); None for runs without a schedule."""
-        return _moment(self.assignment.run.nominal_at)
-
-    @property
-    def deadline(self) -> datetime | None:
-        """When the attempt's time is over (UTC)."""
-        return _moment(self.deadline_at)
-
-    @property
     def cancelled(self) -> bool:
         """Whether the task should stop: cancelled, out of time, or its worker must leave."""
         return bool(self.stopping)
-
-    @property
-    def log(self) -> logging.Logger:
-        """A logger whose lines are kept with the run."""
-        return logging.getLogger(f"rota.task.{self.task}")
 
     def progress(self, text: object) -> None:
         """Say how far it is: shown live, and restarts the silence clock."""
@@ -89,7 +53,3 @@ class RunContext:
         cut = text if len(text) <= LINE_LIMIT else text[:LINE_LIMIT] + " … cut"
         run = self.assignment.run
         self._sink(Line(run.id, run.attempt, self._clock.now(), stream, level, cut.replace("\0", "\\0")))
-
-
-def _moment(at: int | None) -> datetime | None:
-    return datetime.fromtimestamp(at / 1000, UTC) if at is not None else None

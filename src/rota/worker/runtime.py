@@ -221,7 +221,7 @@ class Worker:
 
     def _lost_threads(self) -> int:
         """Slots held by threads that nobody can end."""
-        return sum(executor.abandoned for executor in self._executors.values())
+        return sum(getattr(executor, "abandoned", 0) for executor in set(self._executors.values()))
 
     def _check_threads(self) -> None:
         if not self._leaving and self._lost_threads() + len(self._abandoned) > self.slots / 2:

@@ -155,6 +155,18 @@ def test_between_the_two_times_of_a_fold():
     assert first.last(0, second_time) == both.last(0, second_time) == moment("2026-10-25T02:30", BERLIN)
 
 
+def test_ranges_that_end_within_a_change():
+    """02:30 is shifted to 03:00, which is 01:00 UTC; the second 02:30 of autumn is 01:30 UTC."""
+    trigger, shifted = Cron("30 2 * * *", BERLIN), moment("2026-03-29T01:00")
+    assert trigger.last(shifted - 1, shifted) == shifted
+    assert trigger.last(0, shifted - 1) == moment("2026-03-28T02:30", BERLIN)
+    assert trigger.last(shifted, shifted + 60_000) is None
+    assert trigger.count(shifted - 1, shifted) == 1
+    within_fold = moment("2026-10-25T01:40")
+    assert trigger.count(moment("2026-10-25T01:00"), within_fold) == 0
+    assert Cron("30 2 * * *", BERLIN, fold="both").count(moment("2026-10-25T01:00"), within_fold) == 1
+
+
 def test_a_day_that_does_not_exist_is_a_gap():
     """In Apia 2011-12-29 was followed by 2011-12-31."""
     start = moment("2011-12-29T00:00", "Pacific/Apia")

@@ -90,7 +90,7 @@ def test_after_and_last_undo_each_other(trigger, start):
     assert trigger.count(start, fire) == 1
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(lists, moments)
 def test_combinations_are_what_sets_of_fires_say(members, start):
     end = start + HOUR

@@ -1,8 +1,10 @@
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from pathlib import Path, PurePosixPath
+from types import GenericAlias
 from typing import Any
 from uuid import UUID
 
@@ -59,7 +61,7 @@ SCALARS: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (bool, st.booleans()),
     (str, TEXT),
     (bytes, st.binary()),
-    (datetime, st.datetimes(min_value=datetime(1, 1, 3), max_value=datetime(9999, 12, 29), timezones=ZONES)),
+    (datetime, st.datetimes(timezones=ZONES)),
     (datetime, st.datetimes()),
     (date, st.dates()),
     (time, st.times()),
@@ -92,15 +94,15 @@ def typed_values(draw: st.DrawFn, depth: int = 2) -> tuple[Any, Any]:
     if shape == "dict":
         key, keys = draw(st.sampled_from(KEYS))
         kind, value = draw(typed_values(depth - 1))
-        return dict[key, kind], {one: value for one in draw(st.lists(keys, max_size=3))}
+        return GenericAlias(dict, (key, kind)), dict.fromkeys(draw(st.lists(keys, max_size=3)), value)
     if shape == "set":
         kind, values = draw(st.sampled_from(KEYS))
-        return set[kind], draw(st.sets(values, max_size=3))
+        return GenericAlias(set, kind), draw(st.sets(values, max_size=3))
     kind, value = draw(typed_values(depth - 1))
     if shape == "optional":
         return kind | None, draw(st.sampled_from([value, None]))
-    count = draw(st.integers(0, 3))
-    return (list[kind], [value] * count) if shape == "list" else (tuple[kind, ...], (value,) * count)
+    many = draw(st.integers(0, 3)) * (value,)
+    return (GenericAlias(list, kind), list(many)) if shape == "list" else (GenericAlias(tuple, (kind, ...)), many)
 
 
 def typed(kind: Any) -> Signature:
@@ -152,26 +154,31 @@ def test_every_kind_of_parameter_gets_what_the_call_gave_it(first, second, rest,
     assert named == others
 
 
-@given(st.binary() | JSON.map(repr).map(str.encode), st.sampled_from([int, str, Order, set[date], Any]))
+@given(st.binary() | JSON.map(json.dumps).map(str.encode), st.sampled_from([int, str, Order, set[date], Any]))
 def test_whatever_arrives_is_read_or_refused(payload, kind):
     try:
-        typed(kind).decode(payload, NOWHERE)
+        args, named = typed(kind).decode(payload, NOWHERE)
     except Invalid as refusal:
-        assert refusal.field
-        assert refusal.message
+        field = refusal.field
+    else:
+        assert (args, [*named]) == ((), ["value"])
+        return
+    assert field
 
 
 @pytest.mark.parametrize("kind", [int, float, bool, datetime, UUID, Decimal, Colour, Order, list[int], set[int]])
 @given(value=TEXT)
-def test_text_never_becomes_anything_but_what_it_spells(kind, value):
+def test_text_becomes_nothing_but_what_it_spells(kind, value):
     signature = typed(kind)
     try:
         data = signature.encode_arguments((value,), {})
     except Invalid as refusal:
-        assert refusal.field == "value"
+        field = refusal.field
+    else:
+        assert kind in (datetime, UUID, Decimal, Colour)
+        assert isinstance(signature.decode(data, NOWHERE)[1]["value"], kind)
         return
-    assert kind in (datetime, UUID, Decimal, Colour)
-    assert signature.decode(data, NOWHERE)
+    assert field == "value"
 
 
 NOWHERE: Any = None

@@ -141,8 +141,8 @@ class _Clock:
     def count(self, start: int, end: int) -> int:
         """How many fires lie in ``start <= fire <= end``."""
         found = 0
-        for span, at, stop in self._pieces(start, end):
-            found += self.plan.count(max(at + span.offset, self._opens(span)), stop + span.offset)
+        for span, at, low, stop in self._pieces(start, end):
+            found += self.plan.count(low, stop)
             if at == span.start and self._shifted(span):
                 found += self.plan.count(at + span.offset, at + span.offset + 1) == 0
         return found
@@ -150,22 +150,20 @@ class _Clock:
     def bits(self, start: int, end: int) -> int:
         """The fires in ``start <= fire <= end`` as bits: bit k is ``start + k``."""
         found = 0
-        for span, at, stop in self._pieces(start, end):
-            low = max(at + span.offset, self._opens(span))
-            if low < stop + span.offset:
-                found |= self.plan.bits(low, stop + span.offset) << low - span.offset - start
+        for span, at, low, stop in self._pieces(start, end):
+            found |= self.plan.bits(low, stop) << low - span.offset - start
             if at == span.start and self._shifted(span):
                 found |= 1 << at - start
         return found
 
-    def _pieces(self, start: int, end: int) -> Iterator[tuple[Span, int, int]]:
-        """The range cut where the offset changes: span, first instant, first instant no longer in the piece."""
+    def _pieces(self, start: int, end: int) -> Iterator[tuple[Span, int, int, int]]:
+        """The range cut where the offset changes: span, first instant, and from which to which wall second."""
         at = start
         while at <= end:
             span = self.zone.span_at(at)
-            stop = min(span.end, end + 1)
-            yield span, at, stop
-            at = stop
+            stop = min(span.end, end + 1) + span.offset
+            yield span, at, min(stop, max(at + span.offset, self._opens(span))), stop
+            at = stop - span.offset
 
     def _opens(self, span: Span) -> int:
         """The first wall second of a span that counts: those that a fold repeats do not under `first`."""

@@ -57,9 +57,7 @@ class Pattern:
         return None if found is None else found * DAY + self._time(self._in_day - 1)
 
     def count(self, start: int, stop: int) -> int:
-        """How many matches lie in ``start <= wall < stop``."""
-        if start >= stop:
-            return 0
+        """How many matches lie in ``start <= wall < stop``, where stop is not before start."""
         (first, early), (final, late) = divmod(start, DAY), divmod(stop, DAY)
         whole = self._count_days(first, final) * self._in_day
         before = self._rank(early) if self._has_day(first) else 0

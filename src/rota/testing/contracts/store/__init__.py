@@ -2,38 +2,35 @@
 
 A test module binds it by one class and one fixture, `place`, which gives open stores onto an empty place:
 
-    class TestMyStore(SharedContract):
+    class TestMyStore(ClusterContract):
         @pytest.fixture
         async def place(self, tmp_path): ...
 
-`StoreContract` is for a place that only one store can see, `SharedContract` for one that many can; `LogsContract`
-wants a fixture `logs`. pytest-asyncio runs them in its automatic mode. Where a call of the port may be late, lost or
-contended, the tests allow for it; everything else is exact.
+`StoreContract` is for a place that only one store can see, `ClusterContract` for one that many can. pytest-asyncio runs
+them in its automatic mode. Where the port says late, lost or contended, the tests allow for it; all else is exact.
 """
 
 import pytest
 
 from rota.ports.store import Store
 from rota.testing.contracts.store.claims import Claims
+from rota.testing.contracts.store.cluster import Cluster
 from rota.testing.contracts.store.commits import Commits
 from rota.testing.contracts.store.due import DueTimes
 from rota.testing.contracts.store.finding import Finding
 from rota.testing.contracts.store.guards import Guards
 from rota.testing.contracts.store.hints import Hints
 from rota.testing.contracts.store.life import Life
-from rota.testing.contracts.store.logs import LogsContract
+from rota.testing.contracts.store.lines import Lines
 from rota.testing.contracts.store.records import Records
 from rota.testing.contracts.store.sessions import Sessions
-from rota.testing.contracts.store.sharing import Sharing
 from rota.testing.contracts.store.steps import Place
 from rota.testing.contracts.store.terms import Terms
 
-__all__ = ["LogsContract", "Place", "SharedContract", "StoreContract"]
-
-TOPICS = (Records, Finding, Commits, Guards, Claims, Sessions, Terms, DueTimes, Hints, Life)
+__all__ = ["ClusterContract", "Place", "StoreContract"]
 
 
-class StoreContract(Records, Finding, Commits, Guards, Claims, Sessions, Terms, DueTimes, Hints, Life):
+class StoreContract(Records, Finding, Commits, Guards, Claims, Sessions, Terms, DueTimes, Hints, Lines, Life):
     """All that one store on its place must do."""
 
     @pytest.fixture
@@ -42,5 +39,5 @@ class StoreContract(Records, Finding, Commits, Guards, Claims, Sessions, Terms, 
         return await place.open()
 
 
-class SharedContract(StoreContract, Sharing):
+class ClusterContract(StoreContract, Cluster):
     """All that several stores on one place must do."""

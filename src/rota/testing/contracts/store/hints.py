@@ -72,7 +72,7 @@ class Hints:
         assert await waiting == {}
         ear.close()
 
-    async def test_closing_twice_is_harmless(self, store: Store) -> None:
+    async def test_closing_an_ear_twice_is_harmless(self, store: Store) -> None:
         ear, other = store.watch(["ready:a"]), store.watch(["ready:a"])
         ear.close()
         ear.close()

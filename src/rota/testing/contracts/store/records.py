@@ -7,16 +7,25 @@ from typing import Any
 
 import pytest
 
+from rota.domain.errors import Invalid
 from rota.domain.records import Queue
 from rota.domain.run import Run
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task, reset
-from rota.ports.store import Store
+from rota.ports.store import Change, Group, Store
 from rota.testing.contracts.store.samples import AWKWARD_RECORDS, PAIRS, TASK
-from rota.testing.contracts.store.steps import assert_same, change, held, put
+from rota.testing.contracts.store.steps import assert_same, change, everything, held, put
 from rota.testing.factories import make_run, make_schedule, make_task
 
 CHANGING = [kind for kind, (plain, awkward) in PAIRS.items() if plain.id == awkward.id]
+
+UNSTORABLE = [
+    make_run(3, error="a\0b"),
+    make_run(3, keys=("main/unique/\ud800",)),
+    make_task(params={"ratio": float("nan")}),
+    make_task(params={"a\0b": 1}),
+    make_task(params={"when": object()}),
+]
 
 
 class Records:
@@ -49,6 +58,14 @@ class Records:
         assert second is not None
         assert (first.record.payload, first.record.result) == (b"", None)
         assert (second.record.payload, second.record.result) == (None, b"")
+
+    @pytest.mark.parametrize("record", UNSTORABLE, ids=["nul", "surrogate", "nan", "key", "object"])
+    async def test_what_cannot_be_kept_is_refused_with_all_of_its_call(self, store: Store, record: Any) -> None:
+        groups = [Group((Change(None, one),)) for one in (make_run(1), record, make_run(2))]
+        with pytest.raises(Invalid):
+            await store.commit(groups)
+        assert await everything(store, Run) == []
+        assert await everything(store, type(record)) == []
 
     async def test_get_answers_in_the_order_of_the_question(self, store: Store) -> None:
         one, two = make_run(1), make_run(2)

@@ -63,6 +63,12 @@ TASK = make_task(
     queue="other",
 )
 RUN = make_run(
+    namespace="other",
+    task="other",
+    revision=2,
+    queue="other",
+    created_at=START_AT + 9,
+    id=make_run().id,
     priority=Priority.HIGH,
     state=State.RUNNING,
     reason=Reason.CLAIMED,
@@ -86,11 +92,12 @@ RUN = make_run(
     attempt=21,
     token=LARGEST_TOKEN,
     session="session-1",
-    worker="worker-1",
+    worker=AWKWARD,
     tries=20,
     lost=3,
     claimed_at=START_AT + 3,
     started_at=START_AT + 4,
+    ended_at=0,
     cancel=AWKWARD,
     digest=(1 << 32) - 1,
     result=b"",
@@ -104,6 +111,7 @@ RUN = make_run(
 )
 SKIP = Skip("main/schedule-1", 3, START_AT, START_AT + 60_000 * 9, 10, "overlap")
 SCHEDULE = make_schedule(
+    task="other",
     trigger=AnyOf((Cron("0 2 * * *", "Europe/Berlin"), Once(START_AT))),
     payload=b'{"list": [], "object": {}}',
     policy=Policy(CatchUp.ALL, 0, 1, BEYOND_FLOAT, Overlap.BUFFER_ALL, 0),
@@ -120,6 +128,9 @@ SCHEDULE = make_schedule(
     paused=AWKWARD,
     next_at=None,
     cursor_at=0,
+    accounted_from=0,
+    created_at=START_AT + 4,
+    updated_at=START_AT + 5,
     skip=SKIP,
     open=("0" * 32, "f" * 32),
     fired=BEYOND_FLOAT,
@@ -127,6 +138,8 @@ SCHEDULE = make_schedule(
 )
 SESSION = make_session(
     worker=AWKWARD,
+    host=AWKWARD,
+    pid=0,
     lanes=("main/default/python/", "main/default/python/a,b"),
     queues=(),
     executors=("python", "shell"),
@@ -152,7 +165,7 @@ PAIRS: dict[type, tuple[Any, Any]] = {
         Unique("main/unique/a", make_run().id, "", Until.TERMINAL),
         Unique("main/unique/a", "", AWKWARD, Until.INSTANT, BEYOND_FLOAT),
     ),
-    Skip: (SKIP._replace(last_at=START_AT, count=1), SKIP._replace(count=BEYOND_FLOAT, reason="maximum")),
+    Skip: (SKIP._replace(last_at=START_AT, count=1), SKIP._replace(revision=4, count=BEYOND_FLOAT, reason="maximum")),
     Audit: (
         Audit("audit-1", START_AT, "ann", "pause", "main/report"),
         Audit("audit-1", 0, AWKWARD, AWKWARD, AWKWARD, AWKWARD, '{"list": [], "object": {}}'),

@@ -26,7 +26,7 @@ class Place(Protocol):
     async def open(self) -> Store:
         """Another open store onto the data of this place, which closes it in the end.
 
-        Without `SharedContract` no test asks twice.
+        Without `ClusterContract` no test asks twice.
         """
         ...
 

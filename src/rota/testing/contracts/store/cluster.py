@@ -47,7 +47,7 @@ async def at_once(stores: Sequence[Store], work: Callable[[Store, int], Awaitabl
     await in_threads(CLAIMERS, alone)
 
 
-class Sharing:
+class Cluster:
     """What several stores on one place owe each other."""
 
     async def test_what_one_acknowledged_all_see(self, place: Place) -> None:

@@ -1,0 +1,1 @@
+"""`rota bench`: what this machine does with Rota."""

@@ -1,0 +1,69 @@
+"""A role in a process of its own, and what it costs."""
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import NamedTuple
+
+import psutil
+
+TARGET = "rota.cli.bench.tasks:app"
+
+
+class Cost(NamedTuple):
+    """What a process has used: CPU seconds so far, resident memory in MB now."""
+
+    cpu_s: float
+    rss_mb: float
+
+
+@contextmanager
+def role(name: str, url: str, slots: int) -> Iterator[psutil.Process]:
+    """Run `rota NAME` on the store at `url` while the block lasts."""
+    command = [sys.executable, "-m", "rota", name, "--app", TARGET, "--store", url]
+    if name != "scheduler":
+        command += ["--slots", str(slots)]
+    if name == "up":
+        command.append("--quiet")
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    try:
+        yield psutil.Process(child.pid)
+    finally:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def cost(process: psutil.Process) -> Cost:
+    """What the process and its children have used."""
+    family = [process, *process.children(recursive=True)]
+    times = [one.cpu_times() for one in family]
+    return Cost(sum(t.user + t.system for t in times), sum(one.memory_info().rss for one in family) / 1e6)
+
+
+def described(url: str) -> dict[str, object]:
+    """What the benchmark ran on."""
+    import sqlite3
+
+    return {
+        "store": url.rsplit("@", maxsplit=1)[-1],
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "rota": version("rota"),
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value that `share` of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else float("nan")

@@ -1,0 +1,92 @@
+"""The command line's entry: all commands in one tree, and one way for all errors to end."""
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from rota.cli import audit, client, doctor, migrate, preview, queues, runs, schedules, stats, tasks, up, workers
+from rota.cli.show import fail
+from rota.domain.errors import Invalid, NotFound, Refused, RotaError
+
+BAD_INPUT, TROUBLE, INTERRUPTED = 2, 1, 130
+
+
+class Commands(TyperGroup):
+    """The tree of commands; errors become one line on standard error and an exit code."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run one command and exit: 0 done, 1 trouble, 2 refused or bad input, 130 interrupted."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are text files here
+        try:
+            code = super().main(*args, **extra | {"standalone_mode": False})
+        except (Exception, KeyboardInterrupt) as error:
+            if os.environ.get("ROTA_DEBUG") == "1":
+                raise
+            code = _told(error)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: BaseException) -> int:
+    """Tell of an error; its exit code."""
+    match error:
+        case Invalid() | NotFound() | Refused():
+            fail(str(error))
+            return BAD_INPUT
+        case typer.TyperException():
+            context = getattr(error, "ctx", None)
+            hint = f"; see `{context.command_path} --help`" if context else ""
+            fail(error.format_message().rstrip(".") + hint)
+            return BAD_INPUT
+        case KeyboardInterrupt() | typer.Abort():
+            return INTERRUPTED
+        case RotaError() | OSError():
+            fail(str(error))
+        case _:
+            fail(f"{type(error).__name__}: {error}; set ROTA_DEBUG=1 to see where")
+    return TROUBLE
+
+
+app = typer.Typer(
+    name="rota",
+    cls=Commands,
+    help="Rota, a distributed task scheduler: the list that says who does which duty when.",
+    epilog="Exit codes: 0 done, 1 trouble, 2 bad input or refused. ROTA_DEBUG=1 shows where an error came from.",
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+)
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Rota, a distributed task scheduler: the list that says who does which duty when."""
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"rota {installed('rota')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+for group, noun in (
+    (tasks.group, "tasks"),
+    (schedules.group, "schedules"),
+    (runs.group, "runs"),
+    (workers.group, "workers"),
+    (queues.group, "queues"),
+):
+    app.add_typer(group, name=noun)
+for roles in (up, migrate, preview, stats, audit, client, doctor):
+    roles.add_to(app)
+
+
+def main() -> None:
+    """What `rota` runs."""
+    app()

@@ -1,0 +1,72 @@
+"""The verbs of the port but `commit`, `claim` and `find`, as plain functions inside a transaction."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rota.domain.run import Run
+from rota.domain.schedule import Schedule
+from rota.ports.store import BeatReply, Due, Lead, Versioned
+from rota.stores.sql import statements, tables
+from rota.stores.sql.db import Db
+from rota.stores.sql.rows import KINDS, Row
+
+_DUE = {Run: tables.runs_due, Schedule: tables.schedules_due}
+
+
+def get(db: Db, kind: type, ids: Sequence[str]) -> list[Versioned[Any] | None]:
+    """Records by id, in the order asked for."""
+    shape = KINDS[kind]
+    found = {row[0]: row for row in db.rows_among(statements.read(db.flavour, shape.table), ids)}
+    return [shape.versioned(found[one]) if one in found else None for one in ids]
+
+
+def due(db: Db, kind: type, now: int, limit: int) -> Due[Any]:
+    """What the time index holds up to `now`, and its next instant."""
+    index, shape = _DUE[kind], KINDS[kind]
+    rows = db.rows(statements.due(db.flavour, index), (now, limit))
+    later = db.rows(statements.next_due(db.flavour, index), (now,))
+    return Due(tuple(map(shape.versioned, rows)), later[0][0] if later else None)
+
+
+def opened(db: Db, sessions: Sequence[str]) -> dict[str, Row]:
+    """Id, slots and draining of those sessions that are open, and stay open until the end of the transaction."""
+    return {row[0]: row for row in db.rows_among(statements.open_sessions(db.flavour), sessions)}
+
+
+def beat(db: Db, sessions: Sequence[str]) -> list[BeatReply]:
+    """Raise the pulses of the open ones, and tell each what is known of it."""
+    alive = opened(db, sessions)
+    if alive:
+        db.write_all(statements.count_beat(db.flavour), [(session, 1, db.stamp) for session in alive])
+    held = {row[0]: row for row in db.rows_among(statements.held(db.flavour), list(alive))}
+    return [_reply(alive.get(session), held.get(session)) for session in sessions]
+
+
+def _reply(session: Row | None, held: Row | None) -> BeatReply:
+    if session is None:
+        return BeatReply(False, 0, 0, (), 0, False)
+    _, number, digest, cancels = held or ("", 0, 0, None)
+    cancelled = tuple(cancels.split(",")) if cancels else ()
+    return BeatReply(True, number, int(digest), cancelled, session[1], bool(session[2]))
+
+
+def lead(db: Db, name: str, holder: str, ttl_ms: int, now: int) -> Lead:
+    """Take, keep or resign a term. A term that ended is never taken up again: its next one has a new number."""
+    found = db.rows(statements.term(db.flavour), (name,))
+    number, current, expires_at = found[0] if found else (0, "", 0)
+    if expires_at <= now:
+        current = ""
+    if ttl_ms <= 0:
+        if current == holder:
+            current = _grant(db, name, number, "", 0)
+    elif not current:
+        number += 1
+        current = _grant(db, name, number, holder, now + ttl_ms)
+    elif current == holder:
+        current = _grant(db, name, number, holder, now + ttl_ms)
+    return Lead(number, current, current == holder)
+
+
+def _grant(db: Db, name: str, number: int, holder: str, expires_at: int) -> str:
+    db.write(statements.grant(db.flavour), (name, number, holder, expires_at))
+    return holder

@@ -1,0 +1,118 @@
+"""`find` and `count`: pages merged from the streams of a listing (see `walks`), each looked at in its order.
+
+What no index serves is filtered on the way, at most `LOOK_LIMIT` entries of a stream a page.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Select, func, literal, select, tuple_
+
+from rota.domain.errors import Invalid
+from rota.domain.run import Run, State
+from rota.ports.store import LOOK_LIMIT, Page, Where
+from rota.stores.sql import core
+from rota.stores.sql.db import Db
+from rota.stores.sql.rows import KINDS, Kind
+from rota.stores.sql.tables import runs
+from rota.stores.sql.walks import Condition, Walk, walk_of
+
+Key = tuple[Any, ...]
+"""Where a record stands in a listing; its id last."""
+
+_CURSOR = msgspec.json.Decoder(list[int | str])
+
+
+def find(db: Db, kind: type, where: Where, cursor: str, limit: int, oldest: bool) -> Page[Any]:
+    """One page. Where it is short, its cursor stands behind the last entry looked at."""
+    shape = KINDS[kind]
+    walk = walk_of(db, kind, where)
+    start = _start(walk, cursor, oldest)
+    keys: list[Key] = []
+    edges: list[Key] = []
+    for stream in walk.streams:
+        found, edge = _looked(db, shape, walk, [*stream, *start], limit, oldest)
+        keys += found
+        edges += edge
+    keys.sort(reverse=not oldest)
+    if edges:
+        edge = min(edges) if oldest else max(edges)
+        keys = [key for key in keys if (key <= edge if oldest else key >= edge)]
+        after = _dumped(edge)
+    else:
+        after = ""
+    page = keys[:limit]
+    if len(keys) > limit:
+        after = _dumped(page[-1]) if page else cursor
+    items = core.get(db, kind, [key[-1] for key in page])
+    return Page(tuple(item for item in items if item is not None), after)
+
+
+def count(db: Db, kind: type, by: str, where: Where) -> dict[str, int]:
+    """Numbers by the value of a column."""
+    shape = KINDS[kind]
+    if by not in shape.table.c:
+        raise Invalid("by", f"{by!r} is no column; choose from {', '.join(shape.columns)}")
+    if kind is Run and by == "state":
+        return _count_states(db, where)
+    column = shape.table.c[by]
+    total: Counter[str] = Counter()
+    walk = walk_of(db, kind, where)
+    for stream in walk.streams:
+        numbers = select(column, func.count()).where(*stream, *walk.rest).group_by(column)
+        for value, number in db.connection.execute(numbers):
+            total[str(value)] += number
+    return dict(total)
+
+
+def _count_states(db: Db, where: Where) -> dict[str, int]:
+    """State by state, so that each is counted in its own index."""
+    total: Counter[str] = Counter()
+    for state in where.states or tuple(State):
+        walk = walk_of(db, Run, where._replace(states=(state,)))
+        for stream in walk.streams:
+            number = select(func.count()).select_from(runs).where(*stream, *walk.rest)
+            total[str(state)] += db.connection.execute(number).scalar_one()
+    return {state: number for state, number in total.items() if number}
+
+
+def _looked(
+    db: Db, shape: Kind, walk: Walk, stream: Sequence[Condition], limit: int, oldest: bool
+) -> tuple[list[Key], list[Key]]:
+    """Keys of one stream, one more than a page; and its last key looked at, if there may be more behind it."""
+    order = [column.asc() if oldest else column.desc() for column in walk.order]
+    entries = select(*walk.order).where(*stream).order_by(*order)
+    if not walk.rest:
+        return _keys(db, entries.limit(limit + 1)), []
+    seen = entries.limit(LOOK_LIMIT).subquery()
+    names = [seen.c[column.name] for column in walk.order]
+    fit = select(*walk.order).join(seen, shape.table.c.id == seen.c.id).where(*walk.rest)
+    found = _keys(db, fit.order_by(*[one.asc() if oldest else one.desc() for one in names]).limit(limit + 1))
+    if len(found) > limit:
+        return found, []
+    return found, _keys(db, entries.limit(1).offset(LOOK_LIMIT - 1))
+
+
+def _keys(db: Db, statement: Select[Any]) -> list[Key]:
+    return [tuple(row) for row in db.connection.execute(statement)]
+
+
+def _start(walk: Walk, cursor: str, oldest: bool) -> list[Condition]:
+    """The condition that continues behind a cursor."""
+    if not cursor:
+        return []
+    try:
+        values = _CURSOR.decode(cursor)
+    except (ValueError, UnicodeError):
+        values = []
+    if len(values) != len(walk.order):
+        raise Invalid("cursor", "is none that this listing gave; begin again without it")
+    here = tuple_(*walk.order)
+    there = tuple_(*map(literal, values))
+    return [here > there if oldest else here < there]
+
+
+def _dumped(key: Key) -> str:
+    return msgspec.json.encode(key).decode()

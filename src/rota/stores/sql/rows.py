@@ -1,0 +1,231 @@
+"""Records as rows and back. Every field of a run is a column; retry, keys and history are compact JSON, NULL if empty."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from math import isfinite
+from operator import attrgetter, ne
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Table
+
+from rota.domain.errors import Invalid
+from rota.domain.records import Audit, Blob, Pulse, Queue, Session, Tally, Unique, Until
+from rota.domain.retry import Retry
+from rota.domain.run import Attempt, Run, State
+from rota.domain.schedule import Schedule, Skip
+from rota.domain.task import Revision, Task
+from rota.ports.store import Versioned
+from rota.stores import codec
+from rota.stores.codec import holds_nul, identity
+from rota.stores.sql import tables
+
+Row = tuple[Any, ...]
+
+_JSON = msgspec.json.Encoder().encode
+_STATES: dict[str, State] = {state.value: state for state in State}
+_INT64 = 1 << 63
+_MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """How records of a kind lie in their table."""
+
+    table: Table
+    row: Callable[[Any], Row]
+    """All columns of a record but its version, the id first."""
+    record: Callable[[Sequence[Any]], Any]
+    """The record from those columns."""
+    born: ColumnElement[Any] | None = None
+    """The column that says when it was made; listings follow it."""
+    ended: ColumnElement[Any] | None = None
+    """The column that says when it ended, closed or expired."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns but the version."""
+        return tuple(self.table.c.keys()[:-1])
+
+    def versioned(self, row: Sequence[Any]) -> Versioned[Any]:
+        """The record from a whole row, the version last."""
+        return Versioned(self.record(row[:-1]), row[-1])
+
+
+def signed(token: int) -> int:
+    """64 random bits as databases keep them; `token & 0x7fffffff` is the same on either side."""
+    return token - (1 << 64) if token >= _INT64 else token
+
+
+def _json(value: object) -> str | None:
+    return _JSON(value).decode() if value else None
+
+
+def _retry(retry: Retry | None) -> str | None:
+    if retry is not None and not (isfinite(retry.rate) and isfinite(retry.jitter)):
+        raise ValueError("retry: rate and jitter are finite numbers")
+    return _json(retry)
+
+
+_PLACE = {name: place for place, name in enumerate(Run._fields)}
+_WRITTEN: dict[str, Callable[[Any], Any]] = {
+    # Members of a StrEnum go to the driver as plain text: it would look for an adapter of each.
+    "state": str.__str__,
+    "reason": str.__str__,
+    "cause": str.__str__,
+    "keys": _json,
+    "retry": _retry,
+    "token": signed,
+    "history": _json,
+}
+_STATE, _KEYS, _RETRY, _TOKEN = (_PLACE[name] for name in ("state", "keys", "retry", "token"))
+_SPILLED, _HISTORY = _PLACE["spilled"], _PLACE["history"]
+_read_keys = msgspec.json.Decoder(tuple[str, ...]).decode
+_read_retry = msgspec.json.Decoder(Retry).decode
+_read_history = msgspec.json.Decoder(tuple[Attempt, ...]).decode
+
+_PLACES = range(len(Run._fields))
+_DEFAULTS = tuple(Run._field_defaults.get(name, _JSON) for name in Run._fields)
+
+Shape = tuple[int, ...]
+"""Places of the columns that a statement sets."""
+
+
+def changed(was: Run, now: Run) -> Shape:
+    """What differs."""
+    return tuple(compress(_PLACES, map(ne, was, now)))
+
+
+def filled(run: Run) -> Shape:
+    """What is not at its default; the columns have the same defaults."""
+    return tuple(compress(_PLACES, map(ne, run, _DEFAULTS)))
+
+
+def names(shape: Shape) -> tuple[str, ...]:
+    """Columns of a shape."""
+    return tuple(Run._fields[place] for place in shape)
+
+
+def cells(shape: Shape) -> Callable[[Run], Row]:
+    """The function that gives the values of these columns as the database keeps them."""
+    written = [(place, spot, _WRITTEN[Run._fields[place]]) for spot, place in enumerate(shape) if _is_special(place)]
+
+    def take(run: Run) -> Row:
+        values = [run[place] for place in shape]
+        for place, spot, write in written:
+            values[spot] = write(run[place])
+        return tuple(values)
+
+    return take
+
+
+def _is_special(place: int) -> bool:
+    return Run._fields[place] in _WRITTEN
+
+
+def run_of(row: Sequence[Any]) -> Run:
+    """The run from the columns of its table."""
+    values = list(row)
+    values[_STATE] = _STATES[values[_STATE]]
+    values[_KEYS] = _read_keys(values[_KEYS]) if values[_KEYS] else ()
+    if values[_RETRY]:
+        values[_RETRY] = _read_retry(values[_RETRY])
+    values[_TOKEN] &= _MASK
+    values[_SPILLED] = bool(values[_SPILLED])
+    values[_HISTORY] = _read_history(values[_HISTORY]) if values[_HISTORY] else ()
+    return Run._make(values)
+
+
+def _bodied(kind: type, table: Table, *columns: str, born: str = "", ended: str = "") -> Kind:
+    """A kind whose record lies in the body; the columns before it are what people filter by."""
+    take = attrgetter("id", *columns)
+    return Kind(
+        table,
+        lambda record: (*take(record), codec.encode(record).decode()),
+        lambda row: codec.decode(kind, row[-1]),
+        table.c[born] if born else None,
+        table.c[ended] if ended else None,
+    )
+
+
+def _unique(row: Sequence[Any]) -> Unique:
+    return Unique(row[0], row[1], row[2], Until(row[3]), row[4])
+
+
+KINDS: dict[type, Kind] = {
+    Run: Kind(tables.runs, cells(tuple(_PLACES)), run_of, tables.runs.c.created_at, tables.runs.c.ended_at),
+    Task: _bodied(Task, tables.tasks, "namespace", "name", "queue", "created_at", born="created_at"),
+    Revision: _bodied(Revision, tables.revisions, "task.updated_at", born="updated_at"),
+    Schedule: _bodied(
+        Schedule, tables.schedules, "namespace", "name", "task", "next_at", "created_at", born="created_at"
+    ),
+    Queue: _bodied(Queue, tables.queues, "namespace", "name", "paused"),
+    Session: _bodied(
+        Session,
+        tables.sessions,
+        *("worker", "slots", "draining", "opened_at", "closed_at"),
+        born="opened_at",
+        ended="closed_at",
+    ),
+    Pulse: Kind(tables.pulses, tuple, Pulse._make),
+    Unique: Kind(
+        tables.uniques,
+        lambda one: (one.id, one.run, one.body, str.__str__(one.until), one.expires_at),
+        _unique,
+        ended=tables.uniques.c.expires_at,
+    ),
+    Skip: Kind(
+        tables.skips,
+        lambda skip: (skip.id, *skip[:5], str.__str__(skip.reason)),
+        lambda row: Skip._make(row[1:]),
+        tables.skips.c.first_at,
+    ),
+    Audit: Kind(
+        tables.audit,
+        attrgetter("id", "at", "actor", "action", "target", "before", "after"),
+        lambda row: Audit(*row),
+        tables.audit.c["at"],
+    ),
+    Blob: Kind(
+        tables.blobs,
+        attrgetter("id", "created_at", "data"),
+        lambda row: Blob(row[0], row[2], row[1]),
+        tables.blobs.c.created_at,
+    ),
+    Tally: Kind(
+        tables.tallies,
+        lambda tally: (identity(tally), *tally),
+        lambda row: Tally._make(row[1:]),
+        tables.tallies.c.minute,
+    ),
+}
+
+
+def check(rows: Iterable[Row], ids: Sequence[str]) -> None:
+    """Raise `Invalid` that names the id of the first row with a value no database keeps: NUL, a lone surrogate."""
+    rows = list(rows)
+    try:
+        suspicious = holds_nul(_JSON(rows))
+    except (ValueError, TypeError):
+        suspicious = True
+    if suspicious:
+        culprit(rows, ids)
+
+
+def culprit(rows: Sequence[Row], ids: Sequence[str]) -> None:
+    """Look at each value; raise `Invalid` for the first that cannot be kept."""
+    for row, one in zip(rows, ids, strict=True):
+        for value in row:
+            if fault := _fault(value):
+                raise Invalid(one, f"cannot be stored: {fault}")
+
+
+def _fault(value: Any) -> str:
+    if isinstance(value, str):
+        if "\0" in value:
+            return "text cannot hold NUL"
+        return "" if value.isascii() or not any("\ud800" <= one <= "\udfff" for one in value) else "a lone surrogate"
+    if isinstance(value, int):
+        return "" if -_INT64 <= value < _INT64 else f"{value} has more than 64 bits"
+    return "" if value is None or isinstance(value, bytes) else f"a {type(value).__name__} is no column's type"

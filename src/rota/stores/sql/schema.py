@@ -1,0 +1,64 @@
+"""The schema of a database: made where there is none, brought up to date where it is older, refused where it is newer.
+
+A fresh database gets its tables from `tables`, an older one by Alembic, which is imported for nothing else; a test
+proves that both come to the same.
+"""
+
+from functools import cache
+
+from sqlalchemy import Connection, inspect
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from rota.domain.errors import Incompatible
+from rota.stores.sql import tables
+from rota.stores.sql.db import Db
+from rota.stores.sql.flavours import Flavour
+
+REVISIONS = ("0001",)
+"""All migrations, oldest first."""
+
+NEWEST = f"SELECT version_num FROM {tables.revision.name}"  # noqa: S608 - a name of ours
+"""The one cheap look that tells whether anything must be done."""
+
+
+def newest(connection: Connection, place: str) -> str:
+    """The last migration that a database has seen, empty for an empty one. Raises `Incompatible`."""
+    names = inspect(connection).get_table_names()
+    if tables.revision.name not in names:
+        if names:
+            raise Incompatible(f"{place} is a database, but not one of Rota ({', '.join(names[:3])}); choose another")
+        return ""
+    found = connection.exec_driver_sql(NEWEST).scalar() or ""
+    if found not in REVISIONS:
+        raise Incompatible(f"{place} was made by a newer version of Rota (its revision is {found!r}); install that one")
+    return str(found)
+
+
+def prepare(db: Db, place: str) -> list[str]:
+    """Make or upgrade the tables, inside a transaction that holds the write lock; the revisions that were applied."""
+    before = newest(db.connection, place)
+    if before == REVISIONS[-1]:
+        return []
+    if before:
+        return migrate(db.connection)
+    for statement in _created(db.flavour):
+        db.connection.exec_driver_sql(statement)
+    db.connection.execute(tables.revision.insert().values(version_num=REVISIONS[-1]))
+    return list(REVISIONS)
+
+
+def migrate(connection: Connection) -> list[str]:
+    """Apply all migrations that a database lacks, in the transaction that is under way; their names."""
+    from rota.stores.sql.migrations import upgrade
+
+    return upgrade(connection, tables.revision.name)
+
+
+@cache
+def _created(flavour: Flavour) -> list[str]:
+    """The statements that make everything."""
+    made = []
+    for table in (*tables.metadata.sorted_tables, tables.revision):
+        made.append(CreateTable(table))
+        made += [CreateIndex(index) for index in sorted(table.indexes, key=lambda one: str(one.name))]
+    return [str(one.compile(dialect=flavour.dialect)) for one in made]

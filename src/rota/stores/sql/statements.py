@@ -1,0 +1,198 @@
+"""The statements of the hot paths, one function each, compiled once per shape to the driver's own SQL.
+
+Their parameters are bound by position, in the order that each docstring tells.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Index,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    null,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.sql import ClauseElement
+
+from rota.stores.sql import tables
+from rota.stores.sql.flavours import Flavour
+from rota.stores.sql.tables import runs, sessions, terms
+
+compiled_once = lru_cache(maxsize=512)
+
+ZERO: ColumnElement[int] = literal_column("0")
+ONE: ColumnElement[int] = literal_column("1")
+
+
+def render(flavour: Flavour, statement: ClauseElement, *order: str) -> str:
+    """The driver's SQL; `order` is what its positions must be."""
+    compiled: Any = statement.compile(dialect=flavour.dialect)
+    found = tuple(compiled.positiontup or ())
+    if found != order:
+        raise AssertionError(f"parameters are {found}, not {order}")
+    return str(compiled)
+
+
+@compiled_once
+def read(flavour: Flavour, table: Table) -> str:
+    """Whole rows by id. (ids)."""
+    return render(flavour, select(table).where(flavour.among(table.c.id, "ids")), "ids")
+
+
+@compiled_once
+def versions(flavour: Flavour, table: Table) -> str:
+    """Ids and versions, of rows that stay as they are until the end of the transaction. (ids)."""
+    statement = select(table.c.id, table.c.version).where(flavour.among(table.c.id, "ids"))
+    return render(flavour, _locked(flavour, statement.order_by(table.c.id)), "ids")
+
+
+@compiled_once
+def add(flavour: Flavour, table: Table, columns: tuple[str, ...]) -> str:
+    """A new row. (columns in the table's order, version)."""
+    names = (*columns, "version")
+    return render(flavour, insert(table).values({name: bindparam(name) for name in names}), *names)
+
+
+@compiled_once
+def change(flavour: Flavour, table: Table, columns: tuple[str, ...]) -> str:
+    """New values of one row. (columns in the table's order, version, id)."""
+    return render(flavour, _set(table, columns).where(table.c.id == bindparam("_id")), *columns, "version", "_id")
+
+
+@compiled_once
+def change_all(flavour: Flavour, table: Table, columns: tuple[str, ...]) -> str:
+    """The same new values of many rows. (columns in the table's order, version, ids)."""
+    return render(flavour, _set(table, columns).where(flavour.among(table.c.id, "ids")), *columns, "version", "ids")
+
+
+@compiled_once
+def remove(flavour: Flavour, table: Table, column: str = "id") -> str:
+    """Delete rows by a column. (values)."""
+    return render(flavour, delete(table).where(flavour.among(table.c[column], "values")), "values")
+
+
+@compiled_once
+def count_cell(flavour: Flavour) -> str:
+    """Add to a tally. (all columns, version)."""
+    names = tuple(tables.tallies.c.keys())
+    new = flavour.insert(tables.tallies).values({name: bindparam(name) for name in names})
+    grown = {name: tables.tallies.c[name] + new.excluded[name] for name in ("count", "total_ms")}
+    statement = new.on_conflict_do_update(index_elements=["id"], set_={**grown, "version": new.excluded.version})
+    return render(flavour, statement, *names)
+
+
+@compiled_once
+def count_beat(flavour: Flavour) -> str:
+    """Raise a pulse by one. (id, count 1, version)."""
+    names = tuple(tables.pulses.c.keys())
+    new = flavour.insert(tables.pulses).values({name: bindparam(name) for name in names})
+    raised = {"count": tables.pulses.c["count"] + new.excluded["count"], "version": new.excluded.version}
+    return render(flavour, new.on_conflict_do_update(index_elements=["id"], set_=raised), *names)
+
+
+@compiled_once
+def term(flavour: Flavour) -> str:
+    """Number, holder and end of a term. (name)."""
+    columns = select(terms.c.number, terms.c.holder, terms.c.expires_at)
+    return render(flavour, _locked(flavour, columns.where(terms.c.name == bindparam("name"))), "name")
+
+
+@compiled_once
+def grant(flavour: Flavour) -> str:
+    """Set a term. (name, number, holder, end)."""
+    names = ("name", "number", "holder", "expires_at")
+    new = flavour.insert(terms).values({name: bindparam(name) for name in names})
+    changed = {name: new.excluded[name] for name in names[1:]}
+    return render(flavour, new.on_conflict_do_update(index_elements=["name"], set_=changed), *names)
+
+
+@compiled_once
+def open_sessions(flavour: Flavour) -> str:
+    """Id, slots and draining of those sessions that are open, and stay so. (ids)."""
+    statement = select(sessions.c.id, sessions.c.slots, sessions.c.draining).where(
+        flavour.among(sessions.c.id, "ids"), sessions.c.closed_at.is_(None)
+    )
+    return render(flavour, _locked(flavour, statement, share=True), "ids")
+
+
+@compiled_once
+def held(flavour: Flavour) -> str:
+    """Session, number, digest and cancelled ids of its running runs, from the index alone. (sessions)."""
+    digest = func.sum(runs.c.token.bitwise_and(literal_column(str((1 << 31) - 1))))
+    cancelled = case((text("cancel <> ''"), runs.c.id), else_=null())
+    columns = runs.c.session, func.count(), digest, func.aggregate_strings(cancelled, literal_column("','"))
+    running = select(*columns).where(text(tables.RUNNING), flavour.among(runs.c.session, "sessions"))
+    return render(flavour, running.group_by(runs.c.session), "sessions")
+
+
+@compiled_once
+def paused(flavour: Flavour) -> str:
+    """Ids of paused queues. ()."""
+    return render(flavour, select(tables.queues.c.id).where(text("paused <> ''")))
+
+
+@compiled_once
+def stocked(flavour: Flavour) -> str:
+    """Those of these lanes that hold ready runs. (lanes)."""
+    lane = flavour.unfold(bindparam("lanes")).c.value
+    ready = exists().where(text(tables.PENDING), runs.c.lane == lane).correlate_except(runs)
+    return render(flavour, select(lane).where(ready), "lanes")
+
+
+@compiled_once
+def ready(flavour: Flavour, excluding: bool, whole: bool) -> str:
+    """The first ready runs of a lane: whole rows, or rank and id from the index alone. (lane, [tasks,] limit)."""
+    columns = runs.c if whole else (runs.c.rank, runs.c.id)
+    first = select(*columns).where(text(tables.PENDING), runs.c.lane == bindparam("lane"))
+    order = ["lane", "limit"]
+    if excluding:
+        task = runs.c.namespace.concat(literal_column("'/'")).concat(runs.c.task)
+        first = first.where(~flavour.among(task, "tasks"))
+        order.insert(1, "tasks")
+    first = first.order_by(runs.c.rank, runs.c.id).limit(bindparam("limit")).offset(ZERO)
+    return render(flavour, first, *order)
+
+
+@compiled_once
+def due(flavour: Flavour, index: Index) -> str:
+    """Whole rows whose time has come, earliest first. (now, limit)."""
+    moment, key = index.expressions
+    table: Any = index.table
+    found = select(table).where(moment <= bindparam("now")).order_by(moment, key)
+    found = found.limit(bindparam("limit")).offset(ZERO)
+    return render(flavour, found, "now", "limit")
+
+
+@compiled_once
+def next_due(flavour: Flavour, index: Index) -> str:
+    """The first instant that has not come. (now)."""
+    moment: Any = index.expressions[0]
+    found = select(moment).where(moment > bindparam("now")).order_by(moment).limit(ONE).offset(ZERO)
+    return render(flavour, found, "now")
+
+
+@compiled_once
+def append(flavour: Flavour) -> str:
+    """A new line of a log. (run, attempt, at, stream, level, text)."""
+    names = tuple(tables.lines.c.keys()[1:])
+    return render(flavour, insert(tables.lines).values({name: bindparam(name) for name in names}), *names)
+
+
+def _set(table: Table, columns: tuple[str, ...]) -> Update:
+    return update(table).values({name: bindparam(name) for name in (*columns, "version")})
+
+
+def _locked(flavour: Flavour, statement: Select[Any], share: bool = False) -> Select[Any]:
+    return statement.with_for_update(read=share) if flavour.locks else statement

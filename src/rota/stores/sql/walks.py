@@ -1,0 +1,134 @@
+"""Which index serves which listing.
+
+A listing is one or several streams, each a range of one index in the order of the listing; what no index serves is the
+rest. SQLite keeps no statistics here, so the conditions are written such that only the wanted index fits.
+"""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, TextClause, false, literal_column, text
+
+from rota.domain.records import Session
+from rota.domain.run import TERMINAL, Run, State
+from rota.domain.schedule import Skip
+from rota.ports.store import Where
+from rota.stores.sql import tables
+from rota.stores.sql.db import Db
+from rota.stores.sql.rows import KINDS
+from rota.stores.sql.tables import runs
+
+Condition = ColumnElement[bool] | TextClause
+Stream = list[Condition]
+
+STREAMS_LIMIT = 64
+"""Above so many, the listing walks along all runs instead."""
+
+_FIELDS = ("namespace", "task", "queue", "schedule", "session")
+_SPACES = """
+    WITH RECURSIVE found(name) AS (
+        SELECT min(namespace) FROM runs
+        UNION ALL
+        SELECT (SELECT min(namespace) FROM runs WHERE namespace > found.name) FROM found WHERE found.name IS NOT NULL
+    )
+    SELECT name FROM found WHERE name IS NOT NULL
+"""
+"""All namespaces that runs have, by one step in the index each."""
+
+
+class Walk(NamedTuple):
+    """How a listing is found."""
+
+    order: tuple[ColumnElement[Any], ...]
+    streams: list[Stream]
+    """Conditions that an index serves, one list for each stream."""
+    rest: Stream
+    """Conditions that are looked at record by record."""
+
+
+def walk_of(db: Db, kind: type, where: Where) -> Walk:
+    """The walk for a filter."""
+    table, born, ended = KINDS[kind].table, KINDS[kind].born, KINDS[kind].ended
+    key = table.c.id
+    # The id of a range of skips begins with that of its schedule.
+    prefix = where.prefix or (f"{where.schedule}/" if kind is Skip and where.schedule else "")
+    if prefix:
+        return Walk((key,), [_starting(key, prefix)], _conditions(kind, where._replace(prefix="")))
+    if where.ended_until is not None and ended is not None:
+        stream: Stream = [ended < where.ended_until]
+        return Walk((ended, key), [stream], _conditions(kind, where._replace(ended_until=None)))
+    if kind is Run:
+        return _walk_runs(db, where)
+    window, rest = _split(kind, where)
+    return Walk((key,) if born is None else (born, key), [window], _conditions(kind, rest))
+
+
+def _walk_runs(db: Db, where: Where) -> Walk:
+    """By the narrowest index that serves one of the fields; the window of time is part of each."""
+    window, rest = _split(Run, where)
+    if where.session:
+        streams: list[Stream] = [[text(tables.RUNNING), runs.c.session == where.session]]
+        rest = rest._replace(session="")
+    elif where.schedule:
+        live = bool(where.states) and not TERMINAL & set(where.states)
+        partial = text(tables.UNENDED if live else tables.SCHEDULED)
+        streams = [[partial, one, runs.c.schedule == where.schedule] for one in _spaces(db, where)]
+        rest = rest._replace(namespace="", schedule="")
+    elif where.task:
+        streams = [[one, runs.c.task == where.task] for one in _spaces(db, where)]
+        rest = rest._replace(namespace="", task="")
+    elif where.states:
+        streams = [stream for state in where.states for stream in _in_state(db, str(state), where)]
+        # No index of running runs knows their namespace, but they are few.
+        rest = rest._replace(states=(), namespace=where.namespace if State.RUNNING in where.states else "")
+    else:
+        streams = [[one] for one in _spaces(db, where)]
+        rest = rest._replace(namespace="")
+    if len(streams) > STREAMS_LIMIT:
+        return Walk((runs.c.id,), [[]], _conditions(Run, where))
+    return Walk((runs.c.created_at, runs.c.id), [stream + window for stream in streams], _conditions(Run, rest))
+
+
+def _in_state(db: Db, state: str, where: Where) -> list[Stream]:
+    if state == State.PENDING:
+        # A lane begins with its namespace.
+        return [[text(tables.PENDING), *(_starting(runs.c.lane, f"{where.namespace}/") if where.namespace else [])]]
+    if state == State.RUNNING:
+        return [[text(tables.RUNNING)]]
+    return [[text(tables.RESTING), one, runs.c.state == state] for one in _spaces(db, where)]
+
+
+def _spaces(db: Db, where: Where) -> list[ColumnElement[bool]]:
+    """A condition for each namespace."""
+    names = [where.namespace] if where.namespace else [row[0] for row in db.rows(_SPACES)]
+    return [runs.c.namespace == name for name in names]
+
+
+def _split(kind: type, where: Where) -> tuple[Stream, Where]:
+    """The window of time as conditions, and the filter without it."""
+    return _conditions(kind, Where(since=where.since, until=where.until)), where._replace(since=None, until=None)
+
+
+def _starting(column: ColumnElement[Any], prefix: str) -> Stream:
+    """Text that starts so, as a range of an index."""
+    return [column >= prefix, column < prefix + chr(0x10FFFF)]
+
+
+def _conditions(kind: type, where: Where) -> Stream:
+    """Every field of a filter as a condition; a field that the kind lacks matches nothing."""
+    table, born, ended = KINDS[kind].table, KINDS[kind].born, KINDS[kind].ended
+    missing: ColumnElement[Any] = literal_column("NULL")
+    column = {name: table.c[name] if name in table.c else missing for name in _FIELDS}
+    found: Stream = [column[name] == value for name in _FIELDS if (value := getattr(where, name))]
+    if where.states:
+        found.append(table.c.state.in_([str(state) for state in where.states]) if kind is Run else false())
+    if where.prefix:
+        found += _starting(table.c.id, where.prefix)
+    if where.since is not None:
+        found.append(false() if born is None else born >= where.since)
+    if where.until is not None:
+        found.append(false() if born is None else born < where.until)
+    if where.ended_until is not None:
+        found.append(false() if ended is None else ended < where.ended_until)
+    if where.open is not None:
+        found.append(ended.is_(None) == where.open if kind is Session and ended is not None else false())
+    return found

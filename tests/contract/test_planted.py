@@ -1,0 +1,63 @@
+"""The contract sees: each planted bug is caught by the test that is named for it, and by its own assertion."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+
+from rota.testing.contracts.store import ClusterContract
+from rota.testing.faults import FaultyStore
+from tests.contract import planted
+from tests.contract.places import UrlPlace
+
+CAUGHT_BY: list[tuple[type[FaultyStore], str]] = [
+    (planted.IgnoresVersions, "test_a_change_from_an_old_version_changes_nothing"),
+    (planted.IgnoresVersions, "test_delete_from_an_old_version_deletes_nothing"),
+    (planted.ComparesValues, "test_a_record_that_changed_and_changed_back_is_another_one"),
+    (planted.ComparesValues, "test_a_record_made_anew_is_another_one"),
+    (planted.HalfGroups, "test_a_group_with_one_conflict_happens_not_at_all"),
+    (planted.AcknowledgesEarly, "test_what_one_acknowledged_all_see"),
+    (planted.AcknowledgesEarly, "test_what_is_acknowledged_outlives_the_store"),
+    (planted.ForgetsGuards, "test_an_older_term_writes_nothing"),
+    (planted.ForgetsGuards, "test_a_closed_session_writes_nothing"),
+    (planted.CountsAgain, "test_a_tally_counts_what_applied_and_only_once"),
+    (planted.ForgetsPauses, "test_paused_queues_are_passed_over"),
+    (planted.ServesTheClosed, "test_a_session_that_is_not_open_gets_nothing"),
+    (planted.ReusesAttempts, "test_attempts_rise_and_are_never_reused"),
+    (planted.ClaimsInTwoSteps, "test_no_run_is_given_twice"),
+    (planted.KeepsTheNumber, "test_a_resigned_term_is_free_at_once"),
+    (planted.KeepsTheNumber, "test_numbers_never_fall_and_name_one_holder_across_a_hundred_changes"),
+    (planted.MakesEveryoneLeader, "test_one_of_many_contenders_leads"),
+    (planted.SkipsAtPageEnds, "test_paging_neither_doubles_nor_misses_while_others_insert"),
+    (planted.ForgetsWhatIsNext, "test_what_is_due_comes_earliest_first_with_the_next_instant"),
+    (planted.CountsInFloats, "test_every_field_can_change_and_change_back"),
+    (planted.LosesTypes, "test_every_field_can_change_and_change_back"),
+    (planted.LosesEveryHint, "test_a_commit_wakes_who_waits"),
+]
+
+
+def ways(test: Callable[..., object]) -> Iterator[dict[str, object]]:
+    """Every combination of a test's parameters."""
+    marks = [mark for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize"]
+    for values in product(*(mark.args[1] for mark in marks)):
+        yield {mark.args[0]: value for mark, value in zip(marks, values, strict=True)}
+
+
+async def try_all(test: Callable[..., Any], url: str, bug: type[FaultyStore]) -> None:
+    for number, given in enumerate(ways(test)):
+        place = UrlPlace(f"{url}{number}.db", bug)
+        try:
+            if "place" in inspect.signature(test).parameters:
+                await test(place=place, **given)
+            else:
+                await test(store=await place.open(), **given)
+        finally:
+            await place.close()
+
+
+@pytest.mark.parametrize(("bug", "name"), CAUGHT_BY, ids=lambda value: getattr(value, "__name__", value))
+async def test_a_planted_bug_is_caught(bug, name, tmp_path):
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        await try_all(getattr(ClusterContract(), name), f"sqlite:///{tmp_path}/rota", bug)

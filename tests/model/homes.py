@@ -1,0 +1,54 @@
+"""Where the stores of an example live: a copy of a file with its tables made, so that an example begins at once."""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+from rota.ports.store import Store
+from rota.stores import connect
+
+
+def itself(store: Store) -> Store:
+    return store
+
+
+class FileHome:
+    """A new file for each example. Its stores are closed only when the example is over."""
+
+    def __init__(self, path: Path, wrap: Callable[[Store], Store]) -> None:
+        self.path = path
+        self.wrap = wrap
+        self.stores: list[Store] = []
+
+    async def open(self) -> Store:
+        store = connect(f"sqlite:///{self.path}")
+        self.stores.append(store)
+        await store.open()
+        return self.wrap(store)
+
+    async def leave(self) -> None:
+        for store in self.stores:
+            await store.close()
+        self.path.unlink()
+
+
+class Homes:
+    """Homes in one folder, one for each example."""
+
+    def __init__(self, folder: Path, wrap: Callable[[Store], Store] = itself) -> None:
+        self.folder = folder
+        self.wrap = wrap
+        self.numbers = count()
+        asyncio.run(self._make())
+
+    async def _make(self) -> None:
+        store = connect(f"sqlite:///{self.folder}/empty.db")
+        await store.open()
+        await store.close()
+
+    def another(self) -> FileHome:
+        path = self.folder / f"{next(self.numbers)}.db"
+        shutil.copy(self.folder / "empty.db", path)
+        return FileHome(path, self.wrap)

@@ -1,0 +1,61 @@
+"""The store against the model; ROTA_EXAMPLES=10000 for a long night. A failure prints how to repeat it."""
+
+import os
+from collections import Counter
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.contract import planted
+from tests.model.homes import Homes
+from tests.model.machine import StoreMachine
+
+EXAMPLES = int(os.environ.get("ROTA_EXAMPLES", "300"))
+STEPS = 40
+RARE = {
+    "Applied", "Already", "Conflict", "Stale", "claimed", "claimed again", "led on", "died", "lost reply", "repeated",
+    "unavailable",
+}  # fmt: skip
+
+
+def machine(homes: Homes, met: Counter[str] | None = None) -> type[StoreMachine]:
+    class Machine(StoreMachine):
+        def __init__(self) -> None:
+            super().__init__(homes.another(), met)
+
+    return Machine
+
+
+def test_the_store_does_what_the_model_does(tmp_path):
+    homes, met = Homes(tmp_path), Counter[str]()
+    run_state_machine_as_test(
+        machine(homes, met),
+        settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS, derandomize=False),
+    )
+    seldom = {what for what in RARE if met[what] < EXAMPLES / 10}
+    assert not seldom, f"too seldom to prove anything: {met}"
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        planted.IgnoresVersions,
+        planted.ComparesValues,
+        planted.HalfGroups,
+        planted.ForgetsGuards,
+        planted.ForgetsPauses,
+        planted.CountsAgain,
+        planted.ReusesAttempts,
+        planted.ServesTheClosed,
+        planted.MakesEveryoneLeader,
+        planted.AcknowledgesEarly,
+    ],
+)
+def test_the_machine_sees_a_planted_bug(bug, tmp_path):
+    homes = Homes(tmp_path, bug)
+    quick = settings(
+        max_examples=200, stateful_step_count=STEPS, derandomize=True, database=None, phases=[Phase.generate]
+    )
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(machine(homes), settings=quick)

@@ -1,0 +1,119 @@
+"""A client that submits, claims and settles, and is killed at one of its writes.
+
+    python program_kill_at_commit.py URL NUMBER before|after
+
+Each acknowledged write is told on standard output, as a line of JSON, after its answer came. With NUMBER 0 nobody is
+killed, and the last line is the number of writes. Everything is fixed, tokens too, so that every try is the same.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from functools import partial
+
+from rota.domain.records import Tally, Unique, Until
+from rota.domain.retry import Retry
+from rota.domain.run import TERMINAL, End, Outcome, Run
+from rota.domain.states import Due, Event, Settle, advance
+from rota.ports.store import Change, Group, Guard, Hint, Open, Store, Term, Versioned, Want
+from rota.stores import connect
+from rota.testing.clock import START_AT
+from rota.testing.contracts.store.steps import FOREVER_MS, LANE, verdicts
+from rota.testing.factories import make_run, make_session
+from rota.testing.faults import NO_FAULT, Fault, FaultyStore, at
+
+NOW = START_AT + 1_000
+SESSION = make_session(1)
+DONE = Outcome(End.SUCCESS, b"[]")
+FAILED = Outcome(End.FAILURE, error="E")
+TOKENS = range(1_001, 1_100)
+TALLY = Tally(START_AT, "main", "report", "default", "success", 10, "node")
+
+
+def tell(**what: object) -> None:
+    os.write(1, json.dumps(what).encode() + b"\n")
+
+
+def submission(number: int) -> Group:
+    """A run and its unique key."""
+    run = make_run(number, keys=(f"main/unique/{number}",))
+    return Group((Change(None, run), Change(None, Unique(run.keys[0], run.id, "", Until.TERMINAL))))
+
+
+SUBMISSIONS = [submission(number) for number in range(1, 7)]
+
+
+class Client:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.tokens = iter(TOKENS)
+
+    async def submit(self, *groups: Group) -> None:
+        assert set(verdicts(await self.store.commit(groups, hints=[Hint(LANE)]))) == {"Applied"}
+        for group in groups:
+            tell(did="submitted", run=group.changes[0].now.id)
+
+    async def claim(self, limit: int) -> list[Versioned[Run]]:
+        want = Want(SESSION.id, SESSION.worker, next(self.tokens), limit, (LANE,))
+        (claimed,) = await self.store.claim([want], NOW)
+        for held in claimed.runs:
+            tell(did="claimed", run=held.record.id, attempt=held.record.attempt, token=held.record.token)
+        return list(claimed.runs)
+
+    async def move(self, guard: Guard, *moves: tuple[Versioned[Run], Event]) -> None:
+        groups = [await self.moved(was, event) for was, event in moves]
+        assert set(verdicts(await self.store.commit(groups, guard))) == {"Applied"}
+        for group in groups:
+            tell(did="moved", run=group.changes[0].now.id, state=group.changes[0].now.state)
+
+    async def moved(self, was: Versioned[Run], event: Event) -> Group:
+        now = advance(was.record, event, NOW)
+        freed = await self.store.get(Unique, [key for key in was.record.keys if key not in now.keys])
+        changes = (Change(was, now), *(Change(key, None) for key in freed))
+        return Group(changes, TALLY if now.state in TERMINAL else None)
+
+
+async def scenario(store: Store) -> None:
+    client, open_session = Client(store), Open(SESSION.id)
+    term = await store.lead("scheduler", "a", FOREVER_MS)
+    tell(did="led", number=term.number)
+    await store.commit([Group((Change(None, SESSION),))])
+    tell(did="opened")
+    await client.submit(SUBMISSIONS[0])
+    await client.submit(*SUBMISSIONS[1:4])
+    first, second = await client.claim(2)
+    await client.move(open_session, (first, Settle(DONE)))
+    await client.submit(SUBMISSIONS[4])
+    rest = await client.claim(2)
+    again = Settle(FAILED, Retry(1, delay_ms=5))
+    await client.move(open_session, (second, again), (rest[0], Settle(DONE)), (rest[1], Settle(FAILED)))
+    await store.beat([SESSION.id])
+    (waiting,) = await store.get(Run, [second.record.id])
+    assert waiting is not None
+    await client.move(Term("scheduler", term.number), (waiting, Due()))
+    await client.submit(SUBMISSIONS[5])
+    await client.move(open_session, *((held, Settle(DONE)) for held in await client.claim(9)))
+    (session,) = await store.get(type(SESSION), [SESSION.id])
+    await store.commit([Group((Change(session, make_session(1, closed_at=NOW)),))], open_session)
+    tell(did="closed")
+    await store.lead("scheduler", "a", 0)
+    tell(did="resigned")
+
+
+def fault(side: str) -> Fault:
+    kill = partial(os.kill, os.getpid(), signal.SIGKILL)
+    return Fault("killed", before=kill) if side == "before" else Fault("killed", after=kill)
+
+
+async def main(url: str, number: int, side: str) -> None:
+    store = FaultyStore(connect(url), at(number, fault(side) if number else NO_FAULT))
+    await store.open()
+    await scenario(store)
+    await store.close()
+    tell(writes=len(store.calls))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

@@ -1,0 +1,95 @@
+from datetime import timedelta
+
+import pytest
+
+from rota.domain.errors import Invalid
+from rota.domain.flow import Cancel, Fail, Snooze, TryAgain, outcome_of
+from rota.domain.names import TEXT_LIMIT
+from rota.domain.run import End
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    try:
+        raise error from cause
+    except BaseException as caught:
+        return caught
+
+
+def test_an_error_is_told_by_type_message_and_place():
+    outcome = outcome_of(raised(ValueError("bad number")))
+    assert outcome.end is End.FAILURE
+    assert outcome.error.startswith("ValueError: bad number\n")
+    assert "in raised" in outcome.error
+    assert outcome.errors == ("ValueError", "Exception")
+    assert not outcome.final
+
+
+def test_a_policy_sees_all_bases():
+    assert outcome_of(FileNotFoundError("x")).errors == ("FileNotFoundError", "OSError", "Exception")
+    assert outcome_of(SystemExit(3)).errors == ("SystemExit",)
+
+
+def test_what_led_to_an_error_is_told():
+    outcome = outcome_of(raised(RuntimeError("outer"), KeyError("inner")))
+    assert "from KeyError: 'inner'" in outcome.error
+
+
+def test_the_members_of_a_group_are_told():
+    outcome = outcome_of(raised(ExceptionGroup("several", [ValueError("one"), OSError("two")])))
+    assert "from ValueError: one" in outcome.error
+    assert "from OSError: two" in outcome.error
+
+
+def test_a_circle_of_causes_ends():
+    one, two = ValueError("one"), ValueError("two")
+    one.__cause__, two.__cause__ = two, one
+    assert "from ValueError: two" in outcome_of(one).error
+
+
+def test_the_text_of_an_error_is_bounded_and_storable():
+    outcome = outcome_of(raised(ValueError("x\0y\ud800" + "z" * 100_000)))
+    assert len(outcome.error) <= TEXT_LIMIT
+    assert "\0" not in outcome.error
+    assert outcome.error.encode()
+
+
+def test_an_error_whose_text_fails_is_told_all_the_same():
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    assert "Mute" in outcome_of(raised(Mute())).error
+
+
+def test_frames_of_rota_are_left_out():
+    with pytest.raises(Invalid) as caught:
+        Snooze(-1)
+    assert "domain/flow.py" not in outcome_of(caught.value).error
+
+
+def test_snooze_comes_back_later():
+    assert outcome_of(Snooze(1.5))[:1] == (End.SNOOZE,)
+    assert outcome_of(Snooze(1.5)).delay_ms == 1_500
+    assert outcome_of(Snooze(timedelta(minutes=2))).delay_ms == 120_000
+
+
+def test_cancel_ends_as_cancelled():
+    outcome = outcome_of(Cancel("customer is gone"))
+    assert (outcome.end, outcome.error) == (End.CANCELLED, "customer is gone")
+
+
+def test_fail_is_final():
+    outcome = outcome_of(raised(Fail("no such account")))
+    assert (outcome.end, outcome.final) == (End.FAILURE, True)
+    assert outcome.error.startswith("rota.domain.flow.Fail: no such account")
+
+
+def test_retry_waits_and_is_not_judged_by_name():
+    outcome = outcome_of(raised(TryAgain(after=30)))
+    assert (outcome.end, outcome.final, outcome.delay_ms, outcome.errors) == (End.FAILURE, False, 30_000, ())
+
+
+@pytest.mark.parametrize("after", [-1, float("nan"), float("inf"), timedelta(seconds=-1)])
+def test_no_time_to_wait_is_refused(after):
+    with pytest.raises(Invalid, match="not negative"):
+        TryAgain(after=after)

@@ -1,0 +1,99 @@
+import psutil
+import pytest
+
+from rota.domain.run import End, Reason
+from rota.executors.commands import CommandOptions
+from rota.executors.shell import ShellExecutor
+from tests.unit.executors.support import Attempt, Life, assigned, outcome
+
+SHELL = ShellExecutor()
+
+
+@pytest.fixture(autouse=True)
+def no_zombies():
+    yield
+    assert psutil.Process().children() == []
+
+
+async def output(command, payload=None, **task):
+    end, notes = await outcome(SHELL, assigned(command, payload, **task))
+    return end, notes.texts("stdout")
+
+
+async def test_a_command_line_runs():
+    assert (await output("echo one | tr a-z A-Z && echo two"))[1] == ["ONE", "two"]
+
+
+async def test_the_payload_comes_as_variables_and_on_standard_input():
+    _, lines = await output('echo "$ROTA_PAYLOAD"; cat; echo', {"x": 1})
+    assert lines == ['{"x":1}', '{"x":1}']
+    command = 'echo "$ROTA_ARG_NAME|$ROTA_ARG_COUNT|$ROTA_ARG_RATE|$ROTA_ARG_ON|$ROTA_ARG_NOTHING|$ROTA_ARG_MANY"'
+    payload = {"name": "x y", "count": 3, "rate": 0.5, "on": True, "nothing": None, "many": [1]}
+    assert (await output(command, payload))[1] == ["x y|3|0.5|true||"]
+
+
+@pytest.mark.parametrize(
+    "text", ["; id", "$(id)", "`id`", "a\nb; id", "-oProxyCommand=id", "' id '", '" id "', "|id", "&& id", "$HOME", "*"]
+)
+async def test_arguments_are_never_part_of_the_command(text):
+    end, lines = await output('printf "%s" "$ROTA_ARG_X"', {"x": text})
+    assert end.end is End.SUCCESS
+    assert "\n".join(lines) == text
+
+
+@pytest.mark.parametrize("payload", [b"{", b"[" * 100_000, {"x": "a\0b"}, {"x": "y" * 70_000}])
+async def test_a_payload_that_fits_no_variable_is_refused(payload):
+    end, _ = await output("true", payload)
+    assert (end.end, end.reason, end.final) == (End.FAILURE, Reason.BAD_PAYLOAD, True)
+
+
+async def test_a_large_payload_is_on_standard_input_alone():
+    _, lines = await output('echo "[$ROTA_PAYLOAD]"; wc -c', {"many": ["x" * 100] * 2_000})
+    assert lines[0] == "[]"
+    assert int(lines[1]) > 200_000
+
+
+@pytest.mark.parametrize("name", ["a-b", "a=b", "ä", "1a", "", "a b", "x;id"])
+async def test_names_that_fit_no_variable_are_left_to_the_payload(name):
+    end, lines = await output("env | grep -c ^ROTA_ARG_ || true", {name: "x"})
+    assert (end.end, lines) == (End.SUCCESS, ["0"])
+
+
+@pytest.mark.parametrize("command", ["", "  ", "echo \0"])
+async def test_what_is_no_command_is_refused(command):
+    end, _ = await output(command)
+    assert (end.end, end.final) == (End.FAILURE, True)
+
+
+async def test_an_exit_code_is_a_failure():
+    end, _ = await output("echo oops >&2; exit 3")
+    assert (end.end, end.error, end.final) == (End.FAILURE, "exit code 3:\noops", False)
+
+
+async def test_a_result_is_read():
+    end, _ = await output('echo \'{"x": 1}\' > "$ROTA_RESULT"')
+    assert end.result == b'{"x": 1}\n'
+
+
+async def test_what_runs_in_the_background_ends_with_the_command():
+    end, lines = await output("sleep 3600 & echo $!; exit 0")
+    assert end.end is End.SUCCESS
+    assert not psutil.pid_exists(int(lines[0])) or psutil.Process(int(lines[0])).status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_cancel_ends_pipelines():
+    command = "trap '' TERM; (echo $(exec sh -c 'echo $PPID'); trap '' TERM; sleep 3600) | cat; sleep 3600"
+    attempt = Attempt(ShellExecutor(CommandOptions(grace_ms=50)), assigned(command))
+    life = Life(int((await attempt.notes.until(lambda notes: notes.texts("stdout")))[0]))
+    await attempt.cancel()
+    assert life.over
+
+
+async def test_it_starts_where_it_is_told(tmp_path):
+    _, notes = await outcome(ShellExecutor(CommandOptions(cwd=str(tmp_path))), assigned("pwd"))
+    assert notes.texts("stdout") == [str(tmp_path.resolve())]
+
+
+async def test_a_folder_that_is_gone_is_a_failure(tmp_path):
+    end, _ = await outcome(ShellExecutor(CommandOptions(cwd=str(tmp_path / "gone"))), assigned("pwd"))
+    assert (end.end, end.final) == (End.FAILURE, False)

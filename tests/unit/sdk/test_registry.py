@@ -1,0 +1,190 @@
+import functools
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from rota.domain.errors import Invalid
+from rota.domain.priority import Priority
+from rota.domain.retry import Retry
+from rota.domain.task import Clocks, Isolation, OnLost, Owner, Task
+from rota.sdk.registry import TaskRegistry
+
+
+def greet(name: str = "you") -> str:
+    """Says hello.
+
+    More than once.
+    """
+    return f"hello {name}"
+
+
+def silent(): ...
+
+
+class Jobs:
+    @staticmethod
+    def sweep(): ...
+
+
+def declare(function: Callable[..., Any] = greet, **options: Any) -> Task:
+    return TaskRegistry().declare(function, **options).task
+
+
+def test_a_bare_declaration_takes_the_defaults():
+    assert declare() == Task(
+        namespace="main",
+        name=f"{__name__}.greet",
+        command=f"{__name__}.greet",
+        executor="python",
+        owner=Owner.CODE,
+        description="Says hello.",
+    )
+
+
+def test_every_option_reaches_its_field():
+    task = TaskRegistry("shop", "store", "1.2").declare(
+        greet,
+        name="hello",
+        description="Greets",
+        queue="mail",
+        priority="high",
+        retries=5,
+        timeout="90s",
+        total_timeout=timedelta(hours=1),
+        queue_timeout=30,
+        silence_timeout=None,
+        on_lost="fail",
+        isolation="process",
+        requires=["gpu", "eu", "gpu"],
+    )
+    assert task.task == Task(
+        namespace="shop",
+        name="hello",
+        command="hello",
+        description="Greets",
+        queue="mail",
+        priority=Priority.HIGH,
+        retry=Retry(retries=5),
+        clocks=Clocks(attempt_ms=90_000, total_ms=3_600_000, queue_ms=30_000, silence_ms=None),
+        on_lost=OnLost.FAIL,
+        isolation=Isolation.PROCESS,
+        requires=("eu", "gpu"),
+        owner=Owner.CODE,
+        app="store",
+        version="1.2",
+    )
+
+
+def test_values_of_the_domain_are_taken_as_they_are():
+    retry = Retry(retries=9, delay_ms=1)
+    task = declare(retries=retry, priority=Priority.LOW, on_lost=OnLost.FAIL, requires="gpu", timeout=None)
+    assert (task.retry, task.priority, task.on_lost, task.requires) == (retry, Priority.LOW, OnLost.FAIL, ("gpu",))
+    assert task.clocks.attempt_ms is None
+
+
+def test_the_registry_hands_out_what_engine_and_worker_need():
+    registry = TaskRegistry()
+    one = registry.declare(greet, name="one", schedule=["@daily", "@hourly"])
+    two = registry.declare(silent, name="two")
+    assert registry.tasks == [one.task, two.task]
+    assert registry.schedules == [*one.schedules]
+    assert dict(registry.handlers) == {"one": one.signature, "two": two.signature}
+    assert dict(registry.declared) == {"one": one, "two": two}
+    assert registry.handlers["one"].function is greet
+
+
+def test_registries_know_nothing_of_each_other():
+    assert declare() == declare()
+
+
+# Names
+
+
+def test_names_come_from_module_and_function():
+    def local(): ...
+
+    assert declare(local).name == f"{__name__}.local"
+    assert declare(Jobs.sweep).name == f"{__name__}.Jobs.sweep"
+
+
+def test_what_the_main_module_declares_is_called_as_the_function():
+    def program(): ...
+
+    program.__module__ = "__main__"
+    assert declare(program).name == "program"
+
+
+@pytest.mark.parametrize("function", [lambda: 1, functools.partial(greet, "me")])
+def test_a_function_without_a_name_needs_one(function):
+    with pytest.raises(Invalid, match=r"^name: .* give it one by name="):
+        declare(function)
+    assert declare(function, name="given").name == "given"
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", "a/b", "a\0", "größe", "x" * 129, None, 5])
+def test_bad_names_are_refused(name):
+    with pytest.raises(Invalid, match=r"^name: .* is not a name"):
+        declare(name=name)
+
+
+def test_a_name_is_taken_once():
+    registry = TaskRegistry()
+    registry.declare(greet, name="one")
+    with pytest.raises(Invalid, match=r"^name: task 'one' is declared already, at .*test_registry.py:\d+;"):
+        registry.declare(silent, name="one")
+    assert registry.handlers["one"].function is greet
+
+
+# Options
+
+
+def test_an_unknown_option_is_told_the_nearest():
+    with pytest.raises(Invalid, match=r"^piority: there is no such option; did you mean 'priority'\?"):
+        declare(piority="high")
+    with pytest.raises(Invalid, match=r"^x: there is no such option; known are .*timezone, .*requires"):
+        declare(x=1)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("priority", "higher", "is none of low"),
+        ("priority", 4, "is none of low"),
+        ("retries", -1, "neither a whole number from 0 on nor a Retry"),
+        ("retries", True, "neither a whole number"),
+        ("retries", 2.5, "neither a whole number"),
+        ("retries", None, "neither a whole number"),
+        ("timeout", "soon", "is not a length of time"),
+        ("timeout", 0, "None means no limit"),
+        ("total_timeout", -1, "is not between 0 and ten years"),
+        ("on_lost", "rety", "is none of retry, fail"),
+        ("isolation", "container", "is none of auto, thread, process"),
+        ("requires", ["a b"], "is not a name"),
+        ("requires", [1], "is not a name"),
+        ("requires", 5, "no label"),
+        ("requires", list("abcdefg"), "at most 6"),
+        ("queue", "a/b", "is not a name"),
+        ("description", "a\0", "NUL"),
+        ("description", 5, "text is wanted"),
+    ],
+)
+def test_a_wrong_value_names_its_option(option, value, problem):
+    registry = TaskRegistry()
+    options: Any = {option: value}
+    with pytest.raises(Invalid) as caught:
+        registry.declare(greet, **options)
+    assert caught.value.field == option
+    assert problem in caught.value.message
+    assert not registry.declared
+
+
+def test_what_has_no_signature_is_no_task():
+    with pytest.raises(Invalid, match=r"^function: "):
+        declare(Jobs, name="jobs")
+
+
+def test_a_registry_needs_a_namespace_that_is_a_name():
+    with pytest.raises(Invalid, match=r"^namespace: "):
+        TaskRegistry("a b")
