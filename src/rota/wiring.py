@@ -1,5 +1,6 @@
 """The one place where the engine meets concrete stores and executors. It knows everything and decides nothing."""
 
+import logging
 import os
 import random
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rota.domain.errors import Invalid
+from rota.domain.facts import Fact, Trouble
 from rota.engine.engine import Engine
 from rota.executors import by_kind
 from rota.executors.custom import FunctionExecutor
@@ -29,6 +31,8 @@ from rota.worker.desks import LocalDesk
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.pulse import Listen
 from rota.worker.runtime import Worker
+
+log = logging.getLogger("rota")
 
 
 class SystemClock:
@@ -97,7 +101,22 @@ def own_executor(kind: str, function: Callable[..., Any]) -> Executor:
 
 def engine_over(store: Store, emit: Emit | None = None) -> Engine:
     """An engine over an open store."""
-    return Engine(store, store.logs, SystemClock(), SystemChance(), emit)
+    return Engine(store, store.logs, SystemClock(), SystemChance(), listening(emit))
+
+
+def listening(emit: Emit | None) -> Emit:
+    """A listener that cannot harm what it listens to; with none given, troubles go to the log."""
+
+    def tell(fact: Fact) -> None:
+        try:
+            if emit:
+                emit(fact)
+            elif isinstance(fact, Trouble):
+                log.warning("%s: %s: %s", fact.where, type(fact.error).__name__, fact.error)
+        except Exception:
+            log.exception("a listener failed")
+
+    return tell
 
 
 async def open_engine(url: str, emit: Emit | None = None) -> Engine:

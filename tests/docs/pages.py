@@ -76,7 +76,8 @@ def run_page(page: Path) -> None:
 
 @contextmanager
 def working(app: Rota) -> Iterator[None]:
-    """A worker and a scheduler in another thread, as `rota up` would be in another process."""
+    """A worker and a scheduler in another thread, as `rota up` would be in another process, begun just now."""
+    app.close()
     begun, done = threading.Event(), threading.Event()
 
     async def serve() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rota.ports.store import Store
 from rota.stores import connect
+from rota.stores.sql.store import SqlStore
 
 
 def itself(store: Store) -> Store:
@@ -17,13 +18,14 @@ def itself(store: Store) -> Store:
 class FileHome:
     """A new file for each example. Its stores are closed only when the example is over."""
 
-    def __init__(self, path: Path, wrap: Callable[[Store], Store]) -> None:
+    def __init__(self, path: Path, make: Callable[[str], Store], wrap: Callable[[Store], Store]) -> None:
         self.path = path
+        self.make = make
         self.wrap = wrap
         self.stores: list[Store] = []
 
     async def open(self) -> Store:
-        store = connect(f"sqlite:///{self.path}")
+        store = self.make(f"sqlite:///{self.path}")
         self.stores.append(store)
         await store.open()
         return self.wrap(store)
@@ -34,12 +36,18 @@ class FileHome:
         self.path.unlink()
 
 
+def inline(url: str) -> Store:
+    """A store that works in the caller's thread: thousands of calls are not worth as many changes of thread."""
+    return SqlStore(url, inline=True)
+
+
 class Homes:
     """Homes in one folder, one for each example."""
 
-    def __init__(self, folder: Path, wrap: Callable[[Store], Store] = itself) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.wrap = wrap
+        self.make: Callable[[str], Store] = inline
+        self.wrap: Callable[[Store], Store] = itself
         self.numbers = count()
         asyncio.run(self._make())
 
@@ -51,4 +59,4 @@ class Homes:
     def another(self) -> FileHome:
         path = self.folder / f"{next(self.numbers)}.db"
         shutil.copy(self.folder / "empty.db", path)
-        return FileHome(path, self.wrap)
+        return FileHome(path, self.make, self.wrap)

@@ -1,41 +1,41 @@
-"""Random commands over a store, each compared with the model: answers, and after every step the visible state."""
+"""Random stories: which verbs with which arguments Hypothesis may choose."""
 
-import asyncio
-from collections import Counter, defaultdict
-from collections.abc import Coroutine, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rota.domain.errors import Refused, Stale, Unavailable, Unclear
 from rota.domain.ids import occurrence_id
 from rota.domain.lane import lane
-from rota.domain.records import Queue, Session, Tally, Unique, Until
+from rota.domain.records import Queue, Session
 from rota.domain.run import TERMINAL, End, Outcome, Run, State
 from rota.domain.schedule import Schedule
-from rota.domain.states import Cancel, Due, Event, Release, Settle, Submit, advance
-from rota.ports.store import Change, Group, Guard, Open, Store, Term, Versioned, Want, Where
+from rota.domain.states import Cancel, Due, Event, Release, Settle
+from rota.ports.store import Guard, Open, Term, Want, Where
 from rota.testing.clock import START_AT
-from rota.testing.contracts.store.steps import FOREVER_MS, NOW, assert_same, everything, verdicts
+from rota.testing.contracts.store.steps import NOW
 from rota.testing.factories import MINUTE_MS, make_run, make_schedule, make_session
-from rota.testing.faults import LOST_REPLY, NO_FAULT, REPEATED, UNAVAILABLE, Fault, FaultyStore, healthy
-from rota.testing.model import Key, Model, key
+from rota.testing.faults import LOST_REPLY, NO_FAULT, REPEATED, UNAVAILABLE, Fault
+from tests.model.comparison import TERM, Comparison, Home, Move, Moves
 
-T = TypeVar("T")
-
+RUNS = 8
 QUEUES = ("a", "b")
 LANES = tuple(lane("main", queue, "python") for queue in QUEUES)
-KEYS = ("main/unique/x", "main/unique/y")
-TERM = "scheduler"
+KEYS = ("main/unique/x", "main/unique/y", "", "")
+SCHEDULE = make_schedule(1)
 
-numbers = st.integers(1, 6)
+numbers = st.integers(1, RUNS)
 sessions = st.integers(1, 3).map("session-{}".format)
 ages = st.sampled_from((0, 0, 0, 0, 1, 2))
+seldom = st.sampled_from((*[False] * 5, True))
 faults = st.sampled_from((NO_FAULT, NO_FAULT, NO_FAULT, NO_FAULT, LOST_REPLY, REPEATED, UNAVAILABLE))
-guards = st.one_of(st.none(), st.none(), sessions.map(Open), st.integers(0, 4).map(partial(Term, TERM)))
+nothing = st.none()
+guards: st.SearchStrategy[Guard] = st.one_of(
+    nothing, nothing, nothing, nothing, sessions.map(Open), st.integers(0, 4).map(partial(Term, TERM))
+)
 outcomes = st.sampled_from(
     (
         Outcome(End.SUCCESS, b"[]"),
@@ -50,359 +50,144 @@ outcomes = st.sampled_from(
 events: st.SearchStrategy[Event] = st.one_of(
     outcomes.map(Settle), outcomes.map(Settle), st.just(Cancel("ann")), st.just(Due()), st.just(Release())
 )
-
 wheres = st.tuples(
     st.sampled_from((*[()] * 3, *((state,) for state in State), tuple(TERMINAL))),
     st.sampled_from(("", "", *QUEUES)),
     st.sampled_from(("", "", "session-1")),
-    st.sampled_from(("", "", "schedule-1")),
+    st.sampled_from(("", "", SCHEDULE.name)),
     st.sampled_from((None, None, START_AT + 3)),
     st.sampled_from((None, None, NOW + 20)),
 ).map(lambda few: Where(states=few[0], queue=few[1], session=few[2], schedule=few[3], since=few[4], ended_until=few[5]))
 
 
-class Pair(NamedTuple):
-    """One record as the model and as the store held it at the same time."""
-
-    model: Versioned[Any]
-    store: Versioned[Any]
-
-
-class Move(NamedTuple):
-    """A change with both its befores."""
-
-    was: Pair | None
-    now: Any
-
-
-class Home(Protocol):
-    """Where the stores of one example live; a store may be left without closing it, as when its process dies."""
-
-    async def open(self) -> Store: ...
-
-    async def leave(self) -> None: ...
-
-
-def is_open(session: str) -> Where:
-    return Where(session=session, states=(State.RUNNING,))
+def having(*states: State) -> Callable[["StoreMachine"], bool]:
+    return lambda machine: bool(machine.both.having(*states))
 
 
 class StoreMachine(RuleBasedStateMachine):
-    def __init__(self, home: Home, met: Counter[str] | None = None) -> None:
+    def __init__(self, home: Home, met: Counter[str]) -> None:
         super().__init__()
-        self.home = home
-        self.met: Counter[str] = Counter() if met is None else met
-        self.runner = asyncio.Runner()
-        self.store = FaultyStore(self.run(home.open()))
-        self.model = Model()
-        self.now = NOW
-        self.known: dict[type, set[str]] = defaultdict(set)
-        self.seen: dict[Key, list[Pair]] = defaultdict(list)
-        self.ended: dict[str, Run] = {}
-        self.attempts: set[tuple[str, int]] = set()
-        self.numbers = {0: 0}
-        self.last: tuple[list[tuple[list[Move], Tally | None]], Guard] = ([], None)
-
-    def run(self, call: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(call)
+        self.both = Comparison(home, met)
 
     def teardown(self) -> None:
-        self.run(self.home.leave())
-        self.runner.close()
-
-    # Writes
+        self.both.leave()
 
     @initialize()
     def begin(self) -> None:
-        self.commit([([Move(None, make_session(1))], None)])
-        self.commit([([Move(None, make_schedule(1))], None)])
+        self.both.commit([Moves([Move(None, make_session(number))]) for number in (1, 2, 3)])
+        self.both.commit([Moves([Move(None, SCHEDULE)])])
+        self.both.submit([make_run(number, queue="a") for number in (1, 2, 3)], KEYS[1:])
 
     @rule(
         wanted=st.dictionaries(
             numbers, st.tuples(st.sampled_from(QUEUES), st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=3
         ),
-        keys=st.permutations((*KEYS, "", "")),
+        keys=st.permutations(KEYS),
         guard=guards,
         fault=faults,
     )
     def submit(self, wanted: dict[int, tuple[str, int, int]], keys: list[str], guard: Guard, fault: Fault) -> None:
-        groups: list[tuple[list[Move], Tally | None]] = []
-        for (number, (queue, priority, delay)), one in zip(wanted.items(), keys, strict=False):
-            new = make_run(number, queue=queue, priority=priority, due_at=self.now + delay, keys=(one,) if one else ())
-            run = advance(new, Submit(), self.now)
-            unique = [Move(None, Unique(one, run.id, "", Until.TERMINAL))] if one else []
-            groups.append(([Move(None, run), *unique], None))
-        self.commit(groups, guard, fault)
+        runs = [
+            make_run(number, queue=queue, priority=priority, due_at=self.both.now + delay)
+            for number, (queue, priority, delay) in wanted.items()
+        ]
+        self.both.submit(runs, keys, guard, fault)
+
+    @rule(queue=st.sampled_from(QUEUES), count=st.integers(1, 4), key=st.sampled_from(KEYS))
+    def submit_new(self, queue: str, count: int, key: str) -> None:
+        new = (make_run(number, queue=queue) for number in range(1, RUNS + 1))
+        free = [run for run in new if self.both.model.get(Run, [run.id]) == [None]]
+        self.both.submit(free[:count], [key, "", "", ""])
 
     @rule(number=numbers, age=ages, event=events, guard=guards, fault=faults)
     def move(self, number: int, age: int, event: Event, guard: Guard, fault: Fault) -> None:
-        self.move_on(self.recall(Run, make_run(number).id, age), event, guard, fault)
+        self.both.move(self.both.recall(Run, make_run(number).id, age), event, guard, fault)
 
-    @rule(session=sessions, event=events, guarded=st.booleans(), fault=faults)
-    def settle_what_is_held(self, session: str, event: Event, guarded: bool, fault: Fault) -> None:
-        held = self.model.find(Run, is_open(session))
-        if held:
-            self.move_on(self.recall(Run, held[0].record.id), event, Open(session) if guarded else None, fault)
+    @precondition(having(State.RUNNING))
+    @rule(number=numbers, event=events, session=sessions, guarded=st.booleans(), fault=faults)
+    def move_running(self, number: int, event: Event, session: str, guarded: bool, fault: Fault) -> None:
+        running = self.both.having(State.RUNNING)
+        pair = self.both.newest(Run, running[number % len(running)].id)
+        self.both.move(pair, event, Open(session) if guarded else None, fault)
 
     @rule(age=ages, fault=faults, guard=guards)
     def fire(self, age: int, fault: Fault, guard: Guard) -> None:
-        pair = self.recall(Schedule, "main/schedule-1", age)
+        pair = self.both.recall(Schedule, SCHEDULE.id, age)
         if pair is None:
             return
-        schedule: Schedule = pair.model.record
-        assert schedule.next_at is not None
-        later = replace(schedule, next_at=schedule.next_at + MINUTE_MS, fired=schedule.fired + 1)
-        run = make_run(
-            100 + schedule.fired, id=occurrence_id(schedule.id, schedule.next_at), schedule=schedule.name, queue="b"
-        )
-        self.commit([([Move(pair, later), Move(None, run)], None)], guard, fault)
+        was: Schedule = pair.model.record
+        assert was.next_at is not None
+        later = replace(was, next_at=was.next_at + MINUTE_MS, fired=was.fired + 1)
+        run = make_run(100 + was.fired, id=occurrence_id(was.id, was.next_at), schedule=was.name, queue="b")
+        self.both.commit([Moves([Move(pair, later), Move(None, run)])], guard, fault)
 
+    @precondition(having(*TERMINAL))
     @rule(number=numbers, age=ages, fault=faults)
     def prune(self, number: int, age: int, fault: Fault) -> None:
-        pair = self.recall(Run, make_run(number).id, age)
-        if pair is not None and pair.model.record.state in TERMINAL:
-            self.commit([([Move(pair, None)], None)], None, fault)
+        ended = self.both.having(*TERMINAL)
+        pair = self.both.recall(Run, ended[number % len(ended)].id, age)
+        if pair is not None:
+            self.both.commit([Moves([Move(pair, None)])], None, fault)
 
-    @rule(session=sessions, closing=st.booleans(), age=ages, fault=faults)
-    def open_or_close(self, session: str, closing: bool, age: int, fault: Fault) -> None:
-        pair = self.recall(Session, session, age)
-        now = make_session(int(session[-1]), closed_at=self.now if closing else None)
-        if pair is None or closing:
-            self.commit([([Move(pair, now)], None)], None, fault)
+    @rule(number=st.integers(1, 3), closing=seldom, age=ages, fault=faults)
+    def open_or_close(self, number: int, closing: bool, age: int, fault: Fault) -> None:
+        now = make_session(number, closed_at=self.both.now if closing else None)
+        self.both.commit([Moves([Move(self.both.recall(Session, now.id, age), now)])], None, fault)
 
-    @rule(queue=st.sampled_from(QUEUES), paused=st.sampled_from(("", "ann")), age=ages, fault=faults)
-    def pause_or_resume(self, queue: str, paused: str, age: int, fault: Fault) -> None:
-        pair = self.recall(Queue, f"main/{queue}", age)
-        self.commit([([Move(pair, Queue("main", queue, paused))], None)], None, fault)
+    @rule(name=st.sampled_from(QUEUES), paused=seldom, age=ages, fault=faults)
+    def pause_or_resume(self, name: str, paused: bool, age: int, fault: Fault) -> None:
+        queue = Queue("main", name, "ann" if paused else "")
+        self.both.commit([Moves([Move(self.both.recall(Queue, queue.id, age), queue)])], None, fault)
 
     @rule(fault=faults)
     def same_commit_again(self, fault: Fault) -> None:
-        groups, guard = self.last
-        self.commit(groups, guard, fault)
+        self.both.commit(*self.both.last, fault)
 
-    @rule(session=sessions, holder=st.sampled_from("xyz"), resigning=st.booleans(), fault=faults)
-    def lead(self, session: str, holder: str, resigning: bool, fault: Fault) -> None:
-        ttl_ms = 0 if resigning else FOREVER_MS
-        answer = self.meeting(fault, self.store.lead(TERM, holder, ttl_ms))
-        if fault is UNAVAILABLE:
-            return
-        wanted = self.model.lead(TERM, holder, ttl_ms)
-        if answer is None:
-            answer = self.run(self.store.lead(TERM, holder, ttl_ms))
-        assert answer.mine == wanted.mine
-        if wanted.holder:
-            assert answer.holder == wanted.holder
-            assert answer.number == self.numbers.setdefault(wanted.number, answer.number)
-            assert answer.number == max(self.numbers.values())
-            assert len(set(self.numbers.values())) == len(self.numbers)
-            self.met["led on"] += wanted.mine and wanted.number > 1
+    @rule(holder=st.sampled_from("xyz"), resigning=st.booleans(), fault=faults)
+    def lead(self, holder: str, resigning: bool, fault: Fault) -> None:
+        _, leader = self.both.model.terms.get(TERM, (0, ""))
+        self.both.lead(leader if resigning and leader else holder, resigning, fault)
 
     @rule(session=sessions, fault=faults)
     def beat(self, session: str, fault: Fault) -> None:
-        answer = self.meeting(fault, self.store.beat([session]))
-        if fault is UNAVAILABLE or answer is None:
-            return
-        (wanted,) = self.model.beat([session])
-        assert answer[0].open == wanted.open
-        if wanted.open:
-            assert answer[0]._replace(cancels=()) == wanted._replace(cancels=())
-            assert sorted(answer[0].cancels) == sorted(wanted.cancels)
+        self.both.beat(session, fault)
 
     @rule(
         session=sessions,
-        limit=st.integers(0, 4),
+        limit=st.integers(0, 5),
         lanes=st.sampled_from((LANES, LANES[:1], LANES[1:], ())),
-        named=st.one_of(st.none(), st.none(), st.sets(numbers, min_size=1)),
-        exclude=st.sampled_from(((), (), ("main/report",), ("other/report",))),
+        named=st.one_of(nothing, st.sets(numbers, min_size=1)),
+        excluding=seldom,
         fault=faults,
     )
     def claim(
-        self,
-        session: str,
-        limit: int,
-        lanes: tuple[str, ...],
-        named: set[int] | None,
-        exclude: tuple[str, ...],
-        fault: Fault,
+        self, session: str, limit: int, lanes: tuple[str, ...], named: set[int] | None, excluding: bool, fault: Fault
     ) -> None:
         runs = tuple(make_run(number).id for number in named or ())
-        want = Want(session, "worker", self.now, limit, () if named else lanes, exclude, runs)
-        allowed = self.model.candidates(want)
-        answer = self.meeting(fault, self.store.claim([want], self.now))
-        given = self.newly_running()
-        if fault is UNAVAILABLE:
-            assert not given
-            return
-        assert {run.id for run in given} <= {item.record.id for item in allowed}
-        best = sorted(item.record.rank for item in allowed)[: limit * fault.times]
-        assert answer is not None or fault is LOST_REPLY
-        if answer is None or not answer[0].contended:
-            assert sorted(run.rank for run in given) == best
-        for run in given:
-            assert (run.id, run.attempt) not in self.attempts
-            self.attempts.add((run.id, run.attempt))
-            self.met["claimed again" if run.attempt > 1 else "claimed"] += 1
-        taken = self.model.give(want, [run.id for run in given], self.now)
-        if answer is not None:
-            assert answer[0].open == self.model.is_open(session)
-            got = [item.record for item in answer[0].runs]
-            assert [run.rank for run in got] == sorted(run.rank for run in got)
-            assert all(run in [item.record for item in taken] for run in got)
-            assert len(got) == len(taken) or fault is REPEATED
+        exclude = ("main/report",) if excluding else ("other/report",)
+        want = Want(session, "worker", self.both.now, limit, () if named else lanes, exclude, runs)
+        self.both.claim(want, fault)
 
-    # Time, death, reading
+    @precondition(having(State.PENDING))
+    @rule(session=sessions, limit=st.integers(1, 3), then=st.lists(events, max_size=3))
+    def work(self, session: str, limit: int, then: list[Event]) -> None:
+        self.both.claim(Want(session, "worker", self.both.now, limit, LANES))
+        self.both.check()
+        for run, event in zip(self.both.having(State.RUNNING), then, strict=False):
+            self.both.move(self.both.newest(Run, run.id), event)
+            self.both.check()
 
-    @rule(ms=st.integers(1, 10))
-    def pass_time(self, ms: int) -> None:
-        self.now += ms
+    @rule(ms=st.integers(1, 10), dying=seldom)
+    def pass_time(self, ms: int, dying: bool) -> None:
+        self.both.now += ms
+        if dying:
+            self.both.die()
 
-    @rule()
-    def die(self) -> None:
-        self.met["died"] += 1
-        self.store = FaultyStore(self.run(self.home.open()))
-
-    @rule(limit=st.integers(1, 9))
-    def due(self, limit: int) -> None:
-        for kind, field in ((Run, "due_at"), (Schedule, "next_at")):
-            found, wanted = self.run(self.store.due(kind, self.now, limit)), self.model.due(kind, self.now, limit)
-            moments = [getattr(item.record, field) for item in found.items]
-            assert moments == [getattr(item.record, field) for item in wanted.items]
-            assert all(self.pairs(item.record)[-1].store == item for item in found.items)
-            assert found.next_at == wanted.next_at
-
-    @rule(
-        where=wheres,
-        oldest=st.booleans(),
-        limit=st.integers(1, 5),
-    )
-    def list_and_count(self, where: Where, oldest: bool, limit: int) -> None:
-        wanted = [item.record for item in self.model.find(Run, where, oldest)]
-        assert self.run(everything(self.store, Run, where, oldest, limit)) == wanted
-        assert self.run(self.store.count(Run, "state", where)) == self.model.count(Run, "state", where)
-
-    # What holds after every step
+    @rule(limit=st.integers(1, 9), where=wheres, oldest=st.booleans())
+    def look(self, limit: int, where: Where, oldest: bool) -> None:
+        self.both.look_for_due(limit)
+        self.both.list_and_count(where, oldest, limit)
 
     @invariant()
     def all_is_well(self) -> None:
-        self.store_and_model_agree()
-        self.every_live_key_has_its_run()
-        self.what_ended_stays_as_it_was()
-
-    def store_and_model_agree(self) -> None:
-        for kind, ids in self.known.items():
-            self.compare(kind, sorted(ids))
-        found = self.run(everything(self.store, Tally))
-        assert sorted(found) == sorted(self.model.tallies.values())
-
-    def every_live_key_has_its_run(self) -> None:
-        for item in self.model.find(Run):
-            for one in item.record.keys:
-                assert self.newest(Unique, one).store.record.run == item.record.id
-
-    def what_ended_stays_as_it_was(self) -> None:
-        for item in self.model.find(Run):
-            if item.record.state in TERMINAL:
-                assert self.ended.setdefault(item.record.id, item.record) == item.record
-
-    # Steps
-
-    def commit(
-        self, groups: list[tuple[list[Move], Tally | None]], guard: Guard = None, fault: Fault = NO_FAULT
-    ) -> None:
-        self.last = (groups, guard)
-        for moves, _ in groups:
-            for one in moves:
-                kind, of = key(Change(one.was and one.was.model, one.now))
-                self.known[kind].add(of)
-        ours, theirs = (
-            [Group(tuple(Change(was and was[side], now) for was, now in moves), tally) for moves, tally in groups]
-            for side in (0, 1)
-        )
-        number = guard.number if isinstance(guard, Term) else 0
-        real = Term(TERM, self.numbers.get(number, 1_000_000)) if isinstance(guard, Term) else guard
-        answer = self.meeting(fault, self.answered(theirs, real))
-        if fault is UNAVAILABLE:
-            return
-        if answer is None:
-            answer = self.run(self.answered(theirs, real))
-        wanted = self.expected(ours, guard)
-        if fault is not NO_FAULT:
-            wanted = self.expected(ours, guard)
-        assert answer == wanted
-        self.met.update([wanted] if isinstance(wanted, str) else wanted)
-        self.forget_deleted()
-
-    async def answered(self, groups: Sequence[Group], guard: Guard) -> list[str] | str:
-        try:
-            return verdicts(await self.store.commit(groups, guard))
-        except Stale:
-            return "Stale"
-
-    def expected(self, groups: Sequence[Group], guard: Guard) -> list[str] | str:
-        try:
-            return verdicts(self.model.commit(groups, guard))
-        except Stale:
-            return "Stale"
-
-    def meeting(self, fault: Fault, call: Coroutine[Any, Any, T]) -> T | None:
-        """The answer of a call that meets a fault; None where none came."""
-        self.met[fault.name] += 1
-        self.store.plan = lambda _: fault
-        try:
-            return self.run(call)
-        except (Unavailable, Unclear):
-            return None
-        finally:
-            self.store.plan = healthy
-
-    def move_on(self, pair: Pair | None, event: Event, guard: Guard, fault: Fault) -> None:
-        if pair is None:
-            return
-        before: Run = pair.model.record
-        try:
-            after = advance(before, event, self.now)
-        except Refused:
-            return
-        freed = [Move(self.newest(Unique, one), None) for one in before.keys if one not in after.keys]
-        tally = Tally(0, "main", after.task, after.queue, after.state, 1, "n") if after.state in TERMINAL else None
-        self.commit([([Move(pair, after), *freed], tally)], guard, fault)
-
-    def newly_running(self) -> list[Run]:
-        """The runs that run in the store, but not yet in the model."""
-        found = self.run(everything(self.store, Run, Where(states=(State.RUNNING,))))
-        before = {item.record.id for item in self.model.find(Run, Where(states=(State.RUNNING,)))}
-        return [run for run in found if run.id not in before]
-
-    def forget_deleted(self) -> None:
-        """A deleted run may come again as another one, with attempts and an end of its own."""
-        held = {item.record.id for item in self.model.find(Run)}
-        self.ended = {run: record for run, record in self.ended.items() if run in held}
-        self.attempts = {(run, attempt) for run, attempt in self.attempts if run in held}
-
-    def recall(self, kind: type, of: str, age: int = 0) -> Pair | None:
-        """The record as read lately: now, or up to two versions ago."""
-        pairs = self.seen[kind, of]
-        return pairs[-1 - age] if len(pairs) > age else None
-
-    def pairs(self, record: Any) -> list[Pair]:
-        return self.seen[type(record), record.id]
-
-    def newest(self, kind: type, of: str) -> Pair:
-        return self.seen[kind, of][-1]
-
-    def compare(self, kind: type, ids: Iterable[str]) -> None:
-        wanted = self.model.get(kind, ids)
-        found: list[Any] = self.run(self.store.get(kind, list(ids)))
-        for ours, theirs in zip(wanted, found, strict=True):
-            assert (ours is None) == (theirs is None)
-            if ours is None or theirs is None:
-                continue
-            assert_same(theirs.record, ours.record)
-            pairs = self.seen[kind, ours.record.id]
-            same = [
-                pair for pair in pairs if pair.model.version == ours.version or pair.store.version == theirs.version
-            ]
-            if same:
-                assert same == [Pair(ours, theirs)]
-            else:
-                pairs.append(Pair(ours, theirs))
+        self.both.check()

@@ -23,6 +23,7 @@ from rota.ports.store import (
     Want,
     Where,
 )
+from rota.stores.codec import encode
 from rota.testing.model import Model, born
 
 
@@ -113,6 +114,8 @@ class ModelStore:
             return self.model.count(kind, by, where)
 
     async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
+        for change in (change for group in groups for change in group.changes if change.now is not None):
+            encode(change.now)
         with self.lock:
             results = self.model.commit(groups, guard)
         for hint in hints:

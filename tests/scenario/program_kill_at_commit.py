@@ -1,9 +1,10 @@
-"""A client that submits, claims and settles, and is killed at one of its writes.
+"""A client that submits, claims and settles, and is killed at one of its writes; then another one, at the next write.
 
-    python program_kill_at_commit.py URL NUMBER before|after
+    python program_kill_at_commit.py FOLDER before|after
 
-Each acknowledged write is told on standard output, as a line of JSON, after its answer came. With NUMBER 0 nobody is
-killed, and the last line is the number of writes. Everything is fixed, tokens too, so that every try is the same.
+Each client is a process and has a file of its own in FOLDER. What it was told of acknowledged writes, after the answer
+came, it passes on as lines of JSON on standard output; client 0 lives, and tells the number of writes. Everything is
+fixed, tokens too, so that all clients are the same.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import os
 import signal
 import sys
 from functools import partial
+from pathlib import Path
 
 from rota.domain.records import Tally, Unique, Until
 from rota.domain.retry import Retry
@@ -22,18 +24,26 @@ from rota.stores import connect
 from rota.testing.clock import START_AT
 from rota.testing.contracts.store.steps import FOREVER_MS, LANE, verdicts
 from rota.testing.factories import make_run, make_session
-from rota.testing.faults import NO_FAULT, Fault, FaultyStore, at
+from rota.testing.faults import Fault, FaultyStore, at
 
 NOW = START_AT + 1_000
 SESSION = make_session(1)
 DONE = Outcome(End.SUCCESS, b"[]")
 FAILED = Outcome(End.FAILURE, error="E")
+WRITES = 16
+"""Of the whole scenario."""
 TOKENS = range(1_001, 1_100)
 TALLY = Tally(START_AT, "main", "report", "default", "success", 10, "node")
 
 
+class Told:
+    """Where a client says what it was told."""
+
+    client = 0
+
+
 def tell(**what: object) -> None:
-    os.write(1, json.dumps(what).encode() + b"\n")
+    os.write(1, json.dumps({"client": Told.client, **what}).encode() + b"\n")
 
 
 def submission(number: int) -> Group:
@@ -102,18 +112,29 @@ async def scenario(store: Store) -> None:
     tell(did="resigned")
 
 
-def fault(side: str) -> Fault:
+async def play(folder: Path, number: int, side: str) -> None:
     kill = partial(os.kill, os.getpid(), signal.SIGKILL)
-    return Fault("killed", before=kill) if side == "before" else Fault("killed", after=kill)
-
-
-async def main(url: str, number: int, side: str) -> None:
-    store = FaultyStore(connect(url), at(number, fault(side) if number else NO_FAULT))
+    killed = Fault("killed", before=kill) if side == "before" else Fault("killed", after=kill)
+    store = FaultyStore(connect(f"sqlite:///{folder}/{number}.db"), at(number, killed))
     await store.open()
     await scenario(store)
     await store.close()
     tell(writes=len(store.calls))
 
 
+def in_a_process(folder: Path, number: int, side: str) -> None:
+    """A fork, so that only one process pays for the imports; nothing runs yet that a fork could break."""
+    child = os.fork()
+    if child == 0:
+        Told.client = number
+        asyncio.run(play(folder, number, side))
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    Told.client = number
+    tell(ended=os.waitstatus_to_exitcode(status))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
+    connect("sqlite://")  # imports what it needs, once
+    for number in range(WRITES + 1):
+        in_a_process(Path(sys.argv[1]), number, sys.argv[2])

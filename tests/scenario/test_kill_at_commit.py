@@ -1,47 +1,46 @@
 """Killing -9 at every write, before it and after it but before its acknowledgement, loses and doubles nothing."""
 
-import asyncio
 import json
 import signal
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from rota.domain.records import Session, Tally, Unique
 from rota.domain.run import TERMINAL, Run, State
 from rota.ports.store import Store
+from rota.stores import connect
 from rota.testing.contracts.store.steps import FOREVER_MS, everything, verdicts
-from tests.contract.places import UrlPlace
 from tests.scenario import program_kill_at_commit as program
 
-WRITES = 16
-"""Of the whole scenario; the test that nobody is killed in keeps it true."""
+
+class Played(NamedTuple):
+    """Where the clients' files are, and what each client was told; the last line is about its end."""
+
+    folder: Path
+    told: dict[int, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module", params=["before", "after"])
+def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    folder = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, program.__file__, str(folder), request.param]
+    said = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120).stdout
+    told: dict[int, list[dict[str, Any]]] = {number: [] for number in range(program.WRITES + 1)}
+    for line in map(json.loads, said.splitlines()):
+        told[line["client"]].append(line)
+    return Played(folder, told)
 
 
 @pytest.fixture
-async def place(tmp_path):
-    place = UrlPlace(f"sqlite:///{tmp_path}/rota.db")
-    # The program begins with a file that has its tables.
-    await (await place.open()).close()
-    yield place
-    await place.close()
-
-
-async def played(url: str, number: int, side: str) -> tuple[int, list[dict[str, Any]]]:
-    """How the program ended, and what it had been told before."""
-    command = [sys.executable, str(Path(program.__file__)), url, str(number), side]
-    child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    try:
-        async with asyncio.timeout(60):
-            said, _ = await child.communicate()
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    assert child.returncode is not None
-    return child.returncode, [json.loads(line) for line in said.splitlines()]
+async def store(played: Played, number: int):
+    store = connect(f"sqlite:///{played.folder}/{number}.db")
+    await store.open()
+    yield store
+    await store.close()
 
 
 def about(told: list[dict[str, Any]], did: str) -> list[dict[str, Any]]:
@@ -92,23 +91,20 @@ async def resend(store: Store) -> None:
     assert len(await everything(store, Run)) == len(program.SUBMISSIONS)
 
 
-async def test_nobody_is_killed_in_the_scenario_that_is_enumerated(place):
-    code, told = await played(place.url, 0, "before")
-    assert code == 0
-    assert told[-1] == {"writes": WRITES}
-    store = await place.open()
+@pytest.mark.parametrize("number", [0])
+async def test_the_client_that_lives_makes_the_writes_that_are_enumerated(played, store, number):
+    *told, writes, ended = played.told[number]
+    assert writes["writes"] == program.WRITES
+    assert ended["ended"] == 0
     await check_what_was_acknowledged(store, told)
     await check_that_all_is_whole(store)
-    states = {State.SUCCESS: 5, State.FAILED: 1}
-    assert await store.count(Run, "state") == states
+    assert await store.count(Run, "state") == {State.SUCCESS: 5, State.FAILED: 1}
 
 
-@pytest.mark.parametrize("side", ["before", "after"])
-@pytest.mark.parametrize("number", range(1, WRITES + 1))
-async def test_killed_at_a_write(place, number, side):
-    code, told = await played(place.url, number, side)
-    assert code == -signal.SIGKILL
-    store = await place.open()
+@pytest.mark.parametrize("number", range(1, program.WRITES + 1))
+async def test_killed_at_a_write(played, store, number):
+    *told, ended = played.told[number]
+    assert ended["ended"] == -signal.SIGKILL
     await check_what_was_acknowledged(store, told)
     await check_that_all_is_whole(store)
     await resend(store)

@@ -8,7 +8,7 @@ import typer
 from rota.cli import read
 from rota.cli.common import Limit, collect, command
 from rota.cli.show import Answer, Listing
-from rota.cli.views import plain
+from rota.cli.views import record
 from rota.domain.records import Audit
 from rota.engine.engine import Engine
 from rota.ports.store import Where
@@ -27,8 +27,8 @@ async def audit(
 
 def _view(entry: Audit) -> dict[str, Any]:
     before, after = _fields(entry.before), _fields(entry.after)
-    fields = sorted({*(before if isinstance(before, dict) else ()), *(after if isinstance(after, dict) else ())})
-    return plain(entry) | {"before": before, "after": after, "changed": fields}
+    both = isinstance(before, dict) and isinstance(after, dict)
+    return record(entry) | {"before": before, "after": after, "changed": sorted({*before} & {*after}) if both else []}
 
 
 def _fields(text: str) -> Any:

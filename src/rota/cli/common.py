@@ -97,6 +97,11 @@ def database(url: str) -> Path | None:
     return Path(name) if scheme.partition("+")[0] == "sqlite" and name and name != ":memory:" else None
 
 
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    return re.sub(r"://([^/@]*?):[^@]*@", r"://\1:…@", url)
+
+
 def actor() -> str:
     """Who asks, for the audit: the login name that this process runs under."""
     try:

@@ -7,7 +7,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rota.cli import audit, client, doctor, migrate, preview, queues, runs, schedules, stats, tasks, up, workers
+from rota.cli import (
+    audit,
+    bench,
+    client,
+    doctor,
+    migrate,
+    preview,
+    queues,
+    runs,
+    schedules,
+    stats,
+    tasks,
+    trigger,
+    up,
+    workers,
+)
 from rota.cli.show import fail
 from rota.domain.errors import Invalid, NotFound, Refused, RotaError
 
@@ -83,8 +98,9 @@ for group, noun in (
     (queues.group, "queues"),
 ):
     app.add_typer(group, name=noun)
-for roles in (up, migrate, preview, stats, audit, client, doctor):
-    roles.add_to(app)
+trigger.add_to(tasks.group)
+for single in (up, migrate, preview, stats, audit, client, doctor, bench):
+    single.add_to(app)
 
 
 def main() -> None:

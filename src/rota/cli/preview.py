@@ -1,13 +1,12 @@
 """`rota preview`: when a schedule that does not exist yet would fire."""
 
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from rota.cli import read
 from rota.cli.common import Json
-from rota.cli.schedules import rules
 from rota.cli.show import Said, show
 from rota.cli.views import iso
 from rota.domain.errors import Invalid
@@ -35,7 +34,9 @@ def _wall(moment: int, timezone: str) -> str:
     """What the zone's clocks show at an instant."""
     offset = zone(timezone).offset_at(moment // 1_000)
     sign, minutes = "-" if offset < 0 else "+", abs(offset) // 60
-    return f"{iso(moment + offset * 1_000)[:19].replace('T', ' ')} {sign}{minutes // 60:02}:{minutes % 60:02} {timezone}"
+    return (
+        f"{iso(moment + offset * 1_000)[:19].replace('T', ' ')} {sign}{minutes // 60:02}:{minutes % 60:02} {timezone}"
+    )
 
 
 def add_to(app: typer.Typer) -> None:

@@ -107,7 +107,7 @@ def kind(executor: str, command: str) -> str:
 
 
 def policy(executor: str, retries: int | None, delay: str | None, known: Retry | None = None) -> Retry:
-    """When a failed run is tried again. Shell and script tasks are not, unless asked: their work is often not twice safe."""
+    """When a failed run is tried again; shell and script tasks are not, unless asked: few bear being repeated."""
     found = known or (NO_RETRY if executor in ("shell", "script") else Retry())
     if retries is not None:
         found = replace(found, retries=retries)

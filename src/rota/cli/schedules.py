@@ -29,7 +29,9 @@ def rules(
     fold: Annotated[Literal["first", "both"] | None, typer.Option(help="Times that a clock change repeats.")] = None,
     catch_up: Annotated[CatchUp | None, typer.Option(help="Occurrences that nobody was there to fire.")] = None,
     window: Annotated[str | None, typer.Option(help="Missed occurrences older than this are skipped.")] = None,
-    max_runs: Annotated[int | None, typer.Option(min=1, help="Most missed occurrences that `all` makes up for.")] = None,
+    max_runs: Annotated[
+        int | None, typer.Option(min=1, help="Most missed occurrences that `all` makes up for.")
+    ] = None,
     start_deadline: Annotated[str | None, typer.Option(help="A run not started so long after its time fails.")] = None,
     overlap: Annotated[Overlap | None, typer.Option(help="An occurrence while an earlier run is not over.")] = None,
     payload: Annotated[str | None, typer.Option(help="JSON arguments of its runs; the task's if not given.")] = None,

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 from unicodedata import category
 
 ERROR_LIMIT = 1_000
@@ -17,6 +17,8 @@ STYLES = {
     "fail": "red",
     "cancelled": "magenta",
 }
+EMPTY: tuple[Any, ...] = (None, "", [], {})
+INSTANTS = {"accounted_from", "at", "end_by", "since", "start_by"}
 
 
 class Listing(NamedTuple):
@@ -68,10 +70,10 @@ def warn(text: str) -> None:
     print(f"warning: {clean(text)}", file=sys.stderr)
 
 
-def fail(text: str) -> None:
-    """One line on standard error, whatever the text holds."""
+def fail(text: str, stream: TextIO | None = None) -> None:
+    """One line on standard error, or on that stream, whatever the text holds."""
     line = clean(" ".join(text.split()))
-    print(f"error: {line if len(line) <= ERROR_LIMIT else line[:ERROR_LIMIT] + '…'}", file=sys.stderr)
+    print(f"error: {line if len(line) <= ERROR_LIMIT else line[:ERROR_LIMIT] + '…'}", file=stream or sys.stderr)
 
 
 def clean(text: str, keep: str = "") -> str:
@@ -87,14 +89,14 @@ def _harmless(one: str) -> bool:
 
 def word(key: str, value: Any) -> str:
     """A JSON value in one short line; its key tells an instant or a length of time."""
+    if value in EMPTY:
+        return "-"
     match value:
-        case None | "" | [] | {}:
-            return "-"
         case bool():
             return "yes" if value else "no"
-        case int() if key.endswith("_ms"):
+        case int() | float() if key.endswith("_ms"):
             return length(value)
-        case str() if key == "at" or key.endswith("_at"):
+        case str() if key in INSTANTS or key.endswith("_at"):
             return value.replace("T", " ")[:19] + "Z"
         case str():
             return value
@@ -110,13 +112,13 @@ def title(key: str) -> str:
     return key.removesuffix("_ms").removesuffix("_at").replace("_", " ")
 
 
-def length(ms: int) -> str:
+def length(ms: float) -> str:
     """A length of time in its two largest units."""
     if abs(ms) < 1_000:
-        return f"{ms} ms"
+        return f"{ms:.3g} ms"
     if abs(ms) < 60_000:
         return f"{ms / 1_000:.3g} s"
-    days, rest = divmod(abs(ms) // 1_000, 86_400)
+    days, rest = divmod(int(abs(ms) // 1_000), 86_400)
     hours, rest = divmod(rest, 3_600)
     parts = [(days, "d"), (hours, "h"), (rest // 60, "min"), (rest % 60, "s")]
     first = next(place for place, (number, _) in enumerate(parts) if number)
@@ -128,7 +130,7 @@ def _spoken(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [
         (key, value)
         for key, value in data.items()
-        if value not in (None, "", [], {}) and not (key.endswith("_ms") and key.removesuffix("_ms") in data)
+        if value not in EMPTY and not (key.endswith("_ms") and key.removesuffix("_ms") in data)
     ]
 
 

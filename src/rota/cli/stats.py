@@ -16,7 +16,7 @@ async def stats(
     engine: Engine,
     since: Annotated[str, typer.Option(help="Ends within this time (1h) or after this instant are counted.")] = "1h",
 ) -> Answer:
-    """Count tasks, schedules, workers and runs, and what has ended lately."""
+    """Count tasks, schedules, workers, runs that are not over, and what has ended lately."""
     found = await query.stats(engine, read.since(since, engine.clock.now()))
     data = {
         "tasks": found.tasks,

@@ -26,7 +26,9 @@ Name = Annotated[str, typer.Argument(metavar="TASK", help="Its name.")]
 
 def fields(
     executor: Annotated[str | None, typer.Option(help="python, script, shell, http, grpc or one of your own.")] = None,
-    command: Annotated[str | None, typer.Option(help="Handler, file, command line, URL or target/service/method.")] = None,
+    command: Annotated[
+        str | None, typer.Option(help="Handler, file, command line, URL or target/service/method.")
+    ] = None,
     payload: Annotated[str | None, typer.Option(help="JSON arguments of runs that bring none.")] = None,
     param: Annotated[list[str] | None, typer.Option(help="Setting of the executor, key=value (JSON or text).")] = None,
     queue: Annotated[str | None, typer.Option(help="The line that its runs stand in.")] = None,
@@ -57,7 +59,9 @@ def changed(task: Task, flags: dict[str, Any], known: bool) -> Task:
     """The task as the options say; what they leave out stays as it is, or takes its default if the task is new."""
     plain = ("command", "queue", "on_lost", "isolation", "description")
     given: dict[str, Any] = {name: flags[name] for name in plain if flags[name] is not None}
-    executor = read.kind(flags["executor"] or task.executor, given.get("command", task.command))
+    executor = read.kind(
+        task.executor if flags["executor"] is None else flags["executor"], given.get("command", task.command)
+    )
     given |= {
         "executor": executor,
         "retry": read.policy(executor, flags["retries"], flags["retry_delay"], task.retry if known else None),
@@ -186,7 +190,7 @@ async def _schedules(engine: Engine, task: Task) -> list[Schedule]:
 
 async def _scheduled(engine: Engine, name: str, namespace: str) -> list[str]:
     task = await known_task(engine, name, namespace)
-    names = [one.id for one in await _schedules(engine, task)]
+    names: list[str] = [one.id for one in await _schedules(engine, task)]
     if not names:
         raise Refused(f"task {task.id} has no schedule; nothing fires it by itself")
     return names

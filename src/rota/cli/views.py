@@ -46,8 +46,8 @@ def plain(value: Any) -> Any:
 
 def _members(names: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, record in names:
-        value = getattr(record, name)
+    for name, holder in names:
+        value = getattr(holder, name)
         if name in HIDDEN:
             continue
         if name == "priority":
@@ -56,6 +56,12 @@ def _members(names: Any) -> dict[str, Any]:
             found |= instant(name, value)
         else:
             found[name] = plain(value)
+    return found
+
+
+def record(value: Any) -> dict[str, Any]:
+    """The members of a record as JSON values."""
+    found: dict[str, Any] = plain(value)
     return found
 
 
@@ -92,13 +98,13 @@ def _every(ms: int) -> str:
 def task_view(task: Task, schedules: Sequence[Schedule]) -> dict[str, Any]:
     """A task, with the names of its schedules and the next instant of any of them."""
     upcoming = [one.next_at for one in schedules if one.next_at is not None]
-    found = plain(task) | {"schedules": [one.name for one in schedules]}
+    found = record(task) | {"schedules": [one.name for one in schedules]}
     return found | instant("next_at", min(upcoming, default=None))
 
 
 def schedule_view(schedule: Schedule) -> dict[str, Any]:
     """A schedule, with its trigger as text too; a range of skips that still grows counts in `skipped`."""
-    found = plain(schedule)
+    found = record(schedule)
     text = {"when": when(schedule.trigger), "state": "paused" if schedule.paused else "on"}
     return {"name": found["name"], "task": found["task"], **text, **found}
 
@@ -107,7 +113,7 @@ def run_view(run: Run) -> dict[str, Any]:
     """A run, with how long its newest attempt took."""
     began, ended = run.started_at, run.ended_at
     took = ended - began if began is not None and ended is not None else None
-    return plain(run) | {"duration_ms": took}
+    return record(run) | {"duration_ms": took}
 
 
 def detail_view(detail: RunDetail) -> dict[str, Any]:
@@ -117,11 +123,11 @@ def detail_view(detail: RunDetail) -> dict[str, Any]:
 
 def worker_view(view: WorkerView) -> dict[str, Any]:
     """An open session with what it holds."""
-    found = plain(view.session)
+    found = record(view.session)
     state = "draining" if view.session.draining else "open"
     return {"session": found.pop("id"), **found, "running": view.running, "beats": view.beats, "state": state}
 
 
 def queue_view(view: QueueView) -> dict[str, Any]:
     """A queue with what waits in it."""
-    return plain(view.queue) | {"pending": view.pending, "running": view.running}
+    return record(view.queue) | {"pending": view.pending, "running": view.running}

@@ -157,23 +157,27 @@ def _ready(run: Run, now: int, strict: bool, reason: Reason) -> Run:
     return run._replace(
         state=State.PENDING,
         reason=reason,
+        detail="",
         ready_at=now,
         due_at=_start_limit(run, now),
         rank=rank(now, run.priority, strict),
     )
 
 
-def _start_limit(run: Run, now: int) -> int | None:
-    """When waiting becomes a missed start: by the queue clock, before the first attempt also by the schedule."""
-    limit = now + run.queue_ms if run.queue_ms is not None else None
-    if run.start_by is None or run.attempt:
-        return limit
-    return run.start_by if limit is None else min(limit, run.start_by)
+def _start_limit(run: Run, now: int, queued: bool = True) -> int | None:
+    """When waiting ends the run: by the queue clock, the total one, before the first attempt also by the schedule."""
+    limits = (
+        now + run.queue_ms if queued and run.queue_ms is not None else None,
+        run.start_by if not run.attempt else None,
+        run.end_by,
+    )
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _submit(run: Run, event: Submit, now: int) -> Run:
     if event.blocked:
-        return run._replace(state=State.BLOCKED, reason=Reason.OVERLAP, detail=event.blocked, due_at=run.start_by)
+        due_at = _start_limit(run, now, queued=False)
+        return run._replace(state=State.BLOCKED, reason=Reason.OVERLAP, detail=event.blocked, due_at=due_at)
     if run.due_at is not None and run.due_at > now:
         return run._replace(state=State.SCHEDULED, reason=Reason.DELAYED)
     return _ready(run, now, event.strict, Reason.SUBMITTED)
@@ -181,7 +185,8 @@ def _submit(run: Run, event: Submit, now: int) -> Run:
 
 def _due(run: Run, event: Due, now: int) -> Run:
     if run.state in (State.PENDING, State.BLOCKED):
-        return _end(run, State.FAILED, Reason.MISSED_START, now)
+        late = run.end_by is not None and run.end_by <= now
+        return _end(run, State.FAILED, Reason.TOTAL_TIMEOUT if late else Reason.MISSED_START, now)
     return _ready(run, run.due_at if run.due_at is not None else now, event.strict, Reason.DUE)
 
 
@@ -200,6 +205,7 @@ def _claim(run: Run, event: Claim, now: int) -> Run:
     return run._replace(
         state=State.RUNNING,
         reason=Reason.CLAIMED,
+        detail="",
         due_at=min(limits) + GRACE_MS if limits else None,
         attempt=run.attempt + 1,
         token=event.token,
@@ -302,7 +308,7 @@ def _again(run: Run, state: State, reason: str, now: int, due_at: int | None, de
 
 
 def _end(run: Run, state: State, reason: str, now: int) -> Run:
-    return run._replace(state=state, reason=reason, due_at=None, ended_at=now, session="", gate="", keys=())
+    return run._replace(state=state, reason=reason, detail="", due_at=None, ended_at=now, session="", gate="", keys=())
 
 
 OUTCOMES: dict[End, Callable[[Run, Settle, int], Run]] = {

@@ -30,12 +30,9 @@ async def ripen(engine: Engine, term: Term) -> int | None:
 
 async def release(engine: Engine, term: Term) -> int:
     """Make the first blocked run of each schedule ready whose earlier runs are over; how many."""
-    blocked = (await engine.store.find(Run, Where(states=(State.BLOCKED,)), "", LIMIT, oldest=True)).items
-    if not blocked:
+    first = await _first_blocked(engine)
+    if not first:
         return 0
-    first: dict[str, Versioned[Run]] = {}
-    for held in blocked:
-        first.setdefault(definition_id(held.record.namespace, held.record.schedule), held)
     names = list(first)
     schedules = dict(zip(names, await engine.store.get(Schedule, names), strict=True))
     before = await _before(engine, first, schedules)
@@ -45,6 +42,19 @@ async def release(engine: Engine, term: Term) -> int:
     after = [advance(held.record, Release(strict[_queue(held.record)]), now) for held in free]
     await move(engine, free, after, term)
     return len(free)
+
+
+async def _first_blocked(engine: Engine) -> dict[str, Versioned[Run]]:
+    """The oldest blocked run of each schedule that has one."""
+    first: dict[str, Versioned[Run]] = {}
+    cursor = ""
+    while True:
+        page = await engine.store.find(Run, Where(states=(State.BLOCKED,)), cursor, LIMIT, oldest=True)
+        for held in page.items:
+            first.setdefault(definition_id(held.record.namespace, held.record.schedule), held)
+        cursor = page.cursor
+        if not cursor:
+            return first
 
 
 async def _before(

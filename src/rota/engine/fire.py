@@ -16,10 +16,12 @@ from rota.domain.task import Task
 from rota.domain.timing import Fire, Plan, paused, plan, run_id
 from rota.engine.engine import Engine, applied
 from rota.engine.submit import Order, blobs, draft, hints
-from rota.ports.store import Change, Group, Hint, Term, Versioned
+from rota.ports.store import Change, Conflict, Group, Hint, Result, Term, Versioned
 
 LIMIT = 500
 """Schedules fired in one commit."""
+CANCEL_LIMIT = 8
+"""Runs cancelled for one newer occurrence; more only where the policy was `buffer_all` before, and they follow."""
 
 
 async def fire(engine: Engine, term: Term) -> int | None:
@@ -46,6 +48,9 @@ async def fire(engine: Engine, term: Term) -> int | None:
         made += runs
         after.append(planned.schedule)
     results = await engine.commit(groups, term, _hints(made, live))
+    again = [_without_known(group, result) for group, result in zip(groups, results, strict=True)]
+    if known := [group for group in again if group]:
+        await engine.commit(known, term)
     if engine.emit and after:
         engine.emit(SchedulesFired(after))
     # A conflict means that somebody edited the schedule meanwhile: the next look sees the new one.
@@ -53,6 +58,17 @@ async def fire(engine: Engine, term: Term) -> int | None:
         return now
     upcoming = [schedule.next_at for schedule in after if schedule.next_at is not None]
     return min([*upcoming, *([due.next_at] if due.next_at is not None else [])], default=None)
+
+
+def _without_known(group: Group, result: Result) -> Group | None:
+    """The group without occurrences that have their run already, as after a wall clock that was set back."""
+    if not isinstance(result, Conflict):
+        return None
+    held, was = result.current[0], group.changes[0].was
+    if held is None or was is None or held.version != was.version:
+        return None
+    pairs = zip(group.changes, result.current, strict=True)
+    return Group(tuple(change for change, current in pairs if change.was is not None or current is None))
 
 
 def _run(schedule: Schedule, task: Task, one: Fire, strict: bool, now: int) -> Run:
@@ -79,8 +95,8 @@ def _group(
     for run in runs:
         changes += [Change(None, run), *blobs(run, planned.schedule.payload or task.payload, now)]
     changes += [Change(None, skip) for skip in planned.skips]
-    for other in live:
-        if other.record.id in planned.cancels and not other.record.cancel:
+    for other in [run for run in live if not run.record.cancel][:CANCEL_LIMIT]:
+        if other.record.id in planned.cancels:
             changes.append(Change(other, advance(other.record, Cancel(f"schedule:{held.record.name}"), now)))
     return Group(tuple(changes))
 

@@ -79,6 +79,8 @@ class GrpcClient:
             return _failed(error)
         except OSError as error:
             return failure(f"no address: {error}", name=type(error).__name__)
+        except (DecodeError, TypeError, ValueError) as error:
+            return failure(f"the server's types make no sense: {error}", final=True, name=type(error).__name__)
 
     async def _call(self, target: Target, metadata: list[tuple[str, str]], payload: Any) -> Outcome:
         addresses = await self._guard.addresses(target.host.strip("[]"), target.port)

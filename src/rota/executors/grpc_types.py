@@ -1,9 +1,11 @@
 """The types of a gRPC server, as it tells them by reflection: v1 where it speaks that, v1alpha otherwise."""
 
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+
 import grpc
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.descriptor_database import DescriptorDatabase
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
@@ -48,11 +50,7 @@ class Types:
         await self._ask(channel, ServerReflectionRequest(file_containing_symbol=service))
         while missing := {name for file in self._files.values() for name in file.dependency} - self._files.keys():
             await self._ask(channel, ServerReflectionRequest(file_by_filename=missing.pop()))
-        database = DescriptorDatabase()
-        for file in self._files.values():
-            database.Add(file)
-        # A pool of its own for each server: two servers may call different types by one name.
-        self.pool = DescriptorPool(database)
+        self.pool = pool_of(self._files)
 
     async def _ask(self, channel: grpc.aio.Channel, request: ServerReflectionRequest) -> None:
         before = len(self._files)
@@ -63,6 +61,18 @@ class Types:
         if not before < len(self._files) <= FILES_LIMIT:
             detail = response.error_response.error_message or f"{len(self._files)} files of types do not tell"
             raise NoSuchMethod(f"the server does not know {_wanted(request)}: {detail[:200]}")
+
+
+def pool_of(files: Mapping[str, FileDescriptorProto]) -> DescriptorPool:
+    """A pool of these files, for one server alone: two may call different types by one name. Raises `NoSuchMethod`."""
+    pool = DescriptorPool()
+    try:
+        # In order, and never in a circle: the library itself follows a circle until the process dies.
+        for name in TopologicalSorter({file.name: file.dependency for file in files.values()}).static_order():
+            pool.AddSerializedFile(files[name].SerializeToString())
+    except (CycleError, KeyError, TypeError) as error:
+        raise NoSuchMethod(f"the server's types make no sense: {error}") from None
+    return pool
 
 
 def _wanted(request: ServerReflectionRequest) -> str:

@@ -13,10 +13,11 @@ FIRST_S, LAST_S = 0.05, 5.0
 class Backoff:
     """Waits longer after each failure in a row."""
 
-    def __init__(self, where: str, emit: Emit | None) -> None:
+    def __init__(self, where: str, emit: Emit | None, last_s: float = LAST_S) -> None:
         self._where = where
         self._emit = emit
         self._wait = FIRST_S
+        self._last = last_s
 
     def reset(self) -> None:
         """It works again."""
@@ -27,7 +28,7 @@ class Backoff:
         if self._emit:
             self._emit(Trouble(self._where, error))
         await asyncio.sleep(self._wait)
-        self._wait = min(self._wait * 2, LAST_S)
+        self._wait = min(self._wait * 2, self._last)
 
 
 async def keep(where: str, step: Callable[[], Awaitable[None]], emit: Emit | None) -> None:
@@ -38,16 +39,19 @@ async def keep(where: str, step: Callable[[], Awaitable[None]], emit: Emit | Non
             await step()
             backoff.reset()
         except Exception as error:
+            task = asyncio.current_task()
+            if task and task.cancelling():
+                raise  # it failed at letting go
             await backoff.failed(error)
 
 
 async def end(*tasks: asyncio.Task[None] | None) -> None:
-    """Cancel background tasks and wait until they are gone."""
-    for task in tasks:
-        if task:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+    """Cancel background tasks and wait until they are gone, however they end."""
+    going = [task for task in tasks if task]
+    for task in going:
+        task.cancel()
+    if going:
+        await asyncio.wait(going)
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float) -> None:

@@ -6,6 +6,7 @@ User code that blocks the main loop then costs neither a session nor a term; and
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from rota.ports.runtime import Clock
@@ -22,6 +23,7 @@ class Side:
         self._own: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._thread: threading.Thread | None = None
+        self._gone = asyncio.Event()
         self._stopping = False
         self._asked_at: int | None = None
 
@@ -39,8 +41,10 @@ class Side:
         self._stopping = True
         if self._thread:
             if self._own and self._task:
-                self._own.call_soon_threadsafe(self._task.cancel)
-            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+                with suppress(RuntimeError):  # it may have ended by itself
+                    self._own.call_soon_threadsafe(self._task.cancel)
+            await self._gone.wait()
+            self._thread.join()
         elif self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -73,9 +77,14 @@ class Side:
         await self._life()
 
     def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            self._own = runner.get_loop()
-            self._task = self._own.create_task(self._lives())
-            if self._stopping:
-                self._task.cancel()
-            self._own.run_until_complete(asyncio.gather(self._task, return_exceptions=True))
+        try:
+            with asyncio.Runner() as runner:
+                self._own = runner.get_loop()
+                self._task = self._own.create_task(self._lives())
+                if self._stopping:
+                    self._task.cancel()
+                self._own.run_until_complete(asyncio.gather(self._task, return_exceptions=True))
+        finally:
+            with suppress(RuntimeError):  # the main loop was closed without a stop
+                if self._main:
+                    self._main.call_soon_threadsafe(self._gone.set)

@@ -34,12 +34,16 @@ class Duty(NamedTuple):
 
 def duties(engine: Engine, options: Options) -> list[Duty]:
     """Everything that needs a leader."""
-    watch = Watch(engine)
+    watch, watched = Watch(engine), Term("", 0)
 
     async def released(term: Term) -> int | None:
         return engine.clock.now() if await release(engine, term) else None
 
     async def recovered(term: Term) -> int | None:
+        nonlocal watched
+        if term != watched:
+            watch.forget()
+            watched = term
         try:
             again_ms = await watch.look(term)
         except Exception:
@@ -78,7 +82,7 @@ async def perform(duty: Duty, leader: Leader, leading: asyncio.Event, engine: En
                 again_at = await duty.step(term)
                 backoff.reset()
             except Stale:
-                leader.doubt()
+                leader.doubt(term)
                 continue
             except Exception as error:
                 await backoff.failed(error)

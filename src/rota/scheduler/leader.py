@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from rota.domain.facts import LeaderChanged, Trouble
+from rota.ports.loops import Backoff, keep
 from rota.ports.runtime import Clock, Emit
 from rota.ports.side import Side
 from rota.ports.store import Store, Term
@@ -56,9 +57,11 @@ class Leader:
         lease = self._lease
         return lease.term if lease and self._clock.monotonic() < lease.trusted_until else None
 
-    def doubt(self) -> None:
-        """The store called the term stale: act no more until it is granted anew."""
-        self._lease = None
+    def doubt(self, term: Term) -> None:
+        """The store called this term stale: act no more until another one is granted."""
+        lease = self._lease
+        if lease and lease.term == term:
+            self._lease = None
 
     async def start(self, thread: bool) -> None:
         """Begin to strive."""
@@ -66,18 +69,28 @@ class Leader:
 
     async def stop(self) -> None:
         """Resign, so that another can take over at once."""
-        self._lease = None
         await self._side.stop()
 
     async def _life(self) -> None:
+        await keep("lead", self._connected, self._emit)
+
+    async def _connected(self) -> None:
+        backoff = Backoff("lead", self._emit, self._renew_ms / 1000)
         async with self._connect() as store:
             ear = store.watch(["lead"])
             try:
                 while True:
-                    await self._strive(store)
+                    try:
+                        await self._strive(store)
+                    except Exception as error:
+                        self._lease = None
+                        await backoff.failed(error)
+                        continue
+                    backoff.reset()
                     await ear.wait(self._renew_ms / 1000)
             finally:
                 ear.close()
+                self._lease = None
                 await self._resign(store)
 
     async def _strive(self, store: Store) -> None:
@@ -86,23 +99,17 @@ class Leader:
             self._lease = None
             return
         sent = self._clock.monotonic()
-        try:
-            lead = await store.lead(NAME, self._holder, self._ttl_ms)
-        except Exception as error:
-            self._lease = None
-            if self._emit:
-                self._emit(Trouble("lead", error))
-            return
+        lead = await store.lead(NAME, self._holder, self._ttl_ms)
         trusted_until = sent + self._ttl_ms - self._ttl_ms // 5
         self._lease = Lease(Term(NAME, lead.number), trusted_until) if lead.mine else None
         self._side.tell(self._tell, lead.holder, lead.number, lead.mine)
 
     def _tell(self, holder: str, number: int, mine: bool) -> None:
-        if self._told != (number if mine else -1):
-            self._told = number if mine else -1
-            if self._emit:
-                self._emit(LeaderChanged(holder, number, mine))
-            self._changed()
+        told, self._told = self._told, number if mine else -1
+        if told != self._told and self._emit:
+            self._emit(LeaderChanged(holder, number, mine))
+        # Told or not: after a doubt the same term is granted again, and duties wait for it.
+        self._changed()
 
     async def _resign(self, store: Store) -> None:
         try:

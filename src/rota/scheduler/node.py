@@ -38,7 +38,7 @@ class Scheduler:
         ]
 
     async def stop(self) -> None:
-        """Finish the step under way, resign, end."""
+        """End the duties, whatever their step, then resign: every step may be cut short, as by a crash."""
         await end(*self._loops)
         self._loops = []
         await self.leader.stop()

@@ -5,10 +5,10 @@ Refused are NUL, lone surrogates and NaN anywhere in a record, and whatever else
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, lru_cache
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
 import msgspec
 
@@ -56,12 +56,12 @@ def encode(record: Any) -> bytes:
 
 def decode(kind: type[R], data: bytes | str) -> R:
     """The record that `encode` wrote down. Raises `Incompatible`."""
-    shape = _shape(kind)
+    shape = _shape(cast(Hashable, kind))
     try:
         mirror = shape.decoder.decode(data)
         if mirror.v > FORMAT:
             raise Incompatible(f"a {kind.__name__} is of format {mirror.v}, this version of Rota reads up to {FORMAT}")
-        return _original(shape, mirror)
+        return cast(R, _original(shape, mirror))
     except (ValueError, TypeError, RecursionError) as error:
         raise Incompatible(f"a stored {kind.__name__} cannot be read: {error}") from error
 
@@ -184,7 +184,7 @@ def _defaults(kind: type) -> dict[str, Any]:
 
 
 def _mirrored(record: Any) -> Any:
-    shape = _shape(type(record))
+    shape = _shape(cast(Hashable, type(record)))
     values = {name: getattr(record, name) for name in shape.names}
     for name, field in shape.special.items():
         values[name] = field.dump(values[name])

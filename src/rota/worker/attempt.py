@@ -18,10 +18,13 @@ CANCELLED, TIMEOUT, SILENT, TOTAL, LEAVING, FOREIGN = (
 class Attempt:
     """A claimed run in a slot."""
 
-    __slots__ = ("assignment", "began", "context", "limit", "started_at", "stopped", "task", "told_news", "told_start")
+    __slots__ = (
+        "assignment", "began", "context", "fence", "limit", "started_at", "stopped", "task", "told_news", "told_start",
+    )  # fmt: skip
 
     def __init__(self, assignment: Assignment, context: RunContext, began: int, limit: int | None) -> None:
         self.assignment = assignment
+        self.fence = assignment.run.fence
         self.context = context
         self.began = began
         self.limit = limit
@@ -43,9 +46,8 @@ class Attempt:
 
     def settlement(self, outcome: Outcome) -> Settlement:
         """Its end, ready for the desk."""
-        run = self.assignment.run
         return Settlement(
-            run.fence,
+            self.fence,
             outcome._replace(started_at=self.started_at or None),
             self.assignment.held,
             self.assignment.task,
@@ -60,7 +62,7 @@ async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int)
     attempt.started_at = now
     current.set(context)
     try:
-        outcome = await executors[attempt.assignment.task.executor].run(attempt.assignment, context)
+        outcome = _checked(await executors[attempt.assignment.task.executor].run(attempt.assignment, context))
     except asyncio.CancelledError:
         # Whoever stopped it left the reason; a task that cancels itself has failed like any other.
         _clear_cancel()
@@ -71,6 +73,13 @@ async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int)
     return _conclude(attempt, outcome)
 
 
+def _checked(outcome: object) -> Outcome:
+    """What an executor returned. Raises `TypeError` where one of the user's own returned something else."""
+    if not isinstance(outcome, Outcome):
+        raise TypeError(f"the executor returned {type(outcome).__name__} instead of an Outcome")
+    return outcome
+
+
 def _clear_cancel() -> None:
     task = asyncio.current_task()
     while task and task.cancelling():
@@ -78,8 +87,12 @@ def _clear_cancel() -> None:
 
 
 def _conclude(attempt: Attempt, outcome: Outcome) -> Outcome:
-    """A result that comes after the attempt's time was over does not count; one that beat a drain does."""
-    late = attempt.context.stopping in (TIMEOUT, SILENT, TOTAL)
+    """A result that comes after the attempt's time was over does not count; one that beat a drain does.
+
+    Who fails when told to leave has not failed: the run goes on elsewhere.
+    """
+    why = attempt.context.stopping
+    late = why in (TIMEOUT, SILENT, TOTAL) or (why == LEAVING and outcome.end is End.FAILURE)
     return cut_short(attempt) if late else outcome
 
 

@@ -2,9 +2,14 @@
 
 import logging
 import sys
+from collections.abc import Iterable
+from threading import Lock
 from typing import Any, TextIO
 
 from rota.worker.context import RunContext, current
+
+TASKS = logging.getLogger("rota.task")
+"""Above the loggers that tasks have of their context."""
 
 
 class _Stream:
@@ -14,17 +19,24 @@ class _Stream:
         self._name = name
         self._behind = behind
         self._open: dict[RunContext, str] = {}
+        self._lock = Lock()
 
     def write(self, text: str) -> int:
         context = current.get()
         if context is None:
             return self._behind.write(text)
-        *whole, rest = (self._open.pop(context, "") + text).split("\n")
+        # A task may print from several threads of its own.
+        with self._lock:
+            *whole, rest = (self._open.pop(context, "") + text).split("\n")
+            if rest:
+                self._open[context] = rest[:65_536]
         for line in whole:
             context.line(self._name, "info", line)
-        if rest:
-            self._open[context] = rest[:65_536]
         return len(text)
+
+    def writelines(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.write(text)
 
     def finish(self, context: RunContext) -> None:
         """The task is over: what it left without a line end is its last line."""
@@ -38,8 +50,26 @@ class _Stream:
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         context = current.get()
-        if context is not None:
+        if context is None:
+            self._pass_on(record)
+            return
+        try:
             context.line("log", record.levelname.lower(), self.format(record))
+        except Exception:
+            self.handleError(record)  # a bad format is told on stderr, as by any handler
+
+    def _pass_on(self, record: logging.LogRecord) -> None:
+        """Where no handler is set up, logging prints warnings by itself. Our being there must not end that."""
+        last = logging.lastResort
+        if last and record.levelno >= last.level and self._is_alone(logging.getLogger(record.name)):
+            last.handle(record)
+
+    def _is_alone(self, logger: logging.Logger | None) -> bool:
+        while logger:
+            if any(handler is not self for handler in logger.handlers):
+                return False
+            logger = logger.parent if logger.propagate else None
+        return True
 
 
 class Capture:
@@ -48,7 +78,8 @@ class Capture:
     _users = 0
     _streams: tuple[_Stream, ...] = ()
     _handler = _Handler()
-    _level = logging.WARNING
+    _quiet = False
+    """Whether the tasks' loggers had no level of their own."""
 
     @classmethod
     def start(cls) -> None:
@@ -60,11 +91,11 @@ class Capture:
         cls._streams = (out, err)
         sys.stdout, sys.stderr = out, err
         cls._handler.setFormatter(logging.Formatter("%(message)s"))
-        root = logging.getLogger()
-        cls._level = root.level
-        root.addHandler(cls._handler)
-        # Tasks' own loggers say what they do at INFO; other loggers keep the level that the program gave them.
-        logging.getLogger("rota.task").setLevel(logging.INFO)
+        logging.getLogger().addHandler(cls._handler)
+        # Tasks' own loggers say what they do at INFO; all loggers keep a level that the program gave them.
+        cls._quiet = TASKS.level == logging.NOTSET
+        if cls._quiet:
+            TASKS.setLevel(logging.INFO)
 
     @classmethod
     def finish(cls, context: RunContext) -> None:
@@ -83,3 +114,5 @@ class Capture:
                 setattr(sys, name, stream._behind)
         cls._streams = ()
         logging.getLogger().removeHandler(cls._handler)
+        if cls._quiet:
+            TASKS.setLevel(logging.NOTSET)

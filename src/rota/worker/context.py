@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextvars import ContextVar
 
+from rota.domain.flow import storable
 from rota.ports.desk import Assignment
 from rota.ports.executor import About
 from rota.ports.runtime import Clock
@@ -40,7 +41,7 @@ class RunContext(About):
 
     def progress(self, text: object) -> None:
         """Say how far it is: shown live, and restarts the silence clock."""
-        self.news = str(text)[:500]
+        self.news = storable(str(text)[:500])
         self.news_at = self._clock.monotonic()
 
     def line(self, stream: str, level: str, text: str) -> None:
@@ -52,4 +53,4 @@ class RunContext(About):
             level, text = "warning", f"more than {LINES_LIMIT} lines: the rest of this attempt's output is not kept"
         cut = text if len(text) <= LINE_LIMIT else text[:LINE_LIMIT] + " … cut"
         run = self.assignment.run
-        self._sink(Line(run.id, run.attempt, self._clock.now(), stream, level, cut.replace("\0", "\\0")))
+        self._sink(Line(run.id, run.attempt, self._clock.now(), stream, level, storable(cut)))

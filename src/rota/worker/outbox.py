@@ -7,6 +7,8 @@ thousand cost one commit.
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from rota.domain.errors import Unavailable, Unclear
+from rota.domain.run import Fence
 from rota.ports.desk import Settlement
 from rota.ports.loops import Backoff
 from rota.ports.runtime import Emit
@@ -24,6 +26,7 @@ class Outbox:
         self._backoff = Backoff("settle", emit)
         self._waiting: list[Settlement] = []
         self._under_way: list[Settlement] = []
+        self._size = BATCH
         self._news = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -37,9 +40,9 @@ class Outbox:
         self._empty.clear()
         self._news.set()
 
-    def runs(self) -> set[str]:
-        """Ids of runs whose outcome is not confirmed yet."""
-        return {item.fence.run for item in (*self._waiting, *self._under_way)}
+    def fences(self) -> set[Fence]:
+        """Attempts whose outcome is not confirmed yet."""
+        return {item.fence for item in (*self._waiting, *self._under_way)}
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -47,7 +50,7 @@ class Outbox:
             await self._news.wait()
             self._news.clear()
             while self._waiting:
-                self._under_way, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                self._under_way, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
                 await self._flush()
             self._empty.set()
 
@@ -56,10 +59,21 @@ class Outbox:
         await self._empty.wait()
 
     async def _flush(self) -> None:
-        while self._under_way:
-            try:
-                await self._send(self._under_way)
-                self._under_way = []
-                self._backoff.reset()
-            except Exception as error:
-                await self._backoff.failed(error)
+        try:
+            await self._send(self._under_way)
+            self._under_way, self._size = [], BATCH
+            self._backoff.reset()
+        except Exception as error:
+            self._take_back(error)
+            await self._backoff.failed(error)
+
+    def _take_back(self, error: Exception) -> None:
+        """All go again, in their order. One that by itself makes a batch fail is found by halves and lets others pass."""
+        back, self._under_way = self._under_way, []
+        if isinstance(error, Unavailable | Unclear):
+            self._waiting = back + self._waiting
+        elif len(back) > 1:
+            self._size = len(back) // 2
+            self._waiting = back + self._waiting
+        else:
+            self._waiting += back

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 
 from rota.domain.facts import Trouble
 from rota.ports.desk import Desk
-from rota.ports.loops import keep
+from rota.ports.loops import Backoff, keep
 from rota.ports.runtime import Clock, Emit
 from rota.ports.side import Side
 from rota.ports.store import BeatReply, Watch
@@ -51,15 +51,25 @@ class Pulse:
         await keep("pulse", self._connected, self._emit)
 
     async def _connected(self) -> None:
+        # No wait is longer than a beat: an outage must not cost more than the time that it lasts.
+        backoff = Backoff("pulse", self._emit, self._beat_ms / 1000)
         async with self._connect() as (desk, listen):
             ear = listen([f"session:{self._session}"])
             try:
                 while True:
-                    reply = await desk.beat(self._session)
-                    if self._side.stalled_ms >= self._beat_ms and self._emit:
-                        stall = f"blocked for {self._side.stalled_ms} ms by {self._side.culprit()}"
-                        self._emit(Trouble("worker loop", RuntimeError(stall)))
+                    try:
+                        reply = await desk.beat(self._session)
+                    except Exception as error:
+                        await backoff.failed(error)
+                        continue
+                    backoff.reset()
+                    self._tell_of_stall()
                     self._side.tell(self._heard, reply)
                     await ear.wait(self._beat_ms / 1000)
             finally:
                 ear.close()
+
+    def _tell_of_stall(self) -> None:
+        if self._side.stalled_ms >= self._beat_ms and self._emit:
+            stall = f"blocked for {self._side.stalled_ms} ms by {self._side.culprit()}"
+            self._emit(Trouble("worker loop", RuntimeError(stall)))

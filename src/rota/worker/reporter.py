@@ -4,8 +4,9 @@ import asyncio
 import threading
 from collections.abc import Mapping
 
+from rota.domain.errors import Unavailable
 from rota.domain.facts import Trouble
-from rota.domain.ids import RunId
+from rota.domain.run import Fence
 from rota.ports.desk import Desk, Progress
 from rota.ports.runtime import Emit
 from rota.ports.store import Line
@@ -19,13 +20,14 @@ BATCH = 1_000
 class Reporter:
     """Collects lines, from any thread, and reports in batches. Losing a line is allowed, blocking a run is not."""
 
-    def __init__(self, desk: Desk, attempts: Mapping[RunId, Attempt], report_ms: int, emit: Emit | None) -> None:
+    def __init__(self, desk: Desk, attempts: Mapping[Fence, Attempt], report_ms: int, emit: Emit | None) -> None:
         self._desk = desk
         self._attempts = attempts
         self._report_s = report_ms / 1000
         self._emit = emit
         self._lines: list[Line] = []
         self._guard = threading.Lock()
+        self._turn = asyncio.Lock()
 
     def line(self, line: Line) -> None:
         """Keep a line for the next report."""
@@ -41,21 +43,35 @@ class Reporter:
                 await self._report(self._news())
 
     async def flush(self) -> None:
-        """Report the lines that wait, without news."""
-        if self._lines:
+        """Report the lines that wait, without news. Returns when a report under way is through as well."""
+        if self._lines or self._turn.locked():
             await self._report([])
 
     async def _report(self, news: list[Progress]) -> None:
-        while self._lines or news:
+        async with self._turn:
             with self._guard:
-                lines, self._lines = self._lines[:BATCH], self._lines[BATCH:]
-            try:
-                await self._desk.report(news, lines)
-            except Exception as error:
-                if self._emit:
-                    self._emit(Trouble("report", error))
-                return
-            news = []
+                lines, self._lines = self._lines, []
+            while lines or news:
+                try:
+                    await self._desk.report(news, lines[:BATCH])
+                except Exception as error:
+                    self._failed(error, news)
+                    if isinstance(error, Unavailable):
+                        self._keep(lines)
+                        return
+                lines, news = lines[BATCH:], []
+
+    def _failed(self, error: Exception, news: list[Progress]) -> None:
+        if self._emit:
+            self._emit(Trouble("report", error))
+        if news:
+            for attempt in self._attempts.values():
+                attempt.told_start = False
+
+    def _keep(self, lines: list[Line]) -> None:
+        """Nothing of them was written: they go first the next time."""
+        with self._guard:
+            self._lines = (lines + self._lines)[:LINES_LIMIT]
 
     def _news(self) -> list[Progress]:
         """Attempts that have something new to say."""
@@ -64,5 +80,5 @@ class Reporter:
             said = attempt.context.news
             if attempt.started_at and (not attempt.told_start or said != attempt.told_news):
                 attempt.told_start, attempt.told_news = True, said
-                news.append(Progress(attempt.assignment.run.fence, attempt.started_at, said))
+                news.append(Progress(attempt.fence, attempt.started_at, said))
         return news

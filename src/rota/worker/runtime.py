@@ -7,16 +7,16 @@ import socket
 from collections.abc import Mapping
 from functools import partial
 
-from rota.domain.ids import RunId, timed_id
+from rota.domain.ids import timed_id
 from rota.domain.lane import lanes
 from rota.domain.records import Session
-from rota.domain.run import End, Outcome, Reason
+from rota.domain.run import End, Fence, Outcome, Reason
 from rota.ports.desk import Assignment, Desk, Settlement, Taken
 from rota.ports.executor import Executor
 from rota.ports.loops import Backoff, end, wait_for_event
 from rota.ports.runtime import Chance, Clock, Emit
 from rota.ports.store import BeatReply, Want, Watch
-from rota.worker.attempt import CANCELLED, FOREIGN, LEAVING, Attempt, perform
+from rota.worker.attempt import CANCELLED, FOREIGN, LEAVING, Attempt, cut_short, perform
 from rota.worker.capture import Capture
 from rota.worker.context import RunContext
 from rota.worker.options import Options
@@ -46,13 +46,14 @@ class Worker:
         self._listen = listen
         self._connect = connect
         self._executors = executors
+        self._distinct = {id(executor): executor for executor in executors.values()}.values()
         self._options = options
         self._clock, self._chance, self._emit = runtime
         self.slots = options.slots
         self.failed = ""
         self.ended = asyncio.Event()
-        self._attempts: dict[RunId, Attempt] = {}
-        self._abandoned: set[RunId] = set()
+        self._attempts: dict[Fence, Attempt] = {}
+        self._abandoned: set[Attempt] = set()
         self._excluded: dict[str, int] = {}
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
@@ -61,8 +62,10 @@ class Worker:
         self._outbox = Outbox(self._settle, self._emit)
         self._wheel = Wheel(self._attempts, self._clock, options.grace_ms, self._give_up)
         self._session = ""
+        self._closed = False
         self._doubt = False
         self._differing = 0
+        self._claiming = False
         self._leaving = False
         self._pulse: Pulse | None = None
         self._ear: Watch | None = None
@@ -80,8 +83,8 @@ class Worker:
 
     async def start(self) -> None:
         """Open a session and begin to take work."""
-        Capture.start()
         await self._enter()
+        Capture.start()
         begin = asyncio.create_task
         self._loops = [begin(self._outbox.run()), begin(self._reporter.run()), begin(self._wheel.run())]
         self._loops.append(begin(self._take_work()))
@@ -91,11 +94,13 @@ class Worker:
         if not self._loops:
             return
         self._leaving = True
-        await end(self._loops.pop())
+        await self._take_no_more(self._loops.pop())
         await self._finish(self._options.drain_ms)
         for attempt in list(self._attempts.values()):
             self._wheel.stop(attempt, LEAVING)
         await self._finish(self._options.grace_ms)
+        for attempt in list(self._attempts.values()):
+            self._give_up(attempt, cut_short(attempt))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._options.drain_ms / 1000):
                 await self._outbox.empty()
@@ -104,6 +109,15 @@ class Worker:
         await self._exit()
         Capture.stop()
         self.ended.set()
+
+    async def _take_no_more(self, taking: asyncio.Task[None]) -> None:
+        """A claim under way is waited for, and a lost one asked about: what it brought is ours to end or hand back."""
+        if self._claiming:
+            await asyncio.wait([taking], timeout=self._options.ttl_ms / 1000)
+        await end(taking)
+        if self._doubt:
+            with contextlib.suppress(Exception):  # then `recover` finds them
+                await self._reconcile()
 
     async def _enter(self) -> None:
         """A new session for this life, and the pulse that keeps it."""
@@ -146,21 +160,23 @@ class Worker:
 
     async def _take_work(self) -> None:
         backoff = Backoff("claim", self._emit)
-        while True:
+        while not self._leaving:
             try:
                 await self._round()
                 backoff.reset()
             except Exception as error:
                 # No answer: the claim may have happened. What the store says we hold decides.
-                self._doubt = True
+                self._doubt, self._claiming = True, False
                 await backoff.failed(error)
 
     async def _round(self) -> None:
         """One claim and what follows from it."""
+        if self._closed:
+            await self._reenter()
         if self._doubt:
             await self._reconcile()
-        free = self.slots - len(self._attempts) - self._lost_threads()
-        if free <= 0 or len(self._outbox) > 2 * self.slots + CLAIM_LIMIT:
+        free = self._free()
+        if free <= 0:
             self._room.clear()
             await wait_for_event(self._room, self._options.scan_ms / 1000)
             return
@@ -172,14 +188,20 @@ class Worker:
             self._lanes,
             self._exclusions(),
         )
+        self._claiming = True
         taken = await self._desk.claim(want)
-        if not taken.open:
-            await self._reenter()
+        self._claiming, self._closed = False, not taken.open
         self._begin(taken)
-        if len(taken.assignments) < want.limit and not taken.contended and self._ear:
+        if taken.open and len(taken.assignments) < want.limit and not taken.contended and self._ear:
             await self._ear.wait(self._options.scan_ms / 1000)
         else:
             await asyncio.sleep(0)
+
+    def _free(self) -> int:
+        """Slots to fill now; none once it is to leave, nor while too many outcomes wait for the store."""
+        if self.ended.is_set() or len(self._outbox) > 2 * self.slots + CLAIM_LIMIT:
+            return 0
+        return self.slots - len(self._attempts) - self._held_up()
 
     def _begin(self, taken: Taken) -> None:
         for assignment in taken.assignments:
@@ -192,39 +214,44 @@ class Worker:
             left = run.end_by - now if left is None else min(left, run.end_by - now)
         deadline_at, limit = (None, None) if left is None else (now + left, began + left)
         context = RunContext(assignment, deadline_at, self._clock, self._reporter.line)
-        self._attempts[run.id] = attempt = Attempt(assignment, context, began, limit)
+        attempt = Attempt(assignment, context, began, limit)
+        self._attempts[attempt.fence] = attempt
         self._wheel.watch(attempt)
         attempt.task = asyncio.create_task(self._live(attempt), name=f"run {run.id} of {run.task}")
 
     async def _live(self, attempt: Attempt) -> None:
         """The whole pipeline of an attempt: perform, then its outcome into the outbox and its slot free."""
         outcome = await perform(attempt, self._executors, self._clock.now())
-        run = attempt.assignment.run
-        if run.id in self._abandoned:
-            self._abandoned.discard(run.id)
-        elif attempt.context.stopping != FOREIGN:
-            if outcome.reason == Reason.NO_HANDLER:
-                self._excluded[f"{run.namespace}/{run.task}"] = self._clock.monotonic() + EXCLUDE_MS
-            self._outbox.put(attempt.settlement(outcome))
-        if self._attempts.get(run.id) is attempt:
-            del self._attempts[run.id]
+        if attempt in self._abandoned:
+            self._abandoned.discard(attempt)
+        else:
+            self._conclude(attempt, outcome)
         self._room.set()
+
+    def _conclude(self, attempt: Attempt, outcome: Outcome) -> None:
+        """It is over for the system: its outcome, if it is ours to tell, goes out."""
+        del self._attempts[attempt.fence]
         if not self._attempts:
             self._idle.set()
+        if attempt.context.stopping == FOREIGN:
+            return
+        if outcome.reason == Reason.NO_HANDLER:
+            run = attempt.assignment.run
+            self._excluded[f"{run.namespace}/{run.task}"] = self._clock.monotonic() + EXCLUDE_MS
+        self._outbox.put(attempt.settlement(outcome))
 
     def _give_up(self, attempt: Attempt, outcome: Outcome) -> None:
         """It does not end although it was told to: its outcome goes out, its slot stays taken."""
-        self._abandoned.add(attempt.assignment.run.id)
-        if attempt.context.stopping != FOREIGN:
-            self._outbox.put(attempt.settlement(outcome))
+        self._abandoned.add(attempt)
+        self._conclude(attempt, outcome)
         self._check_threads()
 
-    def _lost_threads(self) -> int:
-        """Slots held by threads that nobody can end."""
-        return sum(getattr(executor, "abandoned", 0) for executor in set(self._executors.values()))
+    def _held_up(self) -> int:
+        """Slots held by what nobody can end: attempts that were given up, threads that their executor left behind."""
+        return len(self._abandoned) + sum(getattr(executor, "abandoned", 0) for executor in self._distinct)
 
     def _check_threads(self) -> None:
-        if not self._leaving and self._lost_threads() + len(self._abandoned) > self.slots / 2:
+        if not self._leaving and self._held_up() > self.slots / 2:
             self.failed = "more than half of its slots are held by attempts that do not end; see docs/guarantees.md"
             self.ended.set()
 
@@ -238,12 +265,13 @@ class Worker:
         if session != self._session:
             return
         if not reply.open:
-            self._doubt = True
+            self._closed = True
             self._wake()
             return
-        for run in reply.cancels:
-            if attempt := self._attempts.get(RunId(run)):
-                self._wheel.stop(attempt, CANCELLED)
+        if reply.cancels:
+            for attempt in self._attempts.values():
+                if attempt.assignment.run.id in reply.cancels:
+                    self._wheel.stop(attempt, CANCELLED)
         if reply.slots != self.slots:
             self.slots = reply.slots
             self._wake()
@@ -256,9 +284,8 @@ class Worker:
         self._check_threads()
 
     def _agrees(self, reply: BeatReply) -> bool:
-        return reply.held == len(self._attempts) and reply.digest == sum(
-            attempt.assignment.run.token % 2**31 for attempt in self._attempts.values()
-        )
+        ours = [one.fence.token % 2**31 for one in self._attempts.values() if one.context.stopping != FOREIGN]
+        return reply.held == len(ours) and reply.digest == sum(ours)
 
     def _wake(self) -> None:
         self._room.set()
@@ -267,16 +294,21 @@ class Worker:
 
     async def _reconcile(self) -> None:
         """Make both sides agree on what this session holds. Runs between claims, so no claim is under way."""
-        held = {run.id: run for run in await self._desk.held(self._session)}
-        sent = self._outbox.runs()
-        for run in held.values():
-            if run.id not in self._attempts and run.id not in sent:
+        known = self._known()
+        held = [run.fence for run in await self._desk.held(self._session)]
+        known |= self._known()
+        for fence in held:
+            if fence not in known:
                 outcome = Outcome(End.RETURNED, reason="the answer to its claim was lost")
-                self._outbox.put(Settlement(run.fence, outcome))
-        for run_id, attempt in list(self._attempts.items()):
-            if run_id not in held or held[run_id].fence != attempt.assignment.run.fence:
+                self._outbox.put(Settlement(fence, outcome))
+        for fence, attempt in list(self._attempts.items()):
+            if fence not in held:
                 self._wheel.stop(attempt, FOREIGN)
         self._doubt, self._differing = False, 0
+
+    def _known(self) -> set[Fence]:
+        """Attempts that run here or whose outcome is on its way."""
+        return self._outbox.fences() | self._attempts.keys()
 
     async def _reenter(self) -> None:
         """The session was closed: what it held is not ours any more; begin a new life."""
@@ -284,8 +316,10 @@ class Worker:
             self._wheel.stop(attempt, FOREIGN)
         await self._exit()
         await self._enter()
+        self._closed = self._doubt = False
 
     async def _settle(self, settlements: list[Settlement]) -> None:
         """Output first, so that whoever sees the end sees the lines; then the outcomes."""
         await self._reporter.flush()
         await self._desk.settle(settlements)
+        self._room.set()

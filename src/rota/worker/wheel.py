@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-from rota.domain.ids import RunId
-from rota.domain.run import Outcome
+from rota.domain.run import Fence, Outcome
 from rota.ports.loops import wait_for_event
 from rota.ports.runtime import Clock
 from rota.worker.attempt import SILENT, TIMEOUT, TOTAL, Attempt, cut_short
@@ -14,11 +13,11 @@ FAR_MS = 60_000
 
 
 class Wheel:
-    """Stops attempts whose time is over, and gives up on those that do not end after it."""
+    """Stops attempts whose time is over, and gives up on those that do not end after it; `give_up` takes them out."""
 
     def __init__(
         self,
-        attempts: Mapping[RunId, Attempt],
+        attempts: Mapping[Fence, Attempt],
         clock: Clock,
         grace_ms: int,
         give_up: Callable[[Attempt, Outcome], None],
@@ -29,7 +28,6 @@ class Wheel:
         self._give_up = give_up
         self._next = 0
         self._sooner = asyncio.Event()
-        self._given_up: set[Attempt] = set()
 
     def watch(self, attempt: Attempt) -> None:
         """A new attempt: look earlier if its time ends earlier than the wheel would."""
@@ -51,7 +49,6 @@ class Wheel:
             self._next = now + FAR_MS
             for attempt in list(self._attempts.values()):
                 self._look(attempt, now)
-            self._given_up &= set(self._attempts.values())
             await wait_for_event(self._sooner, max(self._next - self._clock.monotonic(), 1) / 1000)
 
     def _look(self, attempt: Attempt, now: int) -> None:
@@ -60,10 +57,7 @@ class Wheel:
             attempt.stop(self._why(attempt, now), now)
         if attempt.context.stopping:
             limit = attempt.stopped + self._grace_ms
-            if attempt in self._given_up:
-                return
             if limit <= now:
-                self._given_up.add(attempt)
                 self._give_up(attempt, cut_short(attempt))
                 return
         if limit is not None:

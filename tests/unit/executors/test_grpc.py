@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 
 from rota.domain.run import End, Reason
 from rota.executors.grpc import GrpcExecutor, GrpcOptions
+from rota.executors.grpc_types import NoSuchMethod, pool_of
 from tests.unit.executors.support import PATIENCE, Attempt, assigned, outcome
 
 SERVER = "127.0.0.2"
@@ -287,3 +288,23 @@ async def test_cancelling_ends_the_call(till):
         await till.hold.wait()
         await attempt.cancel()
         await till.left.wait()
+
+
+def chain(*links):
+    """Files of types, each with the names of those that it needs."""
+    return {
+        name: FileDescriptorProto(name=name, package="x", syntax="proto3", dependency=needed) for name, needed in links
+    }
+
+
+@pytest.mark.parametrize(
+    "files", [chain(("a", ["b"]), ("b", ["a"])), chain(("a", ["a"])), chain(("a", ["b"])), {"a": FileDescriptorProto()}]
+)
+def test_types_that_make_no_sense_are_refused(files):
+    with pytest.raises(NoSuchMethod, match="make no sense"):
+        pool_of(files)
+
+
+def test_a_long_chain_of_types_is_fine():
+    links = [(f"{number}", [f"{number + 1}"] if number < 499 else []) for number in range(500)]
+    assert pool_of(chain(*links)).FindFileByName("0").name == "0"

@@ -10,6 +10,7 @@ from rota.cli.bench.tasks import app, lag, noop, stamp
 from rota.domain.errors import RotaError
 from rota.domain.run import Run, State
 from rota.domain.schedule import Overlap, Policy, Schedule
+from rota.domain.timing import started
 from rota.domain.triggers import Interval
 from rota.engine.define import register
 from rota.engine.query import unfinished
@@ -73,7 +74,7 @@ async def schedules(url: str, count: int, every_s: int, seconds: int, told: Told
         told(f"making {count} schedules, each every {every_s} s")
         await _make_schedules(count, every_s * 1000)
         with role("up", url, 500) as process:
-            await asyncio.sleep(5)
+            await asyncio.sleep(every_s + 2)
             before, since = cost(process), int(time.time() * 1000)
             told(f"measuring for {seconds} s")
             await asyncio.sleep(seconds)
@@ -146,15 +147,15 @@ async def _make_schedules(count: int, every_ms: int) -> None:
     now = app.engine.clock.now()
     policy = Policy(overlap=Overlap.ALLOW)
     made = [
-        Schedule(
-            namespace="main",
-            name=f"bench-{number}",
-            task=lag.task.name,
-            trigger=Interval(every_ms, now + number * every_ms // count),
-            policy=policy,
-            next_at=now + every_ms // 2 + number * every_ms // count,
-            cursor_at=now,
-            accounted_from=now,
+        started(
+            Schedule(
+                "main",
+                f"bench-{number}",
+                lag.task.name,
+                Interval(every_ms, now + number * every_ms // count),
+                policy=policy,
+            ),
+            now,
         )
         for number in range(count)
     ]

@@ -28,9 +28,9 @@ def _answer(db: Db, want: Want, now: int, paused: set[str]) -> Claimed:
     for row in _found(db, want, paused) if want.limit > 0 else []:
         before = run_of(row[:-1])
         after = advance(before, event, now)
-        writes.change(0, after.id, before, after)
+        writes.change(after.id, before, after)
         taken.append(Versioned(after, db.stamp))
-    writes.flush(db, {0})
+    writes.flush(db)
     return Claimed(tuple(taken), contended=False, open=True)
 
 
@@ -44,8 +44,9 @@ def _found(db: Db, want: Want, paused: set[str]) -> list[Row]:
     if len(lanes) <= 1:
         return [row for lane in lanes for row in _first(db, want, lane, whole=True)]
     first = sorted(row for lane in lanes for row in _first(db, want, lane, whole=False))
-    rows = {row[0]: row for row in _read(db, [one for _, one in first[: want.limit]])}
-    return [rows[one] for _, one in first[: want.limit]]
+    ids = [row[2] for row in first[: want.limit]]
+    rows = {row[0]: row for row in _read(db, ids)}
+    return [rows[one] for one in ids]
 
 
 def _first(db: Db, want: Want, lane: str, whole: bool) -> list[Row]:

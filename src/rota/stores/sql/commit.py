@@ -1,7 +1,8 @@
 """`commit`: groups of changes, compared and set in one transaction, each group for itself."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
 from rota.domain.errors import Invalid, Stale
 from rota.domain.records import Tally
@@ -21,75 +22,76 @@ from rota.ports.store import (
 from rota.stores.codec import identity
 from rota.stores.sql import core, statements
 from rota.stores.sql.db import Db
-from rota.stores.sql.rows import KINDS, Row, check
+from rota.stores.sql.rows import KINDS
 from rota.stores.sql.writes import Writes
 
-Key = tuple[type, str]
+Held = dict[type, dict[str, int]]
+"""Versions by id, of each kind."""
 
 
-class Plan(NamedTuple):
-    """The groups of one call, made ready outside of the transaction."""
+class Plan:
+    """The groups of one call, made ready outside of the transaction. Raises `Invalid`."""
 
-    groups: Sequence[Group]
-    keys: list[list[Key]]
-    """What each change of each group is about."""
-    writes: Writes
-    cells: list[Row | None]
-    """The counter of each group."""
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self.groups = groups
+        self.writes = Writes()
+        self.present: Held = defaultdict(dict)
+        """What must be there, with its version."""
+        self.absent: dict[type, set[str]] = defaultdict(set)
+        """What must not be there."""
+        for group in groups:
+            if len(group.changes) > GROUP_LIMIT:
+                raise Invalid("groups", f"{len(group.changes)} changes in one group; at most {GROUP_LIMIT} fit")
+            for was, now in group.changes:
+                self._add(was, now)
+            if group.tally is not None:
+                self.writes.count(group.tally)
+        self._check_keys()
+        self.writes.check()
 
-
-def plan(groups: Sequence[Group]) -> Plan:
-    """Everything that can be known without the database. Raises `Invalid` that names the id of what is at fault."""
-    writes = Writes()
-    keys = [_gathered(writes, owner, group) for owner, group in enumerate(groups)]
-    _disjoint(keys)
-    writes.check()
-    cells = [group.tally and KINDS[Tally].row(group.tally) for group in groups]
-    counted = [cell for cell in cells if cell]
-    check(counted, [cell[0] for cell in counted])
-    return Plan(groups, keys, writes, cells)
-
-
-def _gathered(writes: Writes, owner: int, group: Group) -> list[Key]:
-    if len(group.changes) > GROUP_LIMIT:
-        raise Invalid("groups", f"{len(group.changes)} changes in one group; at most {GROUP_LIMIT} happen together")
-    keys: list[Key] = []
-    for was, now in group.changes:
-        record = was.record if was is not None else now
-        kind, key = type(record), identity(record)
+    def _add(self, was: Versioned[Any] | None, now: Any) -> None:
+        if was is None:
+            kind = type(now)
+            key = _key(kind, now)
+            self.absent[kind].add(key)
+            self.writes.add(key, now)
+            return
+        record, version = was
+        kind = type(record)
+        key = _key(kind, record)
+        self.present[kind][key] = version
         if now is None:
-            writes.remove(owner, key, kind)
-        elif was is None:
-            writes.add(owner, key, now)
-        elif type(now) is kind and identity(now) == key:
-            writes.change(owner, key, record, now)
+            self.writes.remove(key, kind)
+        elif type(now) is kind and _key(kind, now) == key:
+            self.writes.change(key, record, now)
         else:
-            raise Invalid(key, "a change keeps the kind and the id; delete the one and add the other instead")
-        keys.append((kind, key))
-    return keys
+            raise Invalid(key, "a change keeps kind and id; delete the one record and add the other instead")
+
+    def _check_keys(self) -> None:
+        found = sum(map(len, self.present.values())) + sum(map(len, self.absent.values()))
+        both = any(
+            self.absent[kind] & versions.keys() for kind, versions in self.present.items() if kind in self.absent
+        )
+        if both or found != sum(len(group.changes) for group in self.groups):
+            raise Invalid("groups", "one record is changed twice in one call; the groups of a call share none")
 
 
-def _disjoint(keys: list[list[Key]]) -> None:
-    seen: set[Key] = set()
-    for key in (key for group in keys for key in group):
-        if key in seen:
-            raise Invalid(key[1], "is changed twice in one call; the groups of one call share no keys")
-        seen.add(key)
-
-
-def commit(db: Db, ready: Plan, guard: Guard) -> list[Result]:
+def commit(db: Db, plan: Plan, guard: Guard) -> list[Result]:
     """Apply the groups of which all is as they say. Raises `Stale`."""
     _check(db, guard)
-    held = _versions(db, ready.keys)
-    applies = {
-        owner
-        for owner, (group, keys) in enumerate(zip(ready.groups, ready.keys, strict=True))
-        if all(held.get(key) == (was and was.version) for key, (was, _) in zip(keys, group.changes, strict=True))
-    }
-    others = _others(db, ready, applies)
-    ready.writes.flush(db, applies)
-    _count(db, [cell for owner, cell in enumerate(ready.cells) if cell and owner in applies])
-    return [others.get(owner, APPLIED) for owner in range(len(ready.groups))]
+    held = _held(db, plan)
+    if all(held[kind] == plan.present.get(kind, {}) for kind in held):
+        plan.writes.flush(db)
+        return [APPLIED] * len(plan.groups)
+    return _apart(db, plan.groups, held)
+
+
+def _apart(db: Db, groups: Sequence[Group], held: Held) -> list[Result]:
+    """Group by group, where some of them do not apply."""
+    applying = [all(_holds(held, was, now) for was, now in group.changes) for group in groups]
+    others = _verdicts(db, [group for group, applies in zip(groups, applying, strict=True) if not applies])
+    Plan([group for group, applies in zip(groups, applying, strict=True) if applies]).writes.flush(db)
+    return [APPLIED if applies else others.pop(0) for applies in applying]
 
 
 def _check(db: Db, guard: Guard) -> None:
@@ -101,45 +103,41 @@ def _check(db: Db, guard: Guard) -> None:
         raise Stale(f"session {guard.session} is not open; nothing was written")
 
 
-def _by_kind(keys: Iterable[Key]) -> dict[type, list[str]]:
-    found: dict[type, list[str]] = {}
-    for kind, key in keys:
-        found.setdefault(kind, []).append(key)
+def _held(db: Db, plan: Plan) -> Held:
+    """The versions that are there, of all that is to be changed."""
+    found: Held = {}
+    for kind in {**plan.present, **plan.absent}:
+        ids = sorted([*plan.present.get(kind, ()), *plan.absent.get(kind, ())])
+        found[kind] = dict(db.rows_among(statements.versions(db.flavour, KINDS[kind].table), ids))
     return found
 
 
-def _versions(db: Db, keys: list[list[Key]]) -> dict[Key, int]:
-    return {
-        (kind, key): version
-        for kind, ids in _by_kind(key for group in keys for key in group).items()
-        for key, version in db.rows_among(statements.versions(db.flavour, KINDS[kind].table), sorted(ids))
+def _holds(held: Held, was: Versioned[Any] | None, now: Any) -> bool:
+    record = now if was is None else was.record
+    kind = type(record)
+    return held[kind].get(_key(kind, record)) == (was and was.version)
+
+
+def _verdicts(db: Db, groups: Sequence[Group]) -> list[Result]:
+    """What groups that do not apply are told, from what is held before anything is written."""
+    wanted: dict[type, set[str]] = defaultdict(set)
+    for record in (now if was is None else was.record for group in groups for was, now in group.changes):
+        wanted[type(record)].add(_key(type(record), record))
+    current = {
+        (kind, key): found
+        for kind, keys in wanted.items()
+        for key, found in zip(keys, core.get(db, kind, list(keys)), strict=True)
     }
+    return [_verdict(group.changes, current) for group in groups]
 
 
-def _others(db: Db, ready: Plan, applies: set[int]) -> dict[int, Result]:
-    """What the groups that do not apply are told, from what the store holds before anything is written."""
-    refused = [owner for owner in range(len(ready.groups)) if owner not in applies]
-    current: dict[Key, Versioned[Any] | None] = {}
-    for kind, ids in _by_kind(key for owner in refused for key in ready.keys[owner]).items():
-        current |= {(kind, key): found for key, found in zip(ids, core.get(db, kind, ids), strict=True)}
-    return {
-        owner: _verdict(ready.groups[owner].changes, tuple(current[key] for key in ready.keys[owner]))
-        for owner in refused
-    }
-
-
-def _verdict(changes: Sequence[Change], current: tuple[Versioned[Any] | None, ...]) -> Result:
-    if all(now == (held and held.record) for (_, now), held in zip(changes, current, strict=True)):
+def _verdict(changes: Sequence[Change], current: dict[tuple[type, str], Versioned[Any] | None]) -> Result:
+    records = [now if was is None else was.record for was, now in changes]
+    held = tuple(current[type(record), _key(type(record), record)] for record in records)
+    if all(now == (one and one.record) for (_, now), one in zip(changes, held, strict=True)):
         return ALREADY
-    return Conflict(current)
+    return Conflict(held)
 
 
-def _count(db: Db, cells: Sequence[Row]) -> None:
-    """Add up the counters of all groups, so that each cell is written once."""
-    totals: dict[Row, tuple[int, int]] = {}
-    for cell in cells:
-        number, total_ms = totals.get(cell[:-2], (0, 0))
-        totals[cell[:-2]] = (number + cell[-2], total_ms + cell[-1])
-    if totals:
-        rows = [(*cell, *total, db.stamp) for cell, total in sorted(totals.items())]
-        db.write_all(statements.count_cell(db.flavour), rows)
+def _key(kind: type, record: Any) -> str:
+    return identity(record) if kind is Tally else record.id

@@ -51,12 +51,12 @@ class Db:
         finally:
             cursor.close()
 
-    def rows_among(self, statement: str, ids: Sequence[str]) -> list[Row]:
+    def rows_among(self, statement: str, ids: Sequence[Any]) -> list[Row]:
         """All rows of a query whose one parameter is a list."""
         return [row for chunk in chunks(ids) for row in self.rows(statement, (self.flavour.pack(chunk),))]
 
 
-def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def chunks(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Parts of at most `CHUNK` ids."""
     for start in range(0, len(ids), CHUNK):
         yield ids[start : start + CHUNK]

@@ -13,14 +13,21 @@ from sqlalchemy import Select, func, literal, select, tuple_
 from rota.domain.errors import Invalid
 from rota.domain.run import Run, State
 from rota.ports.store import LOOK_LIMIT, Page, Where
-from rota.stores.sql import core
+from rota.stores.sql import statements
 from rota.stores.sql.db import Db
-from rota.stores.sql.rows import KINDS, Kind
+from rota.stores.sql.rows import KINDS
 from rota.stores.sql.tables import runs
-from rota.stores.sql.walks import Condition, Walk, walk_of
+from rota.stores.sql.walks import FIELDS, Condition, Walk, conditions, walk_of
 
 Key = tuple[Any, ...]
-"""Where a record stands in a listing; its id last."""
+"""Where a record stands in a listing; the last part is its alone."""
+
+LOOKED_AT = {
+    *(*FIELDS, "id", "state"),
+    *("created_at", "updated_at", "opened_at", "first_at", "at", "minute"),
+    *("ended_at", "closed_at", "expires_at"),
+}
+"""Columns that a listing may be filtered by."""
 
 _CURSOR = msgspec.json.Decoder(list[int | str])
 
@@ -33,21 +40,22 @@ def find(db: Db, kind: type, where: Where, cursor: str, limit: int, oldest: bool
     keys: list[Key] = []
     edges: list[Key] = []
     for stream in walk.streams:
-        found, edge = _looked(db, shape, walk, [*stream, *start], limit, oldest)
+        found, edge = _looked(db, kind, walk, [*stream, *start], limit, oldest)
         keys += found
         edges += edge
     keys.sort(reverse=not oldest)
+    after = ""
     if edges:
-        edge = min(edges) if oldest else max(edges)
-        keys = [key for key in keys if (key <= edge if oldest else key >= edge)]
-        after = _dumped(edge)
-    else:
-        after = ""
+        # What lies behind the nearest edge may have company from the stream that was not looked at further.
+        last = min(edges) if oldest else max(edges)
+        keys = [key for key in keys if (key <= last if oldest else key >= last)]
+        after = _dumped(last)
     page = keys[:limit]
     if len(keys) > limit:
         after = _dumped(page[-1]) if page else cursor
-    items = core.get(db, kind, [key[-1] for key in page])
-    return Page(tuple(item for item in items if item is not None), after)
+    statement = statements.read_by(db.flavour, shape.table, walk.order[-1].name)
+    rows = {row[0]: row[1:] for row in db.rows_among(statement, [key[-1] for key in page])}
+    return Page(tuple(shape.versioned(rows[key[-1]]) for key in page), after)
 
 
 def count(db: Db, kind: type, by: str, where: Where) -> dict[str, int]:
@@ -61,7 +69,7 @@ def count(db: Db, kind: type, by: str, where: Where) -> dict[str, int]:
     total: Counter[str] = Counter()
     walk = walk_of(db, kind, where)
     for stream in walk.streams:
-        numbers = select(column, func.count()).where(*stream, *walk.rest).group_by(column)
+        numbers = select(column, func.count()).where(*stream, *conditions(kind, walk.rest)).group_by(column)
         for value, number in db.connection.execute(numbers):
             total[str(value)] += number
     return dict(total)
@@ -73,23 +81,24 @@ def _count_states(db: Db, where: Where) -> dict[str, int]:
     for state in where.states or tuple(State):
         walk = walk_of(db, Run, where._replace(states=(state,)))
         for stream in walk.streams:
-            number = select(func.count()).select_from(runs).where(*stream, *walk.rest)
+            number = select(func.count()).select_from(runs).where(*stream, *conditions(Run, walk.rest))
             total[str(state)] += db.connection.execute(number).scalar_one()
     return {state: number for state, number in total.items() if number}
 
 
 def _looked(
-    db: Db, shape: Kind, walk: Walk, stream: Sequence[Condition], limit: int, oldest: bool
+    db: Db, kind: type, walk: Walk, stream: Sequence[Condition], limit: int, oldest: bool
 ) -> tuple[list[Key], list[Key]]:
     """Keys of one stream, one more than a page; and its last key looked at, if there may be more behind it."""
     order = [column.asc() if oldest else column.desc() for column in walk.order]
     entries = select(*walk.order).where(*stream).order_by(*order)
-    if not walk.rest:
+    if walk.rest == Where():
         return _keys(db, entries.limit(limit + 1)), []
-    seen = entries.limit(LOOK_LIMIT).subquery()
-    names = [seen.c[column.name] for column in walk.order]
-    fit = select(*walk.order).join(seen, shape.table.c.id == seen.c.id).where(*walk.rest)
-    found = _keys(db, fit.order_by(*[one.asc() if oldest else one.desc() for one in names]).limit(limit + 1))
+    more = [column for column in KINDS[kind].table.c if column.name in LOOKED_AT and column not in set(walk.order)]
+    seen = entries.add_columns(*more).limit(LOOK_LIMIT).subquery()
+    kept = [seen.c[column.name] for column in walk.order]
+    fit = select(*kept).where(*conditions(kind, walk.rest, seen.c))
+    found = _keys(db, fit.order_by(*[column.asc() if oldest else column.desc() for column in kept]).limit(limit + 1))
     if len(found) > limit:
         return found, []
     return found, _keys(db, entries.limit(1).offset(LOOK_LIMIT - 1))

@@ -21,7 +21,7 @@ class Flavour:
     """An INSERT that knows ON CONFLICT."""
     unfold: Callable[[BindParameter[Any]], TableValuedAlias]
     """The rows, with a column `value`, of a list parameter."""
-    pack: Callable[[Sequence[str]], Any]
+    pack: Callable[[Sequence[Any]], Any]
     """A list as such a parameter."""
     locks: bool
     """Whether rows must be locked while they are decided about; SQLite has one writer anyway."""

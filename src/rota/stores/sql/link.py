@@ -115,10 +115,10 @@ class Link:
         if not self._file or self.first("PRAGMA journal_mode") == "wal":
             return
         end = time.monotonic() + self._busy_ms / 1_000
-        while True:
+        mode = ""
+        while not mode:
             try:
                 mode = self.first("PRAGMA journal_mode=WAL")
-                break
             except Unavailable:
                 if time.monotonic() > end:
                     raise

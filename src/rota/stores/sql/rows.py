@@ -1,14 +1,17 @@
-"""Records as rows and back. Every field of a run is a column; retry, keys and history are compact JSON, NULL if empty."""
+"""Records as rows and back.
+
+Every field of a run is a column; retry, keys and history are compact JSON there, NULL if empty.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from math import isfinite
-from operator import attrgetter, ne
+from operator import attrgetter, is_not, itemgetter, ne
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Table
+from sqlalchemy import Column, Table
 
 from rota.domain.errors import Invalid
 from rota.domain.records import Audit, Blob, Pulse, Queue, Session, Tally, Unique, Until
@@ -34,19 +37,39 @@ class Kind:
     """How records of a kind lie in their table."""
 
     table: Table
-    row: Callable[[Any], Row]
-    """All columns of a record but its version, the id first."""
+    head: Callable[[Any], Row]
+    """Its own columns, the id first."""
     record: Callable[[Sequence[Any]], Any]
-    """The record from those columns."""
-    born: ColumnElement[Any] | None = None
+    """The record from all columns but the version."""
+    body: Callable[[Any], str] | None = None
+    """The column behind them with the whole record, of kinds that have one."""
+    born: Column[Any] | None = None
     """The column that says when it was made; listings follow it."""
-    ended: ColumnElement[Any] | None = None
+    ended: Column[Any] | None = None
     """The column that says when it ended, closed or expired."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of all columns but the version."""
-        return tuple(self.table.c.keys()[:-1])
+        """Names of all columns of a record, without the version."""
+        return tuple(name for name in self.table.c.keys()[:-1] if name != "seq")
+
+    @property
+    def tie(self) -> Column[Any]:
+        """The column that orders records of one instant."""
+        return self.table.c.get("seq", self.table.c.id)
+
+    def row(self, record: Any) -> Row:
+        """All columns but the version."""
+        return (*self.head(record), self.body(record)) if self.body else self.head(record)
+
+    def changed(self, was: Any, now: Any) -> tuple[tuple[str, ...], Row]:
+        """Names and values of the columns that differ; a body always does."""
+        new = self.head(now)
+        places = compress(range(len(new)), map(ne, self.head(was), new))
+        found = [(self.columns[place], new[place]) for place in places]
+        if self.body:
+            found.append(("body", self.body(now)))
+        return tuple(name for name, _ in found), tuple(value for _, value in found)
 
     def versioned(self, row: Sequence[Any]) -> Versioned[Any]:
         """The record from a whole row, the version last."""
@@ -59,7 +82,12 @@ def signed(token: int) -> int:
 
 
 def _json(value: object) -> str | None:
-    return _JSON(value).decode() if value else None
+    if not value:
+        return None
+    data = _JSON(value)
+    if holds_nul(data):
+        raise ValueError("text cannot hold NUL")
+    return data.decode()
 
 
 def _retry(retry: Retry | None) -> str | None:
@@ -88,40 +116,40 @@ _read_history = msgspec.json.Decoder(tuple[Attempt, ...]).decode
 _PLACES = range(len(Run._fields))
 _DEFAULTS = tuple(Run._field_defaults.get(name, _JSON) for name in Run._fields)
 
-Shape = tuple[int, ...]
-"""Places of the columns that a statement sets."""
+Places = tuple[int, ...]
+"""Columns of a run, by their place among its fields."""
 
 
-def changed(was: Run, now: Run) -> Shape:
-    """What differs."""
-    return tuple(compress(_PLACES, map(ne, was, now)))
+def changed(was: Run, now: Run) -> Places:
+    """What differs. Equal values that are not the same object may be among it, never the id."""
+    places = tuple(compress(_PLACES, map(is_not, was, now)))
+    return places[1:] if places and places[0] == 0 else places
 
 
-def filled(run: Run) -> Shape:
+def filled(run: Run) -> Places:
     """What is not at its default; the columns have the same defaults."""
-    return tuple(compress(_PLACES, map(ne, run, _DEFAULTS)))
+    return tuple(compress(_PLACES, map(is_not, run, _DEFAULTS)))
 
 
-def names(shape: Shape) -> tuple[str, ...]:
-    """Columns of a shape."""
-    return tuple(Run._fields[place] for place in shape)
+def names(places: Places) -> tuple[str, ...]:
+    """Columns by place."""
+    return tuple(Run._fields[place] for place in places)
 
 
-def cells(shape: Shape) -> Callable[[Run], Row]:
+def cells(places: Places) -> Callable[[Run], Row]:
     """The function that gives the values of these columns as the database keeps them."""
-    written = [(place, spot, _WRITTEN[Run._fields[place]]) for spot, place in enumerate(shape) if _is_special(place)]
+    written = [(spot, _WRITTEN[name]) for spot, name in enumerate(names(places)) if name in _WRITTEN]
+    take = itemgetter(*places) if len(places) > 1 else lambda run: tuple(run[place] for place in places)
+    if not written:
+        return take
 
-    def take(run: Run) -> Row:
-        values = [run[place] for place in shape]
-        for place, spot, write in written:
-            values[spot] = write(run[place])
+    def converted(run: Run) -> Row:
+        values = list(take(run))
+        for spot, write in written:
+            values[spot] = write(values[spot])
         return tuple(values)
 
-    return take
-
-
-def _is_special(place: int) -> bool:
-    return Run._fields[place] in _WRITTEN
+    return converted
 
 
 def run_of(row: Sequence[Any]) -> Run:
@@ -134,16 +162,16 @@ def run_of(row: Sequence[Any]) -> Run:
     values[_TOKEN] &= _MASK
     values[_SPILLED] = bool(values[_SPILLED])
     values[_HISTORY] = _read_history(values[_HISTORY]) if values[_HISTORY] else ()
-    return Run._make(values)
+    return tuple.__new__(Run, values)
 
 
 def _bodied(kind: type, table: Table, *columns: str, born: str = "", ended: str = "") -> Kind:
     """A kind whose record lies in the body; the columns before it are what people filter by."""
-    take = attrgetter("id", *columns)
     return Kind(
         table,
-        lambda record: (*take(record), codec.encode(record).decode()),
+        attrgetter("id", *columns),
         lambda row: codec.decode(kind, row[-1]),
+        lambda record: codec.encode(record).decode(),
         table.c[born] if born else None,
         table.c[ended] if ended else None,
     )
@@ -154,7 +182,7 @@ def _unique(row: Sequence[Any]) -> Unique:
 
 
 KINDS: dict[type, Kind] = {
-    Run: Kind(tables.runs, cells(tuple(_PLACES)), run_of, tables.runs.c.created_at, tables.runs.c.ended_at),
+    Run: Kind(tables.runs, cells(tuple(_PLACES)), run_of, born=tables.runs.c.created_at, ended=tables.runs.c.ended_at),
     Task: _bodied(Task, tables.tasks, "namespace", "name", "queue", "created_at", born="created_at"),
     Revision: _bodied(Revision, tables.revisions, "task.updated_at", born="updated_at"),
     Schedule: _bodied(
@@ -179,25 +207,25 @@ KINDS: dict[type, Kind] = {
         tables.skips,
         lambda skip: (skip.id, *skip[:5], str.__str__(skip.reason)),
         lambda row: Skip._make(row[1:]),
-        tables.skips.c.first_at,
+        born=tables.skips.c.first_at,
     ),
     Audit: Kind(
         tables.audit,
         attrgetter("id", "at", "actor", "action", "target", "before", "after"),
         lambda row: Audit(*row),
-        tables.audit.c["at"],
+        born=tables.audit.c["at"],
     ),
     Blob: Kind(
         tables.blobs,
         attrgetter("id", "created_at", "data"),
         lambda row: Blob(row[0], row[2], row[1]),
-        tables.blobs.c.created_at,
+        born=tables.blobs.c.created_at,
     ),
     Tally: Kind(
         tables.tallies,
         lambda tally: (identity(tally), *tally),
         lambda row: Tally._make(row[1:]),
-        tables.tallies.c.minute,
+        born=tables.tallies.c.minute,
     ),
 }
 

@@ -7,7 +7,7 @@ proves that both come to the same.
 from functools import cache
 
 from sqlalchemy import Connection, inspect
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from rota.domain.errors import Incompatible
 from rota.stores.sql import tables
@@ -57,8 +57,8 @@ def migrate(connection: Connection) -> list[str]:
 @cache
 def _created(flavour: Flavour) -> list[str]:
     """The statements that make everything."""
-    made = []
+    made: list[DDLElement] = []
     for table in (*tables.metadata.sorted_tables, tables.revision):
         made.append(CreateTable(table))
-        made += [CreateIndex(index) for index in sorted(table.indexes, key=lambda one: str(one.name))]
+        made.extend(CreateIndex(index) for index in sorted(table.indexes, key=lambda one: str(one.name)))
     return [str(one.compile(dialect=flavour.dialect)) for one in made]

@@ -48,7 +48,14 @@ def render(flavour: Flavour, statement: ClauseElement, *order: str) -> str:
 @compiled_once
 def read(flavour: Flavour, table: Table) -> str:
     """Whole rows by id. (ids)."""
-    return render(flavour, select(table).where(flavour.among(table.c.id, "ids")), "ids")
+    return render(flavour, select(*_whole(table)).where(flavour.among(table.c.id, "ids")), "ids")
+
+
+@compiled_once
+def read_by(flavour: Flavour, table: Table, column: str) -> str:
+    """A column that is each row's own, and the whole row, by that column. (values)."""
+    own = table.c[column]
+    return render(flavour, select(own.label("own"), *_whole(table)).where(flavour.among(own, "values")), "values")
 
 
 @compiled_once
@@ -132,7 +139,8 @@ def held(flavour: Flavour) -> str:
     """Session, number, digest and cancelled ids of its running runs, from the index alone. (sessions)."""
     digest = func.sum(runs.c.token.bitwise_and(literal_column(str((1 << 31) - 1))))
     cancelled = case((text("cancel <> ''"), runs.c.id), else_=null())
-    columns = runs.c.session, func.count(), digest, func.aggregate_strings(cancelled, literal_column("','"))
+    comma: Any = literal_column("','")
+    columns = runs.c.session, func.count(), digest, func.aggregate_strings(cancelled, comma)
     running = select(*columns).where(text(tables.RUNNING), flavour.among(runs.c.session, "sessions"))
     return render(flavour, running.group_by(runs.c.session), "sessions")
 
@@ -153,24 +161,24 @@ def stocked(flavour: Flavour) -> str:
 
 @compiled_once
 def ready(flavour: Flavour, excluding: bool, whole: bool) -> str:
-    """The first ready runs of a lane: whole rows, or rank and id from the index alone. (lane, [tasks,] limit)."""
-    columns = runs.c if whole else (runs.c.rank, runs.c.id)
+    """The first ready runs of a lane: whole rows, or rank, seq and id. (lane, [tasks,] limit)."""
+    columns = _whole(runs) if whole else [runs.c.rank, runs.c.seq, runs.c.id]
     first = select(*columns).where(text(tables.PENDING), runs.c.lane == bindparam("lane"))
     order = ["lane", "limit"]
     if excluding:
         task = runs.c.namespace.concat(literal_column("'/'")).concat(runs.c.task)
         first = first.where(~flavour.among(task, "tasks"))
         order.insert(1, "tasks")
-    first = first.order_by(runs.c.rank, runs.c.id).limit(bindparam("limit")).offset(ZERO)
+    first = first.order_by(runs.c.rank, runs.c.seq).limit(bindparam("limit")).offset(ZERO)
     return render(flavour, first, *order)
 
 
 @compiled_once
 def due(flavour: Flavour, index: Index) -> str:
     """Whole rows whose time has come, earliest first. (now, limit)."""
-    moment, key = index.expressions
+    moment, tie = index.expressions
     table: Any = index.table
-    found = select(table).where(moment <= bindparam("now")).order_by(moment, key)
+    found = select(*_whole(table)).where(moment <= bindparam("now")).order_by(moment, tie)
     found = found.limit(bindparam("limit")).offset(ZERO)
     return render(flavour, found, "now", "limit")
 
@@ -188,6 +196,11 @@ def append(flavour: Flavour) -> str:
     """A new line of a log. (run, attempt, at, stream, level, text)."""
     names = tuple(tables.lines.c.keys()[1:])
     return render(flavour, insert(tables.lines).values({name: bindparam(name) for name in names}), *names)
+
+
+def _whole(table: Table) -> list[ColumnElement[Any]]:
+    """The columns of a record, and its version."""
+    return [column for column in table.c if column.name != "seq"]
 
 
 def _set(table: Table, columns: tuple[str, ...]) -> Update:

@@ -18,6 +18,7 @@ from rota.ports.store import (
     Guard,
     Hint,
     Lead,
+    Logs,
     Page,
     R,
     Record,
@@ -30,7 +31,7 @@ from rota.ports.store import (
 from rota.stores.hub import ANYTHING, Hub
 from rota.stores.sql import core, schema
 from rota.stores.sql.claim import claim
-from rota.stores.sql.commit import commit, plan
+from rota.stores.sql.commit import Plan, commit
 from rota.stores.sql.find import count, find
 from rota.stores.sql.hints import Post
 from rota.stores.sql.link import Link
@@ -38,6 +39,7 @@ from rota.stores.sql.logs import SqlLogs
 
 BUSY_MS = 5_000
 """How long to wait for another process's write."""
+_EXAMPLES = "write sqlite:///rota.db or sqlite:////full/path/rota.db"
 
 
 def wall_ms() -> int:
@@ -50,17 +52,17 @@ def file_of(url: str) -> str:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise Invalid("store", f"{url!r} is no URL; write sqlite:///rota.db or sqlite:////full/path/rota.db") from None
+        raise Invalid("store", f"{url!r} is no URL; {_EXAMPLES}") from None
     if parsed.host or parsed.query or parsed.username:
-        raise Invalid("store", f"{url!r} names more than a file; write sqlite:///rota.db or sqlite:////full/path/rota.db")
+        raise Invalid("store", f"{url!r} names more than a file; {_EXAMPLES}")
     return "" if parsed.database in (None, "", ":memory:") else str(parsed.database)
 
 
 class SqlStore:
     """A `rota.ports.store.Store` on one SQLite file, or in memory.
 
-    A writer and, for files, a reader, so that nobody who reads waits for a write. In memory every store is a place of its
-    own. With `inline` all happens in the caller's thread, for simulation; then hints stay in the process.
+    A writer and, for files, a reader, so that nobody who reads waits for a write. In memory every store is a place of
+    its own. With `inline` all happens in the caller's thread, for simulation; then hints stay in the process.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class SqlStore:
         file = file_of(url)
         self.writer = Link(file, busy_ms, inline=inline)
         self.reader = Link(file, busy_ms, writes=False) if file and not inline else self.writer
-        self.logs = SqlLogs(self.writer, self.reader)
+        self.logs: Logs = SqlLogs(self.writer, self.reader)
         self.shared = not file
         self._now = now
         self._hub = Hub()
@@ -114,9 +116,7 @@ class SqlStore:
     async def due(self, kind: type[R], now: int, limit: int) -> Due[R]:
         return await self.reader.do(lambda db: core.due(db, kind, now, limit))
 
-    async def commit(
-        self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()
-    ) -> list[Result]:
+    async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
         return await self.writer.run(partial(self._commit, groups, guard, hints))
 
     async def claim(self, wants: Sequence[Want], now: int) -> list[Claimed]:
@@ -134,7 +134,7 @@ class SqlStore:
         return self._hub.watch(topics)
 
     def _commit(self, groups: Sequence[Group], guard: Guard, hints: Sequence[Hint]) -> list[Result]:
-        ready = plan(groups)
+        ready = Plan(groups)
         results = self.writer.transact(lambda db: commit(db, ready, guard))
         told: Counter[str] = Counter()
         for topic, number in hints:

@@ -1,13 +1,26 @@
 """The tables and their indexes, the same on every SQL database.
 
 What people filter by and report on is a column; the rest of a definition is its `body` (see `rota.stores.codec`).
-`version`, the last column, is drawn anew with every write of a row. Indexes are partial wherever they can be, so that a run lies in few
-of them at a time: after its submit, a claim and a settle together touch four.
+`version`, the last column, is drawn anew with every write of a row. Indexes are partial wherever they can be, so that
+a run lies in few of them at a time: a claim and a settle together touch five.
 """
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, PrimaryKeyConstraint, String, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.sql.elements import TextClause
 
 metadata = MetaData()
@@ -49,7 +62,8 @@ def _index(name: str, table: Table, *columns: str, where: str = "") -> Index:
 runs = Table(
     "runs",
     metadata,
-    _key(),
+    Column("seq", Position, primary_key=True, autoincrement=True),
+    Column("id", Key, nullable=False, unique=True),
     _text("namespace"),
     _text("task"),
     _number("revision"),
@@ -101,15 +115,16 @@ RESTING = "state NOT IN ('pending', 'running')"
 SCHEDULED = "schedule <> ''"
 UNENDED = "schedule <> '' AND ended_at IS NULL"
 
-runs_ready = _index("runs_ready", runs, "lane", "rank", "id", "created_at", where=PENDING)
-runs_due = _index("runs_due", runs, "due_at", "id", where="due_at IS NOT NULL")
-runs_live = _index("runs_live", runs, "session", "id", "token", "cancel", where=RUNNING)
-runs_time = _index("runs_time", runs, "namespace", "created_at", "id")
-runs_task = _index("runs_task", runs, "namespace", "task", "created_at", "id")
-runs_state = _index("runs_state", runs, "namespace", "state", "created_at", "id", where=RESTING)
-runs_ended = _index("runs_ended", runs, "ended_at", "id", where="ended_at IS NOT NULL")
-runs_schedule = _index("runs_schedule", runs, "namespace", "schedule", "created_at", "id", where=SCHEDULED)
-runs_unended = _index("runs_unended", runs, "namespace", "schedule", "created_at", "id", where=UNENDED)
+# A run's id is long, and many runs are made in one millisecond: `seq` breaks ties in a few bytes.
+runs_ready = _index("runs_ready", runs, "lane", "rank", "seq", "created_at", where=PENDING)
+runs_due = _index("runs_due", runs, "due_at", "seq", where="due_at IS NOT NULL")
+runs_live = _index("runs_live", runs, "session", "token", "cancel", where=RUNNING)
+runs_time = _index("runs_time", runs, "namespace", "created_at", "seq")
+runs_task = _index("runs_task", runs, "namespace", "task", "created_at", "seq")
+runs_state = _index("runs_state", runs, "namespace", "state", "created_at", "seq", where=RESTING)
+runs_ended = _index("runs_ended", runs, "ended_at", "seq", where="ended_at IS NOT NULL")
+runs_schedule = _index("runs_schedule", runs, "namespace", "schedule", "created_at", "seq", where=SCHEDULED)
+runs_unended = _index("runs_unended", runs, "namespace", "schedule", "created_at", "seq", where=UNENDED)
 
 tasks = Table(
     "tasks",
@@ -122,6 +137,8 @@ tasks = Table(
     _text("body"),
     _version(),
 )
+
+tasks_time = _index("tasks_time", tasks, "created_at", "id")
 
 revisions = Table("revisions", metadata, _key(), _number("updated_at"), _text("body"), _version())
 
@@ -138,6 +155,9 @@ schedules = Table(
     _version(),
 )
 schedules_due = _index("schedules_due", schedules, "next_at", "id", where="next_at IS NOT NULL")
+
+schedules_time = _index("schedules_time", schedules, "created_at", "id")
+schedules_task = _index("schedules_task", schedules, "namespace", "task", "created_at", "id")
 
 queues = Table(
     "queues", metadata, _key(), _text("namespace"), _text("name"), _text("paused"), _text("body"), _version()

@@ -6,11 +6,12 @@ rest. SQLite keeps no statistics here, so the conditions are written such that o
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, TextClause, false, literal_column, text
+from sqlalchemy import Column, ColumnElement, TextClause, false, literal_column, text
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from rota.domain.records import Session
 from rota.domain.run import TERMINAL, Run, State
-from rota.domain.schedule import Skip
+from rota.domain.schedule import Schedule, Skip
 from rota.ports.store import Where
 from rota.stores.sql import tables
 from rota.stores.sql.db import Db
@@ -19,11 +20,12 @@ from rota.stores.sql.tables import runs
 
 Condition = ColumnElement[bool] | TextClause
 Stream = list[Condition]
+Columns = ReadOnlyColumnCollection[str, Any]
 
 STREAMS_LIMIT = 64
 """Above so many, the listing walks along all runs instead."""
 
-_FIELDS = ("namespace", "task", "queue", "schedule", "session")
+FIELDS = ("namespace", "task", "queue", "schedule", "session")
 _SPACES = """
     WITH RECURSIVE found(name) AS (
         SELECT min(namespace) FROM runs
@@ -38,28 +40,32 @@ _SPACES = """
 class Walk(NamedTuple):
     """How a listing is found."""
 
-    order: tuple[ColumnElement[Any], ...]
+    order: tuple[Column[Any], ...]
+    """Columns; the last is each record's own."""
     streams: list[Stream]
     """Conditions that an index serves, one list for each stream."""
-    rest: Stream
-    """Conditions that are looked at record by record."""
+    rest: Where
+    """What is looked at record by record."""
 
 
 def walk_of(db: Db, kind: type, where: Where) -> Walk:
     """The walk for a filter."""
-    table, born, ended = KINDS[kind].table, KINDS[kind].born, KINDS[kind].ended
-    key = table.c.id
+    shape = KINDS[kind]
+    key, tie, born, ended = shape.table.c.id, shape.tie, shape.born, shape.ended
     # The id of a range of skips begins with that of its schedule.
     prefix = where.prefix or (f"{where.schedule}/" if kind is Skip and where.schedule else "")
     if prefix:
-        return Walk((key,), [_starting(key, prefix)], _conditions(kind, where._replace(prefix="")))
+        return Walk((key,), [_starting(key, prefix)], where._replace(prefix=""))
     if where.ended_until is not None and ended is not None:
         stream: Stream = [ended < where.ended_until]
-        return Walk((ended, key), [stream], _conditions(kind, where._replace(ended_until=None)))
+        return Walk((ended, tie), [stream], where._replace(ended_until=None))
     if kind is Run:
         return _walk_runs(db, where)
     window, rest = _split(kind, where)
-    return Walk((key,) if born is None else (born, key), [window], _conditions(kind, rest))
+    if kind is Schedule and where.namespace and where.task:
+        window += conditions(kind, Where(namespace=where.namespace, task=where.task))
+        rest = rest._replace(namespace="", task="")
+    return Walk((key,) if born is None else (born, tie), [window], rest)
 
 
 def _walk_runs(db: Db, where: Where) -> Walk:
@@ -84,8 +90,8 @@ def _walk_runs(db: Db, where: Where) -> Walk:
         streams = [[one] for one in _spaces(db, where)]
         rest = rest._replace(namespace="")
     if len(streams) > STREAMS_LIMIT:
-        return Walk((runs.c.id,), [[]], _conditions(Run, where))
-    return Walk((runs.c.created_at, runs.c.id), [stream + window for stream in streams], _conditions(Run, rest))
+        return Walk((runs.c.seq,), [[]], where)
+    return Walk((runs.c.created_at, runs.c.seq), [stream + window for stream in streams], rest)
 
 
 def _in_state(db: Db, state: str, where: Where) -> list[Stream]:
@@ -105,7 +111,7 @@ def _spaces(db: Db, where: Where) -> list[ColumnElement[bool]]:
 
 def _split(kind: type, where: Where) -> tuple[Stream, Where]:
     """The window of time as conditions, and the filter without it."""
-    return _conditions(kind, Where(since=where.since, until=where.until)), where._replace(since=None, until=None)
+    return conditions(kind, Where(since=where.since, until=where.until)), where._replace(since=None, until=None)
 
 
 def _starting(column: ColumnElement[Any], prefix: str) -> Stream:
@@ -113,16 +119,17 @@ def _starting(column: ColumnElement[Any], prefix: str) -> Stream:
     return [column >= prefix, column < prefix + chr(0x10FFFF)]
 
 
-def _conditions(kind: type, where: Where) -> Stream:
+def conditions(kind: type, where: Where, columns: Columns | None = None) -> Stream:
     """Every field of a filter as a condition; a field that the kind lacks matches nothing."""
-    table, born, ended = KINDS[kind].table, KINDS[kind].born, KINDS[kind].ended
+    shape = KINDS[kind]
     missing: ColumnElement[Any] = literal_column("NULL")
-    column = {name: table.c[name] if name in table.c else missing for name in _FIELDS}
-    found: Stream = [column[name] == value for name in _FIELDS if (value := getattr(where, name))]
+    given = shape.table.c if columns is None else columns
+    born, ended = (None if one is None else given[one.name] for one in (shape.born, shape.ended))
+    found: Stream = [given.get(name, missing) == value for name in FIELDS if (value := getattr(where, name))]
     if where.states:
-        found.append(table.c.state.in_([str(state) for state in where.states]) if kind is Run else false())
+        found.append(given.state.in_([str(state) for state in where.states]) if kind is Run else false())
     if where.prefix:
-        found += _starting(table.c.id, where.prefix)
+        found += _starting(given.id, where.prefix)
     if where.since is not None:
         found.append(false() if born is None else born >= where.since)
     if where.until is not None:

@@ -4,16 +4,19 @@ They are gathered and checked before a transaction begins, so that it holds no l
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Table
 
+from rota.domain.errors import Invalid
+from rota.domain.records import Tally
 from rota.domain.run import Run
+from rota.stores.codec import identity
 from rota.stores.sql import statements, tables
 from rota.stores.sql.db import Db, chunks
-from rota.stores.sql.rows import KINDS, Row, cells, changed, check, culprit, filled, names
+from rota.stores.sql.rows import KINDS, Places, Row, cells, changed, check, culprit, filled, names
 
 ALIKE = 4
 """From so many rows with the same new values on, one statement for all of them is faster than one each."""
@@ -22,101 +25,143 @@ BLOBS = ("payload", "result")
 """Large values of a run, `run/payload` and `run/result`."""
 
 
-class _Entry(NamedTuple):
-    """One row: the group that it belongs to, its id, and the values to set."""
-
-    owner: int
-    id: str
-    values: Row
-
-
-class _Columns(NamedTuple):
-    """Columns that a statement sets."""
+class _Shape(NamedTuple):
+    """Columns that a statement sets, and the function that takes their values from a record."""
 
     table: Table
-    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    take: Callable[[Any], Row]
 
 
-_Shaped = tuple[_Columns, Callable[[Any], Row]]
+_Shaped = tuple[Any, ...]
+"""What sets shapes apart: the columns of a run by their places, else a kind and names of its columns."""
 
 
 @lru_cache(maxsize=512)
-def _run_shape(places: tuple[int, ...]) -> _Shaped:
-    return _Columns(tables.runs, names(places)), cells(places)
-
-
-@lru_cache(maxsize=None)
-def _kind_shape(kind: type, fresh: bool) -> _Shaped:
-    table, columns, take = KINDS[kind].table, KINDS[kind].columns, KINDS[kind].row
-    return (_Columns(table, columns), take) if fresh else (_Columns(table, columns[1:]), lambda now: take(now)[1:])
+def _run_shape(places: Places) -> _Shape:
+    return _Shape(tables.runs, names(places), cells(places))
 
 
 class Writes:
-    """What is to be added, changed and removed, by whom; `owner` is the number of a group."""
+    """What is to be added, changed, removed and counted."""
 
     def __init__(self) -> None:
-        self._added: dict[_Columns, list[_Entry]] = defaultdict(list)
-        self._changed: dict[_Columns, list[_Entry]] = defaultdict(list)
-        self._removed: dict[Table, list[_Entry]] = defaultdict(list)
+        self._added: dict[_Shaped, tuple[_Shape, list[Row]]] = {}
+        self._changed: dict[_Shaped, tuple[_Shape, dict[Row, list[str]]]] = {}
+        self._removed: dict[type, list[str]] = defaultdict(list)
+        self._counted: dict[Row, list[int]] = {}
 
-    def add(self, owner: int, key: str, now: Any) -> None:
-        """A new record."""
-        columns, take = _run_shape(filled(now)) if type(now) is Run else _kind_shape(type(now), fresh=True)
-        self._added[columns].append(_Entry(owner, key, take(now)))
+    def add(self, key: str, now: Any) -> None:
+        """A new record; of a run only what is not at its default is written. Raises `Invalid`."""
+        kind = type(now)
+        shaped: _Shaped = filled(now) if kind is Run else (kind,)
+        found = self._added.get(shaped)
+        if found is None:
+            shape = (
+                _run_shape(shaped) if kind is Run else _Shape(KINDS[kind].table, KINDS[kind].columns, KINDS[kind].row)
+            )
+            found = self._added[shaped] = (shape, [])
+        try:
+            found[1].append(found[0].take(now))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise _refused(key, error) from None
 
-    def change(self, owner: int, key: str, was: Any, now: Any) -> None:
-        """A record that stays; of a run only what differs is written."""
-        columns, take = _run_shape(changed(was, now)) if type(now) is Run else _kind_shape(type(now), fresh=False)
-        self._changed[columns].append(_Entry(owner, key, take(now)))
+    def change(self, key: str, was: Any, now: Any) -> None:
+        """A record that stays; only what differs is written. Raises `Invalid`."""
+        try:
+            if type(now) is Run:
+                self._change_run(key, was, now)
+            else:
+                self._change_other(key, was, now)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise _refused(key, error) from None
 
-    def remove(self, owner: int, key: str, kind: type) -> None:
+    def _change_run(self, key: str, was: Run, now: Run) -> None:
+        places = changed(was, now)
+        found = self._changed.get(places)
+        if found is None:
+            found = self._changed[places] = (_run_shape(places), defaultdict(list))
+        found[1][found[0].take(now)].append(key)
+
+    def _change_other(self, key: str, was: Any, now: Any) -> None:
+        kind = KINDS[type(now)]
+        columns, values = kind.changed(was, now)
+        shaped = (type(now), *columns)
+        if shaped not in self._changed:
+            self._changed[shaped] = (_Shape(kind.table, columns, kind.head), defaultdict(list))
+        self._changed[shaped][1][values].append(key)
+
+    def remove(self, key: str, kind: type) -> None:
         """A record that goes; a run takes its lines and large values with it."""
-        self._removed[KINDS[kind].table].append(_Entry(owner, key, ()))
+        self._removed[kind].append(key)
+
+    def count(self, tally: Tally) -> None:
+        """Add to a counter; each cell is written once."""
+        cell = tally[:7]
+        total = self._counted.get(cell)
+        if total is None:
+            self._counted[cell] = [*tally[7:]]
+        else:
+            total[0] += tally[7]
+            total[1] += tally[8]
 
     def check(self) -> None:
         """Raise `Invalid` that names the id of what cannot be stored."""
-        for entries in (*self._added.values(), *self._changed.values()):
-            check([entry.values for entry in entries], [entry.id for entry in entries])
+        for rows, ids in self._all():
+            check(rows, ids)
 
-    def flush(self, db: Db, owners: Container[int]) -> None:
-        """Write all that belongs to these groups. What the driver refuses for its values is `Invalid`."""
+    def flush(self, db: Db) -> None:
+        """Write everything. What the driver refuses for its values is `Invalid`."""
         try:
-            for table, gone in self._removed.items():
-                self._remove(db, table, [entry.id for entry in gone if entry.owner in owners])
-            for columns, entries in self._changed.items():
-                self._change(db, columns, [entry for entry in entries if entry.owner in owners])
-            for columns, entries in self._added.items():
-                rows = [(*values, db.stamp) for owner, _, values in entries if owner in owners]
-                if rows:
-                    db.write_all(statements.add(db.flavour, *columns), rows)
+            for kind, ids in self._removed.items():
+                _remove(db, KINDS[kind].table, ids)
+            for shape, alike in self._changed.values():
+                _change(db, shape, alike)
+            for shape, rows in self._added.values():
+                db.write_all(statements.add(db.flavour, shape.table, shape.columns), [(*row, db.stamp) for row in rows])
+            if self._counted:
+                tallies = [Tally._make((*cell, *total)) for cell, total in sorted(self._counted.items())]
+                db.write_all(
+                    statements.count_cell(db.flavour), [(identity(tally), *tally, db.stamp) for tally in tallies]
+                )
         except Exception:
-            self._blame()
+            for given, keys in self._all():
+                culprit(given, keys)
             raise
 
-    def _remove(self, db: Db, table: Table, ids: Sequence[str]) -> None:
-        self._delete(db, table, ids)
-        if table is tables.runs:
-            self._delete(db, tables.lines, ids, "run")
-            self._delete(db, tables.blobs, [f"{one}/{name}" for one in ids for name in BLOBS])
+    def _all(self) -> Iterator[tuple[Sequence[Row], Sequence[str]]]:
+        for _, rows in self._added.values():
+            yield rows, [row[0] for row in rows]
+        for _, alike in self._changed.values():
+            yield list(alike), [ids[0] for ids in alike.values()]
+        cells = list(self._counted)
+        yield cells, [str(cell) for cell in cells]
 
-    def _delete(self, db: Db, table: Table, values: Sequence[str], column: str = "id") -> None:
-        for chunk in chunks(values):
-            db.write(statements.remove(db.flavour, table, column), (db.flavour.pack(chunk),))
 
-    def _change(self, db: Db, columns: _Columns, entries: Sequence[_Entry]) -> None:
-        alike: dict[Row, list[str]] = defaultdict(list)
-        for _, key, values in entries:
-            alike[values].append(key)
-        single: list[Row] = []
-        for values, ids in alike.items():
-            if len(ids) < ALIKE:
-                single += [(*values, db.stamp, key) for key in ids]
-                continue
-            for chunk in chunks(ids):
-                db.write(statements.change_all(db.flavour, *columns), (*values, db.stamp, db.flavour.pack(chunk)))
-        if single:
-            db.write_all(statements.change(db.flavour, *columns), single)
+def _refused(key: str, error: Exception) -> Invalid:
+    return error if isinstance(error, Invalid) else Invalid(key, f"cannot be stored: {error}")
 
-    def _blame(self) -> None:
-        for entries in (*self._added.values(), *self._changed.values()):
-            culprit([entry.values for entry in entries], [entry.id for entry in entries])
+
+def _remove(db: Db, table: Table, ids: Sequence[str]) -> None:
+    _delete(db, table, ids)
+    if table is tables.runs:
+        _delete(db, tables.lines, ids, "run")
+        _delete(db, tables.blobs, [f"{one}/{name}" for one in ids for name in BLOBS])
+
+
+def _delete(db: Db, table: Table, values: Sequence[str], column: str = "id") -> None:
+    for chunk in chunks(values):
+        db.write(statements.remove(db.flavour, table, column), (db.flavour.pack(chunk),))
+
+
+def _change(db: Db, shape: _Shape, alike: dict[Row, list[str]]) -> None:
+    single: list[Row] = []
+    for values, ids in alike.items():
+        if len(ids) < ALIKE:
+            single += [(*values, db.stamp, key) for key in ids]
+            continue
+        for chunk in chunks(ids):
+            statement = statements.change_all(db.flavour, shape.table, shape.columns)
+            db.write(statement, (*values, db.stamp, db.flavour.pack(chunk)))
+    if single:
+        db.write_all(statements.change(db.flavour, shape.table, shape.columns), single)

@@ -7,7 +7,7 @@ from alembic import context
 given: dict[str, Any] = context.config.attributes
 
 
-def note(step: Any, **_: Any) -> None:
+def note(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:
     """Keep the names of what was applied."""
     given["applied"].append(step.up_revision_id)
 

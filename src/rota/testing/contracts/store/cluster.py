@@ -53,8 +53,9 @@ class Cluster:
     async def test_what_one_acknowledged_all_see(self, place: Place) -> None:
         one, other = await opened(place, 2)
         for number in range(20):
-            (was,) = await put(one, make_run(number, due_at=NOW))
-            assert await held(other, was.record) == was
+            run = make_run(number, due_at=NOW)
+            assert await change(one, None, run) == "Applied"
+            assert await held(other, run) == await held(one, run)
             assert len(await everything(other, Run)) == number + 1
             assert len((await other.due(Run, NOW, 100)).items) == number + 1
             one, other = other, one
@@ -224,7 +225,9 @@ class Cluster:
         for _ in range(10):
             leads: list[Lead] = []
             await at_once(stores, partial(self._contend, leads))
-            (winner,) = (lead for lead in leads if lead.mine)
+            winners = [lead for lead in leads if lead.mine]
+            assert len(winners) == 1
+            winner = winners[0]
             assert {(lead.number, lead.holder) for lead in leads} == {(winner.number, winner.holder)}
             assert winner.number > last
             last = winner.number

@@ -4,6 +4,7 @@
 
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from functools import cache
 from time import monotonic
 from typing import Any, Protocol, get_type_hints
 
@@ -116,6 +117,11 @@ def assert_same(found: Any, wanted: Any) -> None:
     """Equal, of one type, and its enums are enums again: `State.PENDING == "pending"`, but `is` tells them apart."""
     assert type(found) is type(wanted)
     assert found == wanted
-    for name, hint in get_type_hints(type(wanted)).items():
-        if isinstance(hint, type) and issubclass(hint, Enum):
-            assert isinstance(getattr(found, name), hint), f"{name} is no {hint.__name__}"
+    for name, hint in _enums(type(wanted)).items():
+        assert isinstance(getattr(found, name), hint), f"{name} is no {hint.__name__}"
+
+
+@cache
+def _enums(kind: type) -> dict[str, type[Enum]]:
+    hints = get_type_hints(kind)
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, Enum)}

@@ -1,0 +1,148 @@
+"""The life of `rota up`, `rota scheduler` and `rota worker`: start, tell, drain at one signal, end at two."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from rota.cli.common import without_password
+from rota.cli.show import fail
+from rota.cli.telling import Teller, first_lines, overview
+from rota.domain.facts import Fact
+from rota.embed import Rota
+from rota.executors.python import PythonExecutor, PythonOptions
+from rota.executors.samples import SAMPLES
+from rota.ports.executor import Executor
+from rota.ports.runtime import Emit
+from rota.scheduler.options import Options as SchedulerOptions
+from rota.wiring import make_scheduler, make_worker
+from rota.worker.options import Options as WorkerOptions
+from rota.worker.runtime import Worker
+
+TWICE_S = 0.5
+"""Signals closer together are one: wrappers pass on what the terminal or the service manager has sent already."""
+LAST_S = 5.0
+"""How long after the second signal the process is ended, whatever does not want to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which roles to take on, and whether to tell of each run that ended."""
+
+    scheduler: SchedulerOptions | None
+    worker: WorkerOptions | None
+    quiet: bool = False
+    as_json: bool = False
+
+
+class Signals:
+    """The first SIGINT or SIGTERM asks to stop, the second one cancels all, a third one ends the process."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._asked_at = 0.0
+        self._ending = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.add_signal_handler(number, self._heard, 128 + number)
+
+    def _heard(self, code: int) -> None:
+        if not self.asked.is_set():
+            self._asked_at = self._loop.time()
+            self.asked.set()
+        elif self._ending:
+            os._exit(code)
+        elif self._loop.time() - self._asked_at > TWICE_S:
+            self._ending = True
+            last = threading.Timer(LAST_S, os._exit, (code,))
+            last.daemon = True
+            last.start()
+            # What still runs after this is cancelled once more as the loop ends, and that ends its grace.
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+
+
+def serve(app: Rota, plan: Plan) -> int:
+    """Live until told to stop; the exit code."""
+    try:
+        return asyncio.run(_live(app, plan))
+    except asyncio.CancelledError:
+        fail("stopped at once; what was running is taken back and run again")
+        return 130
+
+
+async def _live(app: Rota, plan: Plan) -> int:
+    teller = Teller(plan.quiet, plan.as_json)
+    # An app has one listener, its own: ours is put before it.
+    app._emit = _both(teller, app._emit)
+    async with app, AsyncExitStack() as roles:
+        made = with_samples(app) if plan.worker else {}
+        worker = await _begin(app, plan, made, roles)
+        signals = Signals()
+        data = _described(app, plan, made) | await overview(app.engine.store, app.engine.clock.now())
+        teller.say("started", data, first_lines(data))
+        await _first(signals.asked, worker)
+        running = worker.running if worker else 0
+        said = f"stopping; {running} running, they may finish" if running else "stopping"
+        teller.say("stopping", {"running": running}, [said])
+    if worker and worker.failed:
+        fail(worker.failed)
+        return 1
+    teller.say("stopped", {}, ["stopped"])
+    return 0
+
+
+async def _begin(app: Rota, plan: Plan, made: Mapping[str, Executor], roles: AsyncExitStack) -> Worker | None:
+    """Take on the roles; `roles` ends them, the last one first."""
+    if plan.scheduler:
+        scheduler = make_scheduler(app.store, app.engine, plan.scheduler)
+        roles.push_async_callback(scheduler.stop)
+        await scheduler.start()
+    if plan.worker is None:
+        return None
+    worker = make_worker(app.store, app.engine, made, plan.worker)
+    for executor in made.values():
+        roles.push_async_callback(executor.close)
+    roles.push_async_callback(worker.stop)
+    await worker.start()
+    return worker
+
+
+def _both(one: Emit, other: Emit | None) -> Emit:
+    def emit(fact: Fact) -> None:
+        one(fact)
+        if other:
+            other(fact)
+
+    return emit
+
+
+async def _first(asked: asyncio.Event, worker: Worker | None) -> None:
+    """Until somebody asks to stop, or the worker ends by itself."""
+    waits = [asyncio.create_task(asked.wait())]
+    if worker:
+        waits.append(asyncio.create_task(worker.ended.wait()))
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+def with_samples(app: Rota) -> Mapping[str, Executor]:
+    """The app's executors, `python` knowing the sample handlers too where the app has none of that name."""
+    python = PythonExecutor({**SAMPLES, **app.handlers}, PythonOptions(app=app.target))
+    return {kind: python if made.kind == python.kind else made for kind, made in app.executors().items()}
+
+
+def _described(app: Rota, plan: Plan, made: Mapping[str, Executor]) -> dict[str, Any]:
+    """Which roles run, with what."""
+    worker = plan.worker
+    kinds = [kind for kind, executor in made.items() if executor.kind == kind]
+    return {
+        "scheduler": plan.scheduler is not None,
+        "worker": worker and {"slots": worker.slots, "queues": worker.queues, "executors": kinds},
+        "store": without_password(app.store),
+    }

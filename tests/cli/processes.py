@@ -1,0 +1,63 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+LONGEST_S = 60.0
+
+
+class Process:
+    """A command as a process of its own, whose lines are read one by one; killed should it hang."""
+
+    def __init__(self, folder: Path, args: Sequence[str]) -> None:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("ROTA_")}
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", "rota", *args],
+            cwd=folder,
+            env=env | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._guard = threading.Timer(LONGEST_S, self._popen.kill)
+        self._guard.start()
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def until(self, text: str) -> list[str]:
+        """The lines up to the one that holds `text`."""
+        assert self._popen.stdout
+        lines: list[str] = []
+        while not lines or text not in lines[-1]:
+            line = self._popen.stdout.readline()
+            if not line:
+                _, err = self._popen.communicate()
+                raise AssertionError(f"ended without {text!r}, after {lines}: {err}")
+            lines.append(line.rstrip("\n"))
+        return lines
+
+    def tell(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    def has_ended_within(self, seconds: float) -> bool:
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def ended(self) -> tuple[int, str, str]:
+        """Exit code and the rest of what it said, once it has ended."""
+        out, err = self._popen.communicate()
+        return self._popen.returncode, out, err
+
+    def end(self) -> None:
+        self._guard.cancel()
+        if self._popen.poll() is None:
+            self._popen.kill()
+        self._popen.communicate()

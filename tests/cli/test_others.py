@@ -1,0 +1,211 @@
+"""Workers, queues, the audit, the numbers and the client of samples."""
+
+import asyncio
+import getpass
+
+import pytest
+
+from rota.cli.show import length
+from rota.domain.records import Session
+from rota.engine.sessions import enter
+from tests.cli.work import STORE, in_store, register, sample_app, work
+
+
+def session(number: int, worker: str = "", **fields: object) -> Session:
+    name = f"{number:012x}{'ab' * 10}"
+    lanes = ("main/default/python/",)
+    made = Session(name, worker or f"worker-{number}", "host", 7, lanes, ("default",), ("python",), opened_at=number)
+    return made if not fields else Session(**{slot: getattr(made, slot) for slot in made.__slots__} | fields)
+
+
+@pytest.fixture
+def staffed(here):
+    """A terminal in a folder whose store has three open sessions, two of them under one name."""
+
+    async def begin(engine):
+        for one in (session(1), session(2, "twin"), session(3, "twin")):
+            await enter(engine, one)
+
+    in_store(begin)
+    return here
+
+
+def test_live_workers_are_listed(staffed):
+    workers = staffed.json("workers", "list")
+    assert {one["worker"] for one in workers} == {"worker-1", "twin"}
+    assert (workers[0]["slots"], workers[0]["running"], workers[0]["state"]) == (10, 0, "open")
+    assert "lanes" not in workers[0]
+
+
+def test_a_worker_is_resized_and_drained(staffed):
+    assert staffed("workers", "resize", "worker-1", "3").out.endswith("has 3 slots\n")
+    assert staffed.json("workers", "drain", session(2).id[:20])["draining"] is True
+    found = {one["session"]: (one["slots"], one["state"]) for one in staffed.json("workers", "list")}
+    assert found == {session(1).id: (3, "open"), session(2).id: (10, "draining"), session(3).id: (10, "open")}
+
+
+def test_a_worker_must_be_one(staffed):
+    said = staffed.refused("workers", "drain", "twin")
+    assert session(2).id in said
+    assert session(3).id in said
+    assert "no live worker 'nobody'" in staffed.refused("workers", "drain", "nobody")
+    assert "slots: 0 is not between 1 and 10000" in staffed.refused("workers", "resize", "worker-1", "0")
+    assert "should be a valid integer" in staffed.refused("workers", "resize", "worker-1", "many")
+
+
+def test_a_task_that_a_live_worker_can_run_gets_no_warning(staffed):
+    assert staffed("tasks", "create", "backup").err == ""
+    assert "no live worker" in staffed("tasks", "create", "other", "--queue", "elsewhere").err
+
+
+def test_a_queue_rests_and_works(here):
+    assert here.json("queues", "list")[0]["name"] == "default"
+    assert here.json("queues", "pause", "mail", "--why", "move")["paused"] == "move"
+    assert here.json("queues", "strict", "mail")["strict"] is True
+    listed = here.json("queues", "list")
+    assert [(one["name"], one["paused"], one["strict"], one["pending"]) for one in listed] == [
+        ("default", "", False, 0),
+        ("mail", "move", True, 0),
+    ]
+    assert here("queues", "resume", "mail").out == "queue main/mail is taken from again\n"
+    assert here.json("queues", "strict", "mail", "--off")["strict"] is False
+    assert "why: text" in here.refused("queues", "pause", "mail", "--why", "x" * 300)
+
+
+def test_every_change_is_in_the_audit_under_the_login_name(here):
+    here("tasks", "create", "backup", "--schedule", "@daily")
+    here("tasks", "update", "backup", "--queue", "nightly")
+    here("schedules", "pause", "backup")
+    here("tasks", "trigger", "backup")
+    entries = here.json("audit")
+    assert [(one["action"], one["target"].partition(":")[0]) for one in entries] == [
+        ("trigger", "run"),
+        ("pause", "schedule"),
+        ("update", "task"),
+        ("create", "task"),
+    ]
+    assert {one["actor"] for one in entries} == {f"cli:{getpass.getuser()}"}
+    assert entries[2]["changed"] == ["queue", "revision", "updated_at"]
+    assert (entries[2]["before"]["queue"], entries[2]["after"]["queue"]) == ("default", "nightly")
+    assert len(here.json("audit", "--limit", "2")) == 2
+    assert len(here.json("audit", "--since", "1h")) == 4
+    assert here("audit", "--since", "2199-01-01")[1:] == ("", "no entries\n")
+
+
+def test_the_numbers(here):
+    register(sample_app())
+    for task in ("greet", "fails", "greet"):
+        here("tasks", "trigger", task)
+    work(sample_app())
+    here("tasks", "trigger", "greet")
+    stats = here.json("stats")
+    assert (stats["tasks"], stats["schedules"], stats["workers"]) == (3, 1, 0)
+    assert stats["runs"] == {"pending": 1}
+    assert stats["ended"] == {"failed": 1, "success": 2}
+    assert "failed 1, success 2\n" in here("stats").out
+    assert "since: " in here.refused("stats", "--since", "-1h")
+
+
+def test_the_client_makes_its_task_and_submits(here):
+    found = here.json("client", "--count", "3", "--priority", "2")
+    assert (found["task"], found["queue"], len(found["ids"])) == ("test-task", "default", 3)
+    task = here.json("tasks", "show", "test-task")
+    assert (task["executor"], task["command"]) == ("python", "echo")
+    assert len(here("client", "--queue", "other", "--payload", '{"seconds": 0}').out.split()) == 1
+    runs = here.json("runs", "list")
+    assert [one["priority"] for one in runs] == ["normal", "high", "high", "high"]
+    assert (runs[0]["queue"], runs[0]["payload"]) == ("other", {"seconds": 0})
+
+
+def test_the_client_submits_many(here):
+    assert len(set(here("client", "--count", "2500").out.split())) == 2_500
+    assert here.json("stats")["runs"] == {"pending": 2_500}
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--etcd-endpoints", "localhost:2379"), "etcd-endpoints: this version has no etcd store yet"),
+        (("--priority", "4"), "--priority"),
+        (("--count", "0"), "--count"),
+        (("--name", "a b"), "name: 'a b' is not a name"),
+        (("--queue", "a b"), "queue: 'a b' is not a name"),
+        (("--payload", "x"), "payload: 'x' is not JSON"),
+    ],
+)
+def test_what_the_client_refuses(here, args, said):
+    assert said in here.refused("client", *args)
+    assert here.json("runs", "list") == []
+
+
+def test_the_client_does_not_take_another_task_for_its_own(here):
+    here("client")
+    assert "runs 'echo', not 'compute'" in here.refused("client", "--type", "compute")
+
+
+def test_the_doctor_finds_what_is_missing(here):
+    here("client")
+    answer = here("doctor")
+    assert answer.code == 0
+    assert "warn   scheduler  none leads" in answer.out
+    assert "warn   workers    none is alive" in answer.out
+    assert "1 ready runs wait for a worker of queue default with executor python" in answer.out
+
+
+def test_the_doctor_is_content_with_a_whole_house(here):
+    app = sample_app()
+
+    async def examined() -> None:
+        async with app.running():
+            while not (lead := await app.engine.store.lead("scheduler", "asking", 0)).holder:
+                await app.engine.store.watch(["lead"]).wait(0.02)
+            assert lead.number
+            found = await asyncio.to_thread(here, "doctor", "--json")
+            assert {one["level"] for one in found.json} == {"ok"}
+            assert found.code == 0
+
+    asyncio.run(examined())
+
+
+def test_the_doctor_fails_where_something_is_overdue(here):
+    from rota.domain.schedule import Schedule
+    from rota.domain.triggers import Interval
+    from rota.ports.store import Change, Group
+
+    async def put(engine):
+        late = Schedule("main", "late", "nobody", Interval(1_000), next_at=engine.clock.now() - 60_000)
+        await engine.commit_one(Group((Change(None, late),)))
+
+    in_store(put)
+    answer = here("doctor")
+    assert answer.code == 1
+    assert "fail   lateness   1 schedules and 0 runs are overdue" in answer.out
+
+
+def test_the_doctor_says_that_a_store_does_not_open(rota, tmp_path):
+    (tmp_path / "bad.db").write_bytes(b"x" * 10_000)
+    answer = rota("doctor", "--store", "sqlite:///bad.db", "--json")
+    assert answer.code == 1
+    assert [(one["level"], one["check"]) for one in answer.json] == [("fail", "store")]
+    assert "start one with `rota up`" in rota.refused("doctor")
+
+
+def test_the_doctor_sees_clocks_that_differ(here, monkeypatch):
+    async def begin(engine):
+        await enter(engine, session(1, opened_at=engine.clock.now() + 3_600_000))
+
+    in_store(begin)
+    found = {one["check"]: one["level"] for one in here.json("doctor", "--store", STORE)}
+    assert found["clock"] == "warn"
+    monkeypatch.setattr("rota.wiring.SystemClock.now", lambda _: 1_000)
+    answer = here("doctor", "--json")
+    assert ("fail", "clock") in {(one["level"], one["check"]) for one in answer.json}
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [(0, "0 ms"), (0.4567, "0.457 ms"), (999, "999 ms"), (1_000, "1 s"), (1_234, "1.23 s"), (59_999, "60 s"), (60_000, "1 min"),
+     (3_600_000, "1 h"), (3_661_000, "1 h 1 min"), (90_061_000, "1 d 1 h"), (86_400_000 * 400, "400 d")],
+)  # fmt: skip
+def test_lengths_of_time(ms, text):
+    assert length(ms) == text

@@ -1,0 +1,206 @@
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.cli.conftest import Terminal
+from tests.cli.work import HOSTILE, SHOWN, in_store, register, sample_app, work
+
+
+@pytest.fixture
+def jobs(here):
+    """A terminal in a folder whose store knows the sample app."""
+    register(sample_app())
+    return here
+
+
+def trigger(terminal: Terminal, task: str, *args: str) -> str:
+    return terminal.line("tasks", "trigger", task, *args)
+
+
+def test_a_run_from_trigger_to_result(jobs):
+    run = trigger(jobs, "greet", "--payload", '{"name": "Ann"}', "--priority", "urgent")
+    assert re.fullmatch("[0-9a-f]{32}", run)
+    assert jobs.json("runs", "show", run)["state"] == "pending"
+    work(sample_app())
+    shown = jobs.json("runs", "show", run)
+    assert (shown["state"], shown["payload"], shown["result"]) == ("success", {"name": "Ann"}, "hi Ann")
+    assert (shown["priority"], shown["cause"], shown["attempt"]) == ("urgent", "trigger", 1)
+    assert shown["actor"].startswith("cli:")
+    assert shown["duration_ms"] >= 0
+    assert not {"token", "digest", "rank"} & shown.keys()
+    assert datetime.fromisoformat(shown["ended_at"]).timestamp() * 1000 == pytest.approx(shown["ended_at_ms"])
+    assert re.search("^result +hi Ann$", jobs("runs", "show", run).out, re.MULTILINE)
+
+
+def test_large_values_are_shown_whole(jobs):
+    run = trigger(jobs, "greet", "--payload", f'{{"name": "{"x" * 10_000}"}}')
+    work(sample_app())
+    shown = jobs.json("runs", "show", run)
+    assert (len(shown["payload"]["name"]), len(shown["result"])) == (10_000, 10_003)
+
+
+def test_runs_are_listed_by_what_they_are(jobs):
+    ids = [trigger(jobs, "greet", "--queue", "other"), trigger(jobs, "fails"), trigger(jobs, "greet", "--delay", "1h")]
+    work_only_ready = {one["id"]: one["state"] for one in jobs.json("runs", "list")}
+    assert work_only_ready == {ids[0]: "pending", ids[1]: "pending", ids[2]: "scheduled"}
+
+    def listed(*args: str) -> list[str]:
+        return [one["id"] for one in jobs.json("runs", "list", *args)]
+
+    assert listed() == ids[::-1]
+    assert listed("--limit", "1") == ids[2:]
+    assert listed("--task", "fails") == ids[1:2]
+    assert listed("--queue", "other") == ids[:1]
+    assert listed("--state", "scheduled", "--state", "failed") == ids[2:]
+    assert listed("--namespace", "nowhere") == []
+    assert len(listed("--since", "1h")) == 3
+    assert listed("--since", (datetime.now(UTC) + timedelta(hours=1)).isoformat()) == []
+    for wrong in ("--since", "-1h"), ("--since", "soon"), ("--since", "2026-99-99"):
+        assert "since: " in jobs.refused("runs", "list", *wrong)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--delay", "-5s"), "delay: '-5s' is not a length of time"),
+        (("--delay", "-5"), "delay: -5.0 is not between 0 and ten years"),
+        (("--delay", "200y"), "is not a length of time"),
+        (("--delay", "1s", "--at", "2030-01-01"), "not both"),
+        (("--at", "tomorrow"), "at: 'tomorrow' is no date and time"),
+        (("--at", "2190-01-01"), "not within the next hundred years"),
+        (("--payload", "{'a': 1}"), "is not JSON"),
+        (("--payload", '"' + "x" * 300_000 + '"'), "the limit is 262144"),
+        (("--queue", "a b"), "queue: 'a b' is not a name"),
+        (("--priority", "9"), "priority: 9 is none of"),
+        (("--key", "x" * 513), "key: a key has 1 to 512 printable characters"),
+        (("--key", " "), "key: a key has"),
+        (("--unique", "a\nb"), "unique: a key has"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else " ".join(value)[:30].encode("unicode_escape").decode(),
+)
+def test_what_makes_no_run_is_refused(jobs, args, said):
+    assert said in jobs.refused("tasks", "trigger", "greet", *args)
+    assert jobs.json("runs", "list") == []
+
+
+def test_a_key_gives_one_run(jobs):
+    first = jobs.json("tasks", "trigger", "greet", "--key", "today")
+    assert (first["created"], jobs.json("tasks", "trigger", "greet", "--key", "today")) == (
+        True,
+        {"id": first["id"], "created": False},
+    )
+    assert "came before with another body" in jobs.refused("tasks", "trigger", "fails", "--key", "today")
+
+
+def test_a_trigger_in_turn_obeys_the_schedule(jobs):
+    trigger(jobs, "greet", "--overlap")
+    assert "is not over; wait for it" in jobs.refused("tasks", "trigger", "greet", "--overlap")
+    assert "no schedule 'main/fails'" in jobs.refused("tasks", "trigger", "fails", "--overlap")
+
+
+def test_a_run_is_named_by_the_start_of_its_id(jobs):
+    run = trigger(jobs, "greet")
+    assert jobs.json("runs", "show", run[:30])["id"] == run
+    assert jobs.json("runs", "show", run[:20].upper())["id"] == run
+    others = [trigger(jobs, "greet") for _ in range(2)]
+    said = jobs.refused("runs", "show", run[:6])
+    assert all(one in said for one in (run, *others))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "abc", "01a1f", "nothing", "0" * 33, "../../etc", "%", "\x1b[31mabcdef", "x" * 10**6]
+)
+def test_what_is_no_id_is_refused(jobs, name):
+    said = jobs.refused("runs", "show", "--", name)
+    assert "is not the id of a run" in said
+    assert len(said) < 200
+
+
+def test_a_run_that_does_not_exist_is_refused(jobs):
+    for verb in ("show", "cancel", "retry", "explain", "logs"):
+        assert "no run 'ffffffff'" in jobs.refused("runs", verb, "ffffffff")
+        assert f"no run '{'f' * 32}'" in jobs.refused("runs", verb, "f" * 32)
+
+
+def test_cancel_and_retry(jobs):
+    run = trigger(jobs, "greet")
+    assert "is pending; cancel it first" in jobs.refused("runs", "retry", run)
+    assert jobs.json("runs", "cancel", run) == {"id": run, "state": "cancelled"}
+    assert jobs("runs", "cancel", run).out == f"run {run} is cancelled\n"
+    again = jobs.json("runs", "retry", run)
+    assert again["origin"] == run
+    work(sample_app())
+    assert jobs.json("runs", "show", again["id"])["state"] == "success"
+    assert "has ended as success" in jobs.refused("runs", "cancel", again["id"])
+
+
+def test_a_run_is_explained(jobs):
+    run = trigger(jobs, "fails")
+    assert "no live worker takes queue default" in jobs("runs", "explain", run).out
+    work(sample_app())
+    story = jobs.json("runs", "explain", run)["story"]
+    assert "triggered by cli:" in story[0]
+    assert "failed: it failed" in story[-1]
+
+
+def test_lines_are_kept_and_found(jobs):
+    run = trigger(jobs, "paints")
+    other = trigger(jobs, "greet")
+    work(sample_app())
+    lines = jobs.json("runs", "logs", run)
+    assert [(one["stream"], one["level"], one["text"]) for one in lines] == [
+        ("stdout", "info", "plain\tline"),
+        ("stdout", "info", HOSTILE),
+        ("log", "warning", "careful"),
+    ]
+    assert lines[0]["attempt"] == 1
+    assert lines[0]["at_ms"] > 0
+    assert [one["text"] for one in jobs.json("runs", "logs", run, "--search", "PLAIN")] == ["plain\tline"]
+    assert len(jobs.json("runs", "logs", run, "--limit", "2")) == 2
+    found = jobs("runs", "logs", "--search", "hello")
+    assert found.out.startswith(other)
+    assert found.out.endswith(" 1 stdout  hello you\n")
+    assert "follow: which run?" in jobs.refused("runs", "logs", "--follow")
+
+
+def test_following_a_run_that_has_ended_ends(jobs):
+    run = trigger(jobs, "paints")
+    work(sample_app())
+    assert jobs("runs", "logs", run, "--follow").out == jobs("runs", "logs", run).out
+    assert len(jobs("runs", "logs", run, "--follow", "--json").out.splitlines()) == 3
+
+
+def test_what_tasks_write_is_shown_escaped(jobs):
+    painted, failed = trigger(jobs, "paints"), trigger(jobs, "fails")
+    work(sample_app())
+    assert f" {SHOWN}\n" in jobs("runs", "logs", painted).out
+    for args in ("runs", "list"), ("runs", "show", failed), ("runs", "explain", failed), ("runs", "logs"):
+        answer = jobs(*args)
+        assert SHOWN in answer.out
+        assert not {"\x1b", "\u202e"} & {*answer.out}
+        raw = jobs(*args, "--json").out
+        assert raw.isascii()
+        assert "\x1b" not in raw
+
+
+def test_what_people_write_is_shown_escaped(here):
+    here("tasks", "create", "backup", "--description", HOSTILE, "--payload", f'"{HOSTILE}"'.replace("\x1b", "\\u001b"))
+    for args in ("tasks", "list"), ("tasks", "show", "backup"):
+        answer = here(*args)
+        assert SHOWN in answer.out
+        assert "\x1b" not in answer.out
+
+
+def test_records_that_came_around_the_rules_are_shown_escaped(here):
+    """A name is checked on its way in, but the file may be written by others."""
+    from rota.domain.task import Task
+    from rota.ports.store import Change, Group
+
+    async def put(engine):
+        await engine.commit_one(Group((Change(None, Task("main", "\x1b]0;evil\x07", queue="[red]x[/red]")),)))
+
+    in_store(put)
+    answer = here("tasks", "list")
+    assert "\\x1b]0;evil\\x07" in answer.out
+    assert "[red]x[/red]" in answer.out

@@ -1,0 +1,231 @@
+import json
+import os
+import pty
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rota.cli.telling import Teller
+from rota.domain.facts import RunsSettled, Trouble
+from rota.domain.run import State
+from rota.testing.factories import make_run
+from tests.cli.work import HOSTILE, SHOWN
+
+JOBS = Path(__file__).with_name("tasks_jobs.py")
+
+
+@pytest.fixture
+def up(start, tmp_path):
+    """`rota up` on the app of these tests, having said all that it says at its start; and those lines."""
+    (tmp_path / "jobs.py").write_text(JOBS.read_text())
+    process = start("up", "--app", "jobs:app", "--data", "rota-data", "--slots", "4", "--shell")
+    return process, process.until("stop: Ctrl-C")
+
+
+def begun(start, run: str) -> str:
+    """The rest of the first line that a run writes, once it has."""
+    lines: list[str] = start("runs", "logs", run, "--follow").until("begun")
+    return lines[-1].partition("begun")[2]
+
+
+def test_it_says_what_runs_and_where_and_what_comes_next(up, tmp_path):
+    _, lines = up
+    assert lines[0] == "rota: scheduler and worker with 4 slots, queues: default, executors: python, shell"
+    assert lines[1] == "data: sqlite:///rota-data/rota.db"
+    assert lines[2] == "tasks: 5, schedules: 1, next fires:"
+    assert "  greet  (in " in lines[3]
+    assert stat.S_IMODE((tmp_path / "rota-data").stat().st_mode) == 0o700
+
+
+def test_runs_go_their_way_and_each_end_is_a_line(up, rota):
+    process, _ = up
+    shown = rota.json("tasks", "trigger", "greet", "--payload", '{"name": "Ann"}', "--wait")
+    assert (shown["state"], shown["result"]) == ("success", "hi Ann")
+    (line,) = process.until(shown["id"])[-1:]
+    assert "Z  success    greet  " in line
+    failed = rota("tasks", "trigger", "fails", "--wait", "--json")
+    assert (failed.code, failed.json["state"]) == (1, "failed")
+    line = process.until(failed.json["id"])[-1]
+    assert line.endswith("ValueError: no \\x1b[31mgood")
+    assert rota.json("client", "--type", "unreliable", "--count", "1")["task"] == "test-task"
+    assert "  retrying   test-task  " in process.until("test-task")[-1]
+
+
+def test_a_run_is_followed_to_its_end(up, rota, start, tmp_path):
+    run = rota.line("tasks", "trigger", "waits", "--payload", '{"path": "go"}')
+    following = start("runs", "logs", run[:20], "--follow")
+    following.until(" 1 stdout  begun")
+    (tmp_path / "go").touch()
+    code, out, err = following.ended()
+    assert (code, err) == (0, "")
+    assert out.endswith(" 1 stdout  done\n")
+
+
+def test_one_signal_lets_what_runs_finish(up, rota, start, tmp_path):
+    process, _ = up
+    run = rota.line("tasks", "trigger", "waits", "--payload", '{"path": "go"}')
+    begun(start, run)
+    assert rota.json("workers", "list")[0]["running"] == 1
+    process.tell(signal.SIGTERM)
+    process.until("stopping; 1 running, they may finish")
+    (tmp_path / "go").touch()
+    code, out, err = process.ended()
+    assert (code, err) == (0, "")
+    assert out.endswith("stopped\n")
+    assert rota.json("runs", "show", run)["result"] == "waited"
+    assert rota.json("workers", "list") == []
+
+
+def test_two_signals_end_it_at_once(up, rota, start):
+    process, _ = up
+    begun(start, rota.line("tasks", "trigger", "endless"))
+    rota("tasks", "create", "sleeps", "--executor", "shell", "--command", "echo begun $$; trap '' TERM; sleep 1000")
+    child = int(begun(start, rota.line("tasks", "trigger", "sleeps")))
+    process.tell(signal.SIGINT)
+    process.until("stopping; 2 running")
+    process.tell(signal.SIGINT)
+    # Two at once are one: a wrapper may pass on what its whole group got.
+    assert not process.has_ended_within(0.7)
+    process.tell(signal.SIGINT)
+    code, _, err = process.ended()
+    assert code == 130
+    assert err == "error: stopped at once; what was running is taken back and run again\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_worker_that_people_drain_leaves(up, rota):
+    process, _ = up
+    rota("workers", "drain", rota.json("workers", "list")[0]["session"])
+    assert process.ended()[0] == 0
+
+
+def test_scheduler_and_worker_are_two_processes(start, rota, tmp_path):
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/hello.py").write_text("print('hello from a script')\n")
+    lines = start("scheduler", "--node-id", "alpha").until("stop:")
+    assert lines[0] == "rota: scheduler"
+    working = start("worker", "--node-id", "beta", "--scripts", "scripts", "--shell", "--queue", "a", "--queue", "b")
+    lines = working.until("stop:")
+    assert lines[0] == "rota: worker with 10 slots, queues: a, b, executors: python, script, shell"
+    rota("tasks", "create", "hello", "--command", "hello.py", "--queue", "b", "--schedule", "every 100ms")
+    assert "success" in working.until("  hello  ")[-1]
+    found = rota.json("runs", "list", "--state", "success", "--limit", "1")[0]
+    assert (found["worker"], found["cause"]) == ("beta", "schedule")
+    assert rota.json("runs", "logs", found["id"])[0]["text"] == "hello from a script"
+    assert "alpha:" in rota("doctor").out
+
+
+def test_up_takes_scripts_from_their_folder_and_stays_quiet(start, rota, tmp_path):
+    (tmp_path / "scripts").mkdir()
+    process = start("up", "--quiet", "--store", "sqlite:///other.db")
+    lines = process.until("stop:")
+    assert "executors: python, script" in lines[0]
+    assert lines[1] == "data: sqlite:///other.db  (for other commands: export ROTA_STORE=sqlite:///other.db)"
+    assert rota("client", "--payload", '{"seconds": 0}', "--store", "sqlite:///other.db").code == 0
+    run = rota.json("runs", "list", "--store", "sqlite:///other.db")[0]["id"]
+    assert rota("runs", "logs", run, "--follow", "--store", "sqlite:///other.db").code == 0
+    process.tell(signal.SIGTERM)
+    assert process.ended() == (0, "stopping\nstopped\n", "")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--app", "nothing:app"), "app: there is no module 'nothing' here"),
+        (("--app", "broken:app"), "app: 'broken' cannot be imported: ZeroDivisionError: division by zero"),
+        (("--app", "lacking:app"), "app: 'lacking' cannot be imported: No module named 'not_installed'"),
+        (("--app", "jobs:other"), "app: 'jobs:other' names nothing"),
+        (("--app", "jobs:greet"), "app: 'jobs:greet' is a TaskFunction, not a Rota app"),
+        (("--app", ":app"), "app: "),
+        (("--scripts", "nowhere"), "scripts_dir: nowhere is not a folder"),
+        (("--slots", "0"), "--slots"),
+        (("--slots", "many"), "--slots"),
+        (("--queue", "a b"), "queue: 'a b' is not a name"),
+        (("--label", ""), "label: '' is not a name"),
+        (("--node-id", "a b"), "node-id: 'a b' is not a name"),
+        (("--http", "--allow", "nonsense/99"), "allow"),
+        (("--store", "redis://localhost"), "store: "),
+    ],
+)
+def test_what_cannot_be_started_is_refused(rota, start, tmp_path, args, said):
+    (tmp_path / "jobs.py").write_text(JOBS.read_text())
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "lacking.py").write_text("import not_installed\n")
+    code, out, err = start("up", *args).ended()
+    assert (code, out) == (2, ""), err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert said in err
+
+
+def test_it_speaks_json(start, rota):
+    process = start("up", "--json")
+    started = json.loads(process.until("started")[-1])
+    assert started["worker"] == {"slots": 10, "queues": ["default"], "executors": ["python"]}
+    assert (started["scheduler"], started["store"], started["next"]) == (True, "sqlite:///rota-data/rota.db", [])
+    rota("client", "--payload", '{"seconds": 0}')
+    ended = json.loads(process.until("ended")[-1])
+    assert (ended["event"], ended["task"], ended["state"]) == ("ended", "test-task", "success")
+    assert ended["id"] == rota.json("runs", "list")[0]["id"]
+    process.tell(signal.SIGTERM)
+    assert [json.loads(line)["event"] for line in process.ended()[1].splitlines()] == ["stopping", "stopped"]
+
+
+def test_many_ends_at_once_are_summed_up_and_trouble_is_told(capsys):
+    teller = Teller(quiet=False, as_json=False)
+    ended = make_run(1, state=State.FAILED, started_at=1_000, ended_at=3_500, error=f"{HOSTILE}\nTraceback")
+    teller(RunsSettled([ended] * 25))
+    teller(Trouble("claim", OSError("disk\n\x1bfull")))
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].endswith(f"  failed     {ended.task}  2.5 s  {ended.id}  {SHOWN}")
+    assert (len(lines), lines[-1][11:]) == (21, "and 5 more runs ended")
+    assert err == "error: claim: OSError: disk \\x1bfull\n"
+
+
+def test_a_quiet_one_tells_of_trouble_only(capsys):
+    teller = Teller(quiet=True, as_json=False)
+    teller(RunsSettled([make_run(1, state=State.SUCCESS)]))
+    teller(Trouble("claim", ValueError("x")))
+    assert capsys.readouterr() == ("", "error: claim: ValueError: x\n")
+
+
+def test_nobody_is_harmed_when_nobody_reads(monkeypatch):
+    def write(text: str) -> None:
+        raise BrokenPipeError(text)
+
+    monkeypatch.setattr(sys.stdout, "write", write)
+    monkeypatch.setattr(sys.stderr, "write", write)
+    teller = Teller(quiet=False, as_json=False)
+    teller(RunsSettled([make_run(1, state=State.SUCCESS)]))
+    teller(Trouble("claim", ValueError("x")))
+
+
+def test_on_a_terminal_tables_are_as_wide_as_it(here, tmp_path):
+    here("tasks", "create", "backup", "--description", f"{'long ' * 40}{HOSTILE}")
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "rota", "tasks", "list"]
+    env = os.environ | {"COLUMNS": "60", "TERM": "xterm"}
+    subprocess.run(command, stdout=slave, stderr=subprocess.PIPE, check=True, cwd=tmp_path, env=env)
+    os.close(slave)
+    out = b""
+    while chunk := _read(master):
+        out += chunk
+    os.close(master)
+    lines = out.decode().replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
+    assert len(lines) > 3
+    assert max(map(len, lines)) <= 60
+    assert "\x1b[31m" not in out.decode()
+    assert "[bold]" in "".join("".join(lines).split())
+
+
+def _read(master: int) -> bytes:
+    try:
+        return os.read(master, 65_536)
+    except OSError:
+        return b""

@@ -1,0 +1,83 @@
+"""A web server for the tests of the `http` executor, on addresses of this machine."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+from aiohttp import web
+
+from rota.domain.run import End
+from rota.executors.http import HttpExecutor, HttpOptions
+from tests.unit.executors.support import assigned, outcome
+
+PRIVATE = "127.0.0.1"
+SERVER = "127.0.0.2"
+OTHER = "127.0.0.3"
+"""The guard lets through what these tests call servers; 127.0.0.1 stands for what it must keep out."""
+ALLOWED = HttpOptions(allow=(SERVER, OTHER))
+
+
+class Site:
+    """A server on all of these addresses: what came in, and what to answer."""
+
+    def __init__(self) -> None:
+        self.requests: list[web.BaseRequest] = []
+        self.bodies: list[bytes] = []
+        self.answer: Callable[[web.BaseRequest], web.Response] = lambda request: web.json_response({"ok": True})
+        self.port = 0
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.requests.append(request)
+        self.bodies.append(await request.read())
+        return self.answer(request)
+
+    def url(self, path: str = "/", host: str = SERVER) -> str:
+        return f"http://{host}:{self.port}{path}"
+
+
+@asynccontextmanager
+async def serving():
+    found = Site()
+    runner = web.ServerRunner(web.Server(found), shutdown_timeout=1)
+    await runner.setup()
+    for host in (SERVER, OTHER, PRIVATE):
+        place = web.TCPSite(runner, host, found.port)
+        await place.start()
+        found.port = found.port or runner.addresses[0][1]
+    yield found
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def raw(answer: bytes, endless: bytes = b""):
+    """A server that says exactly this, then `endless` again and again."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        try:
+            while endless:
+                writer.write(endless)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(serve, SERVER, 0)
+    yield f"http://{SERVER}:{server.sockets[0].getsockname()[1]}/"
+    server.close()
+
+
+async def sent(command, payload=None, options=ALLOWED, resolve=None, **params):
+    executor = HttpExecutor(options, resolve)
+    try:
+        end, _ = await outcome(executor, assigned(command, payload, executor="http", params=params))
+        return end
+    finally:
+        await executor.close()
+
+
+def value(end):
+    assert end.end is End.SUCCESS, end
+    return msgspec.json.decode(end.result)
