@@ -8,7 +8,7 @@ import re
 import time
 
 from examples.app import app, primes
-from rota import Handle, RunFailed
+from rota import Handle, Refused, RunFailed
 
 
 async def main(limit: int = 2_000_000) -> str:
@@ -18,9 +18,11 @@ async def main(limit: int = 2_000_000) -> str:
         print(f"submitted run {handle.id}: count the primes below {limit:,}")
         print(f"it says {await half_way(handle)}: cancel it")
         asked = time.monotonic()
-        print(f"the answer is {await handle.acancel()!r}: its worker is told")
         try:
-            print(f"too late, it had finished: {await handle.aresult(timeout=30)} primes")
+            print(f"the answer is {await handle.acancel()!r}: its worker is told")
+            await handle.aresult(timeout=30)
+        except Refused as late:
+            print(f"too late: {late}")
         except RunFailed as ended:
             print(f"{time.monotonic() - asked:.2f} s later: {ended}")
         run = await handle.arun()

@@ -3,12 +3,14 @@
 import asyncio
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from rota.domain.errors import Invalid, RotaError
+from rota.domain.facts import Fact, Trouble
 from rota.engine.define import register
 from rota.engine.engine import Engine
 from rota.ports.executor import Executor, Handlers
@@ -26,6 +28,9 @@ from rota.worker.runtime import Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+OPENING_S = 0.01
+"""How often a loop looks whether another one has opened the app."""
 
 
 class Rota:
@@ -49,12 +54,12 @@ class Rota:
         self.name = name
         self.portal = Portal()
         self.registry = TaskRegistry(namespace, name, version)
-        self._kinds = kinds or Kinds()
+        self.kinds = kinds or Kinds()
         self._emit = emit
         self._own: dict[str, Executor] = {}
         self._engine: Engine | None = None
         self._client: Client | None = None
-        self._opening = asyncio.Lock()
+        self._opening = threading.Lock()
         self._module = sys._getframe(1).f_globals.get("__name__", "")
 
     @property
@@ -110,20 +115,33 @@ class Rota:
         self._own[executor.kind] = executor
 
     async def aopen(self) -> None:
-        """Connect, and make the declared tasks and schedules known. Harmless twice."""
-        async with self._opening:
-            if self._client is not None:
-                return
-            engine = await open_engine(self.store, self._emit)
+        """Connect, and make the declared tasks and schedules known. Harmless twice, and from several loops at once."""
+        while self._client is None:
+            if self._opening.acquire(blocking=False):
+                try:
+                    await self._connect()
+                finally:
+                    self._opening.release()
+            else:
+                await asyncio.sleep(OPENING_S)
+
+    async def _connect(self) -> None:
+        if self._client is not None:
+            return
+        engine = await open_engine(self.store, self._emit)
+        try:
             if self.registry.tasks:
                 await register(engine, self.name, self.registry.tasks, self.registry.schedules)
-            self._engine, self._client = engine, Client(engine, f"app:{self.name}")
+        except BaseException:
+            await engine.store.close()
+            raise
+        self._engine, self._client = engine, Client(engine, f"app:{self.name}")
 
     async def aclose(self) -> None:
         """Disconnect. Harmless twice."""
-        if self._engine:
-            await self._engine.store.close()
-        self._engine = self._client = None
+        engine, self._engine, self._client = self._engine, None, None
+        if engine:
+            await engine.store.close()
 
     open = synchronous(aopen)
 
@@ -138,6 +156,7 @@ class Rota:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+        self.portal.close()
 
     def handle(self, run_id: str) -> Handle:
         """A run by its id, for a program that did not submit it."""
@@ -188,17 +207,24 @@ class Rota:
 
     def executors(self) -> Mapping[str, Executor]:
         """The executors of this app's workers."""
-        return executors(self.handlers, replace(self._kinds, target=self.target), self._own)
+        return executors(self.handlers, replace(self.kinds, target=self.target), self._own)
 
-    def with_kinds(self, kinds: Kinds) -> None:
-        """Other executors than the app was made with: the command line's choice."""
-        self._kinds = kinds
+    def listen(self, emit: Emit) -> None:
+        """One more listener of facts, before the app is opened; it is told first."""
+        before = self._emit
+
+        def both(fact: Fact) -> None:
+            emit(fact)
+            if before:
+                before(fact)
+
+        self._emit = both
 
     @property
     def target(self) -> str:
         """`module:attribute` where a child process finds this app; empty where none can."""
-        if self._kinds.target or self._module in ("", "__main__"):
-            return self._kinds.target
+        if self.kinds.target or self._module in ("", "__main__"):
+            return self.kinds.target
         module = vars(sys.modules[self._module])
         return next((f"{self._module}:{name}" for name, value in module.items() if value is self), "")
 
@@ -228,9 +254,12 @@ class Roles:
         await self.worker.start()
 
     async def stop(self) -> None:
-        """End the roles, last begun first; harmless twice."""
+        """End the roles, last begun first, each whatever becomes of the others; harmless twice."""
         while self._stops:
-            await self._stops.pop()()
+            try:
+                await self._stops.pop()()
+            except Exception as error:
+                self._engine.tell(Trouble("stop", error))
 
     async def until_stopped(self) -> str:
         """Until SIGINT or SIGTERM, or until the worker ends by itself; then why, empty for a signal or a drain."""

@@ -18,6 +18,7 @@ from rota.executors.custom import FunctionExecutor
 from rota.executors.grpc import GrpcExecutor, GrpcOptions
 from rota.executors.http import HttpExecutor, HttpOptions
 from rota.executors.python import PythonExecutor, PythonOptions
+from rota.executors.samples import SAMPLES
 from rota.executors.script import ScriptExecutor
 from rota.executors.shell import ShellExecutor
 from rota.ports.desk import Desk
@@ -75,11 +76,14 @@ class Kinds:
     """Networks and hosts that `http` and `grpc` may reach although they are not public."""
     target: str = ""
     """`module:attribute` of the app, for child processes."""
+    samples: bool = False
+    """Whether `python` knows the sample handlers too, where the app has none of their names."""
 
 
 def executors(handlers: Handlers, kinds: Kinds, own: Mapping[str, Executor]) -> Mapping[str, Executor]:
     """The executors of a worker, by kind. Raises `Invalid` for a scripts folder that does not exist."""
-    made: list[Executor] = [PythonExecutor(handlers, PythonOptions(app=kinds.target))]
+    known = {**SAMPLES, **handlers} if kinds.samples else handlers
+    made: list[Executor] = [PythonExecutor(known, PythonOptions(app=kinds.target))]
     if kinds.scripts_dir:
         folder = Path(kinds.scripts_dir)
         if not folder.is_dir():

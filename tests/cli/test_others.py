@@ -190,6 +190,16 @@ def test_the_doctor_says_that_a_store_does_not_open(rota, tmp_path):
     assert "start one with `rota up`" in rota.refused("doctor")
 
 
+def test_the_doctor_asks_the_store(here, monkeypatch):
+    async def diagnose(_):
+        return [("ok", "it is whole"), ("fail", "its disk is full")]
+
+    monkeypatch.setattr("rota.stores.sql.store.SqlStore.diagnose", diagnose, raising=False)
+    answer = here("doctor", "--json")
+    assert answer.code == 1
+    assert {"level": "fail", "check": "store", "text": "its disk is full"} in answer.json
+
+
 def test_the_doctor_sees_clocks_that_differ(here, monkeypatch):
     async def begin(engine):
         await enter(engine, session(1, opened_at=engine.clock.now() + 3_600_000))
@@ -204,8 +214,18 @@ def test_the_doctor_sees_clocks_that_differ(here, monkeypatch):
 
 @pytest.mark.parametrize(
     ("ms", "text"),
-    [(0, "0 ms"), (0.4567, "0.457 ms"), (999, "999 ms"), (1_000, "1 s"), (1_234, "1.23 s"), (59_999, "60 s"), (60_000, "1 min"),
-     (3_600_000, "1 h"), (3_661_000, "1 h 1 min"), (90_061_000, "1 d 1 h"), (86_400_000 * 400, "400 d")],
-)  # fmt: skip
+    [
+        (0, "0 ms"),
+        (0.4567, "0.457 ms"),
+        (999, "999 ms"),
+        (1_234, "1.23 s"),
+        (59_999, "60 s"),
+        (60_000, "1 min"),
+        (3_600_000, "1 h"),
+        (3_661_000, "1 h 1 min"),
+        (90_061_000, "1 d 1 h"),
+        (86_400_000 * 400, "400 d"),
+    ],
+)
 def test_lengths_of_time(ms, text):
     assert length(ms) == text

@@ -134,33 +134,41 @@ def test_up_takes_scripts_from_their_folder_and_stays_quiet(start, rota, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("nothing:app", "app: there is no module 'nothing' here"),
+        ("broken:app", "app: 'broken' cannot be imported: ZeroDivisionError: division by zero"),
+        ("lacking:app", "app: 'lacking' cannot be imported: No module named 'not_installed'"),
+        ("jobs:other", "app: 'jobs:other' names nothing"),
+        ("jobs:greet", "app: 'jobs:greet' is a TaskFunction, not a Rota app"),
+        (":app", "app: '' cannot be imported: ValueError: Empty module name"),
+    ],
+)
+def test_an_app_that_cannot_be_had_is_refused(start, tmp_path, target, said):
+    (tmp_path / "jobs.py").write_text(JOBS.read_text())
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "lacking.py").write_text("import not_installed\n")
+    code, out, err = start("worker", "--app", target).ended()
+    assert (code, out) == (2, ""), err
+    assert err.startswith(f"error: {said}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("--app", "nothing:app"), "app: there is no module 'nothing' here"),
-        (("--app", "broken:app"), "app: 'broken' cannot be imported: ZeroDivisionError: division by zero"),
-        (("--app", "lacking:app"), "app: 'lacking' cannot be imported: No module named 'not_installed'"),
-        (("--app", "jobs:other"), "app: 'jobs:other' names nothing"),
-        (("--app", "jobs:greet"), "app: 'jobs:greet' is a TaskFunction, not a Rota app"),
-        (("--app", ":app"), "app: "),
         (("--scripts", "nowhere"), "scripts_dir: nowhere is not a folder"),
         (("--slots", "0"), "--slots"),
         (("--slots", "many"), "--slots"),
         (("--queue", "a b"), "queue: 'a b' is not a name"),
         (("--label", ""), "label: '' is not a name"),
         (("--node-id", "a b"), "node-id: 'a b' is not a name"),
-        (("--http", "--allow", "nonsense/99"), "allow"),
+        (("--http", "--allow", "nonsense/99"), "allow: 'nonsense/99' is no network"),
         (("--store", "redis://localhost"), "store: "),
     ],
 )
-def test_what_cannot_be_started_is_refused(rota, start, tmp_path, args, said):
-    (tmp_path / "jobs.py").write_text(JOBS.read_text())
-    (tmp_path / "broken.py").write_text("1 / 0\n")
-    (tmp_path / "lacking.py").write_text("import not_installed\n")
-    code, out, err = start("up", *args).ended()
-    assert (code, out) == (2, ""), err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert said in err
+def test_what_cannot_be_started_is_refused(rota, args, said):
+    assert said in rota.refused("up", *args)
 
 
 def test_it_speaks_json(start, rota):

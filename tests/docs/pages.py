@@ -1,7 +1,7 @@
 """The documents as tests see them: their text, their links and their Python blocks.
 
-A block is run as it stands, after the earlier blocks of its page and in the same names. An HTML comment in the line
-before says otherwise: `<!-- fragment -->` is compiled only, during `<!-- worker -->` a worker of the page's app runs.
+A block is run as it stands, after the earlier blocks of its page and in the same names. An HTML comment
+`<!-- worker -->` in the line before lets a worker of the page's app run meanwhile.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -18,28 +18,29 @@ from rota import Rota
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^(?:<!-- (?P<mark>fragment|worker) -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^(?:<!-- (?P<mark>worker) -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A Python block: where it begins, its mark, its code with the page's line numbers."""
+    """A Python block: where it begins, whether it wants a worker, its code."""
 
     page: Path
     line: int
-    mark: str
+    worker: bool
     code: str
 
     def compiled(self) -> CodeType:
+        """With the page's own line numbers."""
         return compile("\n" * self.line + self.code, str(self.page), "exec")
 
 
 def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     return [
-        Block(page, text.count("\n", 0, found.start("code")), found["mark"] or "", found["code"])
+        Block(page, text.count("\n", 0, found.start("code")), found["mark"] is not None, found["code"])
         for found in BLOCK.finditer(text)
     ]
 
@@ -56,22 +57,18 @@ def links(text: str) -> list[str]:
 
 
 def run_page(page: Path) -> None:
-    """Run the blocks of a page one after the other, in a module of its own."""
-    module = ModuleType(f"page_{page.stem.replace('-', '_').lower()}")
-    sys.modules[module.__name__] = module
+    """Run the blocks of a page one after the other, as one program."""
+    module, former = ModuleType("__main__"), sys.modules["__main__"]
+    sys.modules["__main__"] = module
     try:
         for block in blocks(page):
-            code = block.compiled()
-            if block.mark == "worker":
-                with working(vars(module)["app"]):
-                    exec(code, vars(module))
-            elif block.mark != "fragment":
-                exec(code, vars(module))
+            with working(vars(module)["app"]) if block.worker else nullcontext():
+                exec(block.compiled(), vars(module))
     finally:
         for value in vars(module).values():
             if isinstance(value, Rota):
                 value.close()
-        del sys.modules[module.__name__]
+        sys.modules["__main__"] = former
 
 
 @contextmanager

@@ -18,17 +18,6 @@ def test_every_python_block_runs(page, tmp_path, monkeypatch):
     run_page(page)
 
 
-@pytest.mark.parametrize("page", WITH_BLOCKS, ids=names(WITH_BLOCKS))
-def test_every_fragment_compiles(page):
-    for block in blocks(page):
-        assert block.compiled()
-
-
-def test_fragments_are_few():
-    marks = [block.mark for page in PAGES for block in blocks(page)]
-    assert marks.count("fragment") <= len(marks) / 4
-
-
 def leads(page: Path, target: str) -> bool:
     """Whether a link's target is a file of this repository and, with an anchor, a heading in it."""
     name, _, anchor = target.partition("#")
@@ -56,12 +45,12 @@ def test_every_document_can_be_found_from_the_readme():
     assert set(PAGES) - found == set()
 
 
-def test_a_page_leaves_no_module_behind(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_blocks_of_a_page_are_one_program(tmp_path):
     page = tmp_path / "sample.md"
-    page.write_text("```python\nx = 1\n```\n\n```python\nassert x == 1\n```\n")
+    page.write_text("```python\nx = __name__\n```\n\n```python\nassert x == '__main__'\n```\n")
+    before = sys.modules["__main__"]
     run_page(page)
-    assert "page_sample" not in sys.modules
+    assert sys.modules["__main__"] is before
 
 
 def test_a_failing_block_is_noticed(tmp_path):

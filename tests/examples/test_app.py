@@ -128,7 +128,7 @@ async def test_primes_are_counted_in_another_process(examples):
 
 
 async def test_a_computation_is_cancelled_half_way(place, capsys):
-    assert await cancel.main(limit=1_000_000) == "cancelled"
+    assert await cancel.main(limit=2_000_000) == "cancelled"
     said = capsys.readouterr().out
     assert "'cancelling'" in said
     assert "ended as cancelled" in said

@@ -20,6 +20,7 @@ from rota.ports.store import Versioned, Where
 
 T = TypeVar("T")
 Verb = Callable[..., Awaitable[Answer]]
+Flags = Callable[..., Any]
 
 DATA = Path("rota-data")
 DATABASE = "rota.db"
@@ -32,37 +33,40 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Of names that are given without one.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many.")]
 
-_COMMON = [
-    Parameter("store", Parameter.KEYWORD_ONLY, default=None, annotation=Store),
-    Parameter("as_json", Parameter.KEYWORD_ONLY, default=False, annotation=Json),
-]
 
-
-def command(group: typer.Typer, name: str, flags: Callable[..., None] | None = None) -> Callable[[Verb], Verb]:
+def command(group: typer.Typer, name: str, flags: Flags | None = None) -> Callable[[Verb], Verb]:
     """Make an async function(engine, …) -> Answer a command that also takes --store and --json.
 
     `flags` is a function whose parameters stand for the verb's `**flags`.
     """
 
     def register(verb: Verb) -> Verb:
-        group.command(name)(_invocation(verb, flags))
+        @wraps(verb)
+        def invoke(*, store: str | None, as_json: bool, **given: Any) -> None:
+            answer = ask(store, lambda engine: verb(engine, **given))
+            show(answer, as_json)
+            if answer.code:
+                raise typer.Exit(answer.code)
+
+        group.command(name)(with_flags(invoke, verb, *([flags] if flags else []), _place))
         return verb
 
     return register
 
 
-def _invocation(verb: Verb, flags: Callable[..., None] | None) -> Callable[..., None]:
-    own = [one for one in signature(verb).parameters.values() if one.name not in ("engine", "flags")]
-    more = list(signature(flags).parameters.values()) if flags else []
-    parameters = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in (*own, *more)] + _COMMON
+def _place(store: Store = None, as_json: Json = False) -> None:
+    """The options of every command that asks a store."""
 
-    @wraps(verb)
-    def invoke(*, store: str | None, as_json: bool, **given: Any) -> None:
-        answer = ask(store, lambda engine: verb(engine, **given))
-        show(answer, as_json)
-        if answer.code:
-            raise typer.Exit(answer.code)
 
+def with_flags(function: Callable[..., None], *flags: Flags) -> Callable[..., None]:
+    """`function` as Typer is to see it: with the parameters of these functions, as keywords."""
+
+    @wraps(function)
+    def invoke(**given: Any) -> None:
+        function(**given)
+
+    found = [one for prototype in flags for one in signature(prototype).parameters.values()]
+    parameters = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in found if one.name not in ("engine", "flags")]
     invoke.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # Typer reads the options from it
     return invoke
 

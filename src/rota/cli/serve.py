@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +11,8 @@ from typing import Any
 from rota.cli.common import without_password
 from rota.cli.show import fail
 from rota.cli.telling import Teller, first_lines, overview
-from rota.domain.facts import Fact
-from rota.embed import Rota
-from rota.executors.python import PythonExecutor, PythonOptions
-from rota.executors.samples import SAMPLES
-from rota.ports.executor import Executor
-from rota.ports.runtime import Emit
+from rota.embed import Roles, Rota
 from rota.scheduler.options import Options as SchedulerOptions
-from rota.wiring import make_scheduler, make_worker
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.runtime import Worker
 
@@ -77,14 +70,18 @@ def serve(app: Rota, plan: Plan) -> int:
 
 async def _live(app: Rota, plan: Plan) -> int:
     teller = Teller(plan.quiet, plan.as_json)
-    # An app has one listener, its own: ours is put before it.
-    app._emit = _both(teller, app._emit)
-    async with app, AsyncExitStack() as roles:
-        made = with_samples(app) if plan.worker else {}
-        worker = await _begin(app, plan, made, roles)
+    app.listen(teller)
+    async with app, AsyncExitStack() as stack:
+        roles = Roles(app, app.engine)
+        stack.push_async_callback(roles.stop)
+        if plan.scheduler:
+            await roles.start_scheduler(plan.scheduler)
+        if plan.worker:
+            await roles.start_worker(plan.worker)
         signals = Signals()
-        data = _described(app, plan, made) | await overview(app.engine.store, app.engine.clock.now())
+        data = _described(app, plan) | await overview(app.engine.store, app.engine.clock.now())
         teller.say("started", data, first_lines(data))
+        worker = roles.worker
         await _first(signals.asked, worker)
         running = worker.running if worker else 0
         said = f"stopping; {running} running, they may finish" if running else "stopping"
@@ -94,31 +91,6 @@ async def _live(app: Rota, plan: Plan) -> int:
         return 1
     teller.say("stopped", {}, ["stopped"])
     return 0
-
-
-async def _begin(app: Rota, plan: Plan, made: Mapping[str, Executor], roles: AsyncExitStack) -> Worker | None:
-    """Take on the roles; `roles` ends them, the last one first."""
-    if plan.scheduler:
-        scheduler = make_scheduler(app.store, app.engine, plan.scheduler)
-        roles.push_async_callback(scheduler.stop)
-        await scheduler.start()
-    if plan.worker is None:
-        return None
-    worker = make_worker(app.store, app.engine, made, plan.worker)
-    for executor in made.values():
-        roles.push_async_callback(executor.close)
-    roles.push_async_callback(worker.stop)
-    await worker.start()
-    return worker
-
-
-def _both(one: Emit, other: Emit | None) -> Emit:
-    def emit(fact: Fact) -> None:
-        one(fact)
-        if other:
-            other(fact)
-
-    return emit
 
 
 async def _first(asked: asyncio.Event, worker: Worker | None) -> None:
@@ -131,16 +103,10 @@ async def _first(asked: asyncio.Event, worker: Worker | None) -> None:
         wait.cancel()
 
 
-def with_samples(app: Rota) -> Mapping[str, Executor]:
-    """The app's executors, `python` knowing the sample handlers too where the app has none of that name."""
-    python = PythonExecutor({**SAMPLES, **app.handlers}, PythonOptions(app=app.target))
-    return {kind: python if made.kind == python.kind else made for kind, made in app.executors().items()}
-
-
-def _described(app: Rota, plan: Plan, made: Mapping[str, Executor]) -> dict[str, Any]:
+def _described(app: Rota, plan: Plan) -> dict[str, Any]:
     """Which roles run, with what."""
     worker = plan.worker
-    kinds = [kind for kind, executor in made.items() if executor.kind == kind]
+    kinds = [kind for kind, executor in app.executors().items() if executor.kind == kind] if worker else []
     return {
         "scheduler": plan.scheduler is not None,
         "worker": worker and {"slots": worker.slots, "queues": worker.queues, "executors": kinds},

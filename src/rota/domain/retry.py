@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rota.domain.errors import Invalid
+
 HOUR_MS = 3_600_000
 
 
@@ -33,3 +35,13 @@ class Retry:
 
 
 NO_RETRY = Retry(retries=0)
+RETRY_LIMIT = 1_000
+
+
+def check_retry(retry: Retry) -> Retry:
+    """The policy if it can be followed, else `Invalid`."""
+    if not 0 <= retry.retries <= RETRY_LIMIT:
+        raise Invalid("retries", f"{retry.retries} is not between 0 and {RETRY_LIMIT}")
+    if retry.delay_ms < 0 or retry.cap_ms < 0 or not 0 < retry.rate <= 100 or not 0 <= retry.jitter <= 1:
+        raise Invalid("retry", "delay and cap are not negative, rate is in (0, 100], jitter in [0, 1]")
+    return retry

@@ -4,7 +4,7 @@ from rota.domain.ids import definition_id
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.states import Due, Release, advance
-from rota.engine.engine import Engine
+from rota.engine.engine import Engine, every
 from rota.engine.moves import move
 from rota.engine.recover import overdue
 from rota.engine.settle import settle
@@ -47,14 +47,9 @@ async def release(engine: Engine, term: Term) -> int:
 async def _first_blocked(engine: Engine) -> dict[str, Versioned[Run]]:
     """The oldest blocked run of each schedule that has one."""
     first: dict[str, Versioned[Run]] = {}
-    cursor = ""
-    while True:
-        page = await engine.store.find(Run, Where(states=(State.BLOCKED,)), cursor, LIMIT, oldest=True)
-        for held in page.items:
-            first.setdefault(definition_id(held.record.namespace, held.record.schedule), held)
-        cursor = page.cursor
-        if not cursor:
-            return first
+    for held in await every(engine, Run, Where(states=(State.BLOCKED,)), oldest=True):
+        first.setdefault(definition_id(held.record.namespace, held.record.schedule), held)
+    return first
 
 
 async def _before(

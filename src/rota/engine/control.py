@@ -1,18 +1,21 @@
 """Control: what people do to runs, queues and workers. Each act is audited under its actor."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 from rota.domain.errors import Invalid, NotFound, Refused
+from rota.domain.facts import RunsSettled, RunsSubmitted
 from rota.domain.ids import definition_id
 from rota.domain.names import check_name, check_text
 from rota.domain.records import Blob, Queue, Session
 from rota.domain.run import TERMINAL, Cause, Run, State
 from rota.domain.schedule import Overlap, Schedule
 from rota.domain.states import Cancel, Submit, advance
+from rota.domain.timing import overlap
 from rota.engine.audit import audited
 from rota.engine.engine import Engine, applied, read
 from rota.engine.moves import ending, keys_of, wakes
-from rota.engine.submit import Order, Receipt, blobs, draft, hints, submit
+from rota.engine.submit import Order, Receipt, draft, hints, keyed, known, receipt_of, submit
 from rota.ports.store import Change, Conflict, Group, Hint, Versioned
 
 TRIES = 8
@@ -33,22 +36,27 @@ async def _in_turn(engine: Engine, order: Order, actor: str) -> Receipt:
     for _ in range(TRIES):
         held: Versioned[Schedule] = await read(engine, Schedule, name, "schedule")
         schedule, now = held.record, engine.clock.now()
-        found = await engine.store.get(Run, list(schedule.open))
-        live = tuple(run.record.id for run in found if run and run.record.state not in TERMINAL)
-        if live and schedule.policy.overlap is Overlap.SKIP:
-            raise Refused(f"run {live[-1]} of schedule {name} is not over; wait for it, or trigger without overlap")
         task = (await engine.tasks([definition_id(order.namespace, order.task)]))[f"{order.namespace}/{order.task}"]
         drafted = draft(engine.new_id(now), order._replace(schedule=schedule.name), task, now)
-        waits = live[-1] if live and schedule.policy.overlap is not Overlap.ALLOW else ""
-        run = advance(drafted._replace(gate=schedule.name), Submit(blocked=waits), now)
-        changes = (
-            Change(held, replace(schedule, open=(*live, run.id))),
-            Change(None, run),
-            *blobs(run, order.payload or task.payload, now),
-            audited(engine, actor, "trigger", f"run:{run.id}", None, {"task": task.name}),
-        )
+        if earlier := await receipt_of(engine, order, drafted, (await known(engine, [order]))[0], now):
+            return earlier
+        found = await engine.store.get(Run, list(schedule.open))
+        live = tuple(run.record.id for run in found if run and run.record.state not in TERMINAL)
+        refusal, waits = overlap(schedule.policy, live)
+        if refusal:
+            raise Refused(f"run {live[-1]} of schedule {name} is not over; wait for it, or trigger without overlap")
+        queue = definition_id(drafted.namespace, drafted.queue)
+        strict = (await engine.strict([queue]))[queue]
+        run = advance(drafted._replace(gate=schedule.name), Submit(strict, waits), now)
+        group = keyed(engine, order, run, order.payload or task.payload, now)
+        moved = Change(held, replace(schedule, open=(*live, run.id)))
         told = [Hint("gate")] if run.state is State.BLOCKED else hints([run])
-        if applied(await engine.commit_one(Group(changes), None, told)):
+        result = await engine.commit_one(Group((*group.changes, moved)), None, told)
+        if applied(result) or (isinstance(result, Conflict) and result.current[0]):
+            engine.tell(RunsSubmitted([run]))
+            for other in live if schedule.policy.overlap is Overlap.CANCEL_OTHER else ():
+                with suppress(Refused):
+                    await cancel(engine, other, f"schedule:{schedule.name}")
             return Receipt(run.id, True)
     raise Refused(f"schedule {name} changes too quickly; try again")
 
@@ -74,7 +82,10 @@ async def cancel(engine: Engine, run_id: str, actor: str) -> str:
         told = [*wakes([held], [after]), *([Hint(f"session:{run.session}")] if run.session else [])]
         result = await engine.commit_one(group._replace(changes=(*group.changes, entry)), None, told)
         if not isinstance(result, Conflict):
-            return "cancelling" if after.state is State.RUNNING else "cancelled"
+            if after.state is State.RUNNING:
+                return "cancelling"
+            engine.tell(RunsSettled([after]))
+            return "cancelled"
         held = result.current[0]
     raise Refused(f"run {run_id} changes too quickly; try again")
 
@@ -88,6 +99,7 @@ async def retry(engine: Engine, run_id: str, actor: str) -> Receipt:
     if payload is None:
         blob: Versioned[Blob] = await read(engine, Blob, f"{run_id}/payload", "payload")
         payload = blob.record.data
+    named = (await engine.revisions([(f"{run.namespace}/{run.task}", run.revision)])).popitem()[1]
     order = Order(
         task=run.task,
         namespace=run.namespace,
@@ -95,6 +107,7 @@ async def retry(engine: Engine, run_id: str, actor: str) -> Receipt:
         queue=run.queue,
         priority=run.priority,
         retry=run.retry,
+        timeout_ms=None if run.timeout_ms == named.clocks.attempt_ms else run.timeout_ms or 0,
         cause=Cause.RETRY,
         actor=actor,
         schedule=run.schedule,
@@ -120,6 +133,7 @@ async def order_queue(engine: Engine, namespace: str, name: str, strict: bool, a
 
 
 async def _queue(engine: Engine, namespace: str, name: str, actor: str, **fields: object) -> Queue:
+    check_name("namespace", namespace)
     check_name("queue", name)
     key = definition_id(namespace, name)
     for _ in range(TRIES):

@@ -7,18 +7,18 @@ from typing import Any
 from rota.domain.errors import Invalid, Refused
 from rota.domain.names import check_name, check_text
 from rota.domain.records import VALUE_LIMIT
+from rota.domain.retry import check_retry
 from rota.domain.schedule import TIMED, Schedule, Skip
 from rota.domain.task import DEFINED, Owner, Revision, Task, edited, outdated, registered, reset, revision_id
 from rota.domain.timing import edited as schedule_edited
 from rota.domain.timing import paused, resumed, started
 from rota.engine.audit import audited
-from rota.engine.engine import Engine, applied, read
+from rota.engine.engine import Engine, applied, every, read
 from rota.ports.store import Change, Group, Hint, Versioned, Where
 
 TRIES = 5
 SCHEDULE_LIMIT = 20
 """Schedules of one task."""
-RETRY_LIMIT = 1_000
 
 Retime = Callable[[Schedule, int], tuple[Schedule, tuple[Skip, ...]]]
 """A schedule changed at an instant, and the skips that this books."""
@@ -69,7 +69,9 @@ async def delete_task(engine: Engine, task_id: str, actor: str) -> None:
     for _ in range(TRIES):
         held: Versioned[Task] = await read(engine, Task, task_id, "task")
         mine = await schedules_of(engine, held.record)
-        changes = [Change(held, None), *(Change(one, None) for one in mine)]
+        # Code may have given it more than one group holds.
+        await engine.commit([Group((Change(one, None),)) for one in mine[SCHEDULE_LIMIT:]])
+        changes = [Change(held, None), *(Change(one, None) for one in mine[:SCHEDULE_LIMIT])]
         changes.append(audited(engine, actor, "delete", f"task:{task_id}", held.record, None))
         if applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("schedules")])):
             engine.forget(task_id)
@@ -79,8 +81,7 @@ async def delete_task(engine: Engine, task_id: str, actor: str) -> None:
 
 async def schedules_of(engine: Engine, task: Task) -> list[Versioned[Schedule]]:
     """The schedules of a task."""
-    where = Where(namespace=task.namespace, task=task.name)
-    return list((await engine.store.find(Schedule, where, "", SCHEDULE_LIMIT * 2)).items)
+    return await every(engine, Schedule, Where(namespace=task.namespace, task=task.name))
 
 
 async def create_schedule(engine: Engine, schedule: Schedule, actor: str) -> Schedule:
@@ -168,6 +169,7 @@ async def register(engine: Engine, app: str, tasks: Sequence[Task], schedules: S
     for _ in range(TRIES):
         groups = await _registered_tasks(engine, tasks)
         groups += await _registered_schedules(engine, app, schedules)
+        groups += await _gone(engine, app, [*tasks, *schedules])
         if all(applied(result) for result in await engine.commit(groups, None, [Hint("schedules")])):
             break
     else:
@@ -200,8 +202,7 @@ async def _registered_schedules(engine: Engine, app: str, schedules: Sequence[Sc
             continue
         entry = audited(engine, actor, "register", f"schedule:{wanted.id}", held and held.record, after)
         groups.append(Group((Change(held, after), *(Change(None, skip) for skip in skips), entry)))
-    version = max((schedule.version for schedule in schedules), default="")
-    return groups + await _gone(engine, app, version, {schedule.id for schedule in schedules})
+    return groups
 
 
 _NONE: tuple[Skip, ...] = ()
@@ -225,21 +226,18 @@ def _deployed(known: Schedule, code: Schedule, now: int) -> tuple[Schedule, tupl
     return wanted, skips
 
 
-async def _gone(engine: Engine, app: str, version: str, kept: set[str]) -> list[Group]:
+async def _gone(engine: Engine, app: str, code: Sequence[Task | Schedule]) -> list[Group]:
     """Groups that pause the app's schedules that its code no longer has."""
-    groups, now, cursor = [], engine.clock.now(), ""
-    while True:
-        page = await engine.store.find(Schedule, Where(), cursor, 500)
-        for held in page.items:
-            known = held.record
-            mine = known.owner is Owner.CODE and known.app == app and known.id not in kept and not known.paused
-            if mine and not outdated(known, replace(known, version=version)):
-                after = paused(known, f"{GONE}{app} {version}".rstrip(), now)
-                entry = audited(engine, f"app:{app}", "pause", f"schedule:{known.id}", known, after)
-                groups.append(Group((Change(held, after), entry)))
-        cursor = page.cursor
-        if not cursor:
-            return groups
+    groups, now, kept = [], engine.clock.now(), {one.id for one in code if isinstance(one, Schedule)}
+    why = f"{GONE}{app} {code[0].version if code else ''}".rstrip()
+    for held in await every(engine, Schedule):
+        known = held.record
+        mine = known.owner is Owner.CODE and known.app == app and known.id not in kept and not known.paused
+        if mine and not any(outdated(known, one) for one in code):
+            after = paused(known, why, now)
+            entry = audited(engine, f"app:{app}", "pause", f"schedule:{known.id}", known, after)
+            groups.append(Group((Change(held, after), entry)))
+    return groups
 
 
 def _task_changes(held: Versioned[Task] | None, after: Task) -> list[Change]:
@@ -253,13 +251,8 @@ async def _next_revision(engine: Engine, task: Task) -> int:
     """1, or one above those that a deleted task of the same name left for its runs."""
     if (await engine.store.get(Revision, [revision_id(task.id, 1)]))[0] is None:
         return 1
-    newest, cursor = 1, ""
-    while True:
-        page = await engine.store.find(Revision, Where(prefix=f"{task.id}@"), cursor, 500)
-        newest = max([newest, *(held.record.task.revision for held in page.items)])
-        cursor = page.cursor
-        if not cursor:
-            return newest + 1
+    found = await every(engine, Revision, Where(prefix=f"{task.id}@"))
+    return max((held.record.task.revision for held in found), default=1) + 1
 
 
 def check_task(task: Task) -> Task:
@@ -272,11 +265,7 @@ def check_task(task: Task) -> Task:
     check_text("description", task.description)
     if len(task.payload) > VALUE_LIMIT:
         raise Invalid("payload", f"{len(task.payload)} bytes; the limit is {VALUE_LIMIT}")
-    retry = task.retry
-    if not 0 <= retry.retries <= RETRY_LIMIT:
-        raise Invalid("retries", f"{retry.retries} is not between 0 and {RETRY_LIMIT}")
-    if retry.delay_ms < 0 or retry.cap_ms < 0 or not 0 < retry.rate <= 100 or not 0 <= retry.jitter <= 1:
-        raise Invalid("retry", "delay and cap are not negative, rate is in (0, 100], jitter in [0, 1]")
+    check_retry(task.retry)
     for name in ("queue_ms", "attempt_ms", "total_ms", "silence_ms"):
         value = getattr(task.clocks, name)
         if value is not None and value <= 0:

@@ -9,13 +9,14 @@ from rota.domain.ids import RunId, timed_id
 from rota.domain.records import Queue
 from rota.domain.task import Revision, Task, revision_id
 from rota.ports.runtime import Chance, Clock, Emit
-from rota.ports.store import Conflict, Group, Guard, Hint, Logs, Result, Store, Versioned
+from rota.ports.store import Conflict, Group, Guard, Hint, Logs, R, Result, Store, Versioned, Where
 
 MEMORY_MS = 1_000
 """How long a task or queue read is believed by submit; their own changes in this process are seen at once."""
 REVISIONS = 10_000
 BATCH = 1_000
 """Groups in one commit."""
+PAGE = 500
 
 
 class Engine:
@@ -63,10 +64,16 @@ class Engine:
 
     async def tasks(self, ids: Iterable[str]) -> dict[str, Task]:
         """Tasks by id, at most MEMORY_MS old. Raises `NotFound` for the first that does not exist."""
-        found = await self._remembered(Task, self._heads, ids)
-        for name, task in found.items():
-            if task is None:
+        wanted = dict.fromkeys(ids)
+        found = await self.existing(wanted)
+        for name in wanted:
+            if name not in found:
                 raise NotFound("task", name, "see `rota tasks list`")
+        return found
+
+    async def existing(self, ids: Iterable[str]) -> dict[str, Task]:
+        """As `tasks`, without those that do not exist."""
+        found = await self._remembered(Task, self._heads, ids)
         return {name: task for name, task in found.items() if task is not None}
 
     async def queues(self, ids: Iterable[str]) -> dict[str, Queue]:
@@ -125,3 +132,15 @@ async def read(engine: Engine, kind: Any, name: str, word: str) -> Versioned[Any
     if found is None:
         raise NotFound(word, name, f"see `rota {word}s list`")
     return found
+
+
+async def every(engine: Engine, kind: type[R], where: Where = Where(), oldest: bool = False) -> list[Versioned[R]]:
+    """All records of a listing, page by page."""
+    found: list[Versioned[R]] = []
+    cursor = ""
+    while True:
+        page = await engine.store.find(kind, where, cursor, PAGE, oldest)
+        found += page.items
+        cursor = page.cursor
+        if not cursor:
+            return found

@@ -58,15 +58,15 @@ async def explain_run(engine: Engine, run_id: str) -> list[str]:
     fields = _fields(run)
     story = [f"{_at(run.created_at)} {CAUSES[run.cause].format(**fields)}, as revision {run.revision} of {run.task}"]
     for old in run.history:
-        ended = WORDS[old.reason].format(**fields | {"error": old.error, "detail": "", "worker": old.worker})
+        ended = _worded(old.reason, fields | {"error": _first_line(old.error), "detail": "", "worker": old.worker})
         story.append(f"{_at(old.ended_at)} attempt {old.number} on {old.worker} ended: {ended.rstrip(': ')}")
     if run.state is State.RUNNING:
-        story.append(f"{_at(run.claimed_at)} attempt {run.attempt} runs: {WORDS[run.reason].format(**fields)}")
+        story.append(f"{_at(run.claimed_at)} attempt {run.attempt} runs: {_worded(run.reason, fields)}")
         if run.cancel:
             story.append(f"its cancel was asked by {run.cancel}; its worker is told")
     else:
         when = _at(run.ended_at or run.due_at or run.ready_at)
-        story.append(f"{when} {run.state}: {WORDS.get(run.reason, run.reason).format(**fields).rstrip(': ')}")
+        story.append(f"{when} {run.state}: {_worded(run.reason, fields).rstrip(': ')}")
     return story + await _waits(engine, run)
 
 
@@ -110,6 +110,15 @@ def _range(skip: Skip) -> str:
     return f"{skip.count} occurrences from {_at(skip.first_at)} to {_at(skip.last_at)} were skipped: {why}"
 
 
+def _worded(reason: str, fields: dict[str, str]) -> str:
+    """A reason in words; one that is not ours, from a foreign worker, as it is."""
+    return WORDS[reason].format(**fields) if reason in WORDS else reason
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.splitlines()), "")
+
+
 def _fields(run: Run) -> dict[str, str]:
     return {
         "actor": run.actor or "a program",
@@ -117,7 +126,7 @@ def _fields(run: Run) -> dict[str, str]:
         "nominal": _at(run.nominal_at),
         "origin": run.origin,
         "detail": run.detail,
-        "error": run.error.splitlines()[0] if run.error else "",
+        "error": _first_line(run.error),
         "worker": run.worker,
         "cancel": run.cancel or "somebody",
     }

@@ -6,17 +6,18 @@ refused by the term, could not make a second run of it.
 
 from collections.abc import Sequence
 
-from rota.domain.errors import NotFound
 from rota.domain.facts import SchedulesFired
 from rota.domain.ids import definition_id
+from rota.domain.records import INLINE_LIMIT
 from rota.domain.run import TERMINAL, Cause, Run, State
 from rota.domain.schedule import Overlap, Schedule
 from rota.domain.states import Cancel, Submit, advance
 from rota.domain.task import Task
-from rota.domain.timing import Fire, Plan, paused, plan, run_id
+from rota.domain.timing import FIRE_LIMIT, Fire, Plan, paused, plan, run_id
 from rota.engine.engine import Engine, applied
+from rota.engine.moves import move
 from rota.engine.submit import Order, blobs, draft, hints
-from rota.ports.store import Change, Conflict, Group, Hint, Result, Term, Versioned
+from rota.ports.store import GROUP_BYTES, Change, Conflict, Group, Hint, Result, Term, Versioned
 
 LIMIT = 500
 """Schedules fired in one commit."""
@@ -31,32 +32,38 @@ async def fire(engine: Engine, term: Term) -> int | None:
     if not due.items:
         return due.next_at
     live = await _live(engine, due.items)
-    tasks = await _tasks(engine, due.items)
+    tasks = await engine.existing(definition_id(one.record.namespace, one.record.task) for one in due.items)
     strict = await engine.strict({f"{task.namespace}/{task.queue}" for task in tasks.values()})
-    groups, made, after = [], [], []
+    groups: list[Group] = []
+    plans: list[Plan | None] = []
+    made: list[Run] = []
     for held in due.items:
         schedule = held.record
         task = tasks.get(definition_id(schedule.namespace, schedule.task))
         if task is None:
             orphan = paused(schedule, f"its task {schedule.task} does not exist", now)
             groups.append(Group((Change(held, orphan),)))
+            plans.append(None)
             continue
         open_runs = live.get(schedule.id, ())
-        planned = plan(schedule, now, tuple(run.record.id for run in open_runs))
+        room = _room(schedule.payload or task.payload)
+        planned = plan(schedule, now, tuple(run.record.id for run in open_runs), room)
         runs = [_run(schedule, task, one, strict[f"{task.namespace}/{task.queue}"], now) for one in planned.fires]
         groups.append(_group(held, planned, runs, open_runs, task, now))
         made += runs
-        after.append(planned.schedule)
+        plans.append(planned)
     results = await engine.commit(groups, term, _hints(made, live))
     again = [_without_known(group, result) for group, result in zip(groups, results, strict=True)]
     if known := [group for group in again if group]:
         await engine.commit(known, term)
-    if engine.emit and after:
-        engine.emit(SchedulesFired(after))
+    done = [planned for planned, result in zip(plans, results, strict=True) if planned and applied(result)]
+    await _replace(engine, done, live, term)
+    if engine.emit and done:
+        engine.emit(SchedulesFired([planned.schedule for planned in done]))
     # A conflict means that somebody edited the schedule meanwhile: the next look sees the new one.
     if len(due.items) == LIMIT or not all(applied(result) for result in results):
         return now
-    upcoming = [schedule.next_at for schedule in after if schedule.next_at is not None]
+    upcoming = [planned.schedule.next_at for planned in done if planned.schedule.next_at is not None]
     return min([*upcoming, *([due.next_at] if due.next_at is not None else [])], default=None)
 
 
@@ -95,10 +102,28 @@ def _group(
     for run in runs:
         changes += [Change(None, run), *blobs(run, planned.schedule.payload or task.payload, now)]
     changes += [Change(None, skip) for skip in planned.skips]
-    for other in [run for run in live if not run.record.cancel][:CANCEL_LIMIT]:
-        if other.record.id in planned.cancels:
-            changes.append(Change(other, advance(other.record, Cancel(f"schedule:{held.record.name}"), now)))
+    running = [run for run in live if run.record.state is State.RUNNING and not run.record.cancel]
+    for other in running[:CANCEL_LIMIT] if planned.cancels else ():
+        changes.append(Change(other, advance(other.record, Cancel(f"schedule:{held.record.name}"), now)))
     return Group(tuple(changes))
+
+
+async def _replace(
+    engine: Engine, done: Sequence[Plan], live: dict[str, tuple[Versioned[Run], ...]], term: Term
+) -> None:
+    """End those that a newer run replaces and that nobody holds; those that run are told in the newer one's group."""
+    replaced = [run for planned in done if planned.cancels for run in live[planned.schedule.id]]
+    waiting = [run for run in replaced if run.record.state is not State.RUNNING]
+    now = engine.clock.now()
+    after = [advance(run.record, Cancel(f"schedule:{run.record.schedule}"), now) for run in waiting]
+    await move(engine, waiting, after, term)
+
+
+def _room(payload: bytes) -> int:
+    """How many runs with this payload one group holds."""
+    if len(payload) <= INLINE_LIMIT:
+        return FIRE_LIMIT
+    return max(min(FIRE_LIMIT // 2, GROUP_BYTES // len(payload) - 1), 1)
 
 
 def _hints(runs: list[Run], live: dict[str, tuple[Versioned[Run], ...]]) -> list[Hint]:
@@ -120,17 +145,3 @@ async def _live(engine: Engine, due: Sequence[Versioned[Schedule]]) -> dict[str,
             owner = owners[found.record.id]
             live[owner] = (*live.get(owner, ()), found)
     return live
-
-
-async def _tasks(engine: Engine, due: Sequence[Versioned[Schedule]]) -> dict[str, Task]:
-    ids = {definition_id(held.record.namespace, held.record.task) for held in due}
-    try:
-        return await engine.tasks(ids)
-    except NotFound:
-        found: dict[str, Task] = {}
-        for name in ids:
-            try:
-                found |= await engine.tasks([name])
-            except NotFound:
-                continue
-        return found

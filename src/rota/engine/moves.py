@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rota.domain.facts import RunsSettled
 from rota.domain.records import Tally, Unique, bucket
-from rota.domain.run import TERMINAL, Run
+from rota.domain.run import TERMINAL, Run, State
 from rota.engine.engine import Engine
 from rota.engine.submit import hints
 from rota.ports.store import Change, Conflict, Group, Guard, Hint, Versioned
@@ -36,14 +36,15 @@ def ending(held: Versioned[Run], run: Run, keys: Keys, now: int) -> Group:
     if run.state not in TERMINAL:
         return Group((Change(held, run),))
     freed = [Change(keys[key], None) for key in held.record.keys if key in keys]
-    return Group((Change(held, run), *freed), tally(run, now))
+    return Group((Change(held, run), *freed), tally(run, now, held.record.state is State.RUNNING))
 
 
-def tally(run: Run, now: int) -> Tally:
-    """The counter cell of a run that has just ended."""
-    took = now - run.started_at if run.started_at is not None else 0
+def tally(run: Run, now: int, ran: bool) -> Tally:
+    """The counter cell of a run that has just ended; `ran`: by an attempt, whose duration and worker count."""
     minute = now // MINUTE_MS * MINUTE_MS
-    return Tally(minute, run.namespace, run.task, run.queue, run.state, bucket(took), run.worker, 1, took)
+    took = max(now - run.started_at, 0) if ran and run.started_at is not None else 0
+    span = bucket(took) if ran and run.started_at is not None else 0
+    return Tally(minute, run.namespace, run.task, run.queue, run.state, span, run.worker if ran else "", 1, took)
 
 
 async def keys_of(engine: Engine, runs: Sequence[Versioned[Run]]) -> Keys:

@@ -8,7 +8,7 @@ from rota.domain.ids import definition_id
 from rota.domain.records import Audit, Session, Tally, Unique
 from rota.domain.run import TERMINAL, Run
 from rota.domain.schedule import DAY_MS, Schedule, Skip
-from rota.engine.engine import Engine
+from rota.engine.engine import Engine, applied
 from rota.ports.store import Change, Group, Record, Term, Versioned, Where
 
 STEP = 500
@@ -35,7 +35,7 @@ async def prune(engine: Engine, retention: Retention, term: Term, counting: bool
     gone = await _runs(engine, retention, now, term, counting)
     gone += await _old(engine, Unique, Where(ended_until=now), term)
     gone += await _old(engine, Session, Where(ended_until=now - retention.sessions_ms), term)
-    gone += await _old(engine, Skip, Where(until=now - retention.runs_ms), term)
+    gone += await _skips(engine, now - retention.runs_ms, term)
     gone += await _old(engine, Audit, Where(until=now - retention.audit_ms), term)
     gone += await _old(engine, Tally, Where(until=now - retention.tallies_ms), term)
     return gone
@@ -46,34 +46,42 @@ async def _runs(engine: Engine, retention: Retention, now: int, term: Term, coun
     if counting:
         ended = sum((await engine.store.count(Run, "state", Where(states=ENDED))).values())
         while ended > retention.runs:
-            step = await _run_step(engine, now, term)
+            step = await _run_step(engine, now, term, min(STEP, ended - retention.runs))
             ended, gone = ended - max(step, 1), gone + step
     return gone
 
 
-async def _run_step(engine: Engine, until: int, term: Term) -> int:
-    page = await engine.store.find(Run, Where(states=ENDED, ended_until=until), "", STEP, oldest=True)
-    if page.items:
-        await _raise_accounts(engine, page.items, term)
-        await engine.commit([Group((Change(held, None),)) for held in page.items], term)
-    return len(page.items)
+async def _run_step(engine: Engine, until: int, term: Term, limit: int = STEP) -> int:
+    page = await engine.store.find(Run, Where(states=ENDED, ended_until=until), "", limit, oldest=True)
+    return await _accounted(engine, [(held, *_occurrence(held.record)) for held in page.items], term)
 
 
-async def _raise_accounts(engine: Engine, runs: Sequence[Versioned[Run]], term: Term) -> None:
-    """First the schedules say that they answer only for what comes later, then the runs go."""
+async def _skips(engine: Engine, until: int, term: Term) -> int:
+    page = await engine.store.find(Skip, Where(until=until), "", STEP, oldest=True)
+    past = [held for held in page.items if held.record.last_at < until]
+    return await _accounted(engine, [(held, held.record.schedule, held.record.last_at) for held in past], term)
+
+
+def _occurrence(run: Run) -> tuple[str, int]:
+    if run.schedule and run.nominal_at is not None:
+        return definition_id(run.namespace, run.schedule), run.nominal_at
+    return "", 0
+
+
+async def _accounted(engine: Engine, old: Sequence[tuple[Versioned[Any], str, int]], term: Term) -> int:
+    """First the schedules say that they answer only for what comes later, then runs and skips go; how many."""
     newest: dict[str, int] = {}
-    for held in runs:
-        run = held.record
-        if run.schedule and run.nominal_at is not None:
-            name = definition_id(run.namespace, run.schedule)
-            newest[name] = max(newest.get(name, 0), run.nominal_at)
-    found = await engine.store.get(Schedule, list(newest))
-    groups = [
-        Group((Change(held, replace(held.record, accounted_from=newest[held.record.id])),))
-        for held in found
-        if held and held.record.accounted_from < newest[held.record.id]
-    ]
-    await engine.commit(groups, term)
+    for _, name, moment in old:
+        newest[name] = max(newest.get(name, 0), moment)
+    found = await engine.store.get(Schedule, [name for name in newest if name])
+    late = [held for held in found if held and held.record.accounted_from < newest[held.record.id]]
+    after = [replace(held.record, accounted_from=newest[held.record.id]) for held in late]
+    results = await engine.commit([Group((Change(*pair),)) for pair in zip(late, after, strict=True)], term)
+    # What a schedule that has just changed still answers for stays until the next step.
+    busy = {one.id for one, result in zip(after, results, strict=True) if not applied(result)}
+    gone = [Group((Change(held, None),)) for held, name, _ in old if name not in busy]
+    await engine.commit(gone, term)
+    return len(gone)
 
 
 async def _old(engine: Engine, kind: type[Record], where: Where, term: Term) -> int:

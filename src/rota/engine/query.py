@@ -1,17 +1,15 @@
 """Query: what people look at. Reads only; may be a little late, never wrong about what it shows."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rota.domain.records import Blob, Pulse, Queue, Session, Tally
 from rota.domain.run import LIVE, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task
 from rota.domain.timing import preview
-from rota.engine.engine import Engine, read
+from rota.engine.engine import Engine, every, read
 from rota.engine.recover import open_sessions
 from rota.ports.store import Where
-
-PAGE = 500
 
 
 class RunDetail(NamedTuple):
@@ -73,10 +71,7 @@ async def queues(engine: Engine, namespace: str = "main") -> list[QueueView]:
     """Queues that have a record, or runs that are not over."""
     pending = await engine.store.count(Run, "queue", Where(namespace=namespace, states=(State.PENDING,)))
     running = await engine.store.count(Run, "queue", Where(namespace=namespace, states=(State.RUNNING,)))
-    known = {
-        held.record.name: held.record
-        for held in (await engine.store.find(Queue, Where(namespace=namespace), "", PAGE)).items
-    }
+    known = {held.record.name: held.record for held in await every(engine, Queue, Where(namespace=namespace))}
     names = sorted({*pending, *running, *known, "default"})
     return [
         QueueView(known.get(name, Queue(namespace, name)), pending.get(name, 0), running.get(name, 0)) for name in names
@@ -96,14 +91,7 @@ async def stats(engine: Engine, since: int) -> Stats:
 
 async def tallies(engine: Engine, since: int) -> list[Tally]:
     """Counter cells from a minute on, newest first."""
-    found: list[Tally] = []
-    cursor = ""
-    while True:
-        page: Any = await engine.store.find(Tally, Where(since=since), cursor, PAGE)
-        found += [held.record for held in page.items]
-        cursor = page.cursor
-        if not cursor:
-            return found
+    return [held.record for held in await every(engine, Tally, Where(since=since))]
 
 
 async def next_fires(engine: Engine, schedule_id: str, count: int = 10) -> list[int]:

@@ -7,13 +7,12 @@ and whatever died right after, its runs are found.
 
 from rota.domain.records import Pulse, Session
 from rota.domain.run import End, Outcome, Reason, Run, State
-from rota.engine.engine import Engine
+from rota.engine.engine import PAGE, Engine, every
 from rota.engine.sessions import leave
 from rota.engine.settle import settle
 from rota.ports.desk import Settlement
 from rota.ports.store import Term, Versioned, Where
 
-PAGE = 500
 TICKS = 10
 """Looks at the pulses in one ttl."""
 GAP = 3
@@ -38,13 +37,13 @@ class Watch:
 
     async def look(self, term: Term) -> int:
         """Close sessions whose counter stood still for their whole ttl; ms until the next look is wanted."""
-        sessions = await open_sessions(self._engine)
+        clock = self._engine.clock
+        sessions, asked = await open_sessions(self._engine), clock.monotonic()
         pulses = await self._engine.store.get(Pulse, [session.id for session in sessions])
-        now = self._engine.clock.monotonic()
         lapsed = [
             session
             for session, pulse in zip(sessions, pulses, strict=True)
-            if self._lapsed(session, pulse.record.count if pulse else 0, now)
+            if self._lapsed(session, pulse.record.count if pulse else 0, asked, clock.monotonic())
         ]
         for session in lapsed:
             await leave(self._engine, session.id, "lapsed: no beat for its whole ttl", term)
@@ -56,25 +55,19 @@ class Watch:
         """A look failed: what was seen before proves nothing any more."""
         self._seen.clear()
 
-    def _lapsed(self, session: Session, count: int, now: int) -> bool:
+    def _lapsed(self, session: Session, count: int, asked: int, answered: int) -> bool:
+        """A slow answer proves only that the counter stood still until it was asked for."""
         seen = self._seen.get(session.id)
-        if seen is None or seen.count != count or now - seen.looked > session.ttl_ms // GAP:
-            self._seen[session.id] = Seen(count, now)
+        if seen is None or seen.count != count or answered - seen.looked > session.ttl_ms // GAP:
+            self._seen[session.id] = Seen(count, answered)
             return False
-        seen.looked = now
-        return now - seen.since >= session.ttl_ms
+        seen.looked = asked
+        return asked - seen.since >= session.ttl_ms
 
 
 async def open_sessions(engine: Engine) -> list[Session]:
     """All open sessions."""
-    found: list[Session] = []
-    cursor = ""
-    while True:
-        page = await engine.store.find(Session, Where(open=True), cursor, PAGE)
-        found += [held.record for held in page.items]
-        cursor = page.cursor
-        if not cursor:
-            return found
+    return [held.record for held in await every(engine, Session, Where(open=True))]
 
 
 async def recover(engine: Engine, term: Term) -> int:

@@ -18,13 +18,13 @@ async def report(engine: Engine, progress: Sequence[Progress], lines: Sequence[L
     ids = list(dict.fromkeys([item.fence.run for item in progress] + [line.run for line in lines]))
     runs: dict[str, Versioned[Run]] = {found.record.id: found for found in await engine.store.get(Run, ids) if found}
     verdicts = [_verdict(runs, item.fence) for item in progress]
-    groups = [
-        Group((Change(runs[item.fence.run], _news(runs[item.fence.run].record, item)),))
-        for item, verdict in zip(progress, verdicts, strict=True)
-        if verdict is Verdict.FRESH
-    ]
-    if groups:
-        await engine.commit(groups)
+    news: dict[str, Run] = {}
+    for item, verdict in zip(progress, verdicts, strict=True):
+        if verdict is Verdict.FRESH:
+            run = item.fence.run
+            news[run] = _news(news.get(run, runs[run].record), item)
+    if news:
+        await engine.commit([Group((Change(runs[run], after),)) for run, after in news.items()])
     kept = [line for line in lines if line.run in runs and runs[line.run].record.attempt == line.attempt]
     if kept:
         await engine.logs.append(kept)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rota.domain.errors import Invalid, Unavailable
 from rota.domain.facts import ReportsRefused, RunsSettled
-from rota.domain.records import INLINE_LIMIT, Blob
+from rota.domain.records import INLINE_LIMIT, VALUE_LIMIT, Blob
 from rota.domain.run import End, Outcome, Reason, Run
 from rota.domain.states import Settle, Verdict, advance, digest, judge
 from rota.domain.task import Task
@@ -40,9 +40,12 @@ async def settle(engine: Engine, settlements: Sequence[Settlement], guard: Guard
     settled: list[Run] = []
     for _ in range(TRIES):
         fresh = [item for item in work if _judged(item, verdicts) is Verdict.FRESH]
-        if not fresh:
+        # Groups of one commit share no keys: a second end of the same run is judged after the first.
+        first: dict[str, _Work] = {}
+        later = [item for item in fresh if first.setdefault(item.settlement.fence.run, item) is not item]
+        work = later + await _commit(engine, list(first.values()), guard, settled, verdicts) if fresh else []
+        if not work:
             break
-        work = await _commit(engine, fresh, guard, settled)
     else:
         raise Unavailable("these runs change too quickly to settle them; send the same settlements again")
     if engine.emit:
@@ -63,11 +66,21 @@ async def _begin(engine: Engine, settlements: Sequence[Settlement]) -> list[_Wor
     for at, item in enumerate(settlements):
         held = item.held or read[item.fence.run]
         if held is not None:
-            work.append(_Work(at, item, held, digest(item.outcome)))
+            work.append(_Work(at, _bounded(item), held, digest(item.outcome)))
     return work
 
 
-async def _commit(engine: Engine, work: list[_Work], guard: Guard, settled: list[Run]) -> list[_Work]:
+def _bounded(item: Settlement) -> Settlement:
+    """A result over the limit is a failure that says so, whatever its worker let pass."""
+    if item.outcome.result is None or len(item.outcome.result) <= VALUE_LIMIT:
+        return item
+    error = f"the result has {len(item.outcome.result)} bytes; the limit is {VALUE_LIMIT}: return a reference instead"
+    return item._replace(outcome=Outcome(End.FAILURE, reason=Reason.BAD_RESULT, error=error, final=True))
+
+
+async def _commit(
+    engine: Engine, work: list[_Work], guard: Guard, settled: list[Run], verdicts: list[Verdict]
+) -> list[_Work]:
     """Commit what is fresh; what met another state of its run comes back to be judged again."""
     now = engine.clock.now()
     tasks = await _tasks(engine, work)
@@ -80,13 +93,20 @@ async def _commit(engine: Engine, work: list[_Work], guard: Guard, settled: list
     try:
         results = await engine.commit(groups, guard, wakes([item.held for item in work], after))
     except Invalid as error:
-        return await _bisected(engine, work, guard, settled, error)
+        if len(work) == 1:
+            return [_unstorable(work[0], error)]
+        # The store cannot keep something in here: halve until it is found.
+        half = len(work) // 2
+        first = await _commit(engine, work[:half], guard, settled, verdicts)
+        return first + await _commit(engine, work[half:], guard, settled, verdicts)
     again = []
     for item, run, result in zip(work, after, results, strict=True):
         if not isinstance(result, Conflict):
             settled.append(run)
         elif result.current[0] is not None:
             again.append(item._replace(held=result.current[0]))
+        else:
+            verdicts[item.at] = Verdict.STALE
     return again
 
 
@@ -117,17 +137,12 @@ def _revision(run: Run) -> tuple[str, int]:
     return f"{run.namespace}/{run.task}", run.revision
 
 
-async def _bisected(engine: Engine, work: list[_Work], guard: Guard, settled: list[Run], error: Invalid) -> list[_Work]:
-    """The store cannot keep something in here: halve until it is found; the culprit ends as failed(unstorable)."""
-    if len(work) > 1:
-        half = len(work) // 2
-        first = await _commit(engine, work[:half], guard, settled)
-        return first + await _commit(engine, work[half:], guard, settled)
-    item = work[0]
+def _unstorable(item: _Work, error: Invalid) -> _Work:
+    """The culprit ends as failed, saying why. Raises what the store said if it cannot keep that either."""
     if item.settlement.outcome.reason == Reason.UNSTORABLE:
         raise error
     outcome = Outcome(End.FAILURE, reason=Reason.UNSTORABLE, error=str(error), final=True)
-    return [item._replace(settlement=item.settlement._replace(outcome=outcome))]
+    return item._replace(settlement=item.settlement._replace(outcome=outcome))
 
 
 def _tell(engine: Engine, settlements: Sequence[Settlement], verdicts: list[Verdict], settled: list[Run]) -> None:

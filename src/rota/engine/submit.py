@@ -9,19 +9,20 @@ from rota.domain.facts import RunsSubmitted
 from rota.domain.ids import RunId, definition_id
 from rota.domain.lane import lane
 from rota.domain.names import check_key, check_name
+from rota.domain.priority import priority
 from rota.domain.records import INLINE_LIMIT, VALUE_LIMIT, Blob, Unique, Until
-from rota.domain.retry import Retry
+from rota.domain.retry import Retry, check_retry
 from rota.domain.run import Cause, Run, State
 from rota.domain.states import Submit, advance
 from rota.domain.task import Task
 from rota.engine.audit import audited
-from rota.engine.engine import Engine
+from rota.engine.engine import Engine, applied
 from rota.ports.store import Change, Conflict, Group, Hint, Result
 
 KEY_MS = 86_400_000
 """How long an idempotency key is remembered."""
 HORIZON_MS = 100 * 365 * 86_400_000
-TRIES = 3
+TRIES = 8
 
 
 class Order(NamedTuple):
@@ -65,14 +66,16 @@ async def submit(engine: Engine, orders: Sequence[Order]) -> list[Receipt]:
     runs, payloads = await _drafted(engine, orders, now)
     receipts: dict[int, Receipt] = {}
     pending, created, refusal = list(range(len(orders))), [], None
-    for _ in range(TRIES + len(orders)):
+    for _ in range(TRIES):
         # Orders whose key stands earlier in the batch follow it: groups of one commit share no keys.
-        batch, pending = _first_of_key(orders, pending)
-        groups = [_group(engine, orders[at], runs[at], payloads[at], now) for at in batch]
+        batch, later = _first_of_key(orders, pending)
+        groups = [keyed(engine, orders[at], runs[at], payloads[at], now) for at in batch]
         results = await engine.commit(groups, None, hints(runs[at] for at in batch))
-        for at, result in zip(batch, results, strict=True):
+        results += await known(engine, [orders[at] for at in later])
+        pending = []
+        for at, result in zip(batch + later, results, strict=True):
             try:
-                receipt = await _receipt(engine, orders[at], runs[at], result, now)
+                receipt = await receipt_of(engine, orders[at], runs[at], result, now)
             except Refused as error:
                 refusal = error
                 continue
@@ -163,8 +166,11 @@ def hints(runs: Iterable[Run]) -> list[Hint]:
     """What these new states of runs may wake: a lane, or the duty that looks at the time index."""
     counts: dict[str, int] = {}
     for run in runs:
-        topic = f"lane:{run.lane}" if run.state is State.PENDING else "due"
-        counts[topic] = counts.get(topic, 0) + 1
+        ready = run.state is State.PENDING
+        if ready:
+            counts[f"lane:{run.lane}"] = counts.get(f"lane:{run.lane}", 0) + 1
+        if not ready or run.due_at is not None:
+            counts["due"] = counts.get("due", 0) + 1
     return [Hint(topic, count) for topic, count in counts.items()]
 
 
@@ -178,6 +184,12 @@ def blobs(run: Run, payload: bytes, now: int) -> tuple[Change, ...]:
 def _check(order: Order, now: int) -> None:
     if order.queue:
         check_name("queue", order.queue)
+    if order.priority is not None:
+        priority(order.priority)
+    if order.timeout_ms is not None and order.timeout_ms < 0:
+        raise Invalid("timeout", f"{order.timeout_ms} ms; it is positive, or 0 for no limit")
+    if order.retry is not None:
+        check_retry(order.retry)
     if order.due_at is not None and not 0 <= order.due_at < now + HORIZON_MS:
         raise Invalid("due_at", "not within the next hundred years")
     if order.key:
@@ -202,36 +214,52 @@ def _first_of_key(orders: Sequence[Order], pending: Sequence[int]) -> tuple[list
     return first, later
 
 
-def _group(engine: Engine, order: Order, run: Run, payload: bytes, now: int) -> Group:
+def keyed(engine: Engine, order: Order, run: Run, payload: bytes, now: int) -> Group:
+    """A new run with its large payload, its keys, the idempotency key first, and the audit of who asked for it."""
     changes = [Change(None, run), *blobs(run, payload, now)]
+    if order.key:
+        changes.append(Change(None, _idempotency(order, run.id, now)))
     if order.unique:
         changes.append(Change(None, Unique(_unique_id(order), run.id, _body(order), Until.TERMINAL)))
-    if order.key:
-        key = Unique(_idempotency_id(order), run.id, _body(order), Until.INSTANT, now + KEY_MS)
-        changes.append(Change(None, key))
     if order.cause in (Cause.TRIGGER, Cause.RETRY):
         what = {"task": order.task, "origin": order.origin}
         changes.append(audited(engine, order.actor, order.cause, f"run:{run.id}", None, what))
     return Group(tuple(changes))
 
 
-async def _receipt(engine: Engine, order: Order, run: Run, result: Result, now: int) -> Receipt | None:
-    """Whose run an order led to; None: try again, for the key it met has lapsed."""
+async def known(engine: Engine, orders: Sequence[Order]) -> list[Result]:
+    """For each order the conflict that it would meet: its keys as others hold them."""
+    wanted = [[key for key in (_idempotency_id(order), _unique_id(order)) if key] for order in orders]
+    ids = list({key for keys in wanted for key in keys})
+    found = dict(zip(ids, await engine.store.get(Unique, ids), strict=True)) if ids else {}
+    return [Conflict((None, *(found[key] for key in keys))) for keys in wanted]
+
+
+async def receipt_of(engine: Engine, order: Order, run: Run, result: Result, now: int) -> Receipt | None:
+    """Whose run an order led to; None: try again, for no key stands in its way, or not any more."""
     if not isinstance(result, Conflict) or result.current[0] is not None:
         return Receipt(run.id, True)
     for found in result.current[1:]:
         if found is None or not isinstance(found.record, Unique):
             continue
         unique = found.record
-        if unique.run == run.id:
-            return Receipt(run.id, True)
         if unique.expires_at is not None and unique.expires_at <= now:
             await engine.commit_one(Group((Change(found, None),)))
             return None
-        if unique.until is Until.INSTANT and unique.body != _body(order):
-            raise Refused(f"idempotency key {order.key!r} came before with another body; use a new key")
+        if unique.until is Until.INSTANT:
+            if unique.body != _body(order):
+                raise Refused(f"idempotency key {order.key!r} came before with another body; use a new key")
+        elif order.key:
+            # Asked again after that run has ended, the order must lead to the same one.
+            remembered = Change(None, _idempotency(order, RunId(unique.run), now))
+            if not applied(await engine.commit_one(Group((remembered,)))):
+                return None
         return Receipt(RunId(unique.run), False)
     return None
+
+
+def _idempotency(order: Order, run: RunId, now: int) -> Unique:
+    return Unique(_idempotency_id(order), run, _body(order), Until.INSTANT, now + KEY_MS)
 
 
 def _unique_id(order: Order) -> str:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
-from rota.domain.errors import NotFound
+from rota.domain.errors import Invalid, NotFound, Refused
 from rota.domain.records import Blob
 from rota.domain.run import TERMINAL, Run
 from rota.engine.control import cancel
@@ -14,6 +14,13 @@ from rota.sdk.gather import Gather
 
 SCAN_S = 1.0
 """How long a waiter trusts that a hint will come."""
+PLAIN = (Invalid, NotFound)
+"""Errors of a submission before which nothing was written."""
+KEYED = (*PLAIN, Refused)
+"""After a refusal the other orders are submitted; sent again, those with a key find their run."""
+
+Gathers = WeakKeyDictionary[asyncio.AbstractEventLoop, Gather[Order, Receipt]]
+"""One for each loop."""
 
 
 class Client:
@@ -22,15 +29,17 @@ class Client:
     def __init__(self, engine: Engine, actor: str = "") -> None:
         self.engine = engine
         self.actor = actor
-        self._gathers: WeakKeyDictionary[asyncio.AbstractEventLoop, Gather[Order, Receipt]] = WeakKeyDictionary()
+        self._plain: Gathers = WeakKeyDictionary()
+        self._keyed: Gathers = WeakKeyDictionary()
         self._waiters: WeakKeyDictionary[asyncio.AbstractEventLoop, Waiters] = WeakKeyDictionary()
 
     async def submit(self, order: Order) -> Receipt:
         """Submit one; calls that arrive together share a commit."""
+        gathers, harmless = (self._keyed, KEYED) if order.key else (self._plain, PLAIN)
         loop = asyncio.get_running_loop()
-        if loop not in self._gathers:
-            self._gathers[loop] = Gather(self.submit_many)
-        return await self._gathers[loop](order)
+        if loop not in gathers:
+            gathers[loop] = Gather(self.submit_many, harmless)
+        return await gathers[loop](order)
 
     async def submit_many(self, orders: Sequence[Order]) -> list[Receipt]:
         """Submit all, or none where one of them is invalid."""
@@ -68,38 +77,58 @@ class Waiters:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._waiting: dict[str, asyncio.Future[Run]] = {}
+        self._waiting: dict[str, list[asyncio.Future[Run]]] = {}
         self._looking: asyncio.Task[None] | None = None
-        self._more = asyncio.Event()
+        self._more = False
 
     async def ended(self, run_id: str) -> Run:
         """The run once it has ended."""
-        if run_id not in self._waiting:
-            self._waiting[run_id] = asyncio.get_running_loop().create_future()
-            self._more.set()
-        if self._looking is None or self._looking.done():
+        answer: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(run_id, []).append(answer)
+        self._more = True
+        if self._looking is None:
             self._looking = asyncio.create_task(self._look())
-        return await asyncio.shield(self._waiting[run_id])
+        try:
+            return await answer
+        finally:
+            self._leave(run_id, answer)
+
+    def _leave(self, run_id: str, answer: asyncio.Future[Run]) -> None:
+        """Nobody looks for a run that nobody waits for any more."""
+        waiting = self._waiting.get(run_id, [])
+        if answer in waiting:
+            waiting.remove(answer)
+            if not waiting:
+                del self._waiting[run_id]
 
     async def _look(self) -> None:
         ear = self._engine.store.watch(["done"])
         try:
             while self._waiting:
-                self._more.clear()
+                self._more = False
                 await self._read()
-                if self._waiting and not self._more.is_set():
+                if self._waiting and not self._more:
                     await ear.wait(SCAN_S)
         except Exception as error:
-            for answer in self._waiting.values():
-                answer.set_exception(error)
-            self._waiting.clear()
+            for run_id in list(self._waiting):
+                self._answer(run_id, error)
         finally:
+            self._looking = None
             ear.close()
 
     async def _read(self) -> None:
         ids = list(self._waiting)
         for run_id, found in zip(ids, await self._engine.store.get(Run, ids), strict=True):
             if found is None:
-                self._waiting.pop(run_id).set_exception(NotFound("run", run_id))
+                self._answer(run_id, NotFound("run", run_id))
             elif found.record.state in TERMINAL:
-                self._waiting.pop(run_id).set_result(found.record)
+                self._answer(run_id, found.record)
+
+    def _answer(self, run_id: str, value: Run | Exception) -> None:
+        for answer in self._waiting.pop(run_id, []):
+            if answer.done():
+                continue
+            if isinstance(value, Exception):
+                answer.set_exception(value)
+            else:
+                answer.set_result(value)

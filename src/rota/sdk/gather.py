@@ -14,10 +14,17 @@ LIMIT = 1_000
 
 
 class Gather(Generic[T, R]):
-    """Turns a call on many into a call on one. Belongs to the loop it is first used in."""
+    """Turns a call on many into a call on one. Belongs to the loop it is first used in.
 
-    def __init__(self, flush: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> None:
+    After an error of the kinds `harmless` each item goes again, alone, so that a bad one does not spoil the others'
+    calls: they are the errors after which sending an item twice does it no more than once. Any other is everybody's.
+    """
+
+    def __init__(
+        self, flush: Callable[[Sequence[T]], Awaitable[Sequence[R]]], harmless: tuple[type[Exception], ...]
+    ) -> None:
         self._flush = flush
+        self._harmless = harmless
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._flushing: asyncio.Task[None] | None = None
 
@@ -25,27 +32,29 @@ class Gather(Generic[T, R]):
         """The answer for this item. Raises what the flush raises for it."""
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
-        if self._flushing is None or self._flushing.done():
+        if self._flushing is None:
             self._flushing = asyncio.create_task(self._run())
         return await answer
 
     async def _run(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:LIMIT], self._waiting[LIMIT:]
-            await self._send(batch)
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:LIMIT], self._waiting[LIMIT:]
+                await self._send(batch)
+        finally:
+            self._flushing = None
 
     async def _send(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:
             answers = await self._flush([item for item, _ in batch])
         except Exception as error:
-            if len(batch) > 1:
-                # One bad item must not spoil the others' calls: each goes alone and gets its own answer.
+            if len(batch) > 1 and isinstance(error, self._harmless):
                 for one in batch:
                     await self._send([one])
                 return
-            _, answer = batch[0]
-            if not answer.done():
-                answer.set_exception(error)
+            for _, answer in batch:
+                if not answer.done():
+                    answer.set_exception(error)
             return
         for (_, answer), value in zip(batch, answers, strict=True):
             if not answer.done():

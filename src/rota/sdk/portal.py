@@ -3,8 +3,11 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from rota.domain.errors import RotaError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -15,12 +18,20 @@ class Portal:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._over = asyncio.Event()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` on the background loop and wait for it; interrupting the wait cancels the work."""
-        answer = asyncio.run_coroutine_threadsafe(work, self._started())
+        """Run `work` on the background loop and wait for it; interrupting the wait cancels the work.
+
+        Raises `RotaError` in the loop's own thread, which cannot wait for itself.
+        """
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RotaError("a synchronous call inside of an asynchronous one; await the method that begins with `a`")
+        with self._guard:
+            answer = asyncio.run_coroutine_threadsafe(work, self._started())
         try:
             return answer.result()
         except BaseException:
@@ -28,27 +39,28 @@ class Portal:
             raise
 
     def close(self) -> None:
-        """End the loop and its thread; harmless twice."""
+        """End the loop and its thread; calls under way are cancelled. Harmless twice."""
         with self._guard:
-            if self._loop and self._thread:
-                self._loop.call_soon_threadsafe(self._loop.stop)
-                self._thread.join()
+            loop, over, thread = self._loop, self._over, self._thread
             self._loop = self._thread = None
+        if loop and thread:
+            loop.call_soon_threadsafe(over.set)
+            thread.join()
 
     def _started(self) -> asyncio.AbstractEventLoop:
-        with self._guard:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._run, args=(self._loop,), name="rota-portal", daemon=True)
-                self._thread.start()
-            return self._loop
+        if self._loop is None:
+            begun: Future[asyncio.AbstractEventLoop] = Future()
+            self._over = asyncio.Event()
+            life = _live(begun, self._over)
+            self._thread = threading.Thread(target=asyncio.run, args=(life,), name="rota-portal", daemon=True)
+            self._thread.start()
+            self._loop = begun.result()
+        return self._loop
 
-    @staticmethod
-    def _run(loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            loop.run_forever()
-        finally:
-            loop.close()
+
+async def _live(begun: Future[asyncio.AbstractEventLoop], over: asyncio.Event) -> None:
+    begun.set_result(asyncio.get_running_loop())
+    await over.wait()
 
 
 class HasPortal(Protocol):

@@ -68,7 +68,7 @@ class Outbox:
             await self._backoff.failed(error)
 
     def _take_back(self, error: Exception) -> None:
-        """All go again, in their order. One that by itself makes a batch fail is found by halves and lets others pass."""
+        """All go again, in their order. One that makes its batch fail is found by halves, and lets the others pass."""
         back, self._under_way = self._under_way, []
         if isinstance(error, Unavailable | Unclear):
             self._waiting = back + self._waiting

@@ -55,6 +55,7 @@ class Worker:
         self._attempts: dict[Fence, Attempt] = {}
         self._abandoned: set[Attempt] = set()
         self._excluded: dict[str, int] = {}
+        self._cancels: tuple[str, ...] = ()
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
         self._lanes = lanes(options.namespaces, options.queues, tuple(executors), options.labels)
@@ -69,6 +70,7 @@ class Worker:
         self._leaving = False
         self._pulse: Pulse | None = None
         self._ear: Watch | None = None
+        self._taking: asyncio.Task[None] | None = None
         self._loops: list[asyncio.Task[None]] = []
 
     @property
@@ -87,14 +89,14 @@ class Worker:
         Capture.start()
         begin = asyncio.create_task
         self._loops = [begin(self._outbox.run()), begin(self._reporter.run()), begin(self._wheel.run())]
-        self._loops.append(begin(self._take_work()))
+        self._taking = begin(self._take_work())
 
     async def stop(self) -> None:
         """Drain: take nothing more, let running attempts finish for a while, hand the rest back unburnt, leave."""
         if not self._loops:
             return
         self._leaving = True
-        await self._take_no_more(self._loops.pop())
+        await self._take_no_more()
         await self._finish(self._options.drain_ms)
         for attempt in list(self._attempts.values()):
             self._wheel.stop(attempt, LEAVING)
@@ -110,11 +112,11 @@ class Worker:
         Capture.stop()
         self.ended.set()
 
-    async def _take_no_more(self, taking: asyncio.Task[None]) -> None:
+    async def _take_no_more(self) -> None:
         """A claim under way is waited for, and a lost one asked about: what it brought is ours to end or hand back."""
-        if self._claiming:
-            await asyncio.wait([taking], timeout=self._options.ttl_ms / 1000)
-        await end(taking)
+        if self._taking and self._claiming:
+            await asyncio.wait([self._taking], timeout=self._options.ttl_ms / 1000)
+        await end(self._taking)
         if self._doubt:
             with contextlib.suppress(Exception):  # then `recover` finds them
                 await self._reconcile()
@@ -190,7 +192,7 @@ class Worker:
         )
         self._claiming = True
         taken = await self._desk.claim(want)
-        self._claiming, self._closed = False, not taken.open
+        self._claiming, self._closed = False, self._closed or not taken.open
         self._begin(taken)
         if taken.open and len(taken.assignments) < want.limit and not taken.contended and self._ear:
             await self._ear.wait(self._options.scan_ms / 1000)
@@ -217,6 +219,8 @@ class Worker:
         attempt = Attempt(assignment, context, began, limit)
         self._attempts[attempt.fence] = attempt
         self._wheel.watch(attempt)
+        if run.id in self._cancels:
+            self._wheel.stop(attempt, CANCELLED)
         attempt.task = asyncio.create_task(self._live(attempt), name=f"run {run.id} of {run.task}")
 
     async def _live(self, attempt: Attempt) -> None:
@@ -268,6 +272,7 @@ class Worker:
             self._closed = True
             self._wake()
             return
+        self._cancels = reply.cancels
         if reply.cancels:
             for attempt in self._attempts.values():
                 if attempt.assignment.run.id in reply.cancels:

@@ -107,7 +107,8 @@ class Story:
         policy = before.retry or event.retry
         if self.run.state is State.RETRYING and event.outcome.end is End.FAILURE:
             base = min(policy.delay_ms * policy.rate**before.tries, policy.cap_ms)
-            assert self.run.due_at - self.now >= max(int(base * (1 - policy.jitter)), event.outcome.delay_ms)
+            waited = (self.run.due_at or 0) - self.now
+            assert waited >= max(int(base * (1 - policy.jitter)), event.outcome.delay_ms)
             assert self.run.tries <= policy.retries
         if event.outcome.end is End.LOST and event.on_lost is OnLost.FAIL:
             assert self.run.state in TERMINAL
@@ -150,7 +151,7 @@ def test_a_life_of_claims_and_settles_ends_or_is_bounded_by_the_policy(run, ends
     story = Story(run._replace(end_by=None, start_by=None, queue_ms=None), Submit())
     for number, outcome in enumerate(ends):
         if story.run.state in (State.SCHEDULED, State.RETRYING):
-            story.tell(Due(), max(story.run.due_at - story.now, 0))
+            story.tell(Due(), max((story.run.due_at or 0) - story.now, 0))
         if story.run.state is not State.PENDING:
             break
         story.tell(Claim("session-1", "worker-1", number), 1)

@@ -1,12 +1,13 @@
 """`claim`: ready runs in rank order, made running by the state machine, in one transaction for all wants."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rota.domain.lane import queue_of
 from rota.domain.run import Run, State
 from rota.domain.states import Claim, advance
 from rota.ports.store import Claimed, Versioned, Want
-from rota.stores.sql import statements, tables
+from rota.stores.sql import statements
 from rota.stores.sql.core import opened
 from rota.stores.sql.db import Db
 from rota.stores.sql.rows import Row, check, run_of
@@ -23,30 +24,31 @@ def claim(db: Db, wants: Sequence[Want], now: int) -> list[Claimed]:
 
 def _answer(db: Db, want: Want, now: int, paused: set[str]) -> Claimed:
     event = Claim(want.session, want.worker, want.token)
-    writes = Writes()
+    writes = Writes(own="seq")
     taken = []
     for row in _found(db, want, paused) if want.limit > 0 else []:
-        before = run_of(row[:-1])
+        before = run_of(row)
         after = advance(before, event, now)
-        writes.change(after.id, before, after)
+        version, seq = row[-2:]
+        writes.change(seq, before, version, after)
         taken.append(Versioned(after, db.stamp))
-    writes.flush(db)
+    if writes.flush(db) != len(taken):
+        raise AssertionError("a run changed between two statements of one transaction")
     return Claimed(tuple(taken), contended=False, open=True)
 
 
 def _found(db: Db, want: Want, paused: set[str]) -> list[Row]:
-    """Whole rows, in rank order."""
+    """Whole rows, in rank order, with their seq behind them."""
     if want.runs:
         return _named(db, want, paused)
-    lanes = [lane for lane in want.lanes if queue_of(lane) not in paused]
+    lanes = [lane for lane in dict.fromkeys(want.lanes) if queue_of(lane) not in paused]
     if len(lanes) > 1:
         lanes = [row[0] for row in db.rows_among(statements.stocked(db.flavour), lanes)]
     if len(lanes) <= 1:
         return [row for lane in lanes for row in _first(db, want, lane, whole=True)]
-    first = sorted(row for lane in lanes for row in _first(db, want, lane, whole=False))
-    ids = [row[2] for row in first[: want.limit]]
-    rows = {row[0]: row for row in _read(db, ids)}
-    return [rows[one] for one in ids]
+    first = sorted(row for lane in lanes for row in _first(db, want, lane, whole=False))[: want.limit]
+    rows = {row[-1]: row for row in _read(db, "seq", [seq for _, seq in first])}
+    return [rows[seq] for _, seq in first]
 
 
 def _first(db: Db, want: Want, lane: str, whole: bool) -> list[Row]:
@@ -57,8 +59,8 @@ def _first(db: Db, want: Want, lane: str, whole: bool) -> list[Row]:
 
 def _named(db: Db, want: Want, paused: set[str]) -> list[Row]:
     suitable = []
-    for row in _read(db, want.runs):
-        run = run_of(row[:-1])
+    for row in _read(db, "id", want.runs):
+        run = run_of(row)
         if run.state is State.PENDING and queue_of(run.lane) not in paused and not _is_excluded(run, want):
             suitable.append((run.rank, run.id, row))
     return [row for _, _, row in sorted(suitable, key=lambda one: one[:2])[: want.limit]]
@@ -68,5 +70,5 @@ def _is_excluded(run: Run, want: Want) -> bool:
     return f"{run.namespace}/{run.task}" in want.exclude
 
 
-def _read(db: Db, ids: Sequence[str]) -> list[Row]:
-    return db.rows_among(statements.read(db.flavour, tables.runs), ids)
+def _read(db: Db, own: str, values: Sequence[Any]) -> list[Row]:
+    return db.rows_among(statements.placed(db.flavour, own), values)

@@ -34,18 +34,20 @@ class Plan:
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self.groups = groups
+        self.number = sum([len(group.changes) for group in groups])
         self.writes = Writes()
+        self.only_changes = True
         self.present: Held = defaultdict(dict)
         """What must be there, with its version."""
         self.absent: dict[type, set[str]] = defaultdict(set)
         """What must not be there."""
-        for group in groups:
-            if len(group.changes) > GROUP_LIMIT:
-                raise Invalid("groups", f"{len(group.changes)} changes in one group; at most {GROUP_LIMIT} fit")
-            for was, now in group.changes:
+        for changes, tally in groups:
+            if len(changes) > GROUP_LIMIT:
+                raise Invalid("groups", f"{len(changes)} changes in one group; at most {GROUP_LIMIT} fit")
+            for was, now in changes:
                 self._add(was, now)
-            if group.tally is not None:
-                self.writes.count(group.tally)
+            if tally is not None:
+                self.writes.count(tally)
         self._check_keys()
         self.writes.check()
 
@@ -53,6 +55,7 @@ class Plan:
         if was is None:
             kind = type(now)
             key = _key(kind, now)
+            self.only_changes = False
             self.absent[kind].add(key)
             self.writes.add(key, now)
             return
@@ -61,9 +64,10 @@ class Plan:
         key = _key(kind, record)
         self.present[kind][key] = version
         if now is None:
+            self.only_changes = False
             self.writes.remove(key, kind)
         elif type(now) is kind and _key(kind, now) == key:
-            self.writes.change(key, record, now)
+            self.writes.change(key, record, version, now)
         else:
             raise Invalid(key, "a change keeps kind and id; delete the one record and add the other instead")
 
@@ -72,13 +76,25 @@ class Plan:
         both = any(
             self.absent[kind] & versions.keys() for kind, versions in self.present.items() if kind in self.absent
         )
-        if both or found != sum(len(group.changes) for group in self.groups):
+        if both or found != self.number:
             raise Invalid("groups", "one record is changed twice in one call; the groups of a call share none")
 
 
-def commit(db: Db, plan: Plan, guard: Guard) -> list[Result]:
-    """Apply the groups of which all is as they say. Raises `Stale`."""
+class Moved(Exception):
+    """Some record is no longer what it was, and `commit` must be told to look first."""
+
+
+def commit(db: Db, plan: Plan, guard: Guard, look: bool = False) -> list[Result]:
+    """Apply the groups of which all is as they say. Raises `Stale`.
+
+    Where there are changes only, they are tried at once, each under its version; if one finds nothing, `Moved` is
+    raised, which undoes the transaction.
+    """
     _check(db, guard)
+    if plan.only_changes and db.flavour.counts and not look:
+        if plan.writes.flush(db) != plan.number:
+            raise Moved
+        return [APPLIED] * len(plan.groups)
     held = _held(db, plan)
     if all(held[kind] == plan.present.get(kind, {}) for kind in held):
         plan.writes.flush(db)

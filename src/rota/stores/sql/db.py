@@ -35,19 +35,21 @@ class Db:
         finally:
             cursor.close()
 
-    def write(self, statement: str, parameters: Sequence[Any] = ()) -> None:
-        """One write."""
+    def write(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """One write; the number of rows it changed."""
         cursor = self._connection.cursor()
         try:
             cursor.execute(statement, parameters)
+            return int(cursor.rowcount)
         finally:
             cursor.close()
 
-    def write_all(self, statement: str, rows: Sequence[Row]) -> None:
-        """One write for each row."""
+    def write_all(self, statement: str, rows: Sequence[Row]) -> int:
+        """One write for each of these rows of parameters; the number of rows they changed."""
         cursor = self._connection.cursor()
         try:
             cursor.executemany(statement, rows)
+            return int(cursor.rowcount)
         finally:
             cursor.close()
 

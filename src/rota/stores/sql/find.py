@@ -54,7 +54,7 @@ def find(db: Db, kind: type, where: Where, cursor: str, limit: int, oldest: bool
     if len(keys) > limit:
         after = _dumped(page[-1]) if page else cursor
     statement = statements.read_by(db.flavour, shape.table, walk.order[-1].name)
-    rows = {row[0]: row[1:] for row in db.rows_among(statement, [key[-1] for key in page])}
+    rows = {row[-1]: row[:-1] for row in db.rows_among(statement, [key[-1] for key in page])}
     return Page(tuple(shape.versioned(rows[key[-1]]) for key in page), after)
 
 

@@ -25,6 +25,8 @@ class Flavour:
     """A list as such a parameter."""
     locks: bool
     """Whether rows must be locked while they are decided about; SQLite has one writer anyway."""
+    counts: bool
+    """Whether the driver tells how many rows a statement changed that was run for many."""
 
     def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         """Whether a column is among the values of the list parameter `name`."""
@@ -38,4 +40,5 @@ SQLITE = Flavour(
     unfold=lambda values: func.json_each(values).table_valued("value"),
     pack=lambda values: _dumps(values).decode(),
     locks=False,
+    counts=True,
 )

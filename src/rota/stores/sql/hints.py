@@ -94,6 +94,7 @@ class Post:
             self._sender().sendto(b"", str(self._folder / self._name))  # ends the wait of the listening thread
         with suppress(OSError):
             (self._folder / self._name).unlink()
+            self._folder.rmdir()  # fails while others listen
         if self._thread is not None:
             self._thread.join(timeout=2 * LOOK_S)
             self._thread = None
@@ -105,16 +106,24 @@ class Post:
     def _bound(self) -> socket.socket | None:
         if not hasattr(socket, "AF_UNIX"):
             return None
+        # The last of the others may remove the directory while this process enters it.
+        return self._entered() or self._entered()
+
+    def _entered(self) -> socket.socket | None:
         try:
             for path in (self._folder.parent, self._folder):
                 path.mkdir(mode=0o700, exist_ok=True)
                 if not is_private(path):
                     return None
-            inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            inbox.bind(str(self._folder / self._name))
         except OSError:
             return None
+        inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         inbox.settimeout(LOOK_S)
+        try:
+            inbox.bind(str(self._folder / self._name))
+        except OSError:
+            inbox.close()
+            return None
         return inbox
 
     def _attend(self) -> None:
@@ -143,13 +152,13 @@ class Post:
         for name in names:
             if name == self._name:
                 continue
-            path = str(self._folder / name)
-            try:
-                sender.sendto(data, path)
-            except BlockingIOError:
-                continue  # its inbox is full: it has enough to wake up for
-            except (ConnectionRefusedError, FileNotFoundError):
-                os.unlink(path)  # its process is gone
+            path = self._folder / name
+            # A full inbox has enough to wake up for; a refusal means that its process is gone.
+            with suppress(OSError):
+                try:
+                    sender.sendto(data, str(path))
+                except ConnectionRefusedError:
+                    path.unlink()
 
     def _sender(self) -> socket.socket:
         if self._outbox is None:

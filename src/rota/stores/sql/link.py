@@ -97,7 +97,7 @@ class Link:
                 transaction.commit()
             except DRIVER_ERRORS as error:
                 self._undo(transaction, error)
-                raise fault(error, self.place, at_commit=True) from error
+                raise fault(error, self.place, at_commit=self._writes) from error
             return result
 
     def first(self, statement: str) -> Any:

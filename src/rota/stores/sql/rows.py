@@ -98,7 +98,8 @@ def _retry(retry: Retry | None) -> str | None:
 
 _PLACE = {name: place for place, name in enumerate(Run._fields)}
 _WRITTEN: dict[str, Callable[[Any], Any]] = {
-    # Members of a StrEnum go to the driver as plain text: it would look for an adapter of each.
+    # Members of an enum go to the driver as plain values: it would look for an adapter of each.
+    "priority": int,
     "state": str.__str__,
     "reason": str.__str__,
     "cause": str.__str__,
@@ -113,7 +114,8 @@ _read_keys = msgspec.json.Decoder(tuple[str, ...]).decode
 _read_retry = msgspec.json.Decoder(Retry).decode
 _read_history = msgspec.json.Decoder(tuple[Attempt, ...]).decode
 
-_PLACES = range(len(Run._fields))
+_WIDTH = len(Run._fields)
+_PLACES = range(_WIDTH)
 _DEFAULTS = tuple(Run._field_defaults.get(name, _JSON) for name in Run._fields)
 
 Places = tuple[int, ...]
@@ -153,8 +155,8 @@ def cells(places: Places) -> Callable[[Run], Row]:
 
 
 def run_of(row: Sequence[Any]) -> Run:
-    """The run from the columns of its table."""
-    values = list(row)
+    """The run from the columns of its table; more may follow."""
+    values = list(row[:_WIDTH])
     values[_STATE] = _STATES[values[_STATE]]
     values[_KEYS] = _read_keys(values[_KEYS]) if values[_KEYS] else ()
     if values[_RETRY]:

@@ -53,9 +53,16 @@ def read(flavour: Flavour, table: Table) -> str:
 
 @compiled_once
 def read_by(flavour: Flavour, table: Table, column: str) -> str:
-    """A column that is each row's own, and the whole row, by that column. (values)."""
+    """Whole rows by a column that is each row's own, and that column. (values)."""
     own = table.c[column]
-    return render(flavour, select(own.label("own"), *_whole(table)).where(flavour.among(own, "values")), "values")
+    return render(flavour, select(*_whole(table), own.label("own")).where(flavour.among(own, "values")), "values")
+
+
+@compiled_once
+def placed(flavour: Flavour, column: str) -> str:
+    """Whole runs by id or by seq, and their seq. (values)."""
+    found = select(*_whole(runs), runs.c.seq).where(flavour.among(runs.c[column], "values"))
+    return render(flavour, _locked(flavour, found), "values")
 
 
 @compiled_once
@@ -73,15 +80,17 @@ def add(flavour: Flavour, table: Table, columns: tuple[str, ...]) -> str:
 
 
 @compiled_once
-def change(flavour: Flavour, table: Table, columns: tuple[str, ...]) -> str:
-    """New values of one row. (columns in the table's order, version, id)."""
-    return render(flavour, _set(table, columns).where(table.c.id == bindparam("_id")), *columns, "version", "_id")
+def change(flavour: Flavour, table: Table, columns: tuple[str, ...], own: str) -> str:
+    """New values of one row as it was. (columns in the table's order, version, its own, old version)."""
+    found = _set(table, columns).where(table.c[own] == bindparam("_own"), table.c.version == bindparam("_was"))
+    return render(flavour, found, *columns, "version", "_own", "_was")
 
 
 @compiled_once
-def change_all(flavour: Flavour, table: Table, columns: tuple[str, ...]) -> str:
-    """The same new values of many rows. (columns in the table's order, version, ids)."""
-    return render(flavour, _set(table, columns).where(flavour.among(table.c.id, "ids")), *columns, "version", "ids")
+def change_all(flavour: Flavour, table: Table, columns: tuple[str, ...], own: str) -> str:
+    """The same new values of rows as they were. (columns in the table's order, version, their own, old version)."""
+    found = _set(table, columns).where(flavour.among(table.c[own], "_own"), table.c.version == bindparam("_was"))
+    return render(flavour, found, *columns, "version", "_own", "_was")
 
 
 @compiled_once
@@ -161,8 +170,8 @@ def stocked(flavour: Flavour) -> str:
 
 @compiled_once
 def ready(flavour: Flavour, excluding: bool, whole: bool) -> str:
-    """The first ready runs of a lane: whole rows, or rank, seq and id. (lane, [tasks,] limit)."""
-    columns = _whole(runs) if whole else [runs.c.rank, runs.c.seq, runs.c.id]
+    """The first ready runs of a lane: whole rows and seq, or rank and seq from the index. (lane, [tasks,] limit)."""
+    columns = [*_whole(runs), runs.c.seq] if whole else [runs.c.rank, runs.c.seq]
     first = select(*columns).where(text(tables.PENDING), runs.c.lane == bindparam("lane"))
     order = ["lane", "limit"]
     if excluding:

@@ -31,7 +31,7 @@ from rota.ports.store import (
 from rota.stores.hub import ANYTHING, Hub
 from rota.stores.sql import core, schema
 from rota.stores.sql.claim import claim
-from rota.stores.sql.commit import Plan, commit
+from rota.stores.sql.commit import Moved, Plan, commit
 from rota.stores.sql.find import count, find
 from rota.stores.sql.hints import Post
 from rota.stores.sql.link import Link
@@ -39,6 +39,8 @@ from rota.stores.sql.logs import SqlLogs
 
 BUSY_MS = 5_000
 """How long to wait for another process's write."""
+CHANGES = "PRAGMA data_version"
+"""Counts the commits of others."""
 _EXAMPLES = "write sqlite:///rota.db or sqlite:////full/path/rota.db"
 
 
@@ -74,9 +76,8 @@ class SqlStore:
         self.logs: Logs = SqlLogs(self.writer, self.reader)
         self.shared = not file
         self._now = now
-        self._hub = Hub()
-        self._post = Post(file, self._hub.tell, self._look) if file and not inline else None
-        self._seen: int | None = None
+        self._file = "" if inline else file
+        self._listen_anew()
 
     async def open(self) -> None:
         await self.writer.open()
@@ -99,6 +100,7 @@ class SqlStore:
         if self._post is not None:
             self._post.close()
         self._hub.close()
+        self._listen_anew()
         await self.reader.close()
         await self.writer.close()
 
@@ -133,9 +135,17 @@ class SqlStore:
             self._post.listen()
         return self._hub.watch(topics)
 
+    def _listen_anew(self) -> None:
+        self._hub = Hub()
+        self._post = Post(self._file, self._hub.tell, self._look) if self._file else None
+        self._seen = 0
+
     def _commit(self, groups: Sequence[Group], guard: Guard, hints: Sequence[Hint]) -> list[Result]:
         ready = Plan(groups)
-        results = self.writer.transact(lambda db: commit(db, ready, guard))
+        try:
+            results = self.writer.transact(lambda db: commit(db, ready, guard))
+        except Moved:
+            results = self.writer.transact(lambda db: commit(db, ready, guard, look=True))
         told: Counter[str] = Counter()
         for topic, number in hints:
             told[topic] += number
@@ -151,6 +161,7 @@ class SqlStore:
         if not self._is_current():
             applied = self.writer.transact(lambda db: schema.prepare(db, self.writer.place))
         self.writer.log_ahead()
+        self._seen = self.writer.first(CHANGES)
         return applied
 
     def _is_current(self) -> bool:
@@ -165,7 +176,7 @@ class SqlStore:
     def _compare(self) -> None:
         """Wake everybody if another process changed the file, whether or not its hint arrived."""
         with suppress(StoreError):
-            seen = self.writer.first("PRAGMA data_version")
-            if seen != self._seen and self._seen is not None:
+            seen = self.writer.first(CHANGES)
+            if seen != self._seen:
                 self._hub.tell({ANYTHING: 1})
             self._seen = seen

@@ -21,7 +21,6 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.sql.elements import TextClause
 
 metadata = MetaData()
 
@@ -34,27 +33,26 @@ def _key() -> Column[Any]:
     return Column("id", Key, primary_key=True)
 
 
-def _text(name: str, default: str | None = None) -> Column[Any]:
+def _texts(*names: str, default: str | None = None) -> list[Column[Any]]:
     """Required text; a default is given where most rows hold it, so that inserts need not name it."""
-    return Column(name, Key, nullable=False, server_default=None if default is None else text(f"'{default}'"))
+    value = None if default is None else text(f"'{default}'")
+    return [Column(name, Key, nullable=False, server_default=value) for name in names]
 
 
-def _number(name: str, default: int | None = None) -> Column[Any]:
-    return Column(name, BigInteger, nullable=False, server_default=None if default is None else text(str(default)))
+def _numbers(*names: str, default: int | None = None) -> list[Column[Any]]:
+    """Required whole numbers."""
+    value = None if default is None else text(str(default))
+    return [Column(name, BigInteger, nullable=False, server_default=value) for name in names]
 
 
-def _moment(name: str) -> Column[Any]:
+def _moments(*names: str) -> list[Column[Any]]:
     """Milliseconds (an instant or a duration), or nothing."""
-    return Column(name, BigInteger)
-
-
-def _version() -> Column[Any]:
-    return Column("version", BigInteger, nullable=False)
+    return [Column(name, BigInteger) for name in names]
 
 
 def _index(name: str, table: Table, *columns: str, where: str = "") -> Index:
     """An index, partial if `where` is given; queries must repeat its text for the index to serve them."""
-    condition: TextClause | None = text(where) if where else None
+    condition = text(where) if where else None
     parts = [table.c[column] for column in columns]
     return Index(name, *parts, sqlite_where=condition, postgresql_where=condition)
 
@@ -64,49 +62,34 @@ runs = Table(
     metadata,
     Column("seq", Position, primary_key=True, autoincrement=True),
     Column("id", Key, nullable=False, unique=True),
-    _text("namespace"),
-    _text("task"),
-    _number("revision"),
-    _text("queue"),
-    _text("lane"),
-    _number("priority"),
-    _text("state"),
-    _text("reason"),
-    _text("detail"),
-    _number("rank"),
-    _moment("due_at"),
-    _number("created_at"),
-    _moment("ready_at"),
+    *_texts("namespace", "task"),
+    *_numbers("revision"),
+    *_texts("queue", "lane"),
+    *_numbers("priority"),
+    *_texts("state", "reason", "detail"),
+    *_numbers("rank"),
+    *_moments("due_at"),
+    *_numbers("created_at"),
+    *_moments("ready_at"),
     Column("payload", LargeBinary),
-    _text("cause", "submit"),
-    _text("actor", ""),
-    _text("schedule", ""),
-    _moment("nominal_at"),
-    _text("origin", ""),
-    _text("gate", ""),
+    *_texts("cause", default="submit"),
+    *_texts("actor", "schedule", default=""),
+    *_moments("nominal_at"),
+    *_texts("origin", "gate", default=""),
     Column("keys", Text),
     Column("retry", Text),
-    _moment("timeout_ms"),
-    _moment("queue_ms"),
-    _moment("start_by"),
-    _moment("end_by"),
-    _number("attempt", 0),
-    _number("token", 0),
-    _text("session", ""),
-    _text("worker", ""),
-    _number("tries", 0),
-    _number("lost", 0),
-    _moment("claimed_at"),
-    _moment("started_at"),
-    _moment("ended_at"),
-    _text("cancel", ""),
-    _number("digest", 0),
+    *_moments("timeout_ms", "queue_ms", "start_by", "end_by"),
+    *_numbers("attempt", "token", default=0),
+    *_texts("session", "worker", default=""),
+    *_numbers("tries", "lost", default=0),
+    *_moments("claimed_at", "started_at", "ended_at"),
+    *_texts("cancel", default=""),
+    *_numbers("digest", default=0),
     Column("result", LargeBinary),
     Column("spilled", Boolean, nullable=False, server_default=text("false")),
-    _text("error", ""),
-    _text("progress", ""),
+    *_texts("error", "progress", default=""),
     Column("history", Text),
-    _version(),
+    *_numbers("version"),
 )
 
 PENDING = "state = 'pending'"
@@ -130,57 +113,49 @@ tasks = Table(
     "tasks",
     metadata,
     _key(),
-    _text("namespace"),
-    _text("name"),
-    _text("queue"),
-    _number("created_at"),
-    _text("body"),
-    _version(),
+    *_texts("namespace", "name", "queue"),
+    *_numbers("created_at"),
+    *_texts("body"),
+    *_numbers("version"),
 )
-
 tasks_time = _index("tasks_time", tasks, "created_at", "id")
 
-revisions = Table("revisions", metadata, _key(), _number("updated_at"), _text("body"), _version())
+revisions = Table("revisions", metadata, _key(), *_numbers("updated_at"), *_texts("body"), *_numbers("version"))
 
 schedules = Table(
     "schedules",
     metadata,
     _key(),
-    _text("namespace"),
-    _text("name"),
-    _text("task"),
-    _moment("next_at"),
-    _number("created_at"),
-    _text("body"),
-    _version(),
+    *_texts("namespace", "name", "task"),
+    *_moments("next_at"),
+    *_numbers("created_at"),
+    *_texts("body"),
+    *_numbers("version"),
 )
 schedules_due = _index("schedules_due", schedules, "next_at", "id", where="next_at IS NOT NULL")
-
 schedules_time = _index("schedules_time", schedules, "created_at", "id")
 schedules_task = _index("schedules_task", schedules, "namespace", "task", "created_at", "id")
 
-queues = Table(
-    "queues", metadata, _key(), _text("namespace"), _text("name"), _text("paused"), _text("body"), _version()
-)
+queues = Table("queues", metadata, _key(), *_texts("namespace", "name", "paused", "body"), *_numbers("version"))
 
 sessions = Table(
     "sessions",
     metadata,
     _key(),
-    _text("worker"),
-    _number("slots"),
+    *_texts("worker"),
+    *_numbers("slots"),
     Column("draining", Boolean, nullable=False),
-    _number("opened_at"),
-    _moment("closed_at"),
-    _text("body"),
-    _version(),
+    *_numbers("opened_at"),
+    *_moments("closed_at"),
+    *_texts("body"),
+    *_numbers("version"),
 )
 sessions_ended = _index("sessions_ended", sessions, "closed_at", "id", where="closed_at IS NOT NULL")
 
-pulses = Table("pulses", metadata, _key(), _number("count"), _version())
+pulses = Table("pulses", metadata, _key(), *_numbers("count", "version"))
 
 uniques = Table(
-    "uniques", metadata, _key(), _text("run"), _text("body"), _text("until"), _moment("expires_at"), _version()
+    "uniques", metadata, _key(), *_texts("run", "body", "until"), *_moments("expires_at"), *_numbers("version")
 )
 uniques_ended = _index("uniques_ended", uniques, "expires_at", "id", where="expires_at IS NOT NULL")
 
@@ -188,13 +163,10 @@ skips = Table(
     "skips",
     metadata,
     _key(),
-    _text("schedule"),
-    _number("revision"),
-    _number("first_at"),
-    _number("last_at"),
-    _number("count"),
-    _text("reason"),
-    _version(),
+    *_texts("schedule"),
+    *_numbers("revision", "first_at", "last_at", "count"),
+    *_texts("reason"),
+    *_numbers("version"),
 )
 skips_time = _index("skips_time", skips, "first_at", "id")
 
@@ -202,32 +174,30 @@ audit = Table(
     "audit",
     metadata,
     _key(),
-    _number("at"),
-    _text("actor"),
-    _text("action"),
-    _text("target"),
-    _text("before"),
-    _text("after"),
-    _version(),
+    *_numbers("at"),
+    *_texts("actor", "action", "target", "before", "after"),
+    *_numbers("version"),
 )
 audit_time = _index("audit_time", audit, "at", "id")
 
-blobs = Table("blobs", metadata, _key(), _number("created_at"), Column("data", LargeBinary, nullable=False), _version())
+blobs = Table(
+    "blobs",
+    metadata,
+    _key(),
+    *_numbers("created_at"),
+    Column("data", LargeBinary, nullable=False),
+    *_numbers("version"),
+)
 
 tallies = Table(
     "tallies",
     metadata,
     _key(),
-    _number("minute"),
-    _text("namespace"),
-    _text("task"),
-    _text("queue"),
-    _text("outcome"),
-    _number("bucket"),
-    _text("node"),
-    _number("count"),
-    _number("total_ms"),
-    _version(),
+    *_numbers("minute"),
+    *_texts("namespace", "task", "queue", "outcome"),
+    *_numbers("bucket"),
+    *_texts("node"),
+    *_numbers("count", "total_ms", "version"),
 )
 tallies_time = _index("tallies_time", tallies, "minute", "id")
 
@@ -235,21 +205,18 @@ terms = Table(
     "terms",
     metadata,
     Column("name", Key, primary_key=True),
-    _number("number"),
-    _text("holder"),
-    _number("expires_at"),
+    *_numbers("number"),
+    *_texts("holder"),
+    *_numbers("expires_at"),
 )
 
 lines = Table(
     "lines",
     metadata,
     Column("id", Position, primary_key=True, autoincrement=True),
-    _text("run"),
-    _number("attempt"),
-    _number("at"),
-    _text("stream"),
-    _text("level"),
-    _text("text"),
+    *_texts("run"),
+    *_numbers("attempt", "at"),
+    *_texts("stream", "level", "text"),
     # A reader follows by position, so none may be used again after the newest lines were deleted.
     sqlite_autoincrement=True,
 )

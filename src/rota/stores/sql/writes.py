@@ -43,11 +43,15 @@ def _run_shape(places: Places) -> _Shape:
 
 
 class Writes:
-    """What is to be added, changed, removed and counted."""
+    """What is to be added, changed, removed and counted.
 
-    def __init__(self) -> None:
+    `own` names the column of a run by which its changes find it: `id`, or the faster `seq` for who has just read it.
+    """
+
+    def __init__(self, own: str = "id") -> None:
+        self._own = own
         self._added: dict[_Shaped, tuple[_Shape, list[Row]]] = {}
-        self._changed: dict[_Shaped, tuple[_Shape, dict[Row, list[str]]]] = {}
+        self._changed: dict[_Shaped, tuple[_Shape, dict[Row, list[Any]]]] = {}
         self._removed: dict[type, list[str]] = defaultdict(list)
         self._counted: dict[Row, list[int]] = {}
 
@@ -66,30 +70,23 @@ class Writes:
         except (ValueError, TypeError, OverflowError) as error:
             raise _refused(key, error) from None
 
-    def change(self, key: str, was: Any, now: Any) -> None:
-        """A record that stays; only what differs is written. Raises `Invalid`."""
+    def change(self, key: Any, was: Any, version: int, now: Any) -> None:
+        """A record that stays, if it is still of this version; only what differs is written. Raises `Invalid`."""
+        kind = type(now)
         try:
-            if type(now) is Run:
-                self._change_run(key, was, now)
+            if kind is Run:
+                shaped = changed(was, now)
+                found = self._changed.get(shaped)
+                if found is None:
+                    found = self._changed[shaped] = (_run_shape(shaped), defaultdict(list))
+                values = found[0].take(now)
             else:
-                self._change_other(key, was, now)
+                columns, values = KINDS[kind].changed(was, now)
+                shape = _Shape(KINDS[kind].table, columns, KINDS[kind].head)
+                found = self._changed.setdefault((kind, *columns), (shape, defaultdict(list)))
+            found[1][*values, version].append(key)
         except (ValueError, TypeError, OverflowError) as error:
             raise _refused(key, error) from None
-
-    def _change_run(self, key: str, was: Run, now: Run) -> None:
-        places = changed(was, now)
-        found = self._changed.get(places)
-        if found is None:
-            found = self._changed[places] = (_run_shape(places), defaultdict(list))
-        found[1][found[0].take(now)].append(key)
-
-    def _change_other(self, key: str, was: Any, now: Any) -> None:
-        kind = KINDS[type(now)]
-        columns, values = kind.changed(was, now)
-        shaped = (type(now), *columns)
-        if shaped not in self._changed:
-            self._changed[shaped] = (_Shape(kind.table, columns, kind.head), defaultdict(list))
-        self._changed[shaped][1][values].append(key)
 
     def remove(self, key: str, kind: type) -> None:
         """A record that goes; a run takes its lines and large values with it."""
@@ -110,13 +107,12 @@ class Writes:
         for rows, ids in self._all():
             check(rows, ids)
 
-    def flush(self, db: Db) -> None:
-        """Write everything. What the driver refuses for its values is `Invalid`."""
+    def flush(self, db: Db) -> int:
+        """Write everything; the number of records that were changed. What the driver refuses is `Invalid`."""
         try:
             for kind, ids in self._removed.items():
                 _remove(db, KINDS[kind].table, ids)
-            for shape, alike in self._changed.values():
-                _change(db, shape, alike)
+            number = sum([self._change(db, shape, alike) for shape, alike in self._changed.values()])
             for shape, rows in self._added.values():
                 db.write_all(statements.add(db.flavour, shape.table, shape.columns), [(*row, db.stamp) for row in rows])
             if self._counted:
@@ -128,12 +124,28 @@ class Writes:
             for given, keys in self._all():
                 culprit(given, keys)
             raise
+        return number
+
+    def _change(self, db: Db, shape: _Shape, alike: dict[Row, list[Any]]) -> int:
+        own = self._own if shape.table is tables.runs else "id"
+        single: list[Row] = []
+        number = 0
+        for (*values, version), keys in alike.items():
+            if len(keys) < ALIKE:
+                single += [(*values, db.stamp, key, version) for key in keys]
+                continue
+            statement = statements.change_all(db.flavour, shape.table, shape.columns, own)
+            for chunk in chunks(keys):
+                number += db.write(statement, (*values, db.stamp, db.flavour.pack(chunk), version))
+        if single:
+            number += db.write_all(statements.change(db.flavour, shape.table, shape.columns, own), single)
+        return number
 
     def _all(self) -> Iterator[tuple[Sequence[Row], Sequence[str]]]:
         for _, rows in self._added.values():
             yield rows, [row[0] for row in rows]
         for _, alike in self._changed.values():
-            yield list(alike), [ids[0] for ids in alike.values()]
+            yield list(alike), [keys[0] for keys in alike.values()]
         cells = list(self._counted)
         yield cells, [str(cell) for cell in cells]
 
@@ -152,16 +164,3 @@ def _remove(db: Db, table: Table, ids: Sequence[str]) -> None:
 def _delete(db: Db, table: Table, values: Sequence[str], column: str = "id") -> None:
     for chunk in chunks(values):
         db.write(statements.remove(db.flavour, table, column), (db.flavour.pack(chunk),))
-
-
-def _change(db: Db, shape: _Shape, alike: dict[Row, list[str]]) -> None:
-    single: list[Row] = []
-    for values, ids in alike.items():
-        if len(ids) < ALIKE:
-            single += [(*values, db.stamp, key) for key in ids]
-            continue
-        for chunk in chunks(ids):
-            statement = statements.change_all(db.flavour, shape.table, shape.columns)
-            db.write(statement, (*values, db.stamp, db.flavour.pack(chunk)))
-    if single:
-        db.write_all(statements.change(db.flavour, shape.table, shape.columns), single)

@@ -7,7 +7,8 @@ A test module binds it by one class and one fixture, `place`, which gives open s
         async def place(self, tmp_path): ...
 
 `StoreContract` is for a place that only one store can see, `ClusterContract` for one that many can. pytest-asyncio runs
-them in its automatic mode. Where the port says late, lost or contended, the tests allow for it; all else is exact.
+them in its automatic mode; a conftest with `pytest.register_assert_rewrite("rota.testing.contracts")` makes them speak.
+Where the port says late, lost or contended, the tests allow for it; all else is exact.
 """
 
 import pytest

@@ -135,6 +135,12 @@ class Claims:
         assert ids(await claim(store, runs=named)) == []
         assert ids(await claim(store, limit=1, runs=(make_run(4).id, make_run(1).id))) == [make_run(1).id]
 
+    async def test_a_run_or_lane_named_twice_counts_once(self, store: Store) -> None:
+        await put(store, make_session(1), make_run(1), make_run(2), make_run(3))
+        far = [f"unknown-{number}" for number in range(1_000)]
+        assert ids(await claim(store, runs=(make_run(1).id, *far, make_run(1).id))) == [make_run(1).id]
+        assert ids(await claim(store, lanes=(LANE, LANE))) == [make_run(2).id, make_run(3).id]
+
     async def test_paused_queues_are_passed_over(self, store: Store) -> None:
         paused = Queue("main", "default", paused="ann")
         (_, queue, *_) = await put(store, make_session(1), paused, make_run(1), make_run(2, queue="other"))

@@ -2,11 +2,12 @@
 
 # ruff: noqa: S101 - a contract asserts
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import count
 
-from rota.domain.errors import Stale
+from rota.domain.errors import Stale, StoreError, Unclear
 from rota.domain.records import Session, Tally, Unique, Until
 from rota.domain.run import End, Outcome, Run
 from rota.domain.states import Settle, advance
@@ -73,6 +74,18 @@ class Cluster:
         assert (await held(other, ended)).record == ended
         assert await everything(other, Tally) == [tally]
         assert not (await other.lead("scheduler", "b", FOREVER_MS)).mine
+
+    async def test_closing_loses_nothing_acknowledged(self, place: Place) -> None:
+        one, other = await opened(place, 2)
+        runs = [make_run(number) for number in range(40)]
+        calls = [asyncio.ensure_future(change(one, None, run)) for run in runs]
+        await calls[0]
+        async with asyncio.timeout(30):
+            await one.close()
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+        found = {run.id for run in await everything(other, Run)}
+        for run, answer in zip(runs, answers, strict=True):
+            assert run.id in found if answer == "Applied" else isinstance(answer, StoreError | Unclear)
 
     async def test_a_record_made_anew_by_another_store_is_another_one(self, place: Place) -> None:
         one, other = await opened(place, 2)

@@ -2,10 +2,10 @@
 
 # ruff: noqa: S101 - a contract asserts
 
-from rota.domain.records import Tally, Unique, Until
+from rota.domain.records import Blob, Tally, Unique, Until
 from rota.domain.run import Run, State
 from rota.domain.task import Task
-from rota.ports.store import Change, Conflict, Group, Store, Versioned
+from rota.ports.store import GROUP_BYTES, GROUP_LIMIT, Change, Conflict, Group, Store, Versioned
 from rota.testing.clock import START_AT
 from rota.testing.contracts.store.steps import change, everything, held, put, verdicts
 from rota.testing.factories import make_run, make_task
@@ -133,6 +133,19 @@ class Commits:
         assert verdicts(await store.commit(groups)) == wanted
         assert [await held(store, one.record) for one in taken[:5]] == taken[:5]
 
+    async def test_a_full_group_happens_together(self, store: Store) -> None:
+        blobs = [
+            Blob(f"{number}/payload", bytes([number]) * (GROUP_BYTES // GROUP_LIMIT)) for number in range(GROUP_LIMIT)
+        ]
+        (last,) = await put(store, blobs[-1])
+        full = Group(tuple(Change(None, blob) for blob in blobs))
+        assert verdicts(await store.commit([full])) == ["Conflict"]
+        assert await store.get(Blob, [blob.id for blob in blobs[:-1]]) == [None] * (GROUP_LIMIT - 1)
+        assert await change(store, last, None) == "Applied"
+        assert verdicts(await store.commit([full])) == ["Applied"]
+        found = await store.get(Blob, [blob.id for blob in blobs])
+        assert [item and item.record for item in found] == blobs
+
     async def test_a_resent_group_is_known_again(self, store: Store) -> None:
         was, gone = await put(store, make_run(1), KEY)
         ended = was.record._replace(state=State.SUCCESS, ended_at=START_AT + 5)
@@ -161,14 +174,14 @@ class Commits:
         (was,) = await put(store, make_run(1))
         first = Group((Change(was, was.record._replace(progress="done")),), ENDED)
         second = Group((Change(None, make_run(2)),), ENDED._replace(total_ms=5))
-        third = Group((Change(None, make_run(3)),), ENDED._replace(task="other", count=3))
+        third = Group((Change(None, make_run(3)),), ENDED._replace(task="other", bucket=-1, count=3))
         late = Group((Change(was, was.record._replace(progress="late")),), ENDED)
         assert verdicts(await store.commit([first, second, third])) == ["Applied"] * 3
         assert verdicts(await store.commit([first, second, third])) == ["Already"] * 3
         assert verdicts(await store.commit([late])) == ["Conflict"]
         cells = sorted(await everything(store, Tally), key=lambda cell: cell.task)
         assert cells == [
-            ENDED._replace(task="other", count=3, total_ms=7),
+            ENDED._replace(task="other", bucket=-1, count=3),
             ENDED._replace(count=2, total_ms=12),
         ]
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+from rota.domain.records import Unique, Until
 from rota.domain.run import Run
-from rota.ports.store import Store
+from rota.ports.store import Change, Group, Store
 from rota.testing.contracts.store.steps import change, claim, everything, held, ids, put
 from rota.testing.factories import make_run, make_schedule, make_session
 
@@ -27,6 +28,24 @@ class Life:
         await put(store, make_run(1))
         await store.close()
         await store.close()
+
+    async def test_a_caller_who_gives_up_breaks_nothing(self, store: Store) -> None:
+        pairs = [(make_run(number), Unique(f"main/unique/{number}", "", "", Until.TERMINAL)) for number in range(60)]
+        groups = [Group((Change(None, run), Change(None, key))) for run, key in pairs]
+        calls = [asyncio.ensure_future(store.commit([group])) for group in groups]
+        for number, call in enumerate(calls):
+            if number % 3 == 0:
+                call.cancel()
+            elif number % 3 == 1:
+                await call
+                calls[number - 1].cancel()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        await put(store, make_run(1_000))
+        runs = {run.id for run in await everything(store, Run)}
+        keys = {unique.id for unique in await everything(store, Unique)}
+        for (run, key), answer in zip(pairs, answers, strict=True):
+            assert (run.id in runs) == (key.id in keys)
+            assert run.id in runs or isinstance(answer, asyncio.CancelledError)
 
     async def test_threads_may_share_a_store(self, store: Store) -> None:
         await put(store, make_session(1), make_schedule(1), *(make_run(number) for number in range(100)))

@@ -92,5 +92,18 @@ class Sessions:
         assert await pulse(store, "session-1") > 0
         assert await pulse(store, "session-2") > 0
 
+    async def test_a_thousand_sessions_beat_in_one_call(self, store: Store) -> None:
+        sessions = [make_session(number, slots=number) for number in range(1_000)]
+        await put(store, *sessions)
+        replies = await store.beat([session.id for session in sessions])
+        assert [(reply.open, reply.slots) for reply in replies] == [(True, number) for number in range(1_000)]
+        assert await pulse(store, "session-0") > 0
+        assert await pulse(store, "session-999") > 0
+
+    async def test_a_session_named_twice_is_answered_twice(self, store: Store) -> None:
+        await put(store, make_session(1))
+        assert [reply.open for reply in await store.beat(["session-1", "session-1"])] == [True, True]
+        assert await pulse(store, "session-1") > 0
+
     async def test_a_beat_of_nobody_is_answered(self, store: Store) -> None:
         assert await store.beat([]) == []

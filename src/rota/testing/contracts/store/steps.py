@@ -117,7 +117,8 @@ def assert_same(found: Any, wanted: Any) -> None:
     """Equal, of one type, and its enums are enums again: `State.PENDING == "pending"`, but `is` tells them apart."""
     assert type(found) is type(wanted)
     assert found == wanted
-    for name, hint in _enums(type(wanted)).items():
+    kind: type = type(wanted)
+    for name, hint in _enums(kind).items():
         assert isinstance(getattr(found, name), hint), f"{name} is no {hint.__name__}"
 
 

@@ -1,0 +1,17 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rota.engine.engine import Engine
+from tests.unit.engine.support import House, opened
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    async with opened() as house:
+        yield house
+
+
+@pytest.fixture
+def engine(house: House) -> Engine:
+    return house.engine

@@ -1,0 +1,45 @@
+"""Stores on files of a test, and errors as they come out."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from rota.ports.store import Change, Group, Hint, Result
+from rota.stores.sql.store import SqlStore
+
+BUSY_MS = 50
+
+
+def url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+@asynccontextmanager
+async def opened(where: Path | str, **options: Any) -> AsyncIterator[SqlStore]:
+    store = SqlStore(where if isinstance(where, str) else url(where), busy_ms=BUSY_MS, **options)
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
+async def put(store: SqlStore, *records: Any, hints: tuple[Hint, ...] = ()) -> list[Result]:
+    return await store.commit([Group((Change(None, record),)) for record in records], None, hints)
+
+
+def raw(path: Path) -> sqlite3.Connection:
+    """The database as another program sees it."""
+    return sqlite3.connect(path, isolation_level=None)
+
+
+def schema(path: Path) -> dict[str, str]:
+    """Every table and index with the words that made it."""
+    connection = raw(path)
+    try:
+        rows = connection.execute("SELECT name, coalesce(sql, '') FROM sqlite_master").fetchall()
+    finally:
+        connection.close()
+    return {name: " ".join(sql.split()) for name, sql in rows}

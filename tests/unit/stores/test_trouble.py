@@ -1,0 +1,178 @@
+"""Files that are locked, full, read-only, damaged, or someone else's."""
+
+import asyncio
+import os
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+
+from rota.domain.errors import Incompatible, Unavailable, Unclear
+from rota.domain.run import Run
+from rota.testing.factories import make_run
+from tests.unit.stores.files import opened, put, raw, schema
+
+NOBODY = 65_534
+
+
+@contextmanager
+def without_rights():
+    """As a user for whom permissions count; the administrator may write everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "rota.db"
+
+
+async def refused(path, error, *words):
+    with pytest.raises(error) as caught:
+        async with opened(path):
+            pass
+    for word in (str(path), *words):
+        assert word in str(caught.value)
+
+
+async def test_a_locked_file_is_unavailable_for_writing_and_fine_for_reading(path):
+    async with opened(path) as store:
+        await put(store, make_run(1))
+        other = raw(path)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match="locked by another process"):
+            await put(store, make_run(2))
+        assert (await store.get(Run, [make_run(1).id]))[0]
+        async with opened(path) as second:
+            assert (await second.get(Run, [make_run(1).id]))[0]
+        other.execute("ROLLBACK")
+        other.close()
+        await put(store, make_run(2))
+        assert len((await store.find(Run)).items) == 2
+
+
+async def test_a_full_disk_refuses_and_recovers(path):
+    async with opened(path) as store:
+        await put(store, make_run(1))
+        pages = await store.writer.run(partial(store.writer.first, "PRAGMA page_count"))
+        await store.writer.run(partial(store.writer.first, f"PRAGMA max_page_count={pages}"))
+        with pytest.raises(Unavailable, match="disk is full"):
+            await put(store, *(make_run(number, payload=b"x" * 4_000) for number in range(10, 60)))
+        assert await store.count(Run, "state") == {"pending": 1}
+        await store.writer.run(partial(store.writer.first, "PRAGMA max_page_count=100000"))
+        await put(store, make_run(2))
+        assert await store.count(Run, "state") == {"pending": 2}
+
+
+async def test_a_file_that_may_only_be_read_is_unavailable(path):
+    async with opened(path) as store:
+        await put(store, make_run(1))
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    path.parent.parent.chmod(0o755)
+    path.parent.parent.parent.chmod(0o755)
+    with without_rights():
+        await refused(path, Unavailable, "cannot be written")
+        await refused(path.with_name("new.db"), Unavailable, "cannot be opened")
+    path.parent.chmod(0o755)
+
+
+async def test_a_directory_that_is_missing_is_named(tmp_path):
+    await refused(tmp_path / "missing" / "rota.db", Unavailable, "directory exists")
+
+
+async def test_a_directory_is_no_file(tmp_path):
+    await refused(tmp_path, Unavailable, "cannot be opened")
+
+
+async def test_garbage_is_incompatible(path):
+    path.write_bytes(bytes(range(256)) * 64)
+    await refused(path, Incompatible, "no SQLite database")
+
+
+async def test_a_damaged_file_is_incompatible(path):
+    async with opened(path) as store:
+        await put(store, *(make_run(number) for number in range(500)))
+    data = path.read_bytes()
+    path.write_bytes(data[:8_192] + bytes(range(256)) * ((len(data) - 8_192) // 256))
+    with pytest.raises(Incompatible, match="damaged"):
+        async with opened(path) as store:
+            await store.find(Run)
+
+
+async def test_the_database_of_another_program_is_left_alone(path):
+    other = raw(path)
+    other.execute("CREATE TABLE theirs (a)")
+    await refused(path, Incompatible, "not one of Rota")
+    assert other.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    other.close()
+    assert list(schema(path)) == ["theirs"]
+
+
+async def test_a_newer_schema_is_incompatible(path):
+    async with opened(path):
+        pass
+    other = raw(path)
+    other.execute("UPDATE rota_revision SET version_num = '9999'")
+    await refused(path, Incompatible, "newer version", "9999")
+    other.close()
+
+
+async def test_an_empty_file_is_a_fresh_database(path):
+    path.touch()
+    async with opened(path) as store:
+        await put(store, make_run(1))
+
+
+async def test_a_commit_without_an_answer_is_unclear(path, monkeypatch):
+    from sqlalchemy import RootTransaction
+
+    from tests.unit.stores.test_faults import error
+
+    def lost(self):
+        raise error(10)
+
+    async with opened(path) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(RootTransaction, "commit", lost)
+            with pytest.raises(Unclear, match="may or may not count"):
+                await put(store, make_run(1))
+        assert [type(one).__name__ for one in await put(store, make_run(1))] in (["Applied"], ["Already"])
+
+
+async def test_a_store_that_is_not_open_says_so(path):
+    async with opened(path) as store:
+        pass
+    with pytest.raises(Unavailable, match="not open"):
+        await store.get(Run, ["a"])
+
+
+async def test_a_store_can_be_opened_again(path):
+    async with opened(path) as store:
+        await put(store, make_run(1))
+    await store.open()
+    assert (await store.get(Run, [make_run(1).id]))[0]
+    await store.close()
+
+
+async def test_readers_do_not_wait_for_a_write(path):
+    async with opened(path) as store:
+        await put(store, make_run(1))
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def slow(db):
+            loop.call_soon_threadsafe(begun.set)
+            asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
+
+        writing = asyncio.create_task(store.writer.do(slow))
+        await begun.wait()
+        assert (await store.get(Run, [make_run(1).id]))[0]
+        go_on.set()
+        await writing
