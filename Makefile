@@ -13,7 +13,7 @@ help: ## print this list
 setup: $(VENV)/dev ## install everything for development into .venv
 
 up: $(VENV)/runtime ## install what running needs, then start Rota on this machine
-	$(BIN)/rota up
+	$(BIN)/rota up --app examples.app:app
 
 test: $(VENV)/dev ## run the whole test suite
 	$(BIN)/pytest

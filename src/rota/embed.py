@@ -19,6 +19,7 @@ from rota.scheduler.node import Scheduler
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.sdk.client import Client
 from rota.sdk.handle import Handle
+from rota.sdk.options import module_name
 from rota.sdk.portal import Portal, synchronous
 from rota.sdk.registry import TaskOptions, TaskRegistry
 from rota.sdk.tasks import TaskFunction
@@ -36,7 +37,8 @@ OPENING_S = 0.01
 class Rota:
     """An app: its store, its tasks, its executors.
 
-    `name` and `version` say whose code registers the tasks: an older version never overwrites a newer one. One app may
+    `name` (the module's, if not given) and `version` say whose code registers the tasks: an older version never
+    overwrites a newer one, and schedules that are gone from the code of an app of this name are paused. One app may
     submit only, or also schedule and work (`running`, `serve`, `lifespan`).
     """
 
@@ -44,23 +46,24 @@ class Rota:
         self,
         store: str = "sqlite:///rota.db",
         *,
-        name: str = "app",
+        name: str = "",
         version: str = "",
         namespace: str = "main",
         kinds: Kinds | None = None,
         emit: Emit | None = None,
     ) -> None:
         self.store = store
-        self.name = name
+        self._module = sys._getframe(1).f_globals.get("__name__", "")
+        self.name = name or module_name(self._module or "__main__")
         self.portal = Portal()
-        self.registry = TaskRegistry(namespace, name, version)
+        self.registry = TaskRegistry(namespace, self.name, version)
         self.kinds = kinds or Kinds()
         self._emit = emit
         self._own: dict[str, Executor] = {}
         self._engine: Engine | None = None
         self._client: Client | None = None
         self._opening = threading.Lock()
-        self._module = sys._getframe(1).f_globals.get("__name__", "")
+        self._known = 0
 
     @property
     def handlers(self) -> Handlers:
@@ -115,8 +118,11 @@ class Rota:
         self._own[executor.kind] = executor
 
     async def aopen(self) -> None:
-        """Connect, and make the declared tasks and schedules known. Harmless twice, and from several loops at once."""
-        while self._client is None:
+        """Connect, and make the declared tasks and schedules known. Harmless twice, and from several loops at once.
+
+        Tasks declared later are made known by the next submission, or the next call.
+        """
+        while self._client is None or self._known != len(self.registry.tasks):
             if self._opening.acquire(blocking=False):
                 try:
                     await self._connect()
@@ -126,16 +132,19 @@ class Rota:
                 await asyncio.sleep(OPENING_S)
 
     async def _connect(self) -> None:
-        if self._client is not None:
-            return
-        engine = await open_engine(self.store, self._emit)
+        engine = self._engine or await open_engine(self.store, self._emit)
+        tasks = self.registry.tasks
         try:
-            if self.registry.tasks:
-                await register(engine, self.name, self.registry.tasks, self.registry.schedules)
+            # A program without tasks only looks or submits: it says nothing about what its app's code has.
+            if tasks:
+                await register(engine, self.name, tasks, self.registry.schedules)
         except BaseException:
-            await engine.store.close()
+            if self._engine is None:
+                await engine.store.close()
             raise
-        self._engine, self._client = engine, Client(engine, f"app:{self.name}")
+        self._known = len(tasks)
+        if self._client is None:
+            self._engine, self._client = engine, Client(engine, f"app:{self.name}")
 
     async def aclose(self) -> None:
         """Disconnect. Harmless twice."""
@@ -198,12 +207,16 @@ class Rota:
             yield
 
     def serve(self, **options: Any) -> None:
-        """Schedule and work until SIGINT or SIGTERM; takes what `running` takes."""
-        asyncio.run(self._serve(options))
+        """Schedule and work until SIGINT or SIGTERM; takes what `running` takes.
 
-    async def _serve(self, options: Mapping[str, Any]) -> None:
+        Raises `RotaError` where the worker had to end by itself.
+        """
+        if failed := asyncio.run(self._serve(options)):
+            raise RotaError(failed)
+
+    async def _serve(self, options: Mapping[str, Any]) -> str:
         async with self.running(**options) as roles:
-            await roles.until_stopped()
+            return await roles.until_stopped()
 
     def executors(self) -> Mapping[str, Executor]:
         """The executors of this app's workers."""

@@ -12,7 +12,7 @@ from rota.domain.retry import Retry
 
 
 class State(StrEnum):
-    """The eight states of a run; the last four are terminal and absorbing."""
+    """The nine states of a run; the last four are terminal and absorbing."""
 
     SCHEDULED = "scheduled"
     BLOCKED = "blocked"

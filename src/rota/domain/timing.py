@@ -209,10 +209,13 @@ def overlap(policy: Policy, live: tuple[str, ...], newest: bool = True) -> tuple
             return (SkipReason.BUFFER_FULL, "") if len(live) > BUFFER_LIMIT else ("", live[-1])
 
 
-def started(schedule: Schedule, now: int) -> Schedule:
-    """A new schedule, accounted for from now on. Raises `Invalid` where it can never fire, such as a past once."""
+def started(schedule: Schedule, now: int, past: bool = False) -> Schedule:
+    """A new schedule, accounted for from now on.
+
+    Raises `Invalid` where it can never fire, such as a past once; not with `past`, for code outlives its instants.
+    """
     next_at = schedule.trigger.after(now)
-    if next_at is None:
+    if next_at is None and not past:
         raise Invalid("schedule", "it would never fire: its last instant is in the past")
     return replace(
         schedule,

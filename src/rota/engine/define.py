@@ -1,5 +1,6 @@
 """Define: tasks and schedules come, change and go. Each act is one group with its audit."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -166,6 +167,9 @@ async def register(engine: Engine, app: str, tasks: Sequence[Task], schedules: S
     What changed is revised, what an older version says is passed over, and schedules that are gone from the code are
     paused with that reason.
     """
+    for task, number in Counter(schedule.task for schedule in schedules).items():
+        if number > SCHEDULE_LIMIT:
+            raise Invalid("schedule", f"task {task} has {number} schedules; at most {SCHEDULE_LIMIT} are allowed")
     for _ in range(TRIES):
         groups = await _registered_tasks(engine, tasks)
         groups += await _registered_schedules(engine, app, schedules)
@@ -174,8 +178,8 @@ async def register(engine: Engine, app: str, tasks: Sequence[Task], schedules: S
             break
     else:
         raise Refused(f"the definitions of {app} change too quickly; start again")
-    for task in tasks:
-        engine.forget(task.id)
+    for known in tasks:
+        engine.forget(known.id)
 
 
 async def _registered_tasks(engine: Engine, tasks: Sequence[Task]) -> list[Group]:
@@ -197,7 +201,7 @@ async def _registered_schedules(engine: Engine, app: str, schedules: Sequence[Sc
     groups = []
     for wanted, held in zip(schedules, found, strict=True):
         check_schedule(wanted)
-        after, skips = _deployed(held.record, wanted, now) if held else (started(wanted, now), _NONE)
+        after, skips = _deployed(held.record, wanted, now) if held else (started(wanted, now, past=True), _NONE)
         if held and after == held.record:
             continue
         entry = audited(engine, actor, "register", f"schedule:{wanted.id}", held and held.record, after)

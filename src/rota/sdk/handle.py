@@ -1,5 +1,6 @@
 """A submitted run in the hands of the program that submitted it."""
 
+import json
 from typing import Any
 
 from rota.domain.errors import RunFailed
@@ -30,7 +31,7 @@ class Handle:
         return (await self._client.run(self.id)).state
 
     async def aresult(self, timeout: float | None = None) -> Any:
-        """The task's result once the run has ended, converted by the function's return type.
+        """The task's result once the run has ended, converted by the function's return type where that is known.
 
         Raises `RunFailed` where it ended without success, `TimeoutError` after `timeout` seconds.
         """
@@ -38,8 +39,8 @@ class Handle:
         if run.state is not State.SUCCESS:
             raise RunFailed(run.id, run.state, run.reason, run.error)
         data = await self._client.result(run)
-        if data is None or self._signature is None:
-            return None
+        if self._signature is None:
+            return json.loads(data) if data is not None else None
         return self._signature.decode_result(data)
 
     async def acancel(self) -> str:

@@ -1,13 +1,24 @@
 """What every option of a declaration goes through: does it exist, and is its value one that it can have."""
 
+import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rota.domain.errors import Invalid
 
 E = TypeVar("E", bound=StrEnum)
+
+
+def module_name(name: str) -> str:
+    """A module's name as others import it: a program started as `python shop.py` is `shop`, not `__main__`."""
+    if name != "__main__":
+        return name
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    return spec.name if spec else Path(file).stem if file else "main"
 
 
 def check_options(given: Iterable[str], known: Iterable[str]) -> None:

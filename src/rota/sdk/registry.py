@@ -15,7 +15,7 @@ from rota.domain.schedule import Schedule
 from rota.domain.task import Clocks, Isolation, OnLost, Owner, Task
 from rota.ports.executor import Handler, Handlers
 from rota.sdk.duration import to_limit_ms
-from rota.sdk.options import check_options, choice
+from rota.sdk.options import check_options, choice, module_name
 from rota.sdk.schedules import Plan, ScheduleRules, schedules
 from rota.sdk.signature import Signature
 
@@ -136,8 +136,7 @@ def _name(function: Callable[..., Any]) -> str:
     inner = getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
     if not inner or inner == "<lambda>":
         raise Invalid("name", f"{function!r:.60} has no name of its own; give it one by name=")
-    module = getattr(function, "__module__", None) or "__main__"
-    return inner if module == "__main__" else f"{module}.{inner}"
+    return f"{module_name(getattr(function, '__module__', None) or '__main__')}.{inner}"
 
 
 def _first_line(function: Callable[..., Any]) -> str:

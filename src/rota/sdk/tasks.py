@@ -110,6 +110,8 @@ def _with(order: Order, options: RunOptions, now: int) -> Order:
 
 def _due(options: RunOptions, now: int) -> int | None:
     if "delay" in options:
+        if "at" in options:
+            raise Invalid("delay", "says when, and so does at; give one of them")
         return now + to_ms(options["delay"], "delay")
     if "at" not in options:
         return None

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from rota.domain.run import End, Outcome, Reason
+from rota.domain.task import OnLost
 from rota.ports.desk import Assignment, Settlement
 from rota.ports.executor import Executor
 from rota.worker.capture import Capture
@@ -111,6 +112,9 @@ def cut_short(attempt: Attempt) -> Outcome:
         case "total":
             text = f"all attempts together took longer than {(clocks.total_ms or 0) / 1000:g} s (`total_timeout`)"
             return Outcome(End.FAILURE, reason=Reason.TOTAL_TIMEOUT, error=text, final=True)
+        case "leaving" if attempt.assignment.task.on_lost is OnLost.FAIL and attempt.started_at:
+            # It may have done half of its work: run again, that half would be done twice.
+            return Outcome(End.FAILURE, reason=Reason.LOST, error="its worker was stopped", final=True)
         case "leaving":
             return Outcome(End.RETURNED, reason="its worker was stopped")
         case "foreign":

@@ -8,7 +8,8 @@ from rota.domain.run import GRACE_MS, Reason, Run, State
 from rota.domain.schedule import Overlap, Policy
 from rota.engine.admit import LIMIT, ripen
 from rota.engine.claim import claim
-from rota.engine.control import order_queue, pause_queue, resume_queue
+from rota.engine.control import cancel, order_queue, pause_queue, resume_queue
+from rota.engine.define import delete_task, update_task
 from rota.engine.report import report
 from rota.engine.submit import Order, submit
 from rota.ports.desk import Progress
@@ -97,8 +98,6 @@ class TestRipen:
         assert (ended.state, ended.reason) == (State.FAILED, Reason.TOTAL_TIMEOUT)
 
     async def test_cancels_an_overdue_attempt_whose_cancel_was_asked(self, house, engine):
-        from rota.engine.control import cancel
-
         await house.task(1, **clocks(attempt_ms=1_000))
         await house.submit()
         await house.session()
@@ -161,8 +160,6 @@ class TestClaim:
         assert [one.payload for one in await house.claim()] == [b"3", b"2", b"1", b"0"]
 
     async def test_of_a_run_names_the_task_as_it_was_when_it_was_submitted(self, house, engine):
-        from rota.engine.define import delete_task, update_task
-
         await house.task(command="old")
         await house.session()
         await house.submit()

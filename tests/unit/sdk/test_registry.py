@@ -1,6 +1,8 @@
 import functools
+import sys
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -109,11 +111,12 @@ def test_names_come_from_module_and_function():
     assert declare(Jobs.sweep).name == f"{__name__}.Jobs.sweep"
 
 
-def test_what_the_main_module_declares_is_called_as_the_function():
+def test_what_a_program_declares_is_called_as_if_the_program_were_imported(monkeypatch: pytest.MonkeyPatch):
     def program(): ...
 
     program.__module__ = "__main__"
-    assert declare(program).name == "program"
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__file__="/some/where/shop.py", __spec__=None))
+    assert declare(program).name == "shop.program"
 
 
 @pytest.mark.parametrize("function", [lambda: 1, functools.partial(greet, "me")])

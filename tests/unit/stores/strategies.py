@@ -18,7 +18,9 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 numbers = st.integers(-(1 << 63), (1 << 63) - 1)
 tokens = st.integers(0, (1 << 64) - 1)
 floats = st.floats(allow_nan=False, allow_infinity=False)
-triggers = st.sampled_from([Interval(1_000), Once(5), Cron("0 2 * * *", "Europe/Berlin"), AnyOf([Once(1_000), Once(2_000)])])
+triggers = st.sampled_from(
+    [Interval(1_000), Once(5), Cron("0 2 * * *", "Europe/Berlin"), AnyOf([Once(1_000), Once(2_000)])]
+)
 plain = st.recursive(
     st.none() | st.booleans() | numbers | floats | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts | st.just("$secret"), inner, max_size=3),
@@ -32,15 +34,16 @@ values = st.recursive(
 )
 
 
+SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
+    str: texts, int: numbers, float: floats, bytes: st.binary(max_size=20), bool: st.booleans(), NoneType: st.none(),
+    Trigger: triggers,
+}  # fmt: skip
+
+
 def of(hint: Any) -> st.SearchStrategy[Any]:
     """Values of a type."""
-    found = {str: texts, int: numbers, float: floats, bytes: st.binary(max_size=20), bool: st.booleans()}.get(hint)
-    if found is not None:
-        return found
-    if hint is NoneType:
-        return st.none()
-    if hint is Trigger:
-        return triggers
+    if hint in SIMPLE:
+        return SIMPLE[hint]
     if get_origin(hint) is UnionType:
         return st.one_of(*map(of, get_args(hint)))
     if get_origin(hint) is tuple:
@@ -56,7 +59,9 @@ def record(kind: type[Any], **special: st.SearchStrategy[Any]) -> st.SearchStrat
     """Records of a kind."""
     hints = get_type_hints(kind)
     names = [one.name for one in fields(kind)] if is_dataclass(kind) else list(kind._fields)
-    return st.builds(kind, **{name: special.get(name, tokens if name == "token" else of(hints[name])) for name in names})
+    return st.builds(
+        kind, **{name: special.get(name, tokens if name == "token" else of(hints[name])) for name in names}
+    )
 
 
 def run() -> st.SearchStrategy[Run]:

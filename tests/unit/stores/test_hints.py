@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ asyncio.run(main(sys.argv[1]))
 @pytest.fixture
 def path(tmp_path, monkeypatch):
     # Sockets have short paths, and pytest's directories long ones.
-    with tempfile.TemporaryDirectory(prefix="rota-", dir="/tmp") as short:
+    with tempfile.TemporaryDirectory(prefix="rota-") as short:
         monkeypatch.setattr(tempfile, "tempdir", short)
         monkeypatch.setenv("TMPDIR", short)
         yield tmp_path / "rota.db"
@@ -48,16 +49,18 @@ def sender(path):
     process = subprocess.Popen(
         [sys.executable, "-c", COMMIT, url(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    told, said = process.stdin, process.stdout
+    assert told is not None
+    assert said is not None
 
     def commit(topics):
-        process.stdin.write(topics + "\n")
-        process.stdin.flush()
-        process.stdout.readline()
+        print(topics, file=told, flush=True)
+        said.readline()
 
     yield commit
-    process.stdin.close()
+    told.close()
     process.wait(timeout=30)
-    process.stdout.close()
+    said.close()
 
 
 def post(path, heard=None):
@@ -141,7 +144,7 @@ def test_nothing_is_sent_into_a_directory_that_others_may_enter(path):
 
 
 def test_sockets_of_the_dead_are_cleared_away_and_the_living_still_hear(path):
-    heard = []
+    heard: list[Any] = []
     one, other = post(path), post(path, heard)
     other.listen()
     where = folder(str(path))

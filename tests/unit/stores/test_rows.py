@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,11 +30,11 @@ def test_every_field_of_a_run_is_a_column_in_its_order():
 
 def test_columns_default_to_what_the_fields_default_to():
     for name, default in Run._field_defaults.items():
-        given_default = tables.runs.c[name].server_default
+        found: Any = tables.runs.c[name].server_default
         wanted = {"()": None, "None": None, "False": "false"}.get(str(default), repr(str(default)))
         if isinstance(default, int) and not isinstance(default, bool):
             wanted = str(default)
-        assert (str(given_default.arg) if given_default is not None else None) == wanted, name
+        assert (str(found.arg) if found is not None else None) == wanted, name
 
 
 @given(some.run())

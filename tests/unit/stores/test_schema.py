@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 from rota.domain.run import Run
 from rota.stores import migrate
 from rota.stores.sql import migrations, schema
+from rota.stores.sql.store import SqlStore
 from rota.testing.factories import make_run
 from tests.unit.stores import files
 from tests.unit.stores.files import opened, put, raw, url
@@ -44,7 +45,7 @@ async def test_migrations_make_what_the_tables_say(path, tmp_path):
     async with opened(path):
         pass
     other = tmp_path / "other.db"
-    store = files.SqlStore(url(other), inline=True)
+    store = SqlStore(url(other), inline=True)
     await store.writer.open()
     assert migrated(store) == list(schema.REVISIONS)
     assert migrated(store) == []
@@ -80,7 +81,7 @@ def test_several_processes_open_a_fresh_file_at_once(path):
 
 
 async def test_several_stores_open_a_fresh_file_at_once(path):
-    stores = [files.SqlStore(url(path)) for _ in range(5)]
+    stores = [SqlStore(url(path)) for _ in range(5)]
     await asyncio.gather(*(store.open() for store in stores))
     for number, store in enumerate(stores):
         await put(store, make_run(number))

@@ -59,7 +59,7 @@ def _first(db: Db, want: Want, lane: str, whole: bool) -> list[Row]:
 
 def _named(db: Db, want: Want, paused: set[str]) -> list[Row]:
     suitable = []
-    for row in _read(db, "id", want.runs):
+    for row in _read(db, "id", list(dict.fromkeys(want.runs))):
         run = run_of(row)
         if run.state is State.PENDING and queue_of(run.lane) not in paused and not _is_excluded(run, want):
             suitable.append((run.rank, run.id, row))

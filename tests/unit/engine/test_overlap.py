@@ -1,0 +1,176 @@
+import pytest
+
+from rota.domain.facts import RunsSettled
+from rota.domain.records import Tally, Unique
+from rota.domain.run import Reason, Run, State
+from rota.domain.schedule import Overlap, Policy, Schedule, Skip
+from rota.domain.triggers import Interval
+from rota.engine.admit import release
+from rota.engine.control import cancel, trigger
+from rota.engine.define import delete_schedule, update_schedule
+from rota.engine.submit import Order, submit
+from rota.testing.clock import START_AT
+from tests.unit.engine.support import FAILURE, MINUTE, SUCCESS, House
+
+SECOND = 1_000
+
+
+@pytest.fixture(autouse=True)
+async def task(house):
+    return await house.task(payload=b"1")
+
+
+async def states(house):
+    return [run.state for run in await house.all(Run)]
+
+
+async def minutes(house: House, number: int) -> None:
+    """The next occurrences, one a minute, each fired in time."""
+    for _ in range(number):
+        await house.fire(MINUTE)
+        await release(house.engine, house.term)
+
+
+class TestOverlap:
+    async def test_skip_fires_again_only_when_the_run_is_over(self, house):
+        await house.schedule(policy=Policy(overlap=Overlap.SKIP))
+        await house.session()
+        await minutes(house, 3)
+        assert await states(house) == [State.PENDING]
+        await house.settle(await house.claim_one())
+        await minutes(house, 1)
+        assert await states(house) == [State.SUCCESS, State.PENDING]
+        (skip,) = await house.all(Skip)
+        assert (skip.first_at, skip.last_at, skip.count, skip.reason) == (
+            START_AT + 2 * MINUTE,
+            START_AT + 3 * MINUTE,
+            2,
+            "overlap",
+        )
+
+    async def test_skip_counts_a_run_that_waits_to_be_tried_again(self, house):
+        await house.schedule(policy=Policy(overlap=Overlap.SKIP))
+        await house.session()
+        await minutes(house, 1)
+        await house.settle(await house.claim_one(), FAILURE)
+        assert await states(house) == [State.RETRYING]
+        await minutes(house, 1)
+        assert (await house.get(Schedule, "main/s")).skipped == 1
+
+    async def test_buffer_one_keeps_one_waiting(self, house):
+        await house.schedule(policy=Policy(overlap=Overlap.BUFFER_ONE))
+        await house.session()
+        await minutes(house, 3)
+        assert await states(house) == [State.PENDING, State.BLOCKED]
+        first, second = await house.all(Run)
+        assert (second.reason, second.detail, second.gate) == (Reason.OVERLAP, first.id, "s")
+        one = await house.claim_one()
+        ear = house.store.watch(["gate"])
+        await house.settle(one)
+        assert await ear.wait(0) == {"gate": 1}
+        assert await release(house.engine, house.term) == 1
+        assert await states(house) == [State.SUCCESS, State.PENDING]
+        assert (await house.run(second.id)).reason == Reason.RELEASED
+
+    async def test_buffer_all_releases_one_after_the_other_in_order(self, house):
+        await house.schedule(policy=Policy(overlap=Overlap.BUFFER_ALL))
+        await house.session()
+        await minutes(house, 5)
+        order = []
+        for _ in range(5):
+            assert sum(state in (State.PENDING, State.RUNNING) for state in await states(house)) == 1
+            one = await house.claim_one()
+            assert await house.claim() == ()
+            assert await release(house.engine, house.term) == 0
+            order.append(one.run.nominal_at)
+            await house.settle(one)
+            await release(house.engine, house.term)
+            assert await release(house.engine, house.term) == 0
+        assert order == [START_AT + number * MINUTE for number in range(1, 6)]
+
+    async def test_cancel_other_ends_what_waits_and_tells_what_runs(self, house):
+        await house.schedule(policy=Policy(overlap=Overlap.CANCEL_OTHER))
+        await house.session()
+        await minutes(house, 1)
+        first = await house.claim_one()
+        ear = house.store.watch(["session:session-1", "gate", "done"])
+        await minutes(house, 1)
+        assert set(await ear.wait(0)) == {"session:session-1", "gate"}
+        assert (await house.run(first.run.id)).cancel == "schedule:s"
+        await minutes(house, 1)
+        assert await states(house) == [State.RUNNING, State.CANCELLED, State.BLOCKED]
+        assert "done" in await ear.wait(0)
+        (cell,) = await house.all(Tally)
+        assert (cell.outcome, cell.count, cell.bucket, cell.node) == ("cancelled", 1, 0, "")
+        (fact,) = house.facts.of(RunsSettled)
+        assert [run.nominal_at for run in fact.runs] == [START_AT + 2 * MINUTE]
+        await house.settle(first, SUCCESS)
+        await release(house.engine, house.term)
+        assert await states(house) == [State.CANCELLED, State.CANCELLED, State.PENDING]
+
+    async def test_cancel_other_frees_the_keys_of_what_it_ends(self, house, engine):
+        await house.schedule("task-1", policy=Policy(overlap=Overlap.CANCEL_OTHER))
+        await trigger(engine, Order("task-1", unique="u"), "ann", overlap=True)
+        assert len(await house.all(Unique)) == 1
+        await minutes(house, 1)
+        assert await states(house) == [State.CANCELLED, State.PENDING]
+        assert await house.all(Unique) == []
+
+    async def test_cancel_other_copes_with_more_than_a_group_holds(self, house, engine):
+        await house.schedule(trigger=Interval(SECOND), policy=Policy(overlap=Overlap.BUFFER_ALL))
+        await house.session()
+        for _ in range(40):
+            await house.fire(SECOND)
+        await house.claim_one()
+        policy = Policy(overlap=Overlap.CANCEL_OTHER)
+        await update_schedule(engine, "main/s", {"policy": policy, "trigger": Interval(SECOND)}, "ann")
+        await house.fire(SECOND)
+        assert await house.store.count(Run, "state") == {"running": 1, "cancelled": 39, "blocked": 1}
+
+    async def test_allow_keeps_no_book(self, house):
+        await house.schedule()
+        await minutes(house, 3)
+        assert await states(house) == [State.PENDING] * 3
+        assert (await house.get(Schedule, "main/s")).open == ()
+
+    async def test_released_are_all_when_the_schedule_is_gone(self, house, engine):
+        await house.schedule(policy=Policy(overlap=Overlap.BUFFER_ALL))
+        await minutes(house, 3)
+        await delete_schedule(engine, "main/s", "ann")
+        assert await release(engine, house.term) == 1
+        assert await release(engine, house.term) == 1
+        assert await states(house) == [State.PENDING] * 3
+
+    async def test_a_blocked_run_that_is_cancelled_lets_the_next_one_pass(self, house, engine):
+        await house.schedule(policy=Policy(overlap=Overlap.BUFFER_ALL))
+        await house.session()
+        await minutes(house, 3)
+        first, second, third = await house.all(Run)
+        await trigger(engine, Order("task-1"), "ann")
+        one = next(item for item in await house.claim() if item.run.id == first.id)
+        assert await cancel(engine, second.id, "ann") == "cancelled"
+        assert await release(engine, house.term) == 0
+        await house.settle(one)
+        assert await release(engine, house.term) == 1
+        assert (await house.run(third.id)).state is State.PENDING
+
+    async def test_many_schedules_with_buffers_do_not_hide_each_other(self, house, engine):
+        """More blocked runs than one page of a listing."""
+        for number in range(2, 10):
+            await house.task(number)
+            policy = Policy(overlap=Overlap.BUFFER_ALL)
+            await house.schedule(f"s{number}", f"task-{number}", trigger=Interval(SECOND), policy=policy)
+        for _ in range(75):
+            await house.fire(SECOND)
+        assert (await house.store.count(Run, "state"))["blocked"] == 8 * 74
+        await house.session()
+        for one in await house.claim():
+            await house.settle(one)
+        assert await release(engine, house.term) == 8
+
+
+async def test_a_plain_submit_does_not_count_as_an_open_run(house, engine):
+    await house.schedule(policy=Policy(overlap=Overlap.SKIP))
+    await submit(engine, [Order("task-1")])
+    await house.fire(MINUTE)
+    assert len(await house.all(Run)) == 2

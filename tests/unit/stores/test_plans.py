@@ -1,0 +1,123 @@
+"""Which index serves what. SQLite keeps no statistics here, so these answers do not change with the data."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from rota.domain.records import Audit, Session, Tally, Unique
+from rota.domain.run import LIVE, Run, State
+from rota.domain.schedule import Schedule, Skip
+from rota.domain.task import Revision, Task
+from rota.ports.store import Where
+from rota.stores.sql import statements, tables
+from rota.stores.sql.find import find
+from rota.stores.sql.flavours import SQLITE
+from rota.testing.factories import make_run
+from tests.unit.stores.files import opened, put
+
+MAIN = Where(namespace="main")
+
+
+def explained(db, statement, parameters):
+    return [row[3] for row in db.rows(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+
+
+def listed(db, kind, where):
+    """The plans of all that a listing asks for before it reads its page."""
+    asked = []
+
+    def note(connection, cursor, statement, parameters, context, executemany):
+        asked.append((statement, parameters))
+
+    event.listen(db.connection, "before_cursor_execute", note)
+    for oldest in (False, True):
+        find(db, kind, where, "", 50, oldest)
+    event.remove(db.connection, "before_cursor_execute", note)
+    return [explained(db, *one) for one in asked]
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "index"),
+    [
+        (Run, Where(), "runs_time (namespace=?)"),
+        (Run, MAIN, "runs_time (namespace=?)"),
+        (Run, MAIN._replace(since=1, until=2), "runs_time (namespace=? AND created_at>? AND created_at<?)"),
+        (Run, MAIN._replace(queue="a"), "runs_time (namespace=?)"),
+        (Run, MAIN._replace(task="a"), "runs_task (namespace=? AND task=?)"),
+        (Run, Where(task="a", since=5), "runs_task (namespace=? AND task=? AND created_at>?)"),
+        (Run, MAIN._replace(schedule="a"), "runs_schedule (namespace=? AND schedule=?)"),
+        (Run, MAIN._replace(schedule="a", states=tuple(LIVE)), "runs_unended (namespace=? AND schedule=?)"),
+        (Run, Where(session="a"), "runs_live (session=?)"),
+        (Run, Where(states=(State.PENDING,)), "runs_ready"),
+        (Run, MAIN._replace(states=(State.PENDING,)), "runs_ready (lane>? AND lane<?)"),
+        (Run, MAIN._replace(states=(State.RUNNING,)), "runs_live"),
+        (Run, MAIN._replace(states=(State.FAILED, State.SUCCESS)), "runs_state (namespace=? AND state=?)"),
+        (Run, Where(states=(State.BLOCKED,)), "runs_state (namespace=? AND state=?)"),
+        (Run, Where(ended_until=5, states=(State.SUCCESS,)), "runs_ended (ended_at<?)"),
+        (Run, Where(prefix="01"), "sqlite_autoindex_runs_1 (id>? AND id<?)"),
+        (Schedule, MAIN._replace(task="a"), "schedules_task (namespace=? AND task=?)"),
+        (Schedule, MAIN, "schedules_time"),
+        (Task, MAIN, "tasks_time"),
+        (Revision, Where(prefix="main/a@"), "sqlite_autoindex_revisions_1 (id>? AND id<?)"),
+        (Session, Where(ended_until=5), "sessions_ended (closed_at<?)"),
+        (Unique, Where(ended_until=5), "uniques_ended (expires_at<?)"),
+        (Skip, Where(schedule="main/a"), "sqlite_autoindex_skips_1 (id>? AND id<?)"),
+        (Skip, Where(until=5), "skips_time (first_at<?)"),
+        (Audit, Where(until=5), "audit_time (at<?)"),
+        (Tally, Where(since=5), "tallies_time (minute>?)"),
+    ],
+    ids=str,
+)
+async def test_a_listing_walks_along_its_index(kind, where, index):
+    async with opened("sqlite://", inline=True) as store:
+        await put(store, make_run(1), make_run(2, namespace="other"))
+        plans = store.writer.transact(lambda db: listed(db, kind, where))
+        assert plans
+        for plan in plans:
+            (walked,) = (step for step in plan if step.startswith(("SEARCH", "SCAN")) and "anon_" not in step)
+            assert walked.endswith(index), plan
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (statements.ready(SQLITE, False, True), "runs_ready (lane=?)"),
+        (statements.ready(SQLITE, True, False), "runs_ready (lane=?)"),
+        (statements.stocked(SQLITE), "runs_ready (lane=?)"),
+        (statements.held(SQLITE), "runs_live (session=?)"),
+        (statements.due(SQLITE, tables.runs_due), "runs_due (due_at<?)"),
+        (statements.next_due(SQLITE, tables.schedules_due), "schedules_due (next_at>?)"),
+        (statements.versions(SQLITE, tables.runs), "sqlite_autoindex_runs_1 (id=?)"),
+        (statements.change(SQLITE, tables.runs, ("state",), "id"), "sqlite_autoindex_runs_1 (id=?)"),
+        (statements.change_all(SQLITE, tables.runs, ("state",), "seq"), "PRIMARY KEY (rowid=?)"),
+        (statements.remove(SQLITE, tables.lines, "run"), "lines_run (run=?)"),
+    ],
+)
+async def test_a_hot_statement_uses_its_index_and_sorts_nothing(statement, index):
+    async with opened("sqlite://", inline=True) as store:
+        parameters = ["[]"] * statement.count("?")
+        plan = store.writer.transact(lambda db: explained(db, statement, parameters))
+        assert any(step.endswith(index) for step in plan), plan
+        assert not [step for step in plan if "TEMP B-TREE" in step]
+
+
+async def test_a_normal_run_lies_in_few_indexes_at_a_time(tmp_path):
+    """What submit, claim and settle leave behind in the partial indexes; each entry costs a write."""
+    conditions: dict[str, Any] = {
+        str(index.name): index.dialect_options["sqlite"]["where"] for index in tables.runs.indexes
+    }
+    async with opened(tmp_path / "rota.db") as store:
+        for run, wanted in (
+            (make_run(1), {"runs_ready"}),
+            (make_run(2, state=State.RUNNING, session="s", due_at=5), {"runs_live", "runs_due"}),
+            (make_run(3, state=State.SUCCESS, ended_at=5), {"runs_state", "runs_ended"}),
+        ):
+            await put(store, run)
+            found = set()
+            for name, condition in conditions.items():
+                text = f"SELECT count(*) FROM runs WHERE id = '{run.id}' AND ({1 if condition is None else condition})"
+                if await store.reader.run(partial(store.reader.first, text)):
+                    found.add(name)
+            assert found == wanted | {"runs_time", "runs_task"}
