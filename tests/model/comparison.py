@@ -192,7 +192,11 @@ class Comparison:
 
     def list_and_count(self, where: Where, oldest: bool, limit: int) -> None:
         wanted = [item.record for item in self.model.find(Run, where, oldest)]
-        assert self.run(everything(self.store, Run, where, oldest, limit)) == wanted
+        found = self.run(everything(self.store, Run, where, oldest, limit))
+        if where.ended_until is not None:
+            # What ended may come by its end instead of its creation: an index of ends serves prune.
+            wanted, found = sorted(wanted), sorted(found)
+        assert found == wanted
         assert self.run(self.store.count(Run, "state", where)) == self.model.count(Run, "state", where)
 
     def check(self) -> None:

@@ -62,25 +62,18 @@ def outcome_of(error: BaseException) -> Outcome:
     if isinstance(error, TryAgain):
         # Not judged by name: whoever asks for another try gets it, whatever the policy's lists say.
         return Outcome(End.FAILURE, reason=Reason.ERROR, error=text, delay_ms=error.delay_ms)
-    final = isinstance(error, Fail)
-    return Outcome(End.FAILURE, reason=Reason.ERROR, error=text, errors=names(error), final=final)
-
-
-def names(error: BaseException) -> tuple[str, ...]:
-    """Class names of an error and its bases, nearest first, by which a retry policy judges."""
-    return tuple(kind.__name__ for kind in type(error).__mro__ if kind not in (BaseException, object))
+    names = tuple(kind.__name__ for kind in type(error).__mro__ if kind not in (BaseException, object))
+    return Outcome(End.FAILURE, reason=Reason.ERROR, error=text, errors=names, final=isinstance(error, Fail))
 
 
 def describe(error: BaseException) -> str:
     """Type, message, what led to it, and the end of the traceback without Rota's own frames."""
-    lines = [_head(error)]
-    lines += [f"  from {_head(other)[:200]}" for other in islice(_related(error), RELATED_LIMIT)]
-    head = "\n".join(lines)[:HEAD_LIMIT]
-    frames = _frames(error)
-    if not frames:
-        return storable(head)
-    room = TEXT_LIMIT - len(head) - 30
-    return storable(f"{head}\nTraceback (newest last):\n{frames[-room:]}")
+    related = islice(_related(error), RELATED_LIMIT)
+    text = "\n".join([_head(error), *(f"  from {_head(other)[:200]}" for other in related)])[:HEAD_LIMIT]
+    if frames := _frames(error):
+        room = TEXT_LIMIT - len(text) - 30
+        text += f"\nTraceback (newest last):\n{frames[-room:]}"
+    return storable(text)
 
 
 def storable(text: str) -> str:
@@ -93,14 +86,10 @@ def _head(error: BaseException) -> str:
 
 
 def _related(error: BaseException) -> Iterator[BaseException]:
-    """The members of a group, then the chain of causes."""
+    """The members of a group, then the chain of causes, which may be a circle."""
     if isinstance(error, BaseExceptionGroup):
         yield from error.exceptions
-    seen = {id(error)}
     while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
-        if id(cause) in seen:
-            return
-        seen.add(id(cause))
         yield cause
         error = cause
 

@@ -35,6 +35,15 @@ class Retry:
 
 
 NO_RETRY = Retry(retries=0)
+ONCE = frozenset({"shell", "script"})
+"""Executors whose tasks are not retried unless somebody says so: half a script done twice may do harm."""
+
+
+def default_retry(executor: str) -> Retry:
+    """The policy of a task that names none."""
+    return NO_RETRY if executor in ONCE else Retry()
+
+
 RETRY_LIMIT = 1_000
 
 

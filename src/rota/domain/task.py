@@ -90,6 +90,18 @@ DEFINED = (
 """The fields that make a revision; the rest is about the record."""
 
 
+ALIASES = {"local": "python", "rpc": "grpc"}
+"""Other words for an executor."""
+
+
+def meant(task: Task) -> Task:
+    """The task with the executor that it means: `rpc` is `grpc`, a `python` task whose command is a file a script."""
+    kind = ALIASES.get(task.executor, task.executor)
+    if kind == "python" and task.command.endswith(".py"):
+        kind = "script"
+    return task if kind == task.executor else replace(task, executor=kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
     """A task as it was when runs named it. Written once, never changed."""

@@ -10,7 +10,7 @@ from rota.domain.names import check_name, check_text
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.retry import check_retry
 from rota.domain.schedule import TIMED, Schedule, Skip
-from rota.domain.task import DEFINED, Owner, Revision, Task, edited, outdated, registered, reset, revision_id
+from rota.domain.task import DEFINED, Owner, Revision, Task, edited, meant, outdated, registered, reset, revision_id
 from rota.domain.timing import edited as schedule_edited
 from rota.domain.timing import paused, resumed, started
 from rota.engine.audit import audited
@@ -28,7 +28,7 @@ Retime = Callable[[Schedule, int], tuple[Schedule, tuple[Skip, ...]]]
 async def create_task(engine: Engine, task: Task, schedules: Sequence[Schedule], actor: str) -> Task:
     """A new task with its schedules, all or none. Raises `Refused` where the name is taken."""
     now = engine.clock.now()
-    check_task(task)
+    task = check_task(task)
     if len(schedules) > SCHEDULE_LIMIT:
         raise Invalid("schedules", f"{len(schedules)} schedules; a task has at most {SCHEDULE_LIMIT}")
     born = replace(task, revision=await _next_revision(engine, task), created_at=now, updated_at=now)
@@ -260,7 +260,7 @@ async def _next_revision(engine: Engine, task: Task) -> int:
 
 
 def check_task(task: Task) -> Task:
-    """The task if it can be kept. Raises `Invalid` or `TooLarge` with the field."""
+    """The task as it is meant, if it can be kept. Raises `Invalid` or `TooLarge` with the field."""
     for name in ("namespace", "name", "executor", "queue"):
         check_name(name, getattr(task, name))
     for label in task.requires:
@@ -274,7 +274,7 @@ def check_task(task: Task) -> Task:
         value = getattr(task.clocks, name)
         if value is not None and value <= 0:
             raise Invalid("timeout", f"{name} is {value}; a clock is positive, or left out for no limit")
-    return task
+    return meant(task)
 
 
 def check_schedule(schedule: Schedule) -> Schedule:

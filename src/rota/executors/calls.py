@@ -2,17 +2,24 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
 
+from rota.domain.errors import Invalid
 from rota.domain.flow import outcome_of
-from rota.domain.run import Outcome, Reason
-from rota.executors.outcomes import refused, success
+from rota.domain.run import End, Outcome, Reason
+from rota.executors.outcomes import refused
 from rota.executors.threads import Threads
 from rota.ports.executor import Context, Handler
+
+LEFT = (
+    "the thread did not stop within {} ms and was left behind, its result will not count; "
+    "look at context.cancelled in long loops, or set isolation to process"
+)
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -22,12 +29,13 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 async def on_loop(handler: Handler, payload: bytes, context: Context) -> Outcome:
     """Await an async handler in the caller's own task."""
+    at = Reason.BAD_PAYLOAD
     try:
         args, kwargs = handler.decode(payload, context)
-    except Exception as error:
-        return refused(Reason.BAD_PAYLOAD, error)
-    try:
+        at = Reason.ERROR
         result = await handler.function(*args, **kwargs)
+        at = Reason.BAD_RESULT
+        return Outcome(End.SUCCESS, handler.encode(result))
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -35,21 +43,14 @@ async def on_loop(handler: Handler, payload: bytes, context: Context) -> Outcome
         # Nobody cancelled the attempt: something that the code awaited was, and that is the code's error.
         return outcome_of(error)
     except (Exception, SystemExit) as error:
-        return outcome_of(error)
-    return success(handler, result)
+        return _failed(error, at)
 
 
-def in_place(handler: Handler, payload: bytes, context: Context) -> Outcome:
-    """Call a synchronous handler and wait."""
-    try:
-        args, kwargs = handler.decode(payload, context)
-    except Exception as error:
-        return refused(Reason.BAD_PAYLOAD, error)
-    try:
-        result = handler.function(*args, **kwargs)
-    except BaseException as error:
-        return outcome_of(error)
-    return success(handler, result)
+def _failed(error: BaseException, at: Reason) -> Outcome:
+    # Raised by the code itself, `Invalid` is an error as any other.
+    if isinstance(error, Invalid) and at is not Reason.ERROR:
+        return refused(error, at)
+    return outcome_of(error)
 
 
 class Call:
@@ -61,14 +62,18 @@ class Call:
         self._stopped = False
 
     def run(self) -> Outcome:
-        """The outcome; never raises."""
+        """The outcome; never raises, not even what would end the program."""
+        handler, at = self._handler, Reason.BAD_PAYLOAD
         try:
-            if not is_async(self._handler.function):
-                return in_place(self._handler, self._payload, self._context)
-            with asyncio.Runner() as runner:
-                return runner.run(self._drive())
+            if is_async(handler.function):
+                return asyncio.run(self._on_loop())
+            args, kwargs = handler.decode(self._payload, self._context)
+            at = Reason.ERROR
+            result = handler.function(*args, **kwargs)
+            at = Reason.BAD_RESULT
+            return Outcome(End.SUCCESS, handler.encode(result))
         except BaseException as error:
-            return outcome_of(error)
+            return _failed(error, at)
 
     def stop(self) -> None:
         """From any thread: cancel an async handler. A synchronous one must look at `context.cancelled` by itself."""
@@ -78,79 +83,46 @@ class Call:
             with suppress(RuntimeError):
                 self._cancel()
 
-    async def _drive(self) -> Outcome:
-        task = asyncio.current_task()
-        if task is not None:
-            self._cancel = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
-            if self._stopped:
-                task.cancel()
-        return await on_loop(self._handler, self._payload, self._context)
+    async def _on_loop(self) -> Outcome:
+        work = asyncio.ensure_future(on_loop(self._handler, self._payload, self._context))
+        self._cancel = partial(asyncio.get_running_loop().call_soon_threadsafe, work.cancel)
+        if self._stopped:
+            work.cancel()
+        return await work
 
 
-class _Ticket:
-    """A call in a thread as its loop sees it. All but the call itself happens on the loop."""
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.ended = False
-        self.then: Callable[[], None] | None = None
-
-    def end(self, outcome: Outcome) -> None:
-        self.ended = True
-        if not self.future.done():
-            self.future.set_result(outcome)
-        if self.then:
-            self.then()
-
-
-class ThreadCalls:
-    """Calls handlers in threads and counts those threads that nobody waits for any more."""
+class Calls:
+    """What executors of handlers share: async ones are awaited on the loop, others called in threads."""
 
     def __init__(self, grace_ms: int) -> None:
-        self.abandoned = 0
         self._grace_ms = grace_ms
-        self._threads = Threads()
+        self._threads = Threads[Outcome]()
+        self._abandoned: list[Future[Outcome]] = []
 
-    async def run(self, handler: Handler, payload: bytes, context: Context) -> Outcome:
-        """Cancelled, it gives the thread the grace to notice, then leaves it behind; a second cancel ends the grace."""
-        loop, ticket, call = asyncio.get_running_loop(), _Ticket(), Call(handler, payload, context)
-        work = partial(copy_context().run, call.run)
-        self._threads.start(work, partial(_tell, loop, ticket))
-        try:
-            return await ticket.future
-        except asyncio.CancelledError:
-            call.stop()
-            await self._wait(ticket, context)
-            raise
+    @property
+    def abandoned(self) -> int:
+        """Threads left behind after a cancel or timeout that still run."""
+        self._abandoned = [ended for ended in self._abandoned if not ended.done()]
+        return len(self._abandoned)
 
-    def close(self) -> None:
-        """Let the threads go."""
+    async def close(self) -> None:
         self._threads.close()
 
-    async def _wait(self, ticket: _Ticket, context: Context) -> None:
-        if ticket.ended:
-            return
-        ticket.future = asyncio.get_running_loop().create_future()
+    async def call(self, handler: Handler, payload: bytes, context: Context, thread: bool = False) -> Outcome:
+        """Cancelled, it gives a thread the grace to notice, then leaves it behind; a second cancel ends the grace."""
+        if not thread and is_async(handler.function):
+            return await on_loop(handler, payload, context)
+        call = Call(handler, payload, context)
+        ended = self._threads.start(partial(copy_context().run, call.run))
         try:
-            await asyncio.wait([ticket.future], timeout=self._grace_ms / 1000)
-        finally:
-            if not ticket.ended:
-                self._abandon(ticket, context)
-
-    def _abandon(self, ticket: _Ticket, context: Context) -> None:
-        self.abandoned += 1
-        ticket.then = self._returned
-        text = (
-            f"the thread did not stop within {self._grace_ms} ms and was left behind, its result will not count; "
-            "look at context.cancelled in long loops, or set isolation to process"
-        )
-        context.line("log", "warning", text)
-
-    def _returned(self) -> None:
-        self.abandoned -= 1
-
-
-def _tell(loop: asyncio.AbstractEventLoop, ticket: _Ticket, outcome: Outcome) -> None:
-    # A thread left behind may end after the loop.
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(ticket.end, outcome)
+            return await asyncio.wrap_future(ended)
+        except asyncio.CancelledError:
+            call.stop()
+            try:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.wrap_future(ended), self._grace_ms / 1000)
+            finally:
+                if not ended.done():
+                    self._abandoned.append(ended)
+                    context.line("log", "warning", LEFT.format(self._grace_ms))
+            raise

@@ -1,26 +1,41 @@
 """One attempt of an outside program, as `script` and `shell` share it.
 
 Payload on standard input; a file named by ROTA_RESULT whose JSON is the result; output told line by line; an exit code
-other than 0 is a failure. Nothing that the program started in its process group outlives the attempt.
+other than 0 is a failure. Nothing that the program started in its process group outlives the attempt. The worker's
+settings and secrets stay with the worker: a program sees few names of its environment.
 """
 
 import os
+import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import msgspec
 
 from rota.domain.errors import Invalid
 from rota.domain.records import VALUE_LIMIT
-from rota.domain.run import SUCCESS, End, Outcome, Reason
-from rota.executors.environment import environment
-from rota.executors.outcomes import NOT_JSON, died, failure, refused, within_limit
-from rota.executors.programs import Command, Program
+from rota.domain.run import End, Outcome
+from rota.executors.outcomes import Texts, died, failure, from_json, refused, to_json
+from rota.executors.programs import Program
 from rota.ports.desk import Assignment
 from rota.ports.executor import Context
+
+PASSED = re.compile(r"HOME|LANG|LC_.*|PATH|TMPDIR|TZ|VIRTUAL_ENV")
+VARIABLE_LIMIT = 65_536
+"""Characters of one value; what is longer belongs on standard input."""
+VARIABLES = Texts(
+    name=re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
+    # Names through which a value becomes code (reliability: attack 38).
+    reserved=re.compile(
+        r"(LD_|DYLD_|GCONV_|PYTHON|PERL5|RUBY|NODE_|BASH_|ROTA_|GIT_|JAVA_TOOL_|JDK_JAVA_|GLIBC_).*"
+        r"|PATH|ENV|IFS|CDPATH|SHELLOPTS|PS4|PERLLIB|CLASSPATH|_JAVA_OPTIONS",
+        re.IGNORECASE,
+    ),
+    value=re.compile(rf"[^\0\ud800-\udfff]{{0,{VARIABLE_LIMIT}}}"),
+    rule="letters, digits and _, no name that decides what code is run; Unicode without NUL, not over 64 Ki characters",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,73 +51,67 @@ class CommandOptions:
 DEFAULTS = CommandOptions()
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """An attempt ready to start."""
-
-    argv: Sequence[str]
-    assignment: Assignment
-    context: Context
-    variables: dict[str, str]
-    """Environment beyond what every attempt gets."""
-
-
-async def perform(order: Order, options: CommandOptions) -> Outcome:
-    """Start it, wait, say how it ended."""
+async def perform(
+    argv: Sequence[str],
+    assignment: Assignment,
+    context: Context,
+    options: CommandOptions,
+    variables: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Start it, wait, say how it ended. `variables`: environment beyond what every attempt gets."""
     try:
-        env = environment(order.assignment, order.context) | order.variables
+        env = environment(assignment, context) | dict(variables or {})
+        with TemporaryDirectory(prefix="rota-", ignore_cleanup_errors=True) as folder, TemporaryFile() as stdin:
+            # A file, not a pipe: nobody has to feed a program that may never read.
+            stdin.write(assignment.payload)
+            stdin.seek(0)
+            result = env["ROTA_RESULT"] = os.path.join(folder, "result")
+            program = Program(argv, env, options.cwd, stdin.fileno())
+            code, last = await _watched(program, context, options.grace_ms)
+            return died(code, last) if code else Outcome(End.SUCCESS, _read(result))
     except Invalid as error:
-        return refused(Reason.ERROR, error)
-    with TemporaryDirectory(prefix="rota-", ignore_cleanup_errors=True) as folder:
-        result = Path(folder, "result")
-        try:
-            program = _start(order, options, env | {"ROTA_RESULT": str(result)}, Path(folder, "payload"))
-        except (OSError, ValueError) as error:
-            return failure(f"cannot start: {error}", name=type(error).__name__)
-        code, last = await _watched(program, order.context, options.grace_ms)
-        return _result(result) if code == 0 else died(code, last)
+        return refused(error)
+    except (OSError, ValueError) as error:
+        return failure(f"cannot be run: {error}", name=type(error).__name__)
 
 
-def _start(order: Order, options: CommandOptions, env: dict[str, str], payload: Path) -> Program:
-    # A file, not a pipe: nobody has to feed a program that may never read.
-    payload.write_bytes(order.assignment.payload)
-    with payload.open("rb") as stdin:
-        return Program(Command(order.argv, env, options.cwd, stdin))
+def environment(assignment: Assignment, context: Context) -> dict[str, str]:
+    """The whole environment of an attempt. Raises `Invalid` for what the task may not set."""
+    run, task = assignment.run, assignment.task
+    found = {name: value for name, value in os.environ.items() if PASSED.fullmatch(name)}
+    found |= VARIABLES.checked("params.env", task.params.get("env", {}))
+    return found | {
+        "PYTHONUNBUFFERED": "1",  # so that lines appear, and survive a kill, as they are written
+        "ROTA_RUN_ID": run.id,
+        "ROTA_ATTEMPT": str(run.attempt),
+        "ROTA_NAMESPACE": task.namespace,
+        "ROTA_TASK": task.name,
+        "ROTA_NOMINAL": context.nominal.isoformat(timespec="milliseconds") if context.nominal else "",
+        "ROTA_DEADLINE": context.deadline.isoformat(timespec="milliseconds") if context.deadline else "",
+    }
 
 
 async def _watched(program: Program, context: Context, grace_ms: int) -> tuple[int, str]:
     """Exit code and last words. Cancelled, it returns only when nothing of the program's group runs."""
-    program.output.attach(context)
+    program.attach(context)
     try:
-        code = await program.ended()
-        return code, program.output.detach()
+        return await program.ended(), program.detach()
     except BaseException:
         await program.stop(grace_ms)
         raise
     finally:
-        program.output.detach()
-        program.output.close()
+        program.detach()
+        program.close()
 
 
-def _result(path: Path) -> Outcome:
-    """The outcome of a program that ended well and may have left a result."""
-    try:
-        data = within_limit(_read(path))
-        if data:
-            msgspec.json.decode(data)
-    except FileNotFoundError:
-        return SUCCESS
-    except Invalid as error:
-        return refused(Reason.BAD_RESULT, error)
-    except (OSError, *NOT_JSON) as error:
-        return failure(f"the file of ROTA_RESULT holds no JSON: {error}", Reason.BAD_RESULT, final=True)
-    return Outcome(End.SUCCESS, data) if data else SUCCESS
-
-
-def _read(path: Path) -> bytes:
-    """A plain file, a byte over the limit at most; a link or a pipe in its place could show or block anything."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError("not a plain file")
-        return file.read(VALUE_LIMIT + 1)
+def _read(result: str) -> bytes | None:
+    """What a program that ended well left as its result. Raises `Invalid`."""
+    if not os.path.lexists(result):
+        return None
+    # A link or a pipe in its place could show or block anything.
+    if not stat.S_ISREG(os.lstat(result).st_mode):
+        raise Invalid("result", "a plain file is wanted at ROTA_RESULT")
+    with open(result, "rb") as file:
+        data = to_json(msgspec.Raw(file.read(VALUE_LIMIT + 1))) or b""
+    from_json(data, "result")
+    return data or None

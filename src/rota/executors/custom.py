@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from rota.domain.run import Outcome, Run
-from rota.executors.calls import ThreadCalls, is_async, on_loop
+from rota.executors.calls import Calls
 from rota.executors.outcomes import from_json, to_json
 from rota.ports.desk import Assignment
 from rota.ports.executor import Context
@@ -21,44 +21,28 @@ class TaskView(NamedTuple):
     """The run's arguments, decoded."""
     run: Run
 
-    @classmethod
-    def of(cls, assignment: Assignment) -> "TaskView":
-        """The view of an assignment. Raises `Invalid` for a payload that is not JSON."""
-        run, task, payload, _ = assignment
-        return cls(task.namespace, task.name, task.command, task.params, from_json(payload), run)
-
 
 class TaskHandler:
-    """A handler whose function takes (context, task)."""
+    """A handler whose function takes (context, task) and returns JSON."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
 
     def decode(self, payload: bytes, context: Context) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return (context, TaskView.of(context.assignment)), {}
+        run, task, *_ = context.assignment
+        return (context, TaskView(task.namespace, task.name, task.command, task.params, from_json(payload), run)), {}
 
     def encode(self, result: Any) -> bytes | None:
         return to_json(result)
 
 
-class FunctionExecutor:
+class FunctionExecutor(Calls):
     """Does tasks of `kind` by `function(context, task)`: awaited if async, else called in a thread."""
 
     def __init__(self, kind: str, function: Callable[..., Any], grace_ms: int = 5_000) -> None:
+        super().__init__(grace_ms)
         self.kind = kind
         self._handler = TaskHandler(function)
-        self._async = is_async(function)
-        self._threads = ThreadCalls(grace_ms)
-
-    @property
-    def abandoned(self) -> int:
-        """Threads left behind after a cancel or timeout that still run."""
-        return self._threads.abandoned
 
     async def run(self, assignment: Assignment, context: Context) -> Outcome:
-        if self._async:
-            return await on_loop(self._handler, assignment.payload, context)
-        return await self._threads.run(self._handler, assignment.payload, context)
-
-    async def close(self) -> None:
-        self._threads.close()
+        return await self.call(self._handler, assignment.payload, context)

@@ -32,17 +32,15 @@ class GrpcExecutor:
     kind = "grpc"
 
     def __init__(self, options: GrpcOptions = GrpcOptions(), resolve: Resolve | None = None) -> None:
-        self._options = options
-        self._guard = Guard(options.allow, resolve)
+        self._guard, self._types_ms = Guard(options.allow, resolve), options.types_ms
         self._client: GrpcClient | None = None
 
     async def run(self, assignment: Assignment, context: Context) -> Outcome:
         if self._client is None:
             from rota.executors.grpc_client import GrpcClient
 
-            self._client = GrpcClient(self._guard, self._options.types_ms)
+            self._client = GrpcClient(self._guard, self._types_ms)
         return await self._client.run(assignment)
 
     async def close(self) -> None:
         """A connection lives as long as its call."""
-        self._client = None

@@ -1,44 +1,55 @@
-"""Making a gRPC call without generated code, to addresses that the guard checked. Loaded with a worker's first call."""
+"""A gRPC call without generated code, to addresses that the guard checked. Loaded with the first call of a worker.
+
+The server tells its types by reflection: v1 where it speaks that, v1alpha otherwise.
+"""
 
 import asyncio
 import re
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
-from google.protobuf import json_format, message_factory
-from google.protobuf.message import DecodeError, Message
+from google.protobuf import json_format
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
+
+# The two versions differ in the name of their package alone, so the messages of one serve both.
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
 from rota.domain.errors import Invalid
-from rota.domain.run import End, Outcome, Reason
-from rota.executors.grpc_types import NoSuchMethod, Types
-from rota.executors.guard import Forbidden, Guard
-from rota.executors.outcomes import failure, from_json, refused, to_json
+from rota.domain.run import End, Outcome
+from rota.executors.guard import Guard
+from rota.executors.outcomes import Texts, failure, from_json, refused, to_json
 from rota.ports.desk import Assignment
 
 COMMAND = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253}):(?P<port>[0-9]{1,5})"
     r"/(?P<service>[A-Za-z_][A-Za-z0-9_.]*)/(?P<method>[A-Za-z_][A-Za-z0-9_]*)"
 )
-KEY = re.compile(r"[0-9a-z_.-]+")
-RESERVED = re.compile(r"grpc-.*|x-rota-.*|idempotency-key|.*-bin|te|content-type|user-agent")
-VALUE = re.compile(r"[\x20-\x7e]*")
+METADATA = Texts(
+    name=re.compile(r"[0-9a-z_.-]+"),
+    reserved=re.compile(r"grpc-.*|x-rota-.*|idempotency-key|.*-bin|te|content-type|user-agent"),
+    value=re.compile(r"[\x20-\x7e]*"),
+    rule="names of a-z, 0-9 and _ . -, save those of Rota and of gRPC; printable ASCII",
+)
 FINAL = frozenset({
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.ALREADY_EXISTS,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.OUT_OF_RANGE,
-    grpc.StatusCode.UNIMPLEMENTED,
+    "INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION",
+    "OUT_OF_RANGE", "UNIMPLEMENTED",
 })  # fmt: skip
 """Answers that another try would not change."""
-REASONS = {"payload": Reason.BAD_PAYLOAD, "result": Reason.BAD_RESULT}
 MESSAGE_LIMIT = 4 << 20
-SERVERS_LIMIT = 100
-"""Servers whose types are remembered."""
+REFLECTION = tuple(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha"))
+FILES_LIMIT = 500
+"""Files of types that are taken from one server."""
+
+
+class NoSuchMethod(LookupError):
+    """The server has no such service, the service no such unary method, or it does not tell."""
 
 
 class Target(NamedTuple):
@@ -46,14 +57,9 @@ class Target(NamedTuple):
 
     host: str
     port: int
-    tls: bool
     service: str
     method: str
-
-    @property
-    def server(self) -> tuple[str, int, bool]:
-        """Where it is."""
-        return self[:3]
+    tls: bool
 
 
 class GrpcClient:
@@ -61,78 +67,56 @@ class GrpcClient:
 
     def __init__(self, guard: Guard, types_ms: int) -> None:
         self._guard, self._types_ms = guard, types_ms
-        self._types: dict[tuple[str, int, bool], tuple[float, Types]] = {}
+        self._methods: dict[Target, MethodDescriptor] = {}
 
     async def run(self, assignment: Assignment) -> Outcome:
         """The outcome of the one call that a task asks for."""
         try:
-            target = target_of(assignment)
-            metadata = metadata_of(assignment)
-            return await self._call(target, metadata, from_json(assignment.payload))
+            return await self._call(target_of(assignment), assignment)
         except Invalid as error:
-            return refused(REASONS.get(error.field, Reason.ERROR), error)
-        except Forbidden as error:
-            return failure(f"refused: {error}", final=True, name="Forbidden")
+            return refused(error)
         except NoSuchMethod as error:
-            return failure(str(error), final=True, name="UNIMPLEMENTED")
+            return failure(str(error), name="UNIMPLEMENTED", final=True)
         except grpc.aio.AioRpcError as error:
-            return _failed(error)
+            name = error.code().name
+            return failure(f"{name}: {error.details() or 'no details'}", name=name, final=name in FINAL)
         except OSError as error:
             return failure(f"no address: {error}", name=type(error).__name__)
-        except (DecodeError, TypeError, ValueError) as error:
-            return failure(f"the server's types make no sense: {error}", final=True, name=type(error).__name__)
 
-    async def _call(self, target: Target, metadata: list[tuple[str, str]], payload: Any) -> Outcome:
+    async def _call(self, target: Target, assignment: Assignment) -> Outcome:
+        run = assignment.run
+        metadata = METADATA.checked("params.metadata", assignment.task.params.get("metadata", {}))
+        metadata |= {"idempotency-key": run.id, "x-rota-run": run.id, "x-rota-attempt": str(run.attempt)}
+        payload = from_json(assignment.payload)
         addresses = await self._guard.addresses(target.host.strip("[]"), target.port)
         async with _channel(target, addresses) as channel:
             try:
-                types = self._types_of(target)
-                method = await types.method(channel, target.service, target.method)
-                if method.client_streaming or method.server_streaming:
-                    return failure(f"{target.method} streams; only unary calls can be tasks", final=True)
-                request = _request(message_factory.GetMessageClass(method.input_type)(), payload, types)
+                method = await self._method(channel, target)
                 path = f"/{target.service}/{target.method}"
                 call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
-                data = await call(request, metadata=metadata)
-                return _reply(message_factory.GetMessageClass(method.output_type)(), data, types)
-            except (Invalid, NoSuchMethod, grpc.aio.AioRpcError):
+                data = await call(_request(method, payload), metadata=list(metadata.items()))
+                return Outcome(End.SUCCESS, to_json(_reply(method, data)))
+            except (Invalid, grpc.aio.AioRpcError):
                 # The server may have other types by now than those remembered.
-                self._types.pop(target.server, None)
+                self._methods.pop(target, None)
                 raise
 
-    def _types_of(self, target: Target) -> Types:
-        now = asyncio.get_running_loop().time()
-        until, types = self._types.get(target.server, (0.0, Types()))
-        if until <= now:
-            if len(self._types) >= SERVERS_LIMIT:
-                self._types.clear()
-            types = Types()
-            self._types[target.server] = (now + self._types_ms / 1000, types)
-        return types
+    async def _method(self, channel: grpc.aio.Channel, target: Target) -> MethodDescriptor:
+        found = self._methods.get(target)
+        if found is None:
+            found = self._methods[target] = await method_of(channel, target.service, target.method)
+            asyncio.get_running_loop().call_later(self._types_ms / 1000, self._methods.pop, target, None)
+        return found
 
 
 def target_of(assignment: Assignment) -> Target:
     """What a task's command names. Raises `Invalid`."""
-    command, params = assignment.task.command, assignment.task.params
+    command = assignment.task.command
     found = COMMAND.fullmatch(command)
     if not found or not 0 < int(found["port"]) < 65_536:
         raise Invalid("command", f"{command[:200]!r} is not of the form host:port/package.Service/Method")
-    return Target(found["host"], int(found["port"]), params.get("tls") is True, found["service"], found["method"])
-
-
-def metadata_of(assignment: Assignment) -> list[tuple[str, str]]:
-    """The task's metadata and the run's id. Raises `Invalid`."""
-    given = assignment.task.params.get("metadata", {})
-    if not isinstance(given, Mapping):
-        raise Invalid("params.metadata", "an object of names and texts is wanted")
-    for key, value in given.items():
-        if not isinstance(key, str) or not KEY.fullmatch(key) or RESERVED.fullmatch(key):
-            raise Invalid("params.metadata", f"{str(key)[:60]!r} cannot be set by a task: use a-z, 0-9 and _ . -")
-        if not isinstance(value, str) or not VALUE.fullmatch(value):
-            raise Invalid(f"params.metadata.{key}", "printable ASCII text is wanted")
-    run = assignment.run
-    own = [("idempotency-key", run.id), ("x-rota-run", run.id), ("x-rota-attempt", str(run.attempt))]
-    return [*given.items(), *own]
+    tls = assignment.task.params.get("tls") is True
+    return Target(found["host"], int(found["port"]), found["service"], found["method"], tls)
 
 
 def _channel(target: Target, addresses: list[str]) -> grpc.aio.Channel:
@@ -154,26 +138,82 @@ def _channel(target: Target, addresses: list[str]) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(url, grpc.ssl_channel_credentials(), options)
 
 
-def _request(message: Message, payload: Any, types: Types) -> bytes:
+def _request(method: MethodDescriptor, payload: Any) -> bytes:
+    message = GetMessageClass(method.input_type)()
     if payload is not None and not isinstance(payload, dict):
-        raise Invalid("payload", f"{message.DESCRIPTOR.full_name} needs an object")
+        raise Invalid("payload", f"{method.input_type.full_name} needs an object")
     try:
-        json_format.ParseDict(payload or {}, message, descriptor_pool=types.pool)
+        json_format.ParseDict(payload or {}, message, descriptor_pool=method.input_type.file.pool)
     except json_format.ParseError as error:
-        raise Invalid("payload", f"it is no {message.DESCRIPTOR.full_name}: {error}") from None
+        raise Invalid("payload", f"it is no {method.input_type.full_name}: {error}") from None
     return message.SerializeToString()
 
 
-def _reply(message: Message, data: bytes, types: Types) -> Outcome:
+def _reply(method: MethodDescriptor, data: bytes) -> dict[str, Any]:
+    message = GetMessageClass(method.output_type)()
     try:
         message.ParseFromString(data)
-        fields = json_format.MessageToDict(message, descriptor_pool=types.pool)
+        return json_format.MessageToDict(message, descriptor_pool=method.output_type.file.pool)
     except (DecodeError, json_format.Error, TypeError, ValueError) as error:
-        raise Invalid("result", f"the reply is no {message.DESCRIPTOR.full_name}: {error}") from None
-    return Outcome(End.SUCCESS, to_json(fields))
+        raise Invalid("result", f"the reply is no {method.output_type.full_name}: {error}") from None
 
 
-def _failed(error: grpc.aio.AioRpcError) -> Outcome:
-    code = error.code()
-    text = f"{code.name}: {error.details() or 'no details'}"
-    return failure(text, final=code in FINAL, name=code.name)
+async def method_of(channel: grpc.aio.Channel, service: str, method: str) -> MethodDescriptor:
+    """A method with its types. Raises `NoSuchMethod` or `grpc.aio.AioRpcError`."""
+    files: dict[str, FileDescriptorProto] = {}
+    await _learn(files, channel, ServerReflectionRequest(file_containing_symbol=service))
+    while missing := {name for file in files.values() for name in file.dependency} - files.keys():
+        await _learn(files, channel, ServerReflectionRequest(file_by_filename=missing.pop()))
+    try:
+        # The stubs call it an object without methods.
+        found: MethodDescriptor = pool_of(files).FindServiceByName(service).methods_by_name[method]
+    except (KeyError, TypeError) as error:
+        raise NoSuchMethod(f"service {service} has no method {method}: {error}") from None
+    if found.client_streaming or found.server_streaming:
+        raise NoSuchMethod(f"{method} streams; only unary calls can be tasks")
+    return found
+
+
+def pool_of(files: Mapping[str, FileDescriptorProto]) -> DescriptorPool:
+    """A pool of these files, for one server alone: two may call different types by one name. Raises `NoSuchMethod`."""
+    pool = DescriptorPool()
+    try:
+        # In order, and never in a circle: the library itself follows a circle until the process dies.
+        for name in TopologicalSorter({file.name: file.dependency for file in files.values()}).static_order():
+            pool.AddSerializedFile(files[name].SerializeToString())
+    except (CycleError, KeyError, TypeError) as error:
+        raise NoSuchMethod(f"the server's types make no sense: {error}") from None
+    return pool
+
+
+async def _learn(
+    files: dict[str, FileDescriptorProto], channel: grpc.aio.Channel, request: ServerReflectionRequest
+) -> None:
+    before = len(files)
+    response = await _answer(channel, request)
+    for data in response.file_descriptor_response.file_descriptor_proto:
+        file = FileDescriptorProto.FromString(data)
+        files.setdefault(file.name, file)
+    if not before < len(files) <= FILES_LIMIT:
+        detail = response.error_response.error_message or f"{len(files)} files of types do not tell"
+        wanted = request.file_containing_symbol or request.file_by_filename
+        raise NoSuchMethod(f"the server does not know {wanted}: {detail[:200]}")
+
+
+async def _answer(channel: grpc.aio.Channel, request: ServerReflectionRequest) -> ServerReflectionResponse:
+    for path in REFLECTION:
+        ask = channel.stream_stream(
+            path,
+            request_serializer=ServerReflectionRequest.SerializeToString,
+            response_deserializer=ServerReflectionResponse.FromString,
+        )
+        call = ask(iter([request]))
+        try:
+            async for response in call:
+                return response
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+        finally:
+            call.cancel()
+    raise NoSuchMethod("the server does not offer reflection, so its types are unknown")

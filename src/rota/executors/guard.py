@@ -12,7 +12,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from rota.domain.errors import Invalid
 
-Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Addresses of a host name, as text. Raises `OSError` where there are none."""
 
@@ -22,17 +21,18 @@ NOT_PUBLIC = tuple(
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
         "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
         "224.0.0.0/4", "240.0.0.0/4",
+        "::/3", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "4000::/2", "8000::/1",
     )
 )  # fmt: skip
-"""The IPv4 special-purpose registry, written out: what the standard library calls global changes with its version."""
-PUBLIC_V6 = ip_network("2000::/3")
-"""All that was ever given out for the public internet; everything else is special."""
-NOT_PUBLIC_V6 = tuple(ip_network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
-"""Tunnels (Teredo, 6to4) among them, as they lead to any IPv4 address, and examples."""
+"""The special-purpose registries, written out: what the standard library calls global changes with its version.
+
+Of IPv6 only 2000::/3 was ever given out for the public internet, less examples and the tunnels (Teredo, 6to4), as these
+lead to any IPv4 address.
+"""
 NAT64 = ip_network("64:ff9b::/96")
 
 
-class Forbidden(Exception):
+class Forbidden(Invalid):
     """The guard does not let a connection through; the message says to where."""
 
 
@@ -44,14 +44,19 @@ class Guard:
         self._networks: list[IPv4Network | IPv6Network] = []
         self._hosts: set[str] = set()
         for entry in allow:
-            self._allow(entry)
+            try:
+                self._networks.append(ip_network(entry))
+            except ValueError as error:
+                if "/" in entry or not entry.strip() or is_numeric(entry):
+                    raise Invalid("allow", f"{entry!r} is no network, address or host name: {error}") from None
+                self._hosts.add(entry.rstrip(".").lower())
 
     async def addresses(self, host: str, port: int) -> list[str]:
         """The addresses to connect to. Raises `Forbidden` if any of them is, `OSError` if there are none."""
         try:
             found = await self._resolve(host, port)
         except ValueError as error:
-            raise Forbidden(f"{host[:200]!r} is no host name: {error}") from None
+            raise Forbidden("", f"{host[:200]!r} is no host name: {error}") from None
         if not found:
             raise OSError(f"{host} has no address")
         if host.rstrip(".").lower() not in self._hosts:
@@ -62,36 +67,15 @@ class Guard:
     def check(self, address: str, host: str = "") -> None:
         """Raises `Forbidden` for an address that is neither public nor allowed."""
         try:
-            known = target(ip_address(address))
+            known = ip_address(address)
         except ValueError:
-            raise Forbidden(f"{address!r} is no address") from None
-        if not is_public(known) and not any(known in network for network in self._networks):
+            raise Forbidden("", f"{address!r} is no address") from None
+        if isinstance(known, IPv6Address) and (known.ipv4_mapped or known in NAT64):
+            # By mapping or translation it stands for this one.
+            known = IPv4Address(int(known) & 0xFFFF_FFFF)
+        if any(known in network for network in NOT_PUBLIC) and not any(known in network for network in self._networks):
             where = address if host in ("", address) else f"{host} ({address})"
-            raise Forbidden(f"{where} is not a public address; the worker's operator can allow it")
-
-    def _allow(self, entry: str) -> None:
-        try:
-            self._networks.append(ip_network(entry))
-        except ValueError as error:
-            if "/" in entry or ":" in entry or not entry.strip() or is_numeric(entry):
-                raise Invalid("allow", f"{entry!r} is no network, address or host name: {error}") from None
-            self._hosts.add(entry.rstrip(".").lower())
-
-
-def target(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for by mapping or translation, else the address itself."""
-    if isinstance(address, IPv4Address):
-        return address
-    if address.ipv4_mapped or address in NAT64:
-        return IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address
-
-
-def is_public(address: Address) -> bool:
-    """Whether it is an ordinary address of the public internet."""
-    if isinstance(address, IPv4Address):
-        return not any(address in network for network in NOT_PUBLIC)
-    return address in PUBLIC_V6 and not any(address in network for network in NOT_PUBLIC_V6)
+            raise Forbidden("", f"{where} is not a public address; the worker's operator can allow it")
 
 
 def is_numeric(host: str) -> bool:

@@ -14,7 +14,7 @@ from rota.ports.desk import Assignment
 from rota.ports.executor import Context
 
 if TYPE_CHECKING:
-    from rota.executors.http_client import HttpClient
+    from aiohttp import ClientSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,6 @@ class HttpOptions:
 
     allow: tuple[str, ...] = ()
     """Networks, addresses and hosts that may be reached although they are not public."""
-    redirects: int = 5
-    connect_ms: int = 10_000
 
 
 class HttpExecutor:
@@ -33,18 +31,16 @@ class HttpExecutor:
     kind = "http"
 
     def __init__(self, options: HttpOptions = HttpOptions(), resolve: Resolve | None = None) -> None:
-        self._options = options
         self._guard = Guard(options.allow, resolve)
-        self._client: HttpClient | None = None
+        self._session: ClientSession | None = None
 
     async def run(self, assignment: Assignment, context: Context) -> Outcome:
-        if self._client is None:
-            from rota.executors.http_client import HttpClient
+        from rota.executors.http_client import opened, sent
 
-            self._client = HttpClient(self._guard, self._options.redirects, self._options.connect_ms)
-        return await self._client.run(assignment)
+        self._session = self._session or opened(self._guard)
+        return await sent(self._session, self._guard, assignment)
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        if self._session:
+            await self._session.close()
+            self._session = None

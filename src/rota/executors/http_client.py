@@ -1,19 +1,119 @@
-"""Sending a request to addresses that the guard checked, hop by hop. Loaded with the first request of a worker."""
+"""An HTTP request and its answer. Loaded with the first request of a worker.
 
+Params are checked; only addresses that the guard let through are connected to, hop by hop; an answer is read within
+limits, whatever its sender intends.
+"""
+
+import re
 import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from typing import Any, Self
 
 import aiohttp
+import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.http_exceptions import ContentEncodingError
+from multidict import CIMultiDict
+from yarl import URL
 
 from rota.domain.errors import Invalid
-from rota.domain.run import Outcome, Reason
-from rota.executors.guard import Forbidden, Guard, is_numeric
-from rota.executors.http_answer import outcome_of_answer, read
-from rota.executors.http_request import Request, request_of
-from rota.executors.outcomes import failure, refused
+from rota.domain.flow import storable
+from rota.domain.records import VALUE_LIMIT
+from rota.domain.run import End, Outcome
+from rota.executors.guard import Guard, is_numeric
+from rota.executors.outcomes import NOT_JSON, Texts, failure, refused
 from rota.ports.desk import Assignment
 
+METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+HEADERS = Texts(
+    name=re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
+    reserved=re.compile(
+        r"accept-encoding|connection|content-length|expect|host|idempotency-key|keep-alive|proxy-.*|te|trailer"
+        r"|transfer-encoding|upgrade|x-rota-.*",
+        re.IGNORECASE,
+    ),
+    value=re.compile(r"[\t\x20-\x7e\x80-\xff]*"),
+    rule="one line of Latin-1, and no header that Rota or the connection sets",
+)
+HARMLESS = re.compile(r"accept|accept-.*|content-type|idempotency-key|user-agent|x-rota-.*", re.IGNORECASE)
+"""Headers that go along to another host; any other one may be a credential."""
+HOST = re.compile(r"[0-9a-z._-]{1,253}|[0-9a-f:.]{2,45}", re.IGNORECASE)
+CODES = re.compile(r"([1-5]\d\d)(?:-([1-5]\d\d))?")
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+HOPS = 5
+CONNECT_S = 10
+BODY_LIMIT = VALUE_LIMIT - 1_024
+"""Bytes of a body that are kept, so that the result around it stays within its own limit."""
+DELAY_LIMIT_MS = 86_400_000
+"""The longest Retry-After that is honoured: a day."""
+QUOTED = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, ready to be sent."""
+
+    method: str
+    url: URL
+    headers: Mapping[str, str]
+    body: bytes
+    success: frozenset[int]
+    """Statuses that the task calls so."""
+
+    @property
+    def shown(self) -> str:
+        """Method and address for people, without the query, which may hold a secret."""
+        return f"{self.method} {self.url.with_query(None).with_fragment(None)}"[:300]
+
+    def moved(self, status: int, location: str) -> Self:
+        """The request that follows a redirect. Raises `Invalid` for a target that cannot be one."""
+        url = checked_url("Location", self.url.join(URL(location)))
+        headers = self.headers
+        if url.origin() != self.url.origin():
+            headers = CIMultiDict((name, value) for name, value in headers.items() if HARMLESS.fullmatch(name))
+        if (status == 303 and self.method != "HEAD") or (status in (301, 302) and self.method == "POST"):
+            return replace(self, method="GET", url=url, headers=headers, body=b"")
+        return replace(self, url=url, headers=headers)
+
+
+def request_of(assignment: Assignment) -> Request:
+    """The request of a run. Raises `Invalid`, or `ValueError` for what is no URL at all."""
+    run, task, payload, _ = assignment
+    method = str(task.params.get("method", "POST")).upper()
+    if method not in METHODS:
+        raise Invalid("params.method", f"{method[:30]!r} is none of {', '.join(sorted(METHODS))}")
+    body = b"" if method in ("GET", "HEAD") else payload
+    headers = CIMultiDict({"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "gzip, deflate"})
+    if body:
+        headers["Content-Type"] = "application/json"
+    headers.update(HEADERS.checked("params.headers", task.params.get("headers", {})))
+    headers.update({"Idempotency-Key": run.id, "X-Rota-Run": run.id, "X-Rota-Attempt": str(run.attempt)})
+    success = success_codes(task.params.get("success") or "200-299")
+    return Request(method, checked_url("command", URL(task.command)), headers, body, success)
+
+
+def checked_url(field: str, url: URL) -> URL:
+    """`url` if a request can go there, else `Invalid`."""
+    if url.scheme not in ("http", "https"):
+        raise Invalid(field, f"{url.scheme[:30]!r} is not http or https")
+    if not HOST.fullmatch(url.raw_host or ""):
+        raise Invalid(field, f"{(url.raw_host or '')[:60]!r} is no host name or address")
+    if url.user is not None or url.password is not None:
+        raise Invalid(field, "a URL with user or password is refused: put credentials into params.headers")
+    return url
+
+
+def success_codes(given: Any) -> frozenset[int]:
+    """Status codes that mean success: numbers and ranges ("200-299"), one or a list. Raises `Invalid`."""
+    found: set[int] = set()
+    for part in given if isinstance(given, list | tuple) else [given]:
+        codes = CODES.fullmatch(str(part))
+        if not codes:
+            raise Invalid("params.success", f'{part!r} is no status: use numbers and ranges such as "200-299"')
+        found.update(range(int(codes[1]), int(codes[2] or codes[1]) + 1))
+    return frozenset(found)
 
 
 class GuardedResolver(AbstractResolver):
@@ -41,55 +141,111 @@ class GuardedResolver(AbstractResolver):
         """Nothing is held."""
 
 
-class HttpClient:
-    """One pool of connections. No cookies, no proxy from the environment, no credentials from a netrc file."""
+def opened(guard: Guard) -> aiohttp.ClientSession:
+    """A pool of connections. No cookies, no proxy from the environment, no credentials from a netrc file."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(resolver=GuardedResolver(guard), use_dns_cache=False, limit=0),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": "rota"},
+        skip_auto_headers=("Content-Type",),
+        trust_env=False,
+    )
 
-    def __init__(self, guard: Guard, redirects: int, connect_ms: int) -> None:
-        self._guard, self._redirects = guard, redirects
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=GuardedResolver(guard), use_dns_cache=False, limit=0),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_ms / 1000),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": "rota"},
-            skip_auto_headers=("Content-Type",),
-            auto_decompress=False,
-            trust_env=False,
-        )
 
-    async def run(self, assignment: Assignment) -> Outcome:
-        """The outcome of the one request that a task asks for, redirects followed."""
-        try:
-            return await self._follow(request_of(assignment))
-        except Invalid as error:
-            return refused(Reason.ERROR, error)
-        except Forbidden as error:
-            return failure(f"refused: {error}", final=True, name="Forbidden")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            final = isinstance(error, aiohttp.InvalidURL)
-            text = str(error) or type(error).__name__
-            return failure(f"no answer: {text}", final=final, name=type(error).__name__)
-        except ValueError as error:
-            return failure(f"no such request can be sent: {error}", final=True, name="ValueError")
+async def sent(session: aiohttp.ClientSession, guard: Guard, assignment: Assignment) -> Outcome:
+    """The outcome of the one request that a task asks for, redirects followed."""
+    try:
+        return await _follow(session, guard, request_of(assignment))
+    except Invalid as error:
+        return refused(error)
+    except ValueError as error:
+        return failure(f"no such request can be sent: {error}", name=type(error).__name__, final=True)
+    except (aiohttp.ClientError, OSError) as error:
+        name = type(error).__name__
+        return failure(f"no answer: {str(error) or name}", name=name)
 
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._session.close()
 
-    async def _follow(self, request: Request) -> Outcome:
-        for _ in range(self._redirects + 1):
-            await self._check_literal(request)
-            async with self._session.request(
-                request.method, request.url, data=request.body or None, headers=request.headers, allow_redirects=False
-            ) as response:
-                location = response.headers.get("Location", "")
-                moves = response.status in REDIRECTS and location and not request.succeeds(response.status)
-                if not moves:
-                    return outcome_of_answer(request, await read(response))
-                request = request.moved(response.status, location)
-        return failure(f"more than {self._redirects} redirects, the last to {request.shown}", final=True)
-
-    async def _check_literal(self, request: Request) -> None:
-        """The connector asks no resolver for what is an address already."""
+async def _follow(session: aiohttp.ClientSession, guard: Guard, request: Request) -> Outcome:
+    for _ in range(HOPS + 1):
         host = request.url.raw_host or ""
         if is_numeric(host):
-            await self._guard.addresses(host, request.url.port or 0)
+            # The connector asks no resolver for what is an address already.
+            await guard.addresses(host, request.url.port or 0)
+        async with session.request(
+            request.method, request.url, data=request.body or None, headers=request.headers, allow_redirects=False
+        ) as response:
+            location = response.headers.get("Location")
+            if response.status not in REDIRECTS or not location or response.status in request.success:
+                return await _outcome_of(request, response)
+            request = request.moved(response.status, location)
+    return failure(f"more than {HOPS} redirects, the last to {request.shown}", final=True)
+
+
+async def _outcome_of(request: Request, response: aiohttp.ClientResponse) -> Outcome:
+    """Success where the task says so; what the server may do better later is tried again, all else is final."""
+    body, cut = await _read(response)
+    text = _text(body, response.charset or "utf-8")
+    status = response.status
+    if status in request.success:
+        fields: dict[str, Any] = {"status": status} | ({"truncated": True} if cut else {})
+        if not cut and _is_json(body, response.content_type):
+            return Outcome(End.SUCCESS, msgspec.json.encode(fields | {"body": msgspec.Raw(body)}))
+        # Escapes can make JSON several times as long as the text.
+        while len(result := msgspec.json.encode(fields | {"body": text})) > VALUE_LIMIT:
+            text, fields["truncated"] = text[: len(text) // 2], True
+        return Outcome(End.SUCCESS, result)
+    again = status >= 500 or status == 429
+    return failure(
+        f"HTTP {status} from {request.shown}: {text[:QUOTED]}",
+        name=f"HTTP{status}",
+        final=not again,
+        delay_ms=_retry_after(response.headers) if again else 0,
+    )
+
+
+async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """The body up to the limit, and whether there was more of it, or its compression was broken."""
+    body = bytearray()
+    try:
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > BODY_LIMIT:
+                return bytes(body[:BODY_LIMIT]), True
+    except aiohttp.ClientPayloadError as error:
+        if not isinstance(error.__cause__, ContentEncodingError):
+            raise
+        return bytes(body), True
+    return bytes(body), False
+
+
+def _text(body: bytes, charset: str) -> str:
+    """The body as text, with marks in place of what its charset cannot read."""
+    try:
+        text = body.decode(charset, "replace")
+    except (LookupError, ValueError):
+        text = body.decode("utf-8", "replace")
+    return storable(text)
+
+
+def _is_json(body: bytes, kind: str) -> bool:
+    if kind != "application/json" and not kind.endswith("+json"):
+        return False
+    try:
+        msgspec.json.decode(body)
+    except NOT_JSON:
+        return False
+    return True
+
+
+def _retry_after(headers: Mapping[str, str]) -> int:
+    """How long the server asks to wait, in ms; a date counts from the server's own one, so no clocks are compared."""
+    value = headers.get("Retry-After", "").strip()
+    try:
+        if value.isdecimal():
+            wait = float(value[:9])
+        else:
+            wait = (parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("Date", ""))).total_seconds()
+    except (TypeError, ValueError):
+        return 0
+    return min(max(0, round(wait * 1000)), DELAY_LIMIT_MS)

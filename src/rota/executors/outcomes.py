@@ -1,23 +1,26 @@
-"""Ends that every executor shares, and results as JSON."""
+"""What executors share: ends, payloads and results as JSON, texts that a task sets in its params."""
 
+import re
 import signal
-from typing import Any
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import msgspec
 
 from rota.domain.errors import Invalid, TooLarge
-from rota.domain.flow import outcome_of, storable
+from rota.domain.flow import storable
 from rota.domain.names import TEXT_LIMIT
 from rota.domain.records import VALUE_LIMIT
-from rota.domain.run import SUCCESS, End, Outcome, Reason
-from rota.ports.executor import Handler
+from rota.domain.run import End, Outcome, Reason
 
 NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
 """What decoding raises: for bad syntax, for text that is no UTF-8, for endless nesting."""
+REASONS = {"payload": Reason.BAD_PAYLOAD, "result": Reason.BAD_RESULT}
 
 
 def failure(
-    error: str, reason: str = Reason.ERROR, *, final: bool = False, delay_ms: int = 0, name: str = ""
+    error: str, *, name: str = "", final: bool = False, reason: Reason = Reason.ERROR, delay_ms: int = 0
 ) -> Outcome:
     """A failed attempt; `name` is what a retry policy knows it by, if anything."""
     errors = (name,) if name else ()
@@ -25,41 +28,35 @@ def failure(
     return Outcome(End.FAILURE, reason=reason, error=text, errors=errors, final=final, delay_ms=delay_ms)
 
 
+def refused(error: Invalid, reason: Reason | None = None) -> Outcome:
+    """No other try would make it valid; its field tells the reason if none is given."""
+    reason = reason or REASONS.get(error.field.partition(".")[0], Reason.ERROR)
+    return failure(str(error), name=type(error).__name__, final=True, reason=reason)
+
+
 def no_handler(error: str) -> Outcome:
     """This worker lacks what the task names; another may have it, so the run goes back in line unburnt."""
     return Outcome(End.RETURNED, reason=Reason.NO_HANDLER, error=storable(error[:TEXT_LIMIT]))
 
 
-def refused(reason: Reason, error: BaseException) -> Outcome:
-    """A payload or result that was found `Invalid`; any other error of the conversion is one of the code."""
-    if isinstance(error, Invalid):
-        return failure(str(error), reason, final=True, name=type(error).__name__)
-    return outcome_of(error)
-
-
-def success(handler: Handler, result: Any) -> Outcome:
-    """The end of a handler that returned."""
-    try:
-        data = handler.encode(result)
-    except Exception as error:
-        return refused(Reason.BAD_RESULT, error)
-    return SUCCESS if data is None else Outcome(End.SUCCESS, data)
-
-
-def died(code: int, last: str = "") -> Outcome:
+def died(code: int, last: str) -> Outcome:
     """The end of a program that exited with `code` (negative: by a signal) after its `last` words."""
-    said = f":\n{last}" if last else ""
-    return failure(exit_text(code) + said, name="Killed" if code < 0 else "ExitCode")
+    text = f"exit code {code}"
+    if code < 0:
+        text = f"killed by signal {-code}"
+        with suppress(ValueError):  # real-time signals have no name
+            text += f" ({signal.Signals(-code).name})"
+    return failure(f"{text}:\n{last}" if last else text, name="Killed" if code < 0 else "ExitCode")
 
 
-def exit_text(code: int) -> str:
-    """An exit code in words."""
-    if code >= 0:
-        return f"exit code {code}"
+def from_json(data: bytes, field: str = "payload") -> Any:
+    """The value of `data`, None for none. Raises `Invalid`."""
+    if not data:
+        return None
     try:
-        return f"killed by signal {-code} ({signal.Signals(-code).name})"
-    except ValueError:
-        return f"killed by signal {-code}"
+        return msgspec.json.decode(data)
+    except NOT_JSON as error:
+        raise Invalid(field, f"not JSON: {error}") from None
 
 
 def to_json(result: Any) -> bytes | None:
@@ -70,23 +67,26 @@ def to_json(result: Any) -> bytes | None:
         data = msgspec.json.encode(result)
     except (TypeError, *NOT_JSON) as error:
         raise Invalid("result", f"{type(result).__name__} is not JSON ({error}); return plain values") from None
-    return within_limit(data)
-
-
-def within_limit(data: bytes) -> bytes:
-    """`data` if a result may be that large, else `TooLarge`."""
     if len(data) > VALUE_LIMIT:
-        raise TooLarge(
-            "result", f"{len(data):,} bytes are over the limit of {VALUE_LIMIT:,}: return a reference instead"
-        )
+        text = f"{len(data):,} bytes are over the limit of {VALUE_LIMIT:,}: return a reference instead"
+        raise TooLarge("result", text)
     return data
 
 
-def from_json(payload: bytes) -> Any:
-    """The value of a payload, None for an empty one. Raises `Invalid`."""
-    if not payload:
-        return None
-    try:
-        return msgspec.json.decode(payload)
-    except NOT_JSON as error:
-        raise Invalid("payload", f"not JSON: {error}") from None
+class Texts(NamedTuple):
+    """Which texts by name a task may set in a field of its params; `rule` says it for people."""
+
+    name: re.Pattern[str]
+    reserved: re.Pattern[str]
+    value: re.Pattern[str]
+    rule: str
+
+    def checked(self, field: str, given: Any) -> dict[str, str]:
+        """What was `given` if a task may set it, else `Invalid`."""
+        if not isinstance(given, Mapping):
+            raise Invalid(field, "an object of names and texts is wanted")
+        for name, value in given.items():
+            known = self.name.fullmatch(name) and not self.reserved.fullmatch(name)
+            if not known or not isinstance(value, str) or not self.value.fullmatch(value):
+                raise Invalid(field, f"{name[:60]!r} cannot be set so: {self.rule}")
+        return dict(given)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from rota.domain.errors import Invalid, NotFound
-from rota.domain.run import Outcome, Reason
-from rota.executors.commands import DEFAULTS, CommandOptions, Order, perform
+from rota.domain.run import Outcome
+from rota.executors.commands import DEFAULTS, CommandOptions, perform
 from rota.executors.outcomes import no_handler, refused
 from rota.ports.desk import Assignment
 from rota.ports.executor import Context
@@ -25,10 +25,10 @@ class ScriptExecutor:
         try:
             script = find_script(self._folder, assignment.task.command)
         except Invalid as error:
-            return refused(Reason.ERROR, error)
+            return refused(error)
         except NotFound as error:
             return no_handler(str(error))
-        return await perform(Order([sys.executable, str(script)], assignment, context, {}), self._options)
+        return await perform([sys.executable, str(script)], assignment, context, self._options)
 
     async def close(self) -> None:
         """Nothing outlives an attempt."""
@@ -36,17 +36,18 @@ class ScriptExecutor:
 
 def find_script(folder: Path, command: str) -> Path:
     """The real path of a script. Raises `Invalid` for one that is not below `folder`, `NotFound` for none."""
+    shown = command[:200]
     if not command.endswith(".py") or "\0" in command:
-        raise Invalid("command", f"{command[:200]!r} is no script: name a .py file below the scripts folder")
+        raise Invalid("command", f"{shown!r} is no script: name a .py file below the scripts folder")
     try:
         home = folder.resolve(strict=True)
         # Links are followed before the comparison, so one that leads out of the folder counts as outside.
         path = (home / command).resolve()
         there = path.is_file()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise Invalid("command", f"{command[:200]!r} cannot be resolved: {error}") from None
+    except (OSError, RuntimeError) as error:
+        raise Invalid("command", f"{shown!r} cannot be resolved: {error}") from None
     if Path(command).is_absolute() or home not in path.parents:
-        raise Invalid("command", f"{command[:200]!r} is not below the scripts folder")
+        raise Invalid("command", f"{shown!r} is not below the scripts folder")
     if not there:
-        raise NotFound("script", command[:200], "put it into the scripts folder of this worker")
+        raise NotFound("script", shown, "put it into the scripts folder of this worker")
     return path

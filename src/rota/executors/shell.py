@@ -1,15 +1,13 @@
 """`shell`: a command line for /bin/sh. Arguments reach it as variables, never as part of its text."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from rota.domain.errors import Invalid
-from rota.domain.run import Outcome, Reason
-from rota.executors.commands import DEFAULTS, CommandOptions, Order, perform
-from rota.executors.environment import NAME, VALUE_LIMIT, check_value
-from rota.executors.outcomes import failure, from_json, refused
+from rota.domain.run import Outcome
+from rota.executors.commands import DEFAULTS, VARIABLE_LIMIT, VARIABLES, CommandOptions, perform
+from rota.executors.outcomes import from_json, refused
 from rota.ports.desk import Assignment
 from rota.ports.executor import Context
 
@@ -24,13 +22,13 @@ class ShellExecutor:
 
     async def run(self, assignment: Assignment, context: Context) -> Outcome:
         command = assignment.task.command
-        if not command.strip() or "\0" in command:
-            return failure("command: a command line is wanted, without NUL", final=True, name="Invalid")
         try:
+            if not command.strip() or "\0" in command:
+                raise Invalid("command", "a command line is wanted, without NUL")
             variables = arguments(assignment.payload)
         except Invalid as error:
-            return refused(Reason.BAD_PAYLOAD, error)
-        return await perform(Order(["/bin/sh", "-c", command], assignment, context, variables), self._options)
+            return refused(error)
+        return await perform(["/bin/sh", "-c", command], assignment, context, self._options, variables)
 
     async def close(self) -> None:
         """Nothing outlives an attempt."""
@@ -43,11 +41,12 @@ def arguments(payload: bytes) -> dict[str, str]:
     A payload over 64 KiB is on standard input alone.
     """
     value = from_json(payload)
-    found = {"ROTA_PAYLOAD": check_value("payload", payload.decode())} if len(payload) <= VALUE_LIMIT else {}
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            if NAME.fullmatch(name) and not isinstance(item, list | dict):
-                found[f"ROTA_ARG_{name.upper()}"] = check_value(f"payload.{name}", _plain(item))
+    found = {"ROTA_PAYLOAD": payload.decode()} if len(payload) <= VARIABLE_LIMIT else {}
+    for name, item in value.items() if isinstance(value, dict) else ():
+        if VARIABLES.name.fullmatch(name) and not isinstance(item, list | dict):
+            found[f"ROTA_ARG_{name.upper()}"] = text = _plain(item)
+            if not VARIABLES.value.fullmatch(text):
+                raise Invalid(f"payload.{name}", f"no variable can hold it: {VARIABLES.rule}")
     return found
 
 

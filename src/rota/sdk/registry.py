@@ -10,7 +10,7 @@ from rota.domain.errors import Invalid
 from rota.domain.lane import LABEL_LIMIT
 from rota.domain.names import check_name, check_text
 from rota.domain.priority import Priority, priority
-from rota.domain.retry import Retry
+from rota.domain.retry import Retry, default_retry
 from rota.domain.schedule import Schedule
 from rota.domain.task import Clocks, Isolation, OnLost, Owner, Task
 from rota.ports.executor import Handler, Handlers
@@ -25,6 +25,12 @@ class TaskOptions(ScheduleRules, total=False):
 
     name: str
     """`module.function` if not given."""
+    executor: str
+    """`python` if not given. For another kind the function is never called; its signature says what the payload is."""
+    command: str
+    """What that executor does: a file, a command line, a URL, `target/service/method`."""
+    params: Mapping[str, Any]
+    """Settings of that executor, such as method and headers."""
     description: str
     """The docstring's first line if not given."""
     queue: str
@@ -48,6 +54,9 @@ class TaskOptions(ScheduleRules, total=False):
     """Labels that a worker must have."""
     schedule: Plan
     """When it runs by itself; the rules of `ScheduleRules` beside it are for all its schedules."""
+
+
+PYTHON = "python"
 
 
 class Declared(NamedTuple):
@@ -102,22 +111,27 @@ class TaskRegistry:
         made = Declared(task, schedules(task, signature, options.get("schedule"), rules), signature)
         self._check_free(made)
         self._declared[task.name] = made
-        self._handlers[task.command] = signature
+        if task.executor == PYTHON:
+            self._handlers[task.command] = signature
         return made
 
     def _task(self, function: Callable[..., Any], options: Mapping[str, Any]) -> Task:
         name = check_name("name", options["name"] if "name" in options else _name(function))
         given = {slot: convert(options[key], key) for key, (slot, convert) in FIELDS.items() if key in options}
         clocks = {slot: to_limit_ms(options[key], key) for key, slot in CLOCKS.items() if key in options}
+        kind = given.get("executor", PYTHON)
+        if (kind == PYTHON) == ("command" in options):
+            raise Invalid(
+                "command", "a python task has none, its function is what runs; every other executor needs one"
+            )
         return Task(
             namespace=self.namespace,
             name=name,
-            command=name,
             clocks=Clocks(**clocks),
             owner=Owner.CODE,
             app=self.app,
             version=self.version,
-            **{"description": _first_line(function), **given},
+            **{"command": name, "description": _first_line(function), "retry": default_retry(kind), **given},
         )
 
     def _check_free(self, made: Declared) -> None:
@@ -170,6 +184,9 @@ def _labels(value: object, field: str) -> tuple[str, ...]:
 
 FIELDS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
     "description": ("description", lambda value, field: check_text(field, value)),
+    "executor": ("executor", lambda value, field: check_name(field, value)),
+    "command": ("command", lambda value, field: check_text(field, value, 32_000)),
+    "params": ("params", lambda value, _: dict(value)),
     "queue": ("queue", lambda value, field: check_name(field, value)),
     "priority": ("priority", lambda value, _: priority(value)),
     "retries": ("retry", to_retry),

@@ -194,7 +194,8 @@ class Worker:
         taken = await self._desk.claim(want)
         self._claiming, self._closed = False, self._closed or not taken.open
         self._begin(taken)
-        if taken.open and len(taken.assignments) < want.limit and not taken.contended and self._ear:
+        more = len(taken.assignments) == want.limit or taken.contended
+        if self._ear and not (more or self._closed or self._leaving):
             await self._ear.wait(self._options.scan_ms / 1000)
         else:
             await asyncio.sleep(0)

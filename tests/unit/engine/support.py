@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from rota.domain.records import Audit, Session
@@ -38,13 +39,14 @@ class House:
         self.clock = MovableClock()
         self.store = FaultyStore(SqlStore("sqlite://", inline=True, now=self.clock.now))
         self.facts = Recorder()
+        self.seeds = count()
         self.engine = self.another()
         self.term = Term("leader", 0)
         self.tokens = 100
 
     def another(self) -> Engine:
         """Another process on the same store: it shares no memory with the first."""
-        return Engine(self.store, self.store.logs, self.clock, SeededChance(), self.facts)
+        return Engine(self.store, self.store.logs, self.clock, SeededChance(next(self.seeds)), self.facts)
 
     async def lead(self) -> Term:
         """A new term, the old one of which is over."""

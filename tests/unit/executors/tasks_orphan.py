@@ -8,7 +8,8 @@ from tests.unit.executors.support import ISOLATED, Notes, Plain, assigned
 
 
 async def main():
-    executor = PythonExecutor({"sleep": Plain(print)}, PythonOptions(app="tests.unit.executors.tasks_isolated:app"))
+    options = PythonOptions(grace_ms=100, app="tests.unit.executors.tasks_isolated:app")
+    executor = PythonExecutor({"sleep": Plain(print)}, options)
     assignment = assigned("sleep", isolation=ISOLATED)
     notes = Notes(assignment)
     attempt = asyncio.ensure_future(executor.run(assignment, notes))

@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 
 from rota.domain.run import End, Reason
 from rota.executors.grpc import GrpcExecutor, GrpcOptions
-from rota.executors.grpc_types import NoSuchMethod, pool_of
+from rota.executors.grpc_client import NoSuchMethod, pool_of
 from tests.unit.executors.support import PATIENCE, Attempt, assigned, outcome
 
 SERVER = "127.0.0.2"

@@ -10,8 +10,7 @@ import psutil
 import pytest
 
 from rota.domain.run import LOST_LIMIT, End, Reason
-from rota.executors.frames import FRAME_LIMIT, HEAD, length
-from rota.executors.pool import Pool, PoolOptions
+from rota.executors.pool import FRAME_LIMIT, Pool
 from rota.executors.python import PythonExecutor, PythonOptions
 from tests.unit.executors.support import ISOLATED, Attempt, Life, Notes, Plain, assigned, outcome
 
@@ -59,7 +58,7 @@ async def test_children_are_not_shared_at_the_same_time(python):
 
 
 async def test_idle_children_leave():
-    pool = Pool(PoolOptions(APP, idle_ms=0))
+    pool = Pool(APP, grace_ms=100, idle_ms=0)
     assignment = isolated("whoami")
     end = await pool.run(assignment, Notes(assignment))
     life = Life(msgspec.json.decode(end.result or b"")["pid"])
@@ -208,7 +207,7 @@ async def test_a_child_whose_worker_vanishes_ends_itself():
     assert life.over
 
 
-def test_no_honest_message_is_that_long():
-    assert length(HEAD.pack(FRAME_LIMIT)) == FRAME_LIMIT
-    with pytest.raises(ValueError, match="a message of"):
-        length(HEAD.pack(FRAME_LIMIT + 1))
+async def test_a_child_that_says_too_much_at_once_is_ended(python):
+    end, _ = await outcome(python, isolated("large", {"size": 2 * FRAME_LIMIT}))
+    assert (end.end, end.error) == (End.FAILURE, "killed by signal 9 (SIGKILL)")
+    assert psutil.Process().children() == []

@@ -1,4 +1,4 @@
-from rota.executors.output import KEEP_LIMIT, LINE_LIMIT, Lines
+from rota.executors.programs import KEEP_LIMIT, LINE_LIMIT, Lines
 
 
 def told(*chunks: bytes) -> list[str]:

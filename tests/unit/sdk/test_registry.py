@@ -191,3 +191,28 @@ def test_what_has_no_signature_is_no_task():
 def test_a_registry_needs_a_namespace_that_is_a_name():
     with pytest.raises(Invalid, match=r"^namespace: "):
         TaskRegistry("a b")
+
+
+class TestOtherExecutors:
+    def test_the_function_only_types_the_payload(self):
+        def tidy(folder: str) -> None: ...
+
+        made = registry().declare(tidy, name="tidy", executor="shell", command='rm -r "$ROTA_ARG_FOLDER"')
+        assert (made.task.executor, made.task.command) == ("shell", 'rm -r "$ROTA_ARG_FOLDER"')
+        assert made.task.retry.retries == 0, "half a command done twice may do harm"
+        assert made.signature.encode_arguments((), {"folder": "old"}) == b'{"folder":"old"}'
+
+    def test_its_handler_is_not_offered_to_python(self):
+        made = registry()
+        made.declare(greet, name="hello", executor="http", command="https://example.org", params={"method": "PUT"})
+        assert not made.handlers
+        assert made.tasks[0].params == {"method": "PUT"}
+
+    def test_a_command_belongs_to_another_executor_and_that_one_needs_it(self):
+        for options in ({"command": "x"}, {"executor": "shell"}):
+            with pytest.raises(Invalid, match="command"):
+                registry().declare(greet, name="hello", **options)  # type: ignore[arg-type]  # a mapping of options
+
+
+def registry() -> TaskRegistry:
+    return TaskRegistry()

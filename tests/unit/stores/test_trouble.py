@@ -176,3 +176,10 @@ async def test_readers_do_not_wait_for_a_write(path):
         assert (await store.get(Run, [make_run(1).id]))[0]
         go_on.set()
         await writing
+
+
+async def test_an_old_sqlite_is_refused_with_the_version_that_is_wanted(path, monkeypatch):
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 39, 5))
+    with pytest.raises(Incompatible, match=r"3\.40\.0"):
+        async with opened(path):
+            pass

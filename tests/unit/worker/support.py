@@ -13,6 +13,7 @@ from rota.domain.records import Session
 from rota.domain.retry import Retry
 from rota.domain.run import Run
 from rota.domain.task import Task
+from rota.engine.admit import ripen
 from rota.engine.control import cancel
 from rota.engine.define import create_task
 from rota.engine.engine import Engine
@@ -20,7 +21,7 @@ from rota.engine.submit import Order, submit
 from rota.executors.python import PythonExecutor
 from rota.ports.desk import Desk
 from rota.ports.executor import Executor, Handler
-from rota.ports.store import Hint, Watch
+from rota.ports.store import Hint, Term, Watch
 from rota.sdk.signature import Signature
 from rota.stores import connect
 from rota.testing.faults import NO_FAULT, Fault, FaultyStore, Plan
@@ -233,6 +234,11 @@ class House:
         for number in range(answers["beat"] + 1, answers["beat"] + times + 1):
             await self.hint(f"session:{worker.session}")
             await self.until(partial(_reached, answers, number))
+
+    async def ripen(self) -> None:
+        """What is due becomes ready, as a leader does it."""
+        lead = await self.engine.store.lead("scheduler", "test", LONG_MS)
+        await ripen(self.engine, Term("scheduler", lead.number))
 
     async def hint(self, topic: str) -> None:
         """As whoever commits gives one."""

@@ -41,8 +41,8 @@ class Kind:
     """Its own columns, the id first."""
     record: Callable[[Sequence[Any]], Any]
     """The record from all columns but the version."""
-    body: Callable[[Any], str] | None = None
-    """The column behind them with the whole record, of kinds that have one."""
+    body: Callable[[Any, Any], str] | None = None
+    """The column behind them with the whole record, of kinds that have one; the second is the record as it was."""
     born: Column[Any] | None = None
     """The column that says when it was made; listings follow it."""
     ended: Column[Any] | None = None
@@ -60,7 +60,7 @@ class Kind:
 
     def row(self, record: Any) -> Row:
         """All columns but the version."""
-        return (*self.head(record), self.body(record)) if self.body else self.head(record)
+        return (*self.head(record), self.body(record, None)) if self.body else self.head(record)
 
     def changed(self, was: Any, now: Any) -> tuple[tuple[str, ...], Row]:
         """Names and values of the columns that differ; a body always does."""
@@ -68,7 +68,7 @@ class Kind:
         places = compress(range(len(new)), map(ne, self.head(was), new))
         found = [(self.columns[place], new[place]) for place in places]
         if self.body:
-            found.append(("body", self.body(now)))
+            found.append(("body", self.body(now, was)))
         return tuple(name for name, _ in found), tuple(value for _, value in found)
 
     def versioned(self, row: Sequence[Any]) -> Versioned[Any]:
@@ -173,7 +173,7 @@ def _bodied(kind: type, table: Table, *columns: str, born: str = "", ended: str 
         table,
         attrgetter("id", *columns),
         lambda row: codec.decode(kind, row[-1]),
-        lambda record: codec.encode(record).decode(),
+        lambda record, was: codec.encode(record, was).decode(),
         table.c[born] if born else None,
         table.c[ended] if ended else None,
     )
