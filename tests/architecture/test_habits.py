@@ -1,5 +1,6 @@
 import ast
 import re
+from functools import cache
 
 from tests.architecture.survey import Source, complaints, functions, imports, references, sample, sources
 
@@ -52,8 +53,7 @@ def unfinished(source: Source) -> list[str]:
     declared = {id(part) for node in ast.walk(source.tree) if is_protocol(node) for part in ast.walk(node)}
     for function in functions(source):
         overloaded = any(
-            ast.unparse(decorator).endswith(("overload", "abstractmethod"))
-            for decorator in function.decorator_list
+            ast.unparse(decorator).endswith(("overload", "abstractmethod")) for decorator in function.decorator_list
         )
         last = ast.unparse(function.body[-1])
         if last == "..." and id(function) not in declared and not overloaded:
@@ -62,24 +62,37 @@ def unfinished(source: Source) -> list[str]:
 
 
 def holds_sample_tasks(source: Source) -> bool:
-    """A tests/**/tasks_*.py: tasks that take their time, imported by name by a worker in a child process."""
+    """A tests/**/tasks_*.py: tasks that take their time, run by workers in child processes."""
     return source.path.name.startswith("tasks_")
 
 
+def in_tasks(source: Source) -> set[int]:
+    """Lines inside functions that are declared as tasks: nothing but a worker waits for these."""
+    declared = (
+        function
+        for function in functions(source)
+        if any(ast.unparse(decorator).startswith("app.task") for decorator in function.decorator_list)
+    )
+    return {line for one in declared for line in range(one.lineno, (one.end_lineno or one.lineno) + 1)}
+
+
+@cache
+def imported() -> frozenset[str]:
+    """Names of the modules and members that tests import from each other."""
+    return frozenset(one.dotted for source in sources("tests") for one in imports(source))
+
+
+def is_imported(source: Source) -> bool:
+    return any(f"{name}.".find(f".{source.path.stem}.") >= 0 for name in imported())
+
+
 def sleeps(source: Source) -> list[str]:
-    if holds_sample_tasks(source):
-        return [
-            source.at(function.lineno, "a test among the sample tasks")
-            for function in functions(source)
-            if function.name.startswith("test")
-        ]
-    found = [source.at(line, f"waits by {name}") for line, name in references(source) if name in SLEEPS]
-    found += [
-        source.at(one.line, f"imports sample tasks, which may sleep: {one.dotted}")
-        for one in imports(source)
-        if re.search(r"(^|\.)tasks_", one.dotted)
-    ]
-    return found
+    """Sample tasks may sleep: those that only a worker imports anywhere, others inside what is declared as a task."""
+    found = [(line, name) for line, name in references(source) if name in SLEEPS]
+    if found and holds_sample_tasks(source):
+        allowed = in_tasks(source)
+        found = [(line, name) for line, name in found if is_imported(source) and line not in allowed]
+    return [source.at(line, f"waits by {name}") for line, name in found]
 
 
 def test_nothing_in_src_runs_what_others_wrote():
@@ -107,9 +120,7 @@ def test_unsafe_code_is_noticed():
     assert unsafe(sample("exec(text)"))
     assert unsafe(sample("run(command, shell=True)"))
     assert unsafe(sample("import os\nos.system('ls')"))
-    assert (
-        unsafe(sample("import json\njson.loads(text)\npattern.match(text)\nrun(command, shell=False)")) == []
-    )
+    assert unsafe(sample("import json\njson.loads(text)\npattern.match(text)\nrun(command, shell=False)")) == []
 
 
 def test_an_unexplained_ignore_is_noticed():
@@ -134,11 +145,12 @@ def test_a_sleeping_test_is_noticed():
     assert sleeps(sample("import time\ntime.sleep(1)", place))
     assert sleeps(sample("import asyncio as io\nasync def wait(): await io.sleep(0)", place))
     assert sleeps(sample("from anyio import sleep as nap\nasync def wait(): await nap(1)", place))
-    assert sleeps(sample("from tests.worker import tasks_slow", place))
     assert sleeps(sample("code = 'import time; time.sleep(60)'", place)) == []
 
 
-def test_sample_tasks_may_sleep_but_may_not_test():
-    slow = "import time\ndef slow(): time.sleep(60)"
-    assert sleeps(sample(slow, "tests/worker/tasks_slow.py")) == []
-    assert sleeps(sample(f"{slow}\ndef test_slow(): slow()", "tests/worker/tasks_slow.py"))
+def test_only_declared_tasks_in_files_of_sample_tasks_may_sleep():
+    place = "tests/worker/tasks_slow.py"
+    slow = "import time\n@app.task(name='slow')\ndef slow(): time.sleep(60)"
+    assert sleeps(sample(slow, place)) == []
+    assert sleeps(sample(slow, "tests/worker/test_slow.py"))
+    assert sleeps(sample(f"{slow}\ndef helper(): time.sleep(1)", "tests/scenario/tasks_ledger.py"))

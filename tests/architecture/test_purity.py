@@ -41,11 +41,7 @@ def is_clock_or_dice(name: str) -> bool:
 def impurities(source: Source) -> list[str]:
     if not source.within("rota.domain"):
         return []
-    found = [
-        source.at(line, f"the domain reads {name}")
-        for line, name in references(source)
-        if is_clock_or_dice(name)
-    ]
+    found = [source.at(line, f"the domain reads {name}") for line, name in references(source) if is_clock_or_dice(name)]
     found += [
         source.at(one.line, f"the domain imports {one.target}")
         for one in imports(source)
@@ -59,9 +55,7 @@ def impurities(source: Source) -> list[str]:
     found += [
         source.at(node.lineno, f"the domain calls {node.func.id}")
         for node in ast.walk(source.tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id in {"open", "print", "input"}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"open", "print", "input"}
     ]
     return found
 

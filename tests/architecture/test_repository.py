@@ -35,10 +35,7 @@ def foreign(text: str) -> list[str]:
 
 
 def test_no_committed_file_names_a_registry_or_a_path_of_one_machine():
-    found = {
-        str(path.relative_to(ROOT)): foreign(path.read_bytes().decode(errors="replace"))
-        for path in committed()
-    }
+    found = {str(path.relative_to(ROOT)): foreign(path.read_bytes().decode(errors="replace")) for path in committed()}
     assert {name: words for name, words in found.items() if words} == {}
 
 

@@ -53,9 +53,13 @@ class Group(NamedTuple):
 class Applied(NamedTuple):
     """The group is in the store, durably."""
 
+    word: str = "applied"
+
 
 class Already(NamedTuple):
     """The store held exactly what was wanted: an earlier, unclear try of the same group counted."""
+
+    word: str = "already"
 
 
 class Conflict(NamedTuple):
@@ -239,7 +243,10 @@ class Store(Protocol):
     async def find(
         self, kind: type[R], where: Where = Where(), cursor: str = "", limit: int = 50, oldest: bool = False
     ) -> Page[R]:
-        """Records by an index, by creation time, newest (or oldest) first. May return short pages with a cursor."""
+        """Records by creation time, newest (or oldest) first; by end with `ended_until`, by id with `prefix`.
+
+        May return short pages with a cursor.
+        """
         ...
 
     async def count(self, kind: type[Record], by: str, where: Where = Where()) -> dict[str, int]:
@@ -250,7 +257,9 @@ class Store(Protocol):
         """Try each group on its own; the groups of one call must not share keys.
 
         A group applies only if every change's `was` is what the store holds. Durable when it returns. Hints are passed
-        on after. Raises `Stale` (nothing happened) when the guard does not hold.
+        on after. Raises `Stale` (nothing happened) when the guard does not hold, even where every group conflicts,
+        and `Invalid` (nothing happened) for a value that no store can keep: NUL, lone surrogates, NaN. Deleting a run
+        deletes its lines and blobs.
         """
         ...
 

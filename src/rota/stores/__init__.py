@@ -3,16 +3,17 @@
 from rota.domain.errors import Invalid
 from rota.ports.store import Store
 
-SCHEMES = ("sqlite",)
+CHOICES = {"sqlite": "sqlite:///rota.db"}
+"""A URL for each scheme there is."""
 
 
 def connect(url: str) -> Store:
     """The store that a URL names, not yet open. Raises `Invalid` that names the choices."""
-    if _scheme(url) == "sqlite":
+    if url.partition(":")[0] == "sqlite":
         from rota.stores.sql.store import SqlStore
 
         return SqlStore(url)
-    raise Invalid("store", f"{url!r} is no store; write one of {', '.join(f'{name}:…' for name in SCHEMES)}")
+    raise Invalid("store", f"{url!r} names no store; write a URL such as {', '.join(CHOICES.values())}")
 
 
 async def migrate(url: str) -> list[str]:
@@ -21,7 +22,3 @@ async def migrate(url: str) -> list[str]:
 
     store = connect(url)
     return await store.migrate() if isinstance(store, SqlStore) else []
-
-
-def _scheme(url: str) -> str:
-    return url.partition(":")[0]

@@ -15,4 +15,4 @@ async def house() -> AsyncIterator[House]:
 @pytest.fixture
 def gate(house: House) -> Gate:
     """Needs the house's loop, and is no coroutine itself."""
-    return Gate(house.bell)
+    return house.gate()

@@ -152,6 +152,7 @@ class House:
         self.engine = Engine(store, store.logs, time, SystemChance(), self._emit)
         self.handlers: dict[str, Handler] = {}
         self.desks: dict[Worker, WatchedDesk] = {}
+        self.gates: list[Gate] = []
 
     def _emit(self, fact: Fact) -> None:
         self.facts(fact)
@@ -249,7 +250,13 @@ class House:
         assert found
         return found.record
 
+    def gate(self) -> "Gate":
+        self.gates.append(Gate(self.bell))
+        return self.gates[-1]
+
     async def close(self) -> None:
+        for gate in self.gates:
+            gate.open()
         self.store.plan, self.store.down = lambda _: NO_FAULT, False
         for worker in self.desks:
             await worker.stop()
@@ -295,6 +302,7 @@ class Gate:
             await self._open.wait()
         finally:
             self.inside -= 1
+            self._bell.ring()
 
     async def holds(self, number: int) -> None:
         """Until so many tasks wait here."""

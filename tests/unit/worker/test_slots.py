@@ -89,7 +89,7 @@ async def test_capacity_grows_while_all_slots_are_taken(house: House, gate):
 
 
 async def test_capacity_shrinks_without_ending_anything(house: House):
-    gates = [Gate(house.bell), Gate(house.bell)]
+    gates = [house.gate(), house.gate()]
 
     async def wait(which: int) -> None:
         await gates[which]()
@@ -137,12 +137,11 @@ async def test_an_attempt_that_was_given_up_keeps_its_slot(house: House, gate):
     await gate.holds(3)
     assert worker.running == 2
     assert not worker.ended.is_set()
-    gate.open()
 
 
 async def test_the_next_attempt_of_a_run_is_another_one_than_the_one_given_up(house: House):
     """The same worker takes the run again while the first attempt still winds down: each ends for itself."""
-    gates = [Gate(house.bell), Gate(house.bell)]
+    gates = [house.gate(), house.gate()]
     numbers = iter(range(2))
 
     async def stubborn() -> int:
@@ -179,7 +178,6 @@ async def test_more_than_half_of_the_slots_lost_ends_the_worker(house: House, ga
     waiting = await house.submit("stubborn")
     await house.beat(worker)
     assert (await house.run(waiting)).attempt == 0
-    gate.open()
 
 
 async def test_threads_left_behind_count_as_lost_slots(house: House):

@@ -54,19 +54,19 @@ class Plan:
     def _add(self, was: Versioned[Any] | None, now: Any) -> None:
         if was is None:
             kind = type(now)
-            key = _key(kind, now)
+            key = identity(now) if kind is Tally else now.id
             self.only_changes = False
             self.absent[kind].add(key)
             self.writes.add(key, now)
             return
         record, version = was
         kind = type(record)
-        key = _key(kind, record)
+        key = identity(record) if kind is Tally else record.id
         self.present[kind][key] = version
         if now is None:
             self.only_changes = False
             self.writes.remove(key, kind)
-        elif type(now) is kind and _key(kind, now) == key:
+        elif type(now) is kind and (now.id if kind is not Tally else identity(now)) == key:
             self.writes.change(key, record, version, now)
         else:
             raise Invalid(key, "a change keeps kind and id; delete the one record and add the other instead")
