@@ -240,11 +240,14 @@ def resumed(schedule: Schedule, now: int, catch_up: bool = False) -> tuple[Sched
     return replace(moved, paused="", next_at=schedule.trigger.after(moved.cursor_at)), skips
 
 
-def edited(schedule: Schedule, wanted: Schedule, now: int) -> tuple[Schedule, tuple[Skip, ...]]:
-    """`schedule` changed to `wanted`'s definition: a new revision from now on. The past is never fired again."""
+def edited(schedule: Schedule, wanted: Schedule, now: int, past: bool = False) -> tuple[Schedule, tuple[Skip, ...]]:
+    """`schedule` changed to `wanted`'s definition: a new revision from now on. The past is never fired again.
+
+    Raises `Invalid` where no occurrence is left, not with `past`.
+    """
     moved, skips = _moved(schedule, now, SkipReason.PAUSED if schedule.paused else SkipReason.EDITED)
     next_at = wanted.trigger.after(moved.cursor_at)
-    if next_at is None:
+    if next_at is None and not past:
         raise Invalid("schedule", "it would never fire again: its last instant is in the past")
     after = replace(
         wanted,

@@ -223,7 +223,7 @@ def _deployed(known: Schedule, code: Schedule, now: int) -> tuple[Schedule, tupl
     about: dict[str, Any] = {"app": code.app, "version": code.version, "overrides": overrides}
     wanted, skips = replace(known, **{**fresh, **kept, **about}), _NONE
     if any(getattr(wanted, name) != getattr(known, name) for name in TIMED):
-        wanted, skips = schedule_edited(known, wanted, now)
+        wanted, skips = schedule_edited(known, wanted, now, past=True)
     if wanted.paused.startswith(GONE):
         wanted, more = resumed(wanted, now)
         skips = (*skips, *more)

@@ -75,7 +75,7 @@ class GrpcClient:
             return await self._call(target_of(assignment), assignment)
         except Invalid as error:
             return refused(error)
-        except NoSuchMethod as error:
+        except (NoSuchMethod, DecodeError) as error:
             return failure(str(error), name="UNIMPLEMENTED", final=True)
         except grpc.aio.AioRpcError as error:
             name = error.code().name

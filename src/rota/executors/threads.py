@@ -28,10 +28,9 @@ class Threads(Generic[T]):
         return ended
 
     def close(self) -> None:
-        """Let idle threads end, and busy ones as soon as they are done."""
-        for _ in range(self._count):
+        """Let idle threads end. It can be used again."""
+        while self._idle.acquire(blocking=False):
             self._jobs.put(None)
-        self._count = 0
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rota.domain.retry import HOUR_MS, NO_RETRY, Retry
+from rota.domain.errors import Invalid
+from rota.domain.retry import HOUR_MS, NO_RETRY, Retry, check_retry, default_retry
 
 policies = st.builds(
     Retry,
@@ -58,5 +59,25 @@ def test_an_error_is_judged_by_its_class_and_those_above_it(only_on, never_on, w
     assert policy.wants(("FileNotFoundError", "OSError", "Exception")) is wanted
 
 
-def test_the_default_for_programs_is_no_second_try():
-    assert NO_RETRY.retries == 0
+def test_programs_are_not_run_again_unless_somebody_says_so():
+    assert default_retry("shell") == default_retry("script") == NO_RETRY
+    assert default_retry("python").retries == default_retry("http").retries == 3
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Retry(retries=-1),
+        Retry(retries=1_001),
+        Retry(delay_ms=-1),
+        Retry(cap_ms=-1),
+        Retry(rate=0),
+        Retry(rate=float("nan")),
+        Retry(jitter=-0.1),
+        Retry(jitter=float("nan")),
+    ],
+)
+def test_a_policy_that_cannot_be_followed_is_refused(policy):
+    with pytest.raises(Invalid):
+        check_retry(policy)
+    assert check_retry(Retry()) == Retry()

@@ -13,6 +13,7 @@ from rota.domain.task import (
     Task,
     differs,
     edited,
+    meant,
     outdated,
     registered,
     reset,
@@ -113,3 +114,18 @@ def test_only_an_older_version_of_the_same_app_is_outdated():
     assert not outdated(one, code(version="2"))
     assert not outdated(one, code(app="other", version="1"))
     assert not outdated(MINE, code(version=""))
+
+
+@pytest.mark.parametrize(
+    ("executor", "command", "kind"),
+    [
+        ("python", "report", "python"),
+        ("local", "report", "python"),
+        ("rpc", "host/service/Method", "grpc"),
+        ("python", "clean.py", "script"),
+        ("local", "clean.py", "script"),
+        ("shell", "clean.py", "shell"),
+    ],
+)
+def test_an_executor_may_be_meant_by_other_words(executor, command, kind):
+    assert meant(Task("main", "report", executor=executor, command=command)).executor == kind

@@ -302,3 +302,10 @@ def test_a_preview_shows_the_next_instants_and_ends_with_the_trigger():
 
 def test_the_id_of_an_occurrence_can_be_known_beforehand():
     assert run_id(schedule(), Fire(minute(7))) == occurrence_id("main/s", minute(7))
+
+
+def test_code_may_outlive_its_instants():
+    one = started(Schedule("main", "s", "t", Once(START_AT)), START_AT, past=True)
+    assert (one.next_at, one.cursor_at) == (None, START_AT)
+    after, _ = edited(one, replace(one, payload=b"2"), minute(1), past=True)
+    assert (after.next_at, after.revision, after.payload) == (None, 2, b"2")

@@ -82,6 +82,7 @@ class TestRuns:
         house.clock.advance(20_000)
         await ripen(engine, house.term)
         one = await house.claim_one()
+        assert (await explain_run(engine, run.id))[-1].endswith("attempt 2 runs: worker worker-1 took it")
         await cancel(engine, run.id, "bob")
         story = await explain_run(engine, run.id)
         assert [line.partition(" ")[2] for line in story[:2]] == [

@@ -106,7 +106,7 @@ async def test_settles_cancels_reports_and_recovery_leave_one_end(house, engine)
             await leave(engine, f"session-{number}", "lapsed")
             await recover(engine, house.term)
 
-        answers: list[Any] = await asyncio.gather(
+        answers: Any = await asyncio.gather(
             settle(engine, [settlement]),
             settle(engine, [settlement._replace(held=None)]),
             cancel(engine, receipt.id, "ann"),

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from rota.domain.errors import Refused
+from rota.domain.errors import Invalid, Refused
 from rota.domain.run import Run
 from rota.domain.schedule import Policy, Schedule, Skip, SkipReason
 from rota.domain.task import Owner, Revision, Task
-from rota.domain.triggers import Interval
+from rota.domain.triggers import Interval, Once
 from rota.engine.define import (
+    SCHEDULE_LIMIT,
     TRIES,
     delete_schedule,
     delete_task,
@@ -200,3 +201,22 @@ async def test_hundreds_of_tasks_and_schedules_are_known_in_one_go(house, engine
     tasks = [code("2", number=number) for number in range(700)]
     await register(engine, "shop", tasks, [])
     assert all(schedule.paused for schedule in await house.all(Schedule))
+
+
+async def test_code_may_outlive_the_instants_of_its_schedules(house, engine):
+    """An app must start after its single occurrence too, whatever else its code changes."""
+    once = timed(trigger=Once(START_AT + MINUTE))
+    await deploy(engine, schedules=[once])
+    await house.fire(2 * MINUTE)
+    await deploy(engine, "2", [replace(once, version="2", payload=b"2")])
+    await register(engine, "shop", [], [replace(once, name="late")])
+    assert {(one.name, one.next_at) for one in await house.all(Schedule)} == {("s", None), ("late", None)}
+    await house.fire(MINUTE)
+    assert len(await house.all(Run)) == 1
+
+
+async def test_a_task_has_a_bounded_number_of_schedules_in_code_too(house, engine):
+    schedules = [timed(name=f"s{number}") for number in range(SCHEDULE_LIMIT + 1)]
+    with pytest.raises(Invalid, match="task task-1 has 21 schedules"):
+        await deploy(engine, schedules=schedules)
+    assert await house.all(Task) == []

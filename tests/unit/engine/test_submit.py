@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from rota.domain.errors import Invalid, NotFound, Refused, TooLarge, Unavailable, Unclear
@@ -9,6 +11,7 @@ from rota.domain.run import Cause, Run, State
 from rota.engine.control import cancel, order_queue
 from rota.engine.query import run_detail
 from rota.engine.submit import KEY_MS, Order, submit
+from rota.ports.store import Change, Group
 from rota.testing.clock import START_AT
 from rota.testing.faults import LOST_REPLY, UNAVAILABLE, at
 from tests.unit.engine.support import clocks
@@ -238,6 +241,46 @@ class TestUniqueKeys:
         assert await house.receipt(unique="u", key="k") == led
         with pytest.raises(Refused):
             await house.receipt(unique="u", key="k", payload=b"other")
+
+    async def test_and_a_key_that_is_taken_in_between_lead_to_whoever_took_it(self, house, engine):
+        await house.receipt(unique="u")
+        original, calls = house.store.commit, []
+
+        async def commit(groups, guard=None, hints=()):
+            calls.append(1)
+            if len(calls) == 2:
+                house.store.commit = original
+                other = house.another()
+                house.clock.advance(1)
+                await submit(other, [Order("task-1", unique="u", key="k")])
+            return await original(groups, guard, hints)
+
+        house.store.commit = commit
+        receipt = await house.receipt(unique="u", key="k")
+        assert [run.id for run in await house.all(Run)] == [receipt.id]
+
+    async def test_that_change_hands_all_the_time_are_given_up(self, house, engine):
+        """Each time the key is met it has just lapsed, and somebody else takes it again at once."""
+        await house.receipt(key="k")
+        house.clock.advance(KEY_MS)
+        original = house.store.commit
+
+        async def commit(groups, guard=None, hints=()):
+            results = await original(groups, guard, hints)
+            if groups[0].changes[0].now is None:
+                house.store.commit = original
+                await house.receipt(key="k")
+                await lapse()
+                house.store.commit = commit
+            return results
+
+        async def lapse():
+            (held,) = await house.store.get(Unique, [(await house.all(Unique))[0].id])
+            await original([Group((Change(held, replace(held.record, expires_at=0)),))])
+
+        house.store.commit = commit
+        with pytest.raises(Refused, match="change hands too quickly"):
+            await house.receipt(key="k")
 
 
 class TestLostReplies:

@@ -260,8 +260,9 @@ async def test_a_changed_handler_is_seen():
     assert (await outcome(executor, assigned("t", {"x": 1})))[0].result == b"0.5"
 
 
-async def test_closing_twice_is_harmless():
+async def test_closing_twice_is_harmless_and_not_the_end():
     executor = python(half=half)
-    await outcome(executor, assigned("half", {"x": 1}))
-    await executor.close()
-    await executor.close()
+    for _ in range(3):
+        assert (await outcome(executor, assigned("half", {"x": 1})))[0].result == b"0.5"
+        await executor.close()
+        await executor.close()

@@ -25,7 +25,8 @@ from rota.testing.factories import make_run
 async def main(url, number):
     store = connect(url)
     await store.open()
-    print(await store.commit([Group((Change(None, make_run(number)),))]))
+    results = await store.commit([Group((Change(None, make_run(number)),))])
+    print([type(result).__name__ for result in results])
     await store.close()
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
@@ -73,7 +74,7 @@ def test_several_processes_open_a_fresh_file_at_once(path):
         for number in range(4)
     ]
     said = [process.communicate(timeout=60)[0].strip() for process in running]
-    assert said == ["[Applied()]"] * 4
+    assert said == ["['Applied']"] * 4
     connection = raw(path)
     assert connection.execute("SELECT count(*) FROM runs").fetchone() == (4,)
     assert connection.execute("SELECT version_num FROM rota_revision").fetchall() == [(schema.REVISIONS[-1],)]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from rota.domain.facts import Fact, ReportsRefused, RunsSettled, Trouble
 from rota.domain.records import Session
 from rota.domain.retry import Retry
-from rota.domain.run import Run
+from rota.domain.run import TERMINAL, Run
 from rota.domain.task import Task
 from rota.engine.admit import ripen
 from rota.engine.control import cancel
@@ -64,8 +64,10 @@ class Bell:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
+        self.rings = 0
 
     def ring(self) -> None:
+        self.rings += 1
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._event.set)
 
@@ -208,6 +210,15 @@ class House:
     def settlements(self, run_id: str) -> list[Run]:
         """The run as after each of its settles."""
         return [run for fact in self.facts.of(RunsSettled) for run in fact.runs if run.id == run_id]
+
+    async def all_ended(self, runs: Sequence[str]) -> list[Run]:
+        """The runs at their ends, as the store has them: facts may be lost with a reply."""
+        while True:
+            rings = self.bell.rings
+            found = [await self.run(one) for one in runs]
+            if all(run.state in TERMINAL for run in found):
+                return found
+            await self.until(lambda: self.bell.rings > rings)  # noqa: B023  # awaited here
 
     async def settled(self, run_id: str, times: int = 1) -> Run:
         """The run as after its first settle, or a later one."""

@@ -66,7 +66,11 @@ class Link:
             raise Unavailable(f"{self.place} is not open; open the store before its use")
         if self._thread is None:
             return work()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            done = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except RuntimeError:
+            raise Unavailable(f"{self.place} was closed meanwhile") from None
+        return await done
 
     def call(self, work: Callable[[], None]) -> None:
         """As `run`, from a thread that need not know the outcome."""

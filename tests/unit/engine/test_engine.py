@@ -1,0 +1,121 @@
+"""The hands of all verbs: ids, memory, resending; and that nothing needs a listener."""
+
+import pytest
+
+from rota.domain.errors import NotFound, Unclear
+from rota.domain.records import Queue
+from rota.domain.run import Run, State
+from rota.domain.task import Revision, Task
+from rota.engine import engine as module
+from rota.engine.admit import ripen
+from rota.engine.claim import claim
+from rota.engine.control import cancel, order_queue
+from rota.engine.define import create_task
+from rota.engine.engine import BATCH, Engine, every, read
+from rota.engine.fire import fire
+from rota.engine.sessions import enter, leave
+from rota.engine.settle import settle
+from rota.engine.submit import Order, submit
+from rota.ports.desk import Settlement
+from rota.ports.store import APPLIED, Already, Change, Group, Want
+from rota.testing.clock import START_AT, SeededChance
+from rota.testing.factories import make_run, make_session, make_task
+from rota.testing.faults import LOST_REPLY, NO_FAULT, at
+from tests.unit.engine.support import FAILURE, MINUTE, SUCCESS
+
+
+def test_ids_are_fresh_and_those_of_one_call_sort_in_their_order(engine):
+    ids = engine.new_ids(START_AT, 1_000)
+    assert ids == sorted(set(ids))
+    assert not set(ids) & set(engine.new_ids(START_AT, 1_000))
+    assert engine.new_id(START_AT) != engine.new_id(START_AT)
+
+
+class TestCommit:
+    async def test_resends_once_what_got_no_answer(self, house, engine):
+        house.store.plan = at(len(house.store.calls) + 1, LOST_REPLY)
+        assert await engine.commit_one(Group((Change(None, make_run(1)),))) == Already()
+        house.store.plan = lambda _: LOST_REPLY
+        with pytest.raises(Unclear):
+            await engine.commit_one(Group((Change(None, make_run(2)),)))
+
+    async def test_goes_in_parts_and_hints_follow_the_last(self, house, engine):
+        groups = [Group((Change(None, make_run(number)),)) for number in range(2 * BATCH + 1)]
+        before = len(house.store.calls)
+        assert await engine.commit(groups) == [APPLIED] * (2 * BATCH + 1)
+        assert len(house.store.calls) == before + 3
+        assert await engine.commit([]) == []
+
+    async def test_a_lost_part_among_others_is_resent_alone(self, house, engine):
+        house.store.plan = at(len(house.store.calls) + 2, LOST_REPLY)
+        groups = [Group((Change(None, make_run(number)),)) for number in range(2 * BATCH + 1)]
+        results = await engine.commit(groups)
+        assert [type(result) for result in results].count(Already) == BATCH
+        house.store.plan = lambda _: NO_FAULT
+        assert len(await every(engine, Run)) == 2 * BATCH + 1
+
+
+class TestMemory:
+    async def test_is_emptied_when_it_is_full(self, house, engine, monkeypatch):
+        monkeypatch.setattr(module, "REVISIONS", 3)
+        for number in range(8):
+            await house.task(number)
+            run = await house.submit(f"task-{number}")
+            assert (await engine.revisions([(f"main/task-{number}", run.revision)])).popitem()[1].name == run.task
+        assert (await engine.tasks(["main/task-0"]))["main/task-0"].name == "task-0"
+
+    async def test_a_revision_that_is_nowhere_is_told(self, engine):
+        with pytest.raises(NotFound, match="no task revision 'main/none@7'"):
+            await engine.revisions([("main/none", 7)])
+
+    async def test_revisions_are_read_once(self, house, engine):
+        await house.task()
+        key = ("main/task-1", 1)
+        await engine.revisions([key])
+        house.store.down = True
+        assert (await engine.revisions([key, key]))[key].name == "task-1"
+
+    async def test_tasks_that_are_missing_are_remembered_until_they_come(self, house, engine):
+        assert await engine.existing(["main/task-1"]) == {}
+        await house.task()
+        assert list(await engine.existing(["main/task-1", "main/none"])) == ["main/task-1"]
+
+    async def test_queues_without_a_record_have_defaults(self, engine):
+        assert await engine.queues(["main/a"]) == {"main/a": Queue("main", "a")}
+        assert await engine.strict(["main/a"]) == {"main/a": False}
+        await order_queue(engine, "main", "a", True, "ann")
+        assert await engine.strict(["main/a"]) == {"main/a": True}
+
+
+async def test_reading_what_is_not_there_says_where_to_look(engine):
+    with pytest.raises(NotFound, match="no task 'main/none'; see `rota tasks list`"):
+        await read(engine, Task, "main/none", "task")
+
+
+async def test_listings_are_read_to_their_end(house, engine):
+    for number in range(3):
+        await house.task(number)
+    assert [one.record.task.name for one in await every(engine, Revision, oldest=True)] == [
+        "task-0",
+        "task-1",
+        "task-2",
+    ]
+
+
+async def test_nothing_needs_a_listener(house):
+    engine = Engine(house.store, house.store.logs, house.clock, SeededChance(9))
+    await create_task(engine, make_task(), [], "ann")
+    await house.schedule()
+    await enter(engine, make_session(1))
+    runs = await submit(engine, [Order("task-1"), Order("task-1"), Order("task-1", due_at=START_AT + 5)])
+    (taken,) = await claim(engine, [Want("session-1", "worker-1", 1, 2, make_session(1).lanes)])
+    one, other = taken.assignments
+    ends = [Settlement(one.run.fence, SUCCESS, one.held), Settlement(other.run.fence, FAILURE, other.held)]
+    await settle(engine, ends)
+    house.clock.advance(MINUTE)
+    await ripen(engine, house.term)
+    await fire(engine, house.term)
+    await cancel(engine, runs[2].id, "ann")
+    await leave(engine, "session-1", "bye")
+    states = {run.state for run in await house.all(Run)}
+    assert states == {State.SUCCESS, State.CANCELLED, State.PENDING}

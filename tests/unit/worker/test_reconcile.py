@@ -1,0 +1,206 @@
+"""Both sides come to agree on what a session holds, whatever was lost on the way."""
+
+import asyncio
+
+import pytest
+
+from rota.domain.errors import Unavailable, Unclear
+from rota.domain.facts import RunsClaimed
+from rota.domain.run import End, Outcome, Reason, Run, State
+from rota.engine.settle import settle
+from rota.ports.desk import Settlement
+from rota.ports.store import Versioned
+from rota.testing.faults import LOST_REPLY, REPEATED
+from tests.unit.worker.support import House, once
+
+
+async def quick() -> str:
+    return "done"
+
+
+async def take_back(house: House, run_id: str) -> None:
+    """As `recover` does."""
+    run = await house.run(run_id)
+    await settle(house.engine, [Settlement(run.fence, Outcome(End.LOST, reason="its session ended"))])
+
+
+@pytest.mark.parametrize("fault", [LOST_REPLY, REPEATED])
+async def test_runs_of_a_lost_claim_are_found_and_handed_back_unburnt(house: House, fault):
+    """M14: the claim happened, and the worker cannot know."""
+    await house.task(quick)
+    worker = await house.worker()
+    await house.idle(worker)
+    house.store.plan = once("claim", fault)
+    runs = await house.submit_many("quick", 5)
+    if fault is REPEATED:  # the second claim's answer is empty, and true: only beats tell
+        await house.until(lambda: house.desks[worker].answers["claim"] >= 2)
+        await house.beat(worker, 2)
+    first = await house.all_settled(runs)
+    assert {(run.state, run.reason, run.tries, run.lost) for run in first} == {
+        (State.PENDING, Reason.RETURNED, 0, 0)
+    }
+    ended = [await house.settled(one, 2) for one in runs]
+    assert {(run.state, run.attempt, run.tries) for run in ended} == {(State.SUCCESS, 2, 1)}
+    assert len(house.desks[worker].of("held")) == 1
+
+
+async def test_a_refused_claim_costs_nothing_but_a_question(house: House):
+    await house.task(quick)
+    worker = await house.worker()
+    await house.idle(worker)
+    house.desks[worker].errors["claim"] = [Unavailable("down")]
+    run_id = await house.submit("quick")
+    run = await house.settled(run_id)
+    assert (run.state, run.attempt) == (State.SUCCESS, 1)
+    assert len(house.desks[worker].of("held")) == 1
+    assert len(house.troubles("claim")) == 1
+
+
+async def test_a_digest_that_differs_on_two_beats_is_looked_into(house: House, gate):
+    """What was taken back while we were away is stopped, and its end told to nobody."""
+    await house.task(gate, name="gate")
+    run_id = await house.submit("gate")
+    worker = await house.worker(slots=1)
+    desk = house.desks[worker]
+    await gate.holds(1)
+    await take_back(house, run_id)
+    await house.beat(worker)
+    assert (gate.inside, desk.of("held")) == (1, [])
+    await house.beat(worker)
+    await house.until(lambda: len(house.facts.of(RunsClaimed)) == 2)
+    await gate.holds(1)
+    assert (gate.most, (await house.run(run_id)).attempt) == (1, 2)
+    assert desk.of("settle") == []
+
+
+async def test_two_attempts_of_one_run_are_told_apart(house: House, gate):
+    """Taken back and claimed again by the same session: the first is stopped, the second goes on."""
+    await house.task(gate, name="gate")
+    run_id = await house.submit("gate")
+    worker = await house.worker()
+    await gate.holds(1)
+    await take_back(house, run_id)
+    await gate.holds(2)
+    await house.beat(worker, 2)
+    await gate.holds(1)
+    gate.open()
+    run = await house.settled(run_id, 2)
+    assert (run.state, run.attempt, run.lost, run.tries) == (State.SUCCESS, 2, 1, 1)
+    assert [len(batch) for batch in house.desks[worker].of("settle")] == [1]
+
+
+async def test_what_agrees_is_not_looked_into(house: House, gate):
+    await house.task(gate, name="gate")
+    await house.submit_many("gate", 3)
+    worker = await house.worker()
+    await gate.holds(3)
+    await house.beat(worker, 5)
+    assert not house.desks[worker].of("held")
+
+
+async def test_a_given_up_attempt_is_no_difference(house: House):
+    entered = house.gate()
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                await entered()
+                return
+            except asyncio.CancelledError:
+                continue
+
+    await house.task(stubborn)
+    run_id = await house.submit("stubborn")
+    worker = await house.worker(grace_ms=0)
+    await entered.holds(1)
+    await house.cancel(run_id)
+    await house.settled(run_id)
+    await house.beat(worker, 4)
+    assert not house.desks[worker].of("held")
+
+
+async def test_what_runs_or_is_on_its_way_is_never_handed_back(house: House, gate):
+    """A reconcile while one attempt runs and the outcome of another is not confirmed yet."""
+    await house.task(quick)
+    await house.task(gate, name="gate")
+    running = await house.submit("gate")
+    worker = await house.worker()
+    await gate.holds(1)
+    desk = house.desks[worker]
+    desk.errors["settle"] = [Unclear("lost")] * 2
+    confirm = desk.hold("settle")
+    sent = await house.submit("quick")
+    await house.until(lambda: len(desk.of("settle")) == 3)
+    desk.errors["claim"] = [Unclear("lost")]
+    await house.hint("lane:main/default/python")
+    await house.until(lambda: desk.answers["held"])
+    confirm.set()
+    gate.open()
+    for run_id in (running, sent):
+        run = await house.settled(run_id)
+        assert (run.state, run.attempt) == (State.SUCCESS, 1)
+    assert not house.refused()
+    assert {item.outcome.end for batch in desk.of("settle") for item in batch} == {End.SUCCESS}
+
+
+async def test_what_ends_while_the_store_is_asked_is_not_handed_back(house: House, gate):
+    """The list was read before the attempt ended, and arrives after its outcome was confirmed."""
+    await house.task(gate, name="gate")
+    run_id = await house.submit("gate")
+    worker = await house.worker()
+    await gate.holds(1)
+    desk = house.desks[worker]
+    answer = desk.hold("held")
+    desk.errors["claim"] = [Unclear("lost")]
+    await house.hint("lane:main/default/python")
+    await house.until(lambda: desk.of("held"))
+    gate.open()
+    await house.settled(run_id)
+    await house.until(lambda: desk.answers["settle"])
+    answer.set()
+    await house.until(lambda: desk.answers["held"])
+    await house.beat(worker)
+    assert [len(batch) for batch in desk.of("settle")] == [1]
+    assert not house.refused()
+
+
+async def test_a_claim_under_way_at_the_stop_is_waited_for(house: House):
+    """Else its runs would count as lost."""
+    await house.task(quick)
+    worker = await house.worker()
+    await house.idle(worker)
+    answer = house.desks[worker].hold("claim")
+    runs = await house.submit_many("quick", 3)
+    await house.until(lambda: house.facts.of(RunsClaimed))
+    stopping = asyncio.create_task(worker.stop())
+    await house.beat(worker)
+    answer.set()
+    await stopping
+    ended = [await house.run(one) for one in runs]
+    assert {(run.state, run.attempt, run.lost) for run in ended} == {(State.SUCCESS, 1, 0)}
+
+
+async def test_a_claim_lost_at_the_stop_is_handed_back(house: House):
+    await house.task(quick)
+    worker = await house.worker()
+    await house.idle(worker)
+    house.store.plan = once("claim", LOST_REPLY)
+    house.desks[worker].errors["held"] = [Unavailable("down")]
+    runs = await house.submit_many("quick", 3)
+    await house.until(lambda: house.desks[worker].of("held"))
+    await worker.stop()
+    handed = [await house.run(one) for one in runs]
+    assert {(run.state, run.reason, run.lost, run.tries) for run in handed} == {
+        (State.PENDING, Reason.RETURNED, 0, 0)
+    }
+
+
+async def test_the_store_and_the_worker_count_alike(house: House, gate):
+    await house.task(gate, name="gate")
+    runs = await house.submit_many("gate", 7)
+    worker = await house.worker()
+    await gate.holds(7)
+    (reply,) = await house.engine.store.beat([worker.session])
+    found = await house.engine.store.get(Run, runs)
+    held = [one.record for one in found if isinstance(one, Versioned)]
+    assert (reply.held, reply.digest) == (7, sum(run.token % 2**31 for run in held))
