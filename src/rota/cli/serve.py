@@ -1,6 +1,7 @@
 """The life of `rota up`, `rota scheduler` and `rota worker`: start, tell, drain at one signal, end at two."""
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -61,6 +62,9 @@ class Signals:
 
 def serve(app: Rota, plan: Plan) -> int:
     """Live until told to stop; the exit code."""
+    # Most objects here live as long as a run: looking for cycles less often spares a tenth of the time of each.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     try:
         return asyncio.run(_live(app, plan))
     except asyncio.CancelledError:

@@ -1,6 +1,7 @@
 """One SQLite connection with a thread of its own, and the transactions on it."""
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -154,7 +155,10 @@ class Link:
         return self._connection
 
     def _driver(self) -> sqlite3.Connection:
-        """A connection of the driver, which begins no transaction of its own accord."""
+        """A connection of the driver, which begins no transaction by itself. A new file is its owner's alone."""
+        if self._file and self._writes:
+            with suppress(OSError):  # SQLite says better what is wrong with a place
+                os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         connection = sqlite3.connect(
             self._file or ":memory:",
             timeout=self._busy_ms / 1_000,

@@ -33,6 +33,7 @@ from rota.stores.sql import core, schema
 from rota.stores.sql.claim import claim
 from rota.stores.sql.commit import Moved, Plan, commit
 from rota.stores.sql.find import count, find
+from rota.stores.sql.health import health
 from rota.stores.sql.hints import Post
 from rota.stores.sql.link import Link
 from rota.stores.sql.logs import SqlLogs
@@ -71,6 +72,7 @@ class SqlStore:
         self, url: str, *, inline: bool = False, busy_ms: int = BUSY_MS, now: Callable[[], int] = wall_ms
     ) -> None:
         file = file_of(url)
+        self._file = file
         self.writer = Link(file, busy_ms, inline=inline)
         self.reader = Link(file, busy_ms, writes=False) if file and not inline else self.writer
         self.logs: Logs = SqlLogs(self.writer, self.reader)
@@ -103,6 +105,10 @@ class SqlStore:
         self._listen_anew()
         await self.reader.close()
         await self.writer.close()
+
+    async def diagnose(self) -> list[tuple[str, str]]:
+        """Levels and findings for `rota doctor`; see `health`. Raises `StoreError`."""
+        return await self.writer.run(lambda: health(self.writer, self._file))
 
     async def get(self, kind: type[R], ids: Sequence[str]) -> list[Versioned[R] | None]:
         return await self.reader.do(lambda db: core.get(db, kind, ids))
