@@ -1,5 +1,8 @@
+import pytest
 from hypothesis import settings
 
+# So that a failure outside of a test module shows its values, as one inside does.
+pytest.register_assert_rewrite("rota.testing.contracts", "tests.model.comparison")
 # No deadline: a slow or shared machine is no fault of the code, and a failure must be the same everywhere.
 settings.register_profile("rota", deadline=None, print_blob=True)
 settings.load_profile("rota")

@@ -122,7 +122,7 @@ class Rota:
 
         Tasks declared later are made known by the next submission, or the next call.
         """
-        while self._client is None or self._known != len(self.registry.tasks):
+        while self._client is None or self._known != len(self.registry.declared):
             if self._opening.acquire(blocking=False):
                 try:
                     await self._connect()
@@ -135,9 +135,7 @@ class Rota:
         engine = self._engine or await open_engine(self.store, self._emit)
         tasks = self.registry.tasks
         try:
-            # A program without tasks only looks or submits: it says nothing about what its app's code has.
-            if tasks:
-                await register(engine, self.name, tasks, self.registry.schedules)
+            await register(engine, self.name, tasks, self.registry.schedules)
         except BaseException:
             if self._engine is None:
                 await engine.store.close()
@@ -145,6 +143,13 @@ class Rota:
         self._known = len(tasks)
         if self._client is None:
             self._engine, self._client = engine, Client(engine, f"app:{self.name}")
+
+    async def settle_in(self) -> None:
+        """Before it takes on a role: what this program declares is all that its app has, other schedules are gone.
+
+        A program that only submits may know a part of the tasks, and says nothing of the others.
+        """
+        await register(self.engine, self.name, self.registry.tasks, self.registry.schedules, whole=True)
 
     async def aclose(self) -> None:
         """Disconnect. Harmless twice."""
@@ -254,12 +259,14 @@ class Roles:
 
     async def start_scheduler(self, options: SchedulerOptions) -> None:
         """Become a scheduler node."""
+        await self._app.settle_in()
         self.scheduler = make_scheduler(self._app.store, self._engine, options)
         self._stops.append(self.scheduler.stop)
         await self.scheduler.start()
 
     async def start_worker(self, options: WorkerOptions) -> None:
         """Become a worker."""
+        await self._app.settle_in()
         made = self._app.executors()
         self.worker = make_worker(self._app.store, self._engine, made, options)
         self._stops += [executor.close for executor in made.values()]
@@ -286,4 +293,6 @@ class Roles:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)  # the next one ends the program as usual
         return self.worker.failed if self.worker else ""

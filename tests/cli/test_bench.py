@@ -11,7 +11,11 @@ MACHINE = {"store", "machine", "python", "sqlite", "rota", "load"}
 
 def bench(*words: str) -> dict[str, object]:
     done = subprocess.run(
-        [sys.executable, "-m", "rota", "bench", *words, "--json"], capture_output=True, text=True, timeout=100
+        [sys.executable, "-m", "rota", "bench", *words, "--json"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
     assert done.returncode == 0, done.stderr
     answer: dict[str, object] = json.loads(done.stdout)
@@ -41,7 +45,11 @@ def test_the_profile_names_the_steps_of_a_run() -> None:
 
 def test_a_store_in_memory_is_refused() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "rota", "bench", "--store", "sqlite://"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "rota", "bench", "--store", "sqlite://"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert "store in memory" in done.stderr

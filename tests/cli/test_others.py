@@ -38,7 +38,7 @@ def test_live_workers_are_listed(staffed):
 
 
 def test_a_worker_is_resized_and_drained(staffed):
-    assert staffed("workers", "resize", "worker-1", "3").out.endswith("has 3 slots\n")
+    assert "slots      3\n" in staffed("workers", "resize", "worker-1", "3").out
     assert staffed.json("workers", "drain", session(2).id[:20])["draining"] is True
     found = {one["session"]: (one["slots"], one["state"]) for one in staffed.json("workers", "list")}
     assert found == {session(1).id: (3, "open"), session(2).id: (10, "draining"), session(3).id: (10, "open")}
@@ -48,7 +48,7 @@ def test_a_worker_must_be_one(staffed):
     said = staffed.refused("workers", "drain", "twin")
     assert session(2).id in said
     assert session(3).id in said
-    assert "no live worker 'nobody'" in staffed.refused("workers", "drain", "nobody")
+    assert "no worker 'nobody'" in staffed.refused("workers", "drain", "nobody")
     assert "slots: 0 is not between 1 and 10000" in staffed.refused("workers", "resize", "worker-1", "0")
     assert "should be a valid integer" in staffed.refused("workers", "resize", "worker-1", "many")
 
@@ -67,7 +67,8 @@ def test_a_queue_rests_and_works(here):
         ("default", "", False, 0),
         ("mail", "move", True, 0),
     ]
-    assert here("queues", "resume", "mail").out == "queue main/mail is taken from again\n"
+    assert here.json("queues", "resume", "mail")["paused"] == ""
+    assert "strict     yes\n" in here("queues", "strict", "mail").out
     assert here.json("queues", "strict", "mail", "--off")["strict"] is False
     assert "why: text" in here.refused("queues", "pause", "mail", "--why", "x" * 300)
 
@@ -103,7 +104,7 @@ def test_the_numbers(here):
     assert stats["runs"] == {"pending": 1}
     assert stats["ended"] == {"failed": 1, "success": 2}
     assert "failed 1, success 2\n" in here("stats").out
-    assert "since: " in here.refused("stats", "--since", "-1h")
+    assert "'--since'" in here.refused("stats", "--since", "-1h")
 
 
 def test_the_client_makes_its_task_and_submits(here):
@@ -128,9 +129,9 @@ def test_the_client_submits_many(here):
         (("--etcd-endpoints", "localhost:2379"), "etcd-endpoints: this version has no etcd store yet"),
         (("--priority", "4"), "--priority"),
         (("--count", "0"), "--count"),
-        (("--name", "a b"), "name: 'a b' is not a name"),
+        (("--name", "a b"), "'--name': 'a b' is not a name"),
         (("--queue", "a b"), "queue: 'a b' is not a name"),
-        (("--payload", "x"), "payload: 'x' is not JSON"),
+        (("--payload", "x"), "'--payload': 'x' is not JSON"),
     ],
 )
 def test_what_the_client_refuses(here, args, said):
@@ -187,29 +188,26 @@ def test_the_doctor_says_that_a_store_does_not_open(rota, tmp_path):
     answer = rota("doctor", "--store", "sqlite:///bad.db", "--json")
     assert answer.code == 1
     assert [(one["level"], one["check"]) for one in answer.json] == [("fail", "store")]
-    assert "start one with `rota up`" in rota.refused("doctor")
+    assert "make it with `rota up`" in rota.refused("doctor")
 
 
 def test_the_doctor_asks_the_store(here, monkeypatch):
     async def diagnose(_):
         return [("ok", "it is whole"), ("fail", "its disk is full")]
 
-    monkeypatch.setattr("rota.stores.sql.store.SqlStore.diagnose", diagnose, raising=False)
+    monkeypatch.setattr("rota.stores.sql.store.SqlStore.diagnose", diagnose)
     answer = here("doctor", "--json")
     assert answer.code == 1
     assert {"level": "fail", "check": "store", "text": "its disk is full"} in answer.json
 
 
-def test_the_doctor_sees_clocks_that_differ(here, monkeypatch):
+def test_the_doctor_sees_clocks_that_differ(here):
     async def begin(engine):
         await enter(engine, session(1, opened_at=engine.clock.now() + 3_600_000))
 
     in_store(begin)
     found = {one["check"]: one["level"] for one in here.json("doctor", "--store", STORE)}
     assert found["clock"] == "warn"
-    monkeypatch.setattr("rota.wiring.SystemClock.now", lambda _: 1_000)
-    answer = here("doctor", "--json")
-    assert ("fail", "clock") in {(one["level"], one["check"]) for one in answer.json}
 
 
 @pytest.mark.parametrize(

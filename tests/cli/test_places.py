@@ -9,7 +9,9 @@ from tests.cli.conftest import Terminal
 
 
 def test_without_a_store_it_says_how_to_get_one(rota):
-    assert "start one with `rota up`" in rota.refused("tasks", "list")
+    said = rota.refused("tasks", "list")
+    assert "no database 'rota-data/rota.db'; make it with `rota up`" in said
+    assert "--store or ROTA_STORE" in said
 
 
 def test_a_database_that_is_not_there_is_not_made_by_asking(rota, tmp_path):
@@ -87,7 +89,7 @@ def test_a_file_that_may_not_be_written_is_trouble(here, tmp_path):
 
 def test_data_that_is_no_folder_is_refused(rota, tmp_path):
     (tmp_path / "file").touch()
-    assert "'file' is not a folder" in rota.refused("up", "--data", "file")
+    assert "'--data': dir 'file' is a file" in rota.refused("up", "--data", "file")
     assert rota("up", "--data", "file/below").code == 1
 
 

@@ -57,14 +57,14 @@ def test_runs_are_listed_by_what_they_are(jobs):
     assert len(listed("--since", "1h")) == 3
     assert listed("--since", (datetime.now(UTC) + timedelta(hours=1)).isoformat()) == []
     for wrong in ("--since", "-1h"), ("--since", "soon"), ("--since", "2026-99-99"):
-        assert "since: " in jobs.refused("runs", "list", *wrong)
+        assert "'--since'" in jobs.refused("runs", "list", *wrong)
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("--delay", "-5s"), "delay: '-5s' is not a length of time"),
-        (("--delay", "-5"), "delay: -5.0 is not between 0 and ten years"),
+        (("--delay", "-5s"), "'--delay': '-5s' is not a length of time"),
+        (("--delay", "-5"), "'--delay': -5.0 is not between 0 and ten years"),
         (("--delay", "200y"), "is not a length of time"),
         (("--delay", "1s", "--at", "2030-01-01"), "not both"),
         (("--at", "tomorrow"), "at: 'tomorrow' is no date and time"),
@@ -127,7 +127,7 @@ def test_cancel_and_retry(jobs):
     run = trigger(jobs, "greet")
     assert "is pending; cancel it first" in jobs.refused("runs", "retry", run)
     assert jobs.json("runs", "cancel", run) == {"id": run, "state": "cancelled"}
-    assert jobs("runs", "cancel", run).out == f"run {run} is cancelled\n"
+    assert jobs("runs", "cancel", run).out == f"id     {run}\nstate  cancelled\n"
     again = jobs.json("runs", "retry", run)
     assert again["origin"] == run
     work(sample_app())
@@ -157,7 +157,6 @@ def test_lines_are_kept_and_found(jobs):
     assert lines[0]["attempt"] == 1
     assert lines[0]["at_ms"] > 0
     assert [one["text"] for one in jobs.json("runs", "logs", run, "--search", "PLAIN")] == ["plain\tline"]
-    assert len(jobs.json("runs", "logs", run, "--limit", "2")) == 2
     found = jobs("runs", "logs", "--search", "hello")
     assert found.out.startswith(other)
     assert found.out.endswith(" 1 stdout  hello you\n")

@@ -17,7 +17,7 @@ def test_a_schedule_as_given(task):
         "--start-deadline", "10m", "--overlap", "buffer_one", "--payload", '{"full": true}',
     )  # fmt: skip
     assert made.code == 0
-    assert made.out.startswith("schedule main/nightly made; it fires next at 2")
+    assert "when            30 2 * * * (America/New_York)\n" in made.out
     schedule = task.json("schedules", "show", "nightly")
     assert (schedule["task"], schedule["when"]) == ("backup", "30 2 * * * (America/New_York)")
     assert schedule["trigger"] | {"gap": "skip", "fold": "both"} == schedule["trigger"]
@@ -48,8 +48,8 @@ def test_a_schedule_as_given(task):
         (("@daily", "--timezone", "Nowhere"), "is no known time zone"),
         (("@daily", "--overlap", "maybe"), "--overlap"),
         (("@daily", "--max-runs", "0"), "--max-runs"),
-        (("@daily", "--window", "-1"), "window: -1.0 is not between 0 and ten years"),
-        (("@daily", "--start-deadline", "0"), "start-deadline: 0 leaves no time"),
+        (("@daily", "--window", "-1"), "'--window': -1.0 is not between 0 and ten years"),
+        (("@daily", "--start-deadline", "0"), "'--start-deadline': 0 leaves no time"),
         (("@daily", "--payload", "{]"), "is not JSON"),
         (("@daily", "--name", "a b"), "'a b' is not a name"),
         (("x" * 1_000_000,), "characters long"),
@@ -93,7 +93,7 @@ def test_a_changed_schedule_keeps_what_is_not_named(task):
 def test_a_time_zone_is_for_cron(task):
     task("schedules", "create", "backup", "every 10s")
     said = task.refused("schedules", "update", "backup", "--timezone", "Asia/Tokyo")
-    assert said == "timezone: is for cron text; give a new --schedule as well"
+    assert said.startswith("timezone: is for cron text")
     task("schedules", "update", "backup", "--schedule", "@daily", "--timezone", "Asia/Tokyo")
     assert task.json("schedules", "show", "backup")["when"] == "@daily (Asia/Tokyo)"
 
@@ -104,7 +104,7 @@ def test_pause_and_resume(task):
     assert task.json("schedules", "show", "backup")["paused"] == "repair"
     assert task("schedules", "explain", "backup").out.startswith("it does not fire: repair\n")
     assert len(task.json("schedules", "preview", "backup", "--count", "4")) == 4
-    assert task("schedules", "resume", "backup", "--catch-up").out.startswith("schedule main/backup fires next at")
+    assert task.json("schedules", "resume", "backup", "--catch-up")["next_at_ms"] > 0
     assert task.json("schedules", "explain", "backup")["story"][0].startswith("it fires next at")
 
 
@@ -127,7 +127,7 @@ def test_a_preview_needs_no_store(rota):
     fires = rota.json("preview", "30 12 24 12 *", "--timezone", "Europe/Berlin", "--count", "2")
     assert [one[4:] for one in fires] == ["-12-24T11:30:00.000Z"] * 2
     out = rota("preview", "30 12 24 12 *", "--timezone", "Asia/Kolkata", "--count", "1").out
-    assert out.endswith("-12-24 12:30:00 +05:30 Asia/Kolkata\n")
+    assert out.endswith("-12-24 12:30:00+05:30 Asia/Kolkata\n")
     assert rota("preview", "30 12 24 12 *", "--timezone", "America/New_York", "--count", "1").out.count("-05:00") == 1
 
 
@@ -136,6 +136,7 @@ def test_a_preview_needs_no_store(rota):
     [
         (("0 0 31 2 *",), "no year has a date"),
         (("@daily", "--timezone", "x" * 1_000_000), "characters long"),
+        (("every 10s", "--timezone", "Nowhere"), "is no known time zone"),
         (("at 2001-01-01",), "it would never fire"),
         (("@daily", "--count", "0"), "--count"),
         (("",), "expression"),

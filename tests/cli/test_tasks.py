@@ -14,7 +14,7 @@ def test_a_task_as_given(here):
         "--description", "Copies all.",
     )  # fmt: skip
     assert made.code == 0
-    assert made.out.startswith("task main/backup made; it fires next at ")
+    assert "when         0 2 * * * (Europe/Berlin), every 90s\n" in made.out
     assert made.err == "warning: no live worker takes queue nightly with executor http; its runs wait for one\n"
     task = here.json("tasks", "show", "backup")
     assert task["command"] == "https://example.org/"
@@ -56,12 +56,12 @@ def test_the_executor_that_is_meant(here, args, executor, retries):
         (("--executor", "a b"), "executor: 'a b' is not a name"),
         (("--command", "a\0b"), "command: text cannot hold NUL"),
         (("--description", "\ud800"), "description: text holds a lone surrogate"),
-        (("--payload", "{"), "payload: '{' is not JSON"),
-        (("--payload", "NaN"), "NaN is no JSON number"),
+        (("--payload", "{"), "'--payload': '{' is not JSON"),
+        (("--payload", "NaN"), "'NaN' is not JSON"),
         (("--payload", '"\\ud800"'), "is not JSON"),
         (("--payload", "[" * 100_000), "is not JSON"),
         (("--payload", '"' + "x" * 300_000 + '"'), "the limit is 262144"),
-        (("--param", "nonsense"), "param: 'nonsense' is not key=value"),
+        (("--param", "nonsense"), "'--param': 'nonsense' is not key=value"),
         (("--queue", " "), "queue: ' ' is not a name"),
         (("--queue", "x" * 129), "queue: "),
         (("--priority", "extreme"), "priority: 'extreme' is none of low (0), normal (1), high (2), urgent (3)"),
@@ -70,11 +70,11 @@ def test_the_executor_that_is_meant(here, args, executor, retries):
         (("--retries", "-1"), "--retries"),
         (("--retries", "1001"), "retries: 1001 is not between 0 and 1000"),
         (("--retries", "two"), "--retries"),
-        (("--timeout", "0"), "timeout: 0 leaves no time"),
-        (("--timeout", "-5"), "timeout: -5.0 is not between 0 and ten years"),
-        (("--timeout", "soon"), "timeout: 'soon' is not a length of time"),
-        (("--timeout", "nan"), "timeout: 'nan' is not a length of time"),
-        (("--retry-delay", "-1s"), "retry-delay: '-1s' is not a length of time"),
+        (("--timeout", "0"), "'--timeout': 0 leaves no time"),
+        (("--timeout", "-5"), "'--timeout': -5.0 is not between 0 and ten years"),
+        (("--timeout", "soon"), "'--timeout': 'soon' is not a length of time"),
+        (("--timeout", "nan"), "'--timeout': 'nan' is not a length of time"),
+        (("--retry-delay", "-1s"), "'--retry-delay': '-1s' is not a length of time"),
         (("--requires", "a b"), "requires: 'a b' is not a name"),
         (("--isolation", "moon"), "--isolation"),
         (("--schedule", "0 0 31 2 *"), "no year has a date for '0 0 31 2 *'"),
@@ -83,7 +83,6 @@ def test_the_executor_that_is_meant(here, args, executor, retries):
         (("--schedule", "every 1ms"), "every_ms"),
         (("--schedule", "@daily", "--timezone", "Mars/Base"), "timezone: 'Mars/Base' is no known time zone"),
         (("--schedule", "@daily", "--timezone", "../etc/passwd"), "is no known time zone"),
-        (("--namespace", "a/b"), "namespace: 'a/b' is not a name"),
     ],
     ids=lambda value: None if isinstance(value, str) else " ".join(value)[:40].encode("unicode_escape").decode(),
 )
@@ -128,13 +127,13 @@ def test_a_task_is_shown_for_people(here):
     out = here("tasks", "show", "main/backup").out
     assert "clocks     attempt 1 min 30 s\n" in out
     assert "retry      retries 3, delay 10 s, rate 2.0, cap 1 h, jitter 0.1\n" in out
-    assert "when" in out
+    assert "when       @daily\n" in out
 
 
 def test_a_changed_task_has_a_new_revision(here):
     here(*CREATE, "--timeout", "90s", "--param", "a=1")
     after = here("tasks", "update", "backup", "--queue", "nightly", "--param", "b=2", "--priority", "3")
-    assert after.out == "task main/backup is at revision 2\n"
+    assert "revision   2\n" in after.out
     task = here.json("tasks", "show", "backup")
     assert (task["queue"], task["params"], task["priority"]) == ("nightly", {"a": 1, "b": 2}, "urgent")
     assert task["clocks"]["attempt_ms"] == 90_000
@@ -147,7 +146,7 @@ def test_a_change_of_code_is_an_override_until_it_is_reset(here):
     here("tasks", "update", "greet", "--retries", "9")
     task = here.json("tasks", "show", "greet")
     assert (task["owner"], task["retry"]["retries"], task["overrides"]["retry"]["retries"]) == ("code", 9, 3)
-    assert here("tasks", "reset", "greet").out == "task main/greet is as its code has it\n"
+    assert here("tasks", "reset", "greet").code == 0
     assert here.json("tasks", "show", "greet")["retry"]["retries"] == 3
 
 

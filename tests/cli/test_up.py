@@ -136,12 +136,12 @@ def test_up_takes_scripts_from_their_folder_and_stays_quiet(start, rota, tmp_pat
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("nothing:app", "app: there is no module 'nothing' here"),
-        ("broken:app", "app: 'broken' cannot be imported: ZeroDivisionError: division by zero"),
-        ("lacking:app", "app: 'lacking' cannot be imported: No module named 'not_installed'"),
-        ("jobs:other", "app: 'jobs:other' names nothing"),
+        ("nothing:app", "app: 'nothing:app' cannot be loaded: ModuleNotFoundError: No module named 'nothing'"),
+        ("broken:app", "app: 'broken:app' cannot be loaded: ZeroDivisionError: division by zero"),
+        ("lacking:app", "app: 'lacking:app' cannot be loaded: ModuleNotFoundError: No module named 'not_installed'"),
+        ("jobs:other", "app: 'jobs:other' cannot be loaded: AttributeError: module 'jobs' has no attribute 'other'"),
         ("jobs:greet", "app: 'jobs:greet' is a TaskFunction, not a Rota app"),
-        (":app", "app: '' cannot be imported: ValueError: Empty module name"),
+        (":app", "app: ':app' cannot be loaded: ValueError: Empty module name"),
     ],
 )
 def test_an_app_that_cannot_be_had_is_refused(start, tmp_path, target, said):
@@ -160,9 +160,9 @@ def test_an_app_that_cannot_be_had_is_refused(start, tmp_path, target, said):
         (("--scripts", "nowhere"), "scripts_dir: nowhere is not a folder"),
         (("--slots", "0"), "--slots"),
         (("--slots", "many"), "--slots"),
-        (("--queue", "a b"), "queue: 'a b' is not a name"),
-        (("--label", ""), "label: '' is not a name"),
-        (("--node-id", "a b"), "node-id: 'a b' is not a name"),
+        (("--queue", "a b"), "'--queue': 'a b' is not a name"),
+        (("--label", ""), "'--label': '' is not a name"),
+        (("--node-id", "a b"), "'--node-id': 'a b' is not a name"),
         (("--http", "--allow", "nonsense/99"), "allow: 'nonsense/99' is no network"),
         (("--store", "redis://localhost"), "store: "),
     ],

@@ -59,11 +59,10 @@ class HalfGroups(FaultyStore):
     """Applies each change for itself: a run without its unique key."""
 
     async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
-        results: list[Result] = []
-        for group in groups:
-            singles = [Group((change,)) for change in group.changes]
-            answers = await super().commit([*singles[:-1], singles[-1]._replace(tally=group.tally)], guard, hints)
-            results.append(next((one for one in answers if isinstance(one, Conflict)), answers[0]))
+        results = await super().commit(groups, guard, hints)
+        for group, result in zip(groups, results, strict=True):
+            if isinstance(result, Conflict):
+                await super().commit([Group((change,)) for change in group.changes], guard)
         return results
 
 

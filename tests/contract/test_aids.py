@@ -7,9 +7,9 @@ import pytest
 from rota.domain.errors import Stale, Unavailable, Unclear
 from rota.domain.facts import RunsClaimed, RunsSubmitted, SessionChanged
 from rota.domain.run import Run
-from rota.ports.store import Change, Group, Open
+from rota.ports.store import ALREADY, APPLIED, Open
 from rota.testing.clock import START_AT, MovableClock, SeededChance
-from rota.testing.contracts.store.steps import FOREVER_MS, NOW, change, everything, put, want
+from rota.testing.contracts.store.steps import FOREVER_MS, NOW, change, everything, new, put, want
 from rota.testing.factories import make_run, make_schedule, make_session, make_task
 from rota.testing.faults import LOST_REPLY, NO_FAULT, REPEATED, UNAVAILABLE, Call, FaultyStore, at, seeded
 from rota.testing.recorder import Recorder
@@ -77,10 +77,10 @@ async def test_a_recorder_tells_what_it_saw_instead():
 
 async def test_faults_befall_exactly_their_call(store):
     store.plan = at(2, UNAVAILABLE)
-    assert await change(store, None, make_run(1)) == "Applied"
+    assert await change(store, None, make_run(1)) == APPLIED
     with pytest.raises(Unavailable):
         await change(store, None, make_run(2))
-    assert await change(store, None, make_run(3)) == "Applied"
+    assert await change(store, None, make_run(3)) == APPLIED
     assert store.calls == [Call(1, "commit"), Call(2, "commit"), Call(3, "commit")]
     assert await everything(store, Run, oldest=True) == [make_run(1), make_run(3)]
 
@@ -99,7 +99,7 @@ async def test_a_lost_reply_happened_and_a_lost_refusal_is_lost_too(store):
 
 async def test_a_repeated_call_happens_twice(store):
     store.plan = at(1, REPEATED)
-    assert await change(store, None, make_run(1)) == "Already"
+    assert await change(store, None, make_run(1)) == ALREADY
     await put(store, make_session(1), make_run(2))
     store.plan = at(3, REPEATED)
     await store.claim([want(limit=1)], NOW)
@@ -109,7 +109,7 @@ async def test_a_repeated_call_happens_twice(store):
 async def test_every_write_can_fail_and_a_store_that_is_down_answers_nothing(store):
     store.plan = lambda _: UNAVAILABLE
     for call in (
-        lambda: store.commit([Group((Change(None, make_run(1)),))]),
+        lambda: store.commit([new(make_run(1))]),
         lambda: store.claim([want()], NOW),
         lambda: store.beat(["session-1"]),
         lambda: store.lead("scheduler", "a", FOREVER_MS),

@@ -10,10 +10,10 @@ from rota.domain.records import Tally, Unique, Until
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.states import Event, Submit, advance
-from rota.ports.store import Change, Group, Guard, Store, Term, Versioned, Want, Where
-from rota.testing.contracts.store.steps import FOREVER_MS, NOW, assert_same, everything, verdicts
-from rota.testing.faults import LOST_REPLY, NO_FAULT, REPEATED, UNAVAILABLE, Fault, FaultyStore, healthy
-from rota.testing.model import Key, Model, key
+from rota.ports.store import Change, Group, Guard, Result, Store, Term, Versioned, Want, Where
+from rota.testing.contracts.store.steps import FOREVER_MS, NOW, assert_same, everything
+from rota.testing.faults import LOST_REPLY, NO_FAULT, REPEATED, UNAVAILABLE, Fault, FaultyStore
+from tests.model.model import Key, Model, key
 
 T = TypeVar("T")
 
@@ -44,6 +44,11 @@ class Moves(NamedTuple):
     def group(self, side: int) -> Group:
         """The group as the model (0) or the store (1) is given it."""
         return Group(tuple(Change(was and was[side], now) for was, now in self.moves), self.tally)
+
+
+def verdicts(results: Sequence[Result]) -> list[str]:
+    """By name: a conflict tells the versions of its side."""
+    return [type(result).__name__ for result in results]
 
 
 class Home(Protocol):
@@ -272,7 +277,7 @@ class Comparison:
         except (Unavailable, Unclear):
             return None
         finally:
-            self.store.plan = healthy
+            self.store.plan = lambda _: NO_FAULT
 
     def _newly_running(self) -> list[Run]:
         """The runs that run in the store, but not yet in the model."""

@@ -24,7 +24,7 @@ from rota.ports.store import (
     Where,
 )
 from rota.stores.codec import encode
-from rota.testing.model import Model, born
+from tests.model.model import Model, born
 
 
 class ModelEar:

@@ -15,14 +15,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from rota.domain.records import Tally, Unique, Until
+from rota.domain.records import Unique, Until
 from rota.domain.retry import Retry
 from rota.domain.run import TERMINAL, End, Outcome, Run
 from rota.domain.states import Due, Event, Settle, advance
-from rota.ports.store import Change, Group, Guard, Hint, Open, Store, Term, Versioned, Want
+from rota.ports.store import APPLIED, Change, Group, Guard, Hint, Open, Store, Term, Versioned, Want
 from rota.stores import connect
 from rota.testing.clock import START_AT
-from rota.testing.contracts.store.steps import FOREVER_MS, LANE, verdicts
+from rota.testing.contracts.store.steps import FOREVER_MS, LANE, TALLY, new
 from rota.testing.factories import make_run, make_session
 from rota.testing.faults import Fault, FaultyStore, at
 
@@ -33,7 +33,6 @@ FAILED = Outcome(End.FAILURE, error="E")
 WRITES = 16
 """Of the whole scenario."""
 TOKENS = range(1_001, 1_100)
-TALLY = Tally(START_AT, "main", "report", "default", "success", 10, "node")
 
 
 class Told:
@@ -49,7 +48,7 @@ def tell(**what: object) -> None:
 def submission(number: int) -> Group:
     """A run and its unique key."""
     run = make_run(number, keys=(f"main/unique/{number}",))
-    return Group((Change(None, run), Change(None, Unique(run.keys[0], run.id, "", Until.TERMINAL))))
+    return new(run, Unique(run.keys[0], run.id, "", Until.TERMINAL))
 
 
 SUBMISSIONS = [submission(number) for number in range(1, 7)]
@@ -61,7 +60,7 @@ class Client:
         self.tokens = iter(TOKENS)
 
     async def submit(self, *groups: Group) -> None:
-        assert set(verdicts(await self.store.commit(groups, hints=[Hint(LANE)]))) == {"Applied"}
+        assert set(await self.store.commit(groups, hints=[Hint(LANE)])) == {APPLIED}
         for group in groups:
             tell(did="submitted", run=group.changes[0].now.id)
 
@@ -74,7 +73,7 @@ class Client:
 
     async def move(self, guard: Guard, *moves: tuple[Versioned[Run], Event]) -> None:
         groups = [await self.moved(was, event) for was, event in moves]
-        assert set(verdicts(await self.store.commit(groups, guard))) == {"Applied"}
+        assert set(await self.store.commit(groups, guard)) == {APPLIED}
         for group in groups:
             tell(did="moved", run=group.changes[0].now.id, state=group.changes[0].now.state)
 
@@ -89,7 +88,7 @@ async def scenario(store: Store) -> None:
     client, open_session = Client(store), Open(SESSION.id)
     term = await store.lead("scheduler", "a", FOREVER_MS)
     tell(did="led", number=term.number)
-    await store.commit([Group((Change(None, SESSION),))])
+    await store.commit([new(SESSION)])
     tell(did="opened")
     await client.submit(SUBMISSIONS[0])
     await client.submit(*SUBMISSIONS[1:4])

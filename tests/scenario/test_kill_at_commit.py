@@ -11,9 +11,9 @@ import pytest
 
 from rota.domain.records import Session, Tally, Unique
 from rota.domain.run import TERMINAL, Run, State
-from rota.ports.store import Store
+from rota.ports.store import APPLIED, Store
 from rota.stores import connect
-from rota.testing.contracts.store.steps import FOREVER_MS, everything, verdicts
+from rota.testing.contracts.store.steps import FOREVER_MS, everything
 from tests.scenario import program_kill_at_commit as program
 
 
@@ -86,8 +86,8 @@ async def resend(store: Store) -> None:
     """A client that knows nothing sends all its submissions again."""
     for group in program.SUBMISSIONS:
         before = await store.get(Run, [group.changes[0].now.id])
-        (verdict,) = verdicts(await store.commit([group]))
-        assert verdict == "Applied" if before == [None] else verdict in {"Already", "Conflict"}
+        (result,) = await store.commit([group])
+        assert (result == APPLIED) == (before == [None])
     assert len(await everything(store, Run)) == len(program.SUBMISSIONS)
 
 

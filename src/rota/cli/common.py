@@ -4,94 +4,80 @@ import asyncio
 import os
 import pwd
 import re
-from collections.abc import Awaitable, Callable
-from functools import wraps
+from collections.abc import Awaitable, Callable, Sequence
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
+from rota.cli import read
 from rota.cli.show import Answer, show
 from rota.domain.errors import Invalid, NotFound
-from rota.domain.run import Run
-from rota.engine.engine import Engine
-from rota.ports.store import Versioned, Where
+from rota.engine.engine import PAGE, Engine
+from rota.engine.engine import read as read_one
+from rota.ports.store import Where
+from rota.wiring import opened
 
 T = TypeVar("T")
 Verb = Callable[..., Awaitable[Answer]]
-Flags = Callable[..., Any]
+Flags = Callable[..., None]
 
 DATA = Path("rota-data")
 DATABASE = "rota.db"
-PAGE = 500
-ID_LENGTH = 32
-SHORTEST_ID = 6
+HERE = f"sqlite:///{DATA / DATABASE}"
 
 Store = Annotated[str | None, typer.Option(envvar="ROTA_STORE", help="URL of the store.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Of names that are given without one.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="What is listed is of this namespace.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many.")]
+Since = Annotated[Any, read.option(read.since, "Within this time, such as 1h, or after this instant.")]
+OfTask = Annotated[str, typer.Option("--task", help="Of this task only.")]
+When = Annotated[str, typer.Argument(help=read.WHEN)]
+Count = Annotated[int, typer.Option("--count", min=1, max=1_000, help="How many.")]
+Why = Annotated[str, typer.Option(help="The reason, for whoever finds it paused.")]
 
 
-def command(group: typer.Typer, name: str, flags: Flags | None = None) -> Callable[[Verb], Verb]:
-    """Make an async function(engine, …) -> Answer a command that also takes --store and --json.
-
-    `flags` is a function whose parameters stand for the verb's `**flags`.
-    """
+def command(group: typer.Typer, name: str, *flags: Flags) -> Callable[[Verb], Verb]:
+    """Make an async function(engine, …) -> Answer a command; the parameters of `flags` stand for its `**flags`."""
 
     def register(verb: Verb) -> Verb:
-        @wraps(verb)
-        def invoke(*, store: str | None, as_json: bool, **given: Any) -> None:
-            answer = ask(store, lambda engine: verb(engine, **given))
-            show(answer, as_json)
-            if answer.code:
-                raise typer.Exit(answer.code)
+        def invoke(store: Store = None, as_json: Json = False, **given: Any) -> None:
+            show(ask(store, lambda engine: verb(engine, **given)), as_json)
 
-        group.command(name)(with_flags(invoke, verb, *([flags] if flags else []), _place))
+        group.command(name, help=verb.__doc__)(with_flags(invoke, verb, *flags))
         return verb
 
     return register
 
 
-def _place(store: Store = None, as_json: Json = False) -> None:
-    """The options of every command that asks a store."""
-
-
-def with_flags(function: Callable[..., None], *flags: Flags) -> Callable[..., None]:
-    """`function` as Typer is to see it: with the parameters of these functions, as keywords."""
-
-    @wraps(function)
-    def invoke(**given: Any) -> None:
-        function(**given)
-
-    found = [one for prototype in flags for one in signature(prototype).parameters.values()]
-    parameters = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in found if one.name not in ("engine", "flags")]
-    invoke.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # Typer reads the options from it
-    return invoke
+def with_flags(function: Callable[..., None], *prototypes: Callable[..., Any]) -> Callable[..., None]:
+    """`function` as Typer is to see it: the parameters of these functions stand for its `**flags`."""
+    found = [one for each in (*prototypes, function) for one in signature(each).parameters.values()]
+    options = [one for one in found if one.name != "engine" and one.kind is not Parameter.VAR_KEYWORD]
+    named = Signature([one.replace(kind=Parameter.KEYWORD_ONLY) for one in options])
+    function.__signature__ = named  # type: ignore[attr-defined]  # Typer reads the options from it
+    return function
 
 
 def ask(store: str | None, question: Callable[[Engine], Awaitable[T]]) -> T:
     """What `question` finds out over the store, opened for it alone."""
-    from rota.wiring import opened
 
     async def asked() -> T:
-        async with opened(url) as engine:
+        async with opened(store_url(store)) as engine:
             return await question(engine)
 
-    url = store_url(store)
     return asyncio.run(asked())
 
 
 def store_url(given: str | None) -> str:
     """The store to ask: as given, else the one that `rota up` made here. Raises `Invalid` where there is none yet."""
-    url = given or f"sqlite:///{DATA / DATABASE}"
+    url = given or HERE
     path = database(url)
-    if path is None or path.exists():
-        return url
-    if given:
-        raise Invalid("store", f"there is no database {str(path)!r}; make it with `rota migrate --store {given}`")
-    raise Invalid("store", "there is none here; start one with `rota up`, or name one by --store or ROTA_STORE")
+    if path and not path.exists():
+        there = f"there is no database {str(path)!r}; make it with `rota up` or `rota migrate --store {url}`"
+        raise Invalid("store", f"{there}, or name another one by --store or ROTA_STORE")
+    return url
 
 
 def database(url: str) -> Path | None:
@@ -99,6 +85,12 @@ def database(url: str) -> Path | None:
     scheme, _, rest = url.partition(":///")
     name = rest.partition("?")[0]
     return Path(name) if scheme.partition("+")[0] == "sqlite" and name and name != ":memory:" else None
+
+
+def made_in(folder: Path) -> str:
+    """URL of the database in a folder, which is made for its owner alone."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"sqlite:///{folder / DATABASE}"
 
 
 def without_password(url: str) -> str:
@@ -114,30 +106,27 @@ def actor() -> str:
         return f"cli:{os.getuid()}"
 
 
-async def collect(engine: Engine, kind: Any, where: Where, limit: int) -> list[Any]:
+async def newest(engine: Engine, kind: Any, where: Where, limit: int) -> list[Any]:
     """The newest `limit` records, however short the store's pages are."""
     found: list[Any] = []
     cursor = ""
-    while len(found) < limit:
+    while True:
         page = await engine.store.find(kind, where, cursor, min(limit - len(found), PAGE))
         found += [held.record for held in page.items]
         cursor = page.cursor
-        if not cursor:
-            break
-    return found
+        if not cursor or len(found) >= limit:
+            return found
 
 
-async def run_id(engine: Engine, text: str) -> str:
-    """The id of the one run whose id is `text` or begins with it. Raises `Invalid` or `NotFound`."""
-    begin = text.strip().lower()
-    if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST_ID},{ID_LENGTH}}}", begin):
-        raise Invalid("run", f"{text[:60]!r} is not the id of a run, nor its first {SHORTEST_ID} digits or more")
-    if len(begin) == ID_LENGTH:
-        return begin
-    found: list[Versioned[Run]] = list((await engine.store.find(Run, Where(prefix=begin), "", 10)).items)
+def only(word: str, text: str, found: Sequence[str]) -> str:
+    """The one id that a text means. Raises `NotFound`, or `Invalid` where several fit."""
     if not found:
-        raise NotFound("run", begin, "see `rota runs list`")
+        raise NotFound(word, text[:60], f"see `rota {word}s list`")
     if len(found) > 1:
-        listed = ", ".join(held.record.id for held in found)
-        raise Invalid("run", f"{begin!r} begins the ids of several runs, among them {listed}")
-    return found[0].record.id
+        raise Invalid(word, f"{text[:60]!r} can be any of {', '.join(found)}")
+    return found[0]
+
+
+async def known(engine: Engine, kind: Any, name: str) -> Any:
+    """The task or schedule of that name. Raises `NotFound`."""
+    return (await read_one(engine, kind, name, kind.__name__.lower())).record

@@ -2,31 +2,17 @@
 
 import os
 import sys
+from importlib.metadata import version as installed
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from rota.cli import (
-    audit,
-    bench,
-    client,
-    doctor,
-    migrate,
-    preview,
-    queues,
-    runs,
-    schedules,
-    stats,
-    tasks,
-    trigger,
-    up,
-    workers,
-)
+from rota.cli import bench, client, doctor, queues, runs, schedules, tasks, up, whole, workers
 from rota.cli.show import fail
 from rota.domain.errors import Invalid, NotFound, Refused, RotaError
 
-BAD_INPUT, TROUBLE, INTERRUPTED = 2, 1, 130
+TROUBLE, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 class Commands(TyperGroup):
@@ -48,27 +34,24 @@ class Commands(TyperGroup):
 def _told(error: BaseException) -> int:
     """Tell of an error; its exit code."""
     match error:
-        case Invalid() | NotFound() | Refused():
-            fail(str(error))
-            return BAD_INPUT
-        case typer.TyperException():
-            context = getattr(error, "ctx", None)
-            hint = f"; see `{context.command_path} --help`" if context else ""
-            fail(error.format_message().rstrip(".") + hint)
-            return BAD_INPUT
         case KeyboardInterrupt() | typer.Abort():
             return INTERRUPTED
+        case typer.TyperException():
+            # What `read` raises comes with a word of the library that checks the options.
+            text = error.format_message().replace("Value error, ", "", 1).rstrip(".")
+            context = getattr(error, "ctx", None)
+            fail(f"{text}; see `{context.command_path} --help`" if context else text)
+            return BAD_INPUT
         case RotaError() | OSError():
             fail(str(error))
-        case _:
-            fail(f"{type(error).__name__}: {error}; set ROTA_DEBUG=1 to see where")
+            return BAD_INPUT if isinstance(error, Invalid | NotFound | Refused) else TROUBLE
+    fail(f"{type(error).__name__}: {error}; set ROTA_DEBUG=1 to see where")
     return TROUBLE
 
 
 app = typer.Typer(
     name="rota",
     cls=Commands,
-    help="Rota, a distributed task scheduler: the list that says who does which duty when.",
     epilog="Exit codes: 0 done, 1 trouble, 2 bad input or refused. ROTA_DEBUG=1 shows where an error came from.",
     pretty_exceptions_enable=False,
     invoke_without_command=True,
@@ -82,25 +65,15 @@ def root(
 ) -> None:
     """Rota, a distributed task scheduler: the list that says who does which duty when."""
     if version:
-        from importlib.metadata import version as installed
-
         print(f"rota {installed('rota')}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
-for group, noun in (
-    (tasks.group, "tasks"),
-    (schedules.group, "schedules"),
-    (runs.group, "runs"),
-    (workers.group, "workers"),
-    (queues.group, "queues"),
-):
-    app.add_typer(group, name=noun)
-trigger.add_to(tasks.group)
-for single in (up, migrate, preview, stats, audit, client, doctor, bench):
-    single.add_to(app)
+for part in (up, tasks, schedules, runs, workers, queues, client, whole, doctor):
+    app.add_typer(part.group)
+bench.add_to(app)
 
 
 def main() -> None:

@@ -1,114 +1,127 @@
-"""What people type, as values of the domain. Everything here raises `Invalid` with the option's name."""
+"""What people type, as values of the domain. Raises `ValueError` (`Invalid` is one); Typer tells the option's name."""
 
 import json
-import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, TypeVar
+
+import typer
 
 from rota.domain.errors import Invalid
+from rota.domain.ids import definition_id
 from rota.domain.names import check_name
 from rota.domain.priority import Priority, priority
-from rota.domain.retry import NO_RETRY, Retry
-from rota.domain.triggers import Cron, Once, Trigger, parse
-from rota.executors import kind_of
-from rota.sdk.duration import to_limit_ms, to_ms
+from rota.domain.triggers import Cron, Trigger, parse
+from rota.sdk.duration import to_ms
+from rota.wiring import SystemClock
+
+R = TypeVar("R")
+
+WHEN = '"0 2 * * *", "@daily", "every 10s" or "at 2026-12-24T18:00".'
+DAILY = Cron("@daily")
+NO_LIMIT: Any = object()
+"""What `none` means; an option's None means that it was not given."""
+NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
-def name_id(field: str, text: str, namespace: str) -> str:
+def option(parser: Callable[[str], Any], about: str, *names: str) -> Any:
+    """An option of which `parser` makes a value of the domain."""
+    return typer.Option(*names, parser=parser, metavar=parser.__name__.upper(), help=about)
+
+
+def argument(metavar: str) -> Any:
+    """The argument that names a task, schedule or queue."""
+    return typer.Argument(parser=full_name, metavar=metavar, help="Its name, or namespace/name.")
+
+
+def full_name(text: str) -> str:
     """`namespace/name` of a name with or without its namespace."""
-    first, slash, second = text.partition("/")
-    space, name = (first, second) if slash else (namespace, text)
-    return f"{check_name('namespace', space)}/{check_name(field, name)}"
+    space, own = text.split("/", 1) if "/" in text else ("main", text)
+    return definition_id(check_name("namespace", space), check_name("", own))
 
 
-def json_bytes(text: str, field: str) -> bytes:
+def name(text: str) -> str:
+    """A name without a namespace."""
+    return check_name("", text)
+
+
+def payload(text: str) -> bytes:
     """JSON text as it is kept: valid Unicode, no NaN, no blanks."""
     try:
-        value = json.loads(text, parse_constant=_refuse)
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return json.dumps(json.loads(text), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (ValueError, RecursionError) as error:
-        shown = text if len(text) <= 60 else text[:57] + "..."
-        raise Invalid(field, f"{shown!r} is not JSON: {error}") from None
+        raise ValueError(f"{text!r:.60} is not JSON: {error}") from None
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
-
-
-def params(given: Sequence[str]) -> dict[str, Any]:
-    """Settings of an executor from `key=value`; a value that is not JSON is text."""
-    found: dict[str, Any] = {}
-    for text in given:
-        key, sign, value = text.partition("=")
-        if not sign or not key.strip():
-            raise Invalid("param", f"{text[:60]!r} is not key=value; write --param method=POST")
-        try:
-            found[key] = json.loads(value, parse_constant=_refuse)
-        except ValueError:
-            found[key] = value
-    return found
+def setting(text: str) -> tuple[str, Any]:
+    """A setting of an executor from `key=value`; a value that is not JSON is text."""
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise ValueError(f"{text!r:.60} is not key=value; write --param method=POST")
+    try:
+        return key, json.loads(payload(value))
+    except ValueError:
+        return key, value
 
 
 def level(text: str) -> Priority:
     """A priority by name or number."""
-    return priority(int(text) if text.isdecimal() and len(text) < 4 else text)
+    return priority(int(text) if text.isdecimal() else text)
 
 
-def length_ms(text: str, field: str) -> int:
-    """A length of time: `90s`, `1h30m`, or a number of seconds."""
-    return to_ms(_seconds(text), field)
+def length(text: str) -> int:
+    """Milliseconds of `90s`, `1h30m`, or a number of seconds."""
+    return to_ms(float(text) if NUMBER.fullmatch(text) else text, "")
 
 
-def limit_ms(text: str, field: str) -> int | None:
-    """A limit of time, as `length_ms`; `none` is no limit."""
-    return None if text.lower() == "none" else to_limit_ms(_seconds(text), field)
+def limit(text: str) -> Any:
+    """A length of time that is a limit; `none` is no limit."""
+    if text.lower() == "none":
+        return NO_LIMIT
+    if found := length(text):
+        return found
+    raise ValueError("0 leaves no time; write none for no limit")
 
 
-def _seconds(text: str) -> float | str:
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return number if math.isfinite(number) else text
-
-
-def moment(text: str, field: str) -> int:
+def instant(text: str) -> int:
     """An instant in ISO 8601; without an offset it is UTC."""
-    try:
-        found = parse(f"at {text}")
-    except Invalid as error:
-        raise Invalid(field, error.message) from None
-    return found.at if isinstance(found, Once) else 0
+    return parse(f"at {text}").after(0) or 0
 
 
-def since(text: str, now: int) -> int:
-    """An instant, or a length of time before now."""
-    return now - length_ms(text, "since") if not _is_date(text) else moment(text, "since")
+def since(text: str) -> int:
+    """An instant, or the one that is a length of time ago."""
+    return instant(text) if re.match("[0-9]{4}-", text) else SystemClock().now() - length(text)
 
 
-def _is_date(text: str) -> bool:
-    return text[:4].isdecimal() and text[4:5] == "-"
+def delay(text: str) -> int:
+    """The instant that is a length of time ahead."""
+    return SystemClock().now() + length(text)
 
 
-def trigger(text: str, timezone: str | None, gap: str | None = None, fold: str | None = None) -> Trigger:
-    """Cron text, `@daily`, `every 10s` or `at 2026-12-24T18:00`, by the clock of a zone."""
-    found = parse(text, timezone or "UTC")
-    if (gap or fold) and not isinstance(found, Cron):
-        raise Invalid("gap" if gap else "fold", "is for cron text; other schedules meet no clock changes")
-    changes: dict[str, Any] = {name: one for name, one in (("gap", gap), ("fold", fold)) if one}
-    return replace(found, **changes) if isinstance(found, Cron) else found
+def trigger(text: str | None, clock: Mapping[str, Any], known: Trigger = DAILY) -> Trigger:
+    """What the text means by a clock (`timezone`, `gap`, `fold`), or without a text the known trigger by that clock."""
+    given = {key: clock[key] for key in ("timezone", "gap", "fold") if clock.get(key)}
+    kept = known.timezone if isinstance(known, Cron) else "UTC"
+    found = known if text is None else parse(text, given.get("timezone", kept))
+    if isinstance(found, Cron):
+        return replace(found, **given)
+    for key in given:
+        if text is None or key != "timezone":
+            raise Invalid(key, "is for cron text; other schedules meet no clock changes")
+    return found
 
 
-def kind(executor: str, command: str) -> str:
-    """The executor that is meant: aliases resolved, and a Python file is a script."""
-    found = kind_of(check_name("executor", executor))
-    return "script" if found == "python" and command.endswith(".py") else found
+def updated(record: R, flags: Mapping[str, Any]) -> R:
+    """A copy of a record in which those of its fields are new that the flags name and that were given."""
+    given = {key: value for key, value in flags.items() if value is not None and hasattr(record, key)}
+    new = {key: None if value is NO_LIMIT else value for key, value in given.items()}
+    return replace(record, **new)  # type: ignore[type-var]  # dataclasses only
 
 
-def policy(executor: str, retries: int | None, delay: str | None, known: Retry | None = None) -> Retry:
-    """When a failed run is tried again; shell and script tasks are not, unless asked: few bear being repeated."""
-    found = known or (NO_RETRY if executor in ("shell", "script") else Retry())
-    if retries is not None:
-        found = replace(found, retries=retries)
-    return found if delay is None else replace(found, delay_ms=length_ms(delay, "retry-delay"))
+def changes(before: Any, after: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """The fields that differ. Raises `Invalid` where none does."""
+    found = {key: getattr(after, key) for key in names if getattr(after, key) != getattr(before, key)}
+    if not found:
+        raise Invalid("", "nothing to change; --help tells what can be")
+    return found

@@ -2,67 +2,51 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 from unicodedata import category
 
+import typer
+
+from rota.cli.views import is_instant, plain
+
 ERROR_LIMIT = 1_000
-STYLES = {
-    "success": "green",
-    "ok": "green",
-    "running": "cyan",
-    "retrying": "yellow",
-    "warn": "yellow",
-    "failed": "red",
-    "fail": "red",
-    "cancelled": "magenta",
-}
+STYLES = {"success": "green", "ok": "green", "running": "cyan", "warn": "yellow", "failed": "red", "fail": "red"}
 EMPTY: tuple[Any, ...] = (None, "", [], {})
-INSTANTS = {"accounted_from", "at", "end_by", "since", "start_by"}
 
 
 class Listing(NamedTuple):
-    """Rows of JSON values; people see the named columns of them, `word` says what there is none of."""
+    """Records; people see these columns of them, `word` says what there is none of."""
 
     word: str
-    rows: Sequence[Mapping[str, Any]]
-    columns: tuple[str, ...]
+    data: Sequence[Any]
+    columns: Sequence[str]
     code: int = 0
 
 
 class Sheet(NamedTuple):
-    """One thing: its fields by name, and a listing of what belongs to it, for people only."""
-
-    data: Mapping[str, Any]
-    below: Listing | None = None
-    code: int = 0
-
-
-class Said(NamedTuple):
-    """What was done, or what is to be told in sentences."""
+    """A record or JSON values; people see the lines, or where there are none the fields by name."""
 
     data: Any
-    lines: Sequence[str]
+    lines: Sequence[str] = ()
     code: int = 0
 
 
-Answer = Listing | Sheet | Said
+Answer = Listing | Sheet
 
 
 def show(answer: Answer, as_json: bool) -> None:
-    """Print an answer on standard output."""
+    """Print an answer on standard output, and end the command where its exit code is not 0."""
+    data = plain(answer.data)
     if as_json:
-        data = answer.rows if isinstance(answer, Listing) else answer.data
         print(json.dumps(data, indent=2))
-        return
-    match answer:
-        case Listing():
-            _show_listing(answer)
-        case Sheet():
-            _show_sheet(answer)
-        case Said():
-            for line in answer.lines:
-                print(clean(line))
+    elif isinstance(answer, Listing):
+        _show_rows(answer, data)
+    else:
+        for line in answer.lines or _fields(data):
+            print(clean(line))
+    if answer.code:
+        raise typer.Exit(answer.code)
 
 
 def warn(text: str) -> None:
@@ -76,15 +60,15 @@ def fail(text: str, stream: TextIO | None = None) -> None:
     print(f"error: {line if len(line) <= ERROR_LIMIT else line[:ERROR_LIMIT] + '…'}", file=stream or sys.stderr)
 
 
-def clean(text: str, keep: str = "") -> str:
-    r"""Text as a terminal may see it: what does not print, but for `keep`, is spelled out as in `\x1b`."""
+def clean(text: str) -> str:
+    r"""Text as a terminal may see it: what does not print, but for blanks and tabs, is spelled out as in `\x1b`."""
     if text.isprintable():
         return text
-    return "".join(one if _harmless(one) or one in keep else one.encode("unicode_escape").decode() for one in text)
+    return "".join(one if _harmless(one) else one.encode("unicode_escape").decode() for one in text)
 
 
 def _harmless(one: str) -> bool:
-    return one.isprintable() or category(one) == "Zs"
+    return one.isprintable() or one == "\t" or category(one) == "Zs"
 
 
 def word(key: str, value: Any) -> str:
@@ -96,10 +80,8 @@ def word(key: str, value: Any) -> str:
             return "yes" if value else "no"
         case int() | float() if key.endswith("_ms"):
             return length(value)
-        case str() if key in INSTANTS or key.endswith("_at"):
+        case str() if is_instant(key):
             return value.replace("T", " ")[:19] + "Z"
-        case str():
-            return value
         case list():
             return ", ".join(word("", one) for one in value)
         case dict():
@@ -114,15 +96,13 @@ def title(key: str) -> str:
 
 def length(ms: float) -> str:
     """A length of time in its two largest units."""
-    if abs(ms) < 1_000:
-        return f"{ms:.3g} ms"
-    if abs(ms) < 60_000:
-        return f"{ms / 1_000:.3g} s"
-    days, rest = divmod(int(abs(ms) // 1_000), 86_400)
-    hours, rest = divmod(rest, 3_600)
-    parts = [(days, "d"), (hours, "h"), (rest // 60, "min"), (rest % 60, "s")]
-    first = next(place for place, (number, _) in enumerate(parts) if number)
-    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number)
+    if ms < 60_000:
+        return f"{ms:.3g} ms" if ms < 1_000 else f"{ms / 1_000:.3g} s"
+    parts, rest = [], int(ms // 1_000)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        number, rest = divmod(rest, size)
+        parts += [f"{number} {unit}"] if number else []
+    return " ".join(parts[:2])
 
 
 def _spoken(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -134,41 +114,36 @@ def _spoken(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def _show_sheet(sheet: Sheet) -> None:
-    spoken = _spoken(sheet.data)
+def _fields(data: Mapping[str, Any]) -> Iterator[str]:
+    spoken = _spoken(data)
     width = max((len(title(key)) for key, _ in spoken), default=0) + 2
     for key, value in spoken:
-        first, *more = word(key, value).splitlines() or [""]
-        print(f"{title(key):{width}}{clean(first)}")
-        for line in more:
-            print(f"{'':{width}}{clean(line, keep=chr(9))}")
-    if sheet.below and sheet.below.rows:
-        print()
-        _show_listing(sheet.below)
+        for number, line in enumerate(word(key, value).splitlines()):
+            yield f"{'' if number else title(key):{width}}{line}"
 
 
-def _show_listing(listing: Listing) -> None:
-    if not listing.rows:
+def _show_rows(listing: Listing, rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
         print(f"no {listing.word}", file=sys.stderr)
         return
-    cells = [[clean(word(key, row.get(key))) for key in listing.columns] for row in listing.rows]
+    titles = [title(key) for key in listing.columns]
+    cells = [[clean(word(key, row.get(key))).replace("\t", " ") for key in listing.columns] for row in rows]
     if sys.stdout.isatty():
-        _show_table(listing.columns, cells)
+        _show_table(titles, cells)
         return
-    lines = [[title(key) for key in listing.columns], *cells]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(listing.columns))]
-    for line in lines:
+    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    for line in [titles, *cells]:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _show_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+def _show_table(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for key in columns:
-        table.add_column(title(key), no_wrap=key in ("id", "session"), overflow="fold")
+    for name in titles:
+        table.add_column(name, no_wrap=name in ("id", "session"), overflow="fold")
     for line in cells:
         table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in line))
     Console(highlight=False).print(table)

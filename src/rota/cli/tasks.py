@@ -1,44 +1,47 @@
 """`rota tasks`: what can be run."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
 from rota.cli import read
-from rota.cli.common import Limit, Namespace, actor, collect, command
-from rota.cli.schedules import COLUMNS as SCHEDULE_COLUMNS
-from rota.cli.show import Answer, Listing, Said, Sheet, warn
-from rota.cli.views import iso, schedule_view, task_view
+from rota.cli.common import Limit, Namespace, Why, actor, command, known, newest
+from rota.cli.schedules import COLUMNS
+from rota.cli.show import Answer, Listing, Sheet, warn
+from rota.cli.views import instant, plain, when
 from rota.domain.errors import Invalid, Refused
 from rota.domain.lane import lane
+from rota.domain.retry import default_retry
+from rota.domain.run import State
 from rota.domain.schedule import Schedule
-from rota.domain.task import Isolation, OnLost, Task
-from rota.engine import define
+from rota.domain.task import DEFINED, Isolation, OnLost, Task
+from rota.engine import control, define, query
 from rota.engine.engine import Engine
-from rota.engine.engine import read as read_one
 from rota.engine.recover import open_sessions
+from rota.engine.submit import Order
 from rota.ports.store import Where
+from rota.sdk.client import Client
 
-group = typer.Typer(help="What can be run.")
-Name = Annotated[str, typer.Argument(metavar="TASK", help="Its name.")]
+group = typer.Typer(name="tasks", help="What can be run.")
+Name = Annotated[str, read.argument("TASK")]
+Level = Annotated[int | None, read.option(read.level, "low, normal, high, urgent, or 0 to 3.", "--priority")]
 
 
 def fields(
     executor: Annotated[str | None, typer.Option(help="python, script, shell, http, grpc or one of your own.")] = None,
-    command: Annotated[
-        str | None, typer.Option(help="Handler, file, command line, URL or target/service/method.")
-    ] = None,
-    payload: Annotated[str | None, typer.Option(help="JSON arguments of runs that bring none.")] = None,
-    param: Annotated[list[str] | None, typer.Option(help="Setting of the executor, key=value (JSON or text).")] = None,
+    command: Annotated[str | None, typer.Option(help="Handler, file, shell line, URL, target/service/method.")] = None,
+    payload: Annotated[bytes | None, read.option(read.payload, "JSON arguments of runs that bring none.")] = None,
+    params: Annotated[list[Any] | None, read.option(read.setting, "Of the executor, as key=value.", "--param")] = None,
     queue: Annotated[str | None, typer.Option(help="The line that its runs stand in.")] = None,
-    priority: Annotated[str | None, typer.Option(help="low, normal, high, urgent, or 0 to 3.")] = None,
+    priority: Level = None,
     retries: Annotated[int | None, typer.Option(min=0, help="How often a failed run is tried again.")] = None,
-    retry_delay: Annotated[str | None, typer.Option(help="Before the first retry; later ones wait longer.")] = None,
-    timeout: Annotated[str | None, typer.Option(help="Of one attempt, such as 90s or 1h30m; or none.")] = None,
-    total_timeout: Annotated[str | None, typer.Option(help="Of all attempts together; or none.")] = None,
-    queue_timeout: Annotated[str | None, typer.Option(help="From ready to start; or none.")] = None,
-    silence_timeout: Annotated[str | None, typer.Option(help="Between two progress reports; or none.")] = None,
+    delay_ms: Annotated[int | None, read.option(read.length, "Before a retry; it grows.", "--retry-delay")] = None,
+    attempt_ms: Annotated[int | None, read.option(read.limit, "Of an attempt: 90s, 1h30m, none.", "--timeout")] = None,
+    total_ms: Annotated[int | None, read.option(read.limit, "Of all attempts, or none.", "--total-timeout")] = None,
+    queue_ms: Annotated[int | None, read.option(read.limit, "From ready to start, or none.", "--queue-timeout")] = None,
+    silence_ms: Annotated[int | None, read.option(read.limit, "Between progress reports.", "--silence-timeout")] = None,
     on_lost: Annotated[OnLost | None, typer.Option(help="What becomes of a run whose worker vanished.")] = None,
     isolation: Annotated[Isolation | None, typer.Option(help="Where a Python task runs.")] = None,
     requires: Annotated[list[str] | None, typer.Option(help="Label that a worker must have.")] = None,
@@ -47,140 +50,117 @@ def fields(
     """The options that a task is made and changed with."""
 
 
-CLOCKS = {
-    "timeout": "attempt_ms",
-    "total_timeout": "total_ms",
-    "queue_timeout": "queue_ms",
-    "silence_timeout": "silence_ms",
-}
-
-
-def changed(task: Task, flags: dict[str, Any], known: bool) -> Task:
-    """The task as the options say; what they leave out stays as it is, or takes its default if the task is new."""
-    plain = ("command", "queue", "on_lost", "isolation", "description")
-    given: dict[str, Any] = {name: flags[name] for name in plain if flags[name] is not None}
-    executor = read.kind(
-        task.executor if flags["executor"] is None else flags["executor"], given.get("command", task.command)
-    )
-    given |= {
-        "executor": executor,
-        "retry": read.policy(executor, flags["retries"], flags["retry_delay"], task.retry if known else None),
+def changed(task: Task, flags: Mapping[str, Any], new: bool = False) -> Task:
+    """The task as the options say; what they leave out stays as it is."""
+    given = {
+        "clocks": read.updated(task.clocks, flags),
+        "params": {**task.params, **dict(flags["params"] or ())},
+        "requires": tuple(sorted(set(flags["requires"] or ()))) or None,
     }
-    if flags["payload"] is not None:
-        given["payload"] = read.json_bytes(flags["payload"], "payload")
-    if flags["param"]:
-        given["params"] = {**task.params, **read.params(flags["param"])}
-    if flags["priority"] is not None:
-        given["priority"] = read.level(flags["priority"])
-    if flags["requires"]:
-        given["requires"] = tuple(sorted(set(flags["requires"])))
-    clocks = {slot: read.limit_ms(flags[name], name) for name, slot in CLOCKS.items() if flags[name] is not None}
-    after = replace(task, **given, clocks=replace(task.clocks, **clocks))
-    if not after.command:
-        if executor != "python":
-            raise Invalid("command", f"is missing; an {executor} task needs one")
-        after = replace(after, command=task.name)
-    return after
+    after = define.check_task(read.updated(task, {**flags, **given}))
+    if not after.command and after.executor != "python":
+        raise Invalid("command", f"is missing; an {after.executor} task needs one")
+    retry = read.updated(default_retry(after.executor) if new else task.retry, flags)
+    return replace(after, command=after.command or task.name, retry=retry)
 
 
 @command(group, "list")
 async def listed(engine: Engine, namespace: Namespace = "main", limit: Limit = 100) -> Answer:
     """List tasks, newest first."""
-    found = await collect(engine, Task, Where(namespace=namespace), limit)
-    rows = [task_view(task, await _schedules(engine, task)) for task in found]
+    rows = [await _view(engine, one) for one in await newest(engine, Task, Where(namespace=namespace), limit)]
     return Listing("tasks", rows, ("name", "executor", "queue", "priority", "owner", "next_at", "description"))
 
 
 @command(group, "show")
-async def shown(engine: Engine, name: Name, namespace: Namespace = "main") -> Answer:
-    """Show a task and its schedules."""
-    task = await known_task(engine, name, namespace)
-    schedules = await _schedules(engine, task)
-    below = Listing("schedules", [schedule_view(one) for one in schedules], SCHEDULE_COLUMNS)
-    return Sheet(task_view(task, schedules), below)
+async def shown(engine: Engine, name: Name) -> Answer:
+    """Show a task and when it runs."""
+    return Sheet(await _view(engine, await known(engine, Task, name)))
 
 
 @command(group, "create", fields)
 async def create(
     engine: Engine,
     name: Name,
-    schedule: Annotated[
-        list[str] | None, typer.Option(help='"0 2 * * *", "@daily", "every 10s" or "at 2026-12-24T18:00".')
-    ] = None,
+    schedule: Annotated[list[str] | None, typer.Option(help=read.WHEN)] = None,
     timezone: Annotated[str, typer.Option(help="IANA zone of its schedules.")] = "UTC",
-    namespace: Namespace = "main",
     **flags: Any,
 ) -> Answer:
     """Make a task, and schedules for it."""
-    space, _, own = read.name_id("name", name, namespace).partition("/")
-    task = changed(Task(space, own), flags, known=False)
+    space, own = name.split("/")
+    task = changed(Task(space, own), flags, new=True)
     schedules = [
-        Schedule(space, own if place == 1 else f"{own}:{place}", own, read.trigger(text, timezone))
+        Schedule(space, own if place == 1 else f"{own}:{place}", own, read.trigger(text, {"timezone": timezone}))
         for place, text in enumerate(schedule or [], 1)
     ]
-    born = await define.create_task(engine, task, schedules, actor())
-    await _warn_unable(engine, born)
-    made = await _schedules(engine, born)
-    fires = [f"; it fires next at {iso(one.next_at)}" for one in made[:1] if one.next_at is not None]
-    return Said(task_view(born, made), [f"task {born.id} made{''.join(fires)}"])
+    return await _accepted(engine, await define.create_task(engine, task, schedules, actor()))
 
 
 @command(group, "update", fields)
-async def update(engine: Engine, name: Name, namespace: Namespace = "main", **flags: Any) -> Answer:
+async def update(engine: Engine, name: Name, **flags: Any) -> Answer:
     """Change a task. On a task from code the change stays over deploys until it is reset."""
-    before = await known_task(engine, name, namespace)
-    wanted = changed(before, flags, known=True)
-    names = ("executor", "command", "params", "payload", "queue", "priority", "retry", "clocks", "on_lost",
-             "isolation", "requires", "description")  # fmt: skip
-    changes = {field: getattr(wanted, field) for field in names if getattr(wanted, field) != getattr(before, field)}
-    if not changes:
-        raise Invalid("", "nothing to change; see `rota tasks update --help` for what can be")
-    after = await define.update_task(engine, before.id, changes, actor())
-    await _warn_unable(engine, after)
-    return Said(task_view(after, await _schedules(engine, after)), [f"task {after.id} is at revision {after.revision}"])
+    before = await known(engine, Task, name)
+    changes = read.changes(before, changed(before, flags), DEFINED)
+    return await _accepted(engine, await define.update_task(engine, name, changes, actor()))
 
 
 @command(group, "reset")
-async def reset(engine: Engine, name: Name, namespace: Namespace = "main") -> Answer:
+async def reset(engine: Engine, name: Name) -> Answer:
     """Drop what people changed: the task is as its code has it."""
-    after = await define.reset_task(engine, read.name_id("task", name, namespace), actor())
-    return Said(task_view(after, await _schedules(engine, after)), [f"task {after.id} is as its code has it"])
+    return await _accepted(engine, await define.reset_task(engine, name, actor()))
 
 
 @command(group, "delete")
-async def delete(engine: Engine, name: Name, namespace: Namespace = "main") -> Answer:
+async def delete(engine: Engine, name: Name) -> Answer:
     """Delete a task and its schedules; runs that exist go on."""
-    key = read.name_id("task", name, namespace)
-    await define.delete_task(engine, key, actor())
-    return Said({"deleted": key}, [f"task {key} and its schedules deleted"])
+    await define.delete_task(engine, name, actor())
+    return Sheet({"deleted": name})
 
 
 @command(group, "pause")
-async def pause(
-    engine: Engine,
-    name: Name,
-    why: Annotated[str, typer.Option(help="The reason, for whoever finds it paused.")] = "",
-    namespace: Namespace = "main",
-) -> Answer:
+async def pause(engine: Engine, name: Name, why: Why = "") -> Answer:
     """Pause all schedules of a task. It can still be triggered."""
-    names = await _scheduled(engine, name, namespace)
-    after = [await define.pause_schedule(engine, one, why, actor()) for one in names]
-    return Said([schedule_view(one) for one in after], [f"schedule {one} does not fire until resumed" for one in names])
+    return await _each(engine, name, lambda one: define.pause_schedule(engine, one, why, actor()))
 
 
 @command(group, "resume")
-async def resume(engine: Engine, name: Name, namespace: Namespace = "main") -> Answer:
+async def resume(engine: Engine, name: Name) -> Answer:
     """Resume all schedules of a task."""
-    names = await _scheduled(engine, name, namespace)
-    after = [await define.resume_schedule(engine, one, actor()) for one in names]
-    lines = [f"schedule {one.id} fires next at {iso(one.next_at or 0)}" for one in after]
-    return Said([schedule_view(one) for one in after], lines)
+    return await _each(engine, name, lambda one: define.resume_schedule(engine, one, actor()))
 
 
-async def known_task(engine: Engine, name: str, namespace: str) -> Task:
-    """The task of that name. Raises `NotFound`."""
-    found: Task = (await read_one(engine, Task, read.name_id("task", name, namespace), "task")).record
-    return found
+@command(group, "trigger")
+async def trigger(
+    engine: Engine,
+    name: Name,
+    payload: Annotated[bytes | None, read.option(read.payload, "JSON arguments; the task's if not given.")] = None,
+    delay: Annotated[int | None, read.option(read.delay, "How long from now, such as 90s or 1h30m.")] = None,
+    at: Annotated[int | None, read.option(read.instant, "When, in ISO 8601; without an offset it is UTC.")] = None,
+    queue: Annotated[str, typer.Option(help="Another queue than the task's.")] = "",
+    priority: Level = None,
+    key: Annotated[str, typer.Option(help="The same key again within a day gives the same run.")] = "",
+    unique: Annotated[str, typer.Option(help="Only one live run has this key; a second order gives that one.")] = "",
+    overlap: Annotated[bool, typer.Option("--overlap", help="Obey the overlap rule of the task's schedule.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Show its end; exit code 1 if it failed.")] = False,
+) -> Answer:
+    """Run a task, and print the id of the run."""
+    if delay is not None and at is not None:
+        raise Invalid("delay", "give --delay or --at, not both")
+    space, own = name.split("/")
+    due_at = at if delay is None else delay
+    order = Order(own, space, payload or b"", due_at, queue=queue, priority=priority, key=key, unique=unique)
+    receipt = await control.trigger(engine, order, actor(), overlap)
+    if not wait:
+        return Sheet({"id": receipt.id, "created": receipt.created}, [receipt.id])
+    run = await Client(engine).ended(receipt.id)
+    return Sheet(await query.run_detail(engine, run.id), code=0 if run.state is State.SUCCESS else 1)
+
+
+async def _each(engine: Engine, name: str, change: Callable[[str], Awaitable[Schedule]]) -> Answer:
+    """What a change made of all schedules of a task. Raises `Refused` where it has none."""
+    after = [await change(one.id) for one in await _schedules(engine, await known(engine, Task, name))]
+    if not after:
+        raise Refused(f"task {name} has no schedule; nothing fires it by itself")
+    return Listing("schedules", after, COLUMNS)
 
 
 async def _schedules(engine: Engine, task: Task) -> list[Schedule]:
@@ -188,16 +168,17 @@ async def _schedules(engine: Engine, task: Task) -> list[Schedule]:
     return [held.record for held in reversed(await define.schedules_of(engine, task))]
 
 
-async def _scheduled(engine: Engine, name: str, namespace: str) -> list[str]:
-    task = await known_task(engine, name, namespace)
-    names: list[str] = [one.id for one in await _schedules(engine, task)]
-    if not names:
-        raise Refused(f"task {task.id} has no schedule; nothing fires it by itself")
-    return names
+async def _view(engine: Engine, task: Task) -> dict[str, Any]:
+    """A task, with the names of its schedules, their triggers as text, and the next instant of any of them."""
+    mine = await _schedules(engine, task)
+    next_at = min((one.next_at for one in mine if one.next_at is not None), default=None)
+    names, times = [one.name for one in mine], [when(one.trigger) for one in mine]
+    return {**plain(task), "schedules": names, "when": times, **instant("next_at", next_at)}
 
 
-async def _warn_unable(engine: Engine, task: Task) -> None:
-    """A task that nobody can run now is accepted: its worker may come later."""
+async def _accepted(engine: Engine, task: Task) -> Answer:
+    """A task that nobody can run is accepted with a warning: its worker may come later."""
     wanted = lane(task.namespace, task.queue, task.executor, task.requires)
     if not any(wanted in session.lanes for session in await open_sessions(engine)):
         warn(f"no live worker takes queue {task.queue} with executor {task.executor}; its runs wait for one")
+    return Sheet(await _view(engine, task))

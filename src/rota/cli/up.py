@@ -1,21 +1,43 @@
-"""`rota up`, `rota scheduler`, `rota worker`: the processes that do the work."""
+"""`rota up`, `rota scheduler`, `rota worker`: start, tell, drain at one signal, end at two; and `rota migrate`."""
 
-from dataclasses import replace
+import asyncio
+import gc
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from rota.cli.common import DATA, DATABASE, with_flags
-from rota.domain.errors import Invalid, Unavailable
-from rota.domain.names import check_name
+from rota.cli import read
+from rota.cli.common import DATA, Json, Store, made_in, with_flags, without_password
+from rota.cli.show import Sheet, fail, show
+from rota.cli.telling import Teller, first_lines, overview
+from rota.domain.errors import Invalid
+from rota.embed import Rota
+from rota.scheduler.options import Options as SchedulerOptions
+from rota.stores import migrate as migrated
+from rota.wiring import default_name
+from rota.worker.options import Options as WorkerOptions
+
+group = typer.Typer()
+
+TWICE_S = 0.5
+"""Signals closer together are one: wrappers pass on what the terminal or the service manager has sent already."""
+LAST_S = 5.0
+"""How long after the second signal the process is ended, whatever does not want to end."""
 
 
 def node_flags(
     app: Annotated[str, typer.Option(metavar="MODULE:APP", help="Your app, with its tasks and executors.")] = "",
     store: Annotated[str | None, typer.Option(envvar="ROTA_STORE", help="URL of the store.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the database; rota-data if not given.")] = None,
-    node_id: Annotated[str, typer.Option(help="Name of this node; the host's if not given.")] = "",
+    data: Annotated[Path | None, typer.Option(file_okay=False, help="Folder of the database, else rota-data.")] = None,
+    node_id: Annotated[str | None, read.option(read.name, "Name of this node; the host's if not given.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No line for each run that ended.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Speak in JSON objects of one line each.")] = False,
 ) -> None:
@@ -24,12 +46,12 @@ def node_flags(
 
 def worker_flags(
     slots: Annotated[int, typer.Option(min=1, max=10_000, help="How many runs at once.")] = 10,
-    queue: Annotated[list[str] | None, typer.Option(help="Queue to take from; may be repeated.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="Label of the worker; may be repeated.")] = None,
-    scripts: Annotated[Path | None, typer.Option(help="Folder of Python scripts that tasks may run.")] = None,
-    shell: Annotated[bool, typer.Option("--shell", help="Run shell tasks.")] = False,
-    http: Annotated[bool, typer.Option("--http", help="Run HTTP tasks.")] = False,
-    grpc: Annotated[bool, typer.Option("--grpc", help="Run gRPC tasks.")] = False,
+    queue: Annotated[list[str] | None, read.option(read.name, "Queue to take from; may be repeated.")] = None,
+    label: Annotated[list[str] | None, read.option(read.name, "Label of the worker; may be repeated.")] = None,
+    scripts_dir: Annotated[str | None, typer.Option("--scripts", help="Folder of Python scripts for tasks.")] = None,
+    shell: Annotated[bool | None, typer.Option("--shell", help="Run shell tasks.")] = None,
+    http: Annotated[bool | None, typer.Option("--http", help="Run HTTP tasks.")] = None,
+    grpc: Annotated[bool | None, typer.Option("--grpc", help="Run gRPC tasks.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Network or host that http and grpc may reach too.")] = None,
 ) -> None:
     """The options of a worker."""
@@ -37,9 +59,8 @@ def worker_flags(
 
 def up(**flags: Any) -> None:
     """Run scheduler and worker in one process. Scripts are looked for in ./scripts if there is such a folder."""
-    if flags["scripts"] is None and Path("scripts").is_dir():
-        flags["scripts"] = Path("scripts")
-    _serve(flags, scheduler=True, worker=True)
+    here = "scripts" if Path("scripts").is_dir() else None
+    _serve(flags | {"scripts_dir": flags["scripts_dir"] or here}, scheduler=True, worker=True)
 
 
 def scheduler(**flags: Any) -> None:
@@ -52,66 +73,108 @@ def worker(**flags: Any) -> None:
     _serve(flags, scheduler=False, worker=True)
 
 
-def _serve(flags: dict[str, Any], scheduler: bool, worker: bool) -> None:
-    """Make or find the app, and live as the options say."""
-    from rota.cli.serve import Plan, serve
-    from rota.scheduler.options import Options as SchedulerOptions
-    from rota.wiring import default_name
-    from rota.worker.options import Options as WorkerOptions
-
-    name = check_name("node-id", flags["node_id"]) if flags["node_id"] else default_name()
-    working = _working(flags) if worker else {}
-    app = _app(flags)
-    plan = Plan(
-        SchedulerOptions(name=name) if scheduler else None,
-        WorkerOptions(name=name, namespaces=(app.registry.namespace,), **working) if worker else None,
-        flags["quiet"],
-        flags["as_json"],
-    )
-    raise typer.Exit(serve(app, plan))
+group.command("up")(with_flags(up, node_flags, worker_flags))
+group.command("scheduler")(with_flags(scheduler, node_flags))
+group.command("worker")(with_flags(worker, node_flags, worker_flags))
 
 
-def _working(flags: dict[str, Any]) -> dict[str, Any]:
-    """The options of a worker, checked."""
-    return {
-        "slots": flags["slots"],
-        "queues": tuple(check_name("queue", one) for one in flags["queue"] or ["default"]),
-        "labels": tuple(check_name("label", one) for one in flags["label"] or ()),
-    }
+@group.command("migrate")
+def migrate(store: Store = None, as_json: Json = False) -> None:
+    """Make or upgrade the tables of a store, and say which migrations that took."""
+    url = store or made_in(DATA)
+    applied, shown = asyncio.run(migrated(url)), without_password(url)
+    lines = [f"applied {one}" for one in applied] or [f"{shown} is up to date"]
+    show(Sheet({"store": shown, "applied": applied}, lines), as_json)
 
 
-def _app(flags: dict[str, Any]) -> Any:
-    """The user's app, or an empty one, with the store and the executors that the options name."""
-    from rota.cli.apps import load_app
-    from rota.embed import Rota
-    from rota.wiring import Kinds
-
-    target, store, data = flags["app"], flags["store"], flags["data"]
-    app = load_app(target) if target else Rota(name="rota")
-    if store or data or not target:
-        app.store = store or _database(data or DATA)
-    kinds: dict[str, Any] = {kind: True for kind in ("shell", "http", "grpc") if flags.get(kind)}
-    if flags.get("scripts"):
-        kinds["scripts_dir"] = str(flags["scripts"])
-    if flags.get("allow"):
-        kinds["allow"] = tuple(flags["allow"])
-    app.kinds = replace(Kinds(**kinds, target=target) if kinds or not target else app.kinds, samples=True)
-    return app
-
-
-def _database(folder: Path) -> str:
-    """URL of the database in a folder, which is made for its owner alone."""
-    if folder.exists() and not folder.is_dir():
-        raise Invalid("data", f"{str(folder)!r} is not a folder")
+def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool) -> None:
+    """Make or find the app, and live until told to stop."""
+    app = load_app(flags["app"]) if flags["app"] else Rota(name="rota")
+    if flags["store"] or flags["data"] or not flags["app"]:
+        app.store = flags["store"] or made_in(flags["data"] or DATA)
+    name = flags["node_id"] or default_name()
+    leading = SchedulerOptions(name=name) if scheduler else None
+    working = _working(app, name, flags) if worker else None
+    # Most objects here live as long as a run: looking for cycles less often spares a tenth of the time of each.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unavailable(f"the folder {str(folder)!r} cannot be made: {error.strerror}") from error
-    return f"sqlite:///{folder / DATABASE}"
+        code = asyncio.run(_live(app, leading, working, Teller(flags["quiet"], flags["as_json"])))
+    except asyncio.CancelledError:
+        fail("stopped at once; what was running is taken back and run again")
+        code = 130
+    raise typer.Exit(code)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("up")(with_flags(up, node_flags, worker_flags))
-    app.command("scheduler")(with_flags(scheduler, node_flags))
-    app.command("worker")(with_flags(worker, node_flags, worker_flags))
+def load_app(target: str) -> Rota:
+    """The app that `module:attribute` names, looked for from the current folder on. Raises `Invalid`."""
+    module, _, attribute = target.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found = attrgetter(attribute or "app")(import_module(module))
+    except Exception as error:
+        raise Invalid("app", f"{target!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Rota):
+        raise Invalid("app", f"{target!r} is a {type(found).__name__}, not a Rota app")
+    return found
+
+
+def _working(app: Rota, name: str, flags: Mapping[str, Any]) -> WorkerOptions:
+    """The options of the app's worker, which may run more kinds of tasks than the app says."""
+    allow = app.kinds.allow + tuple(flags["allow"] or ())
+    app.kinds = read.updated(app.kinds, {**flags, "allow": allow, "target": flags["app"], "samples": True})
+    return WorkerOptions(
+        name=name,
+        namespaces=(app.registry.namespace,),
+        queues=tuple(flags["queue"] or ["default"]),
+        labels=tuple(flags["label"] or ()),
+        slots=flags["slots"],
+    )
+
+
+async def _live(app: Rota, leading: SchedulerOptions | None, working: WorkerOptions | None, teller: Teller) -> int:
+    """Take on the roles until told to stop; the exit code."""
+    app.listen(teller)
+    async with app.running(
+        scheduler=bool(leading), worker=bool(working), scheduler_options=leading, worker_options=working
+    ) as roles:
+        stopped = asyncio.create_task(roles.until_stopped())
+        # It listens before the first word is said: whoever reads that may answer with a signal.
+        await asyncio.sleep(0)
+        kinds = [kind for kind, made in app.executors().items() if made.kind == kind] if working else []
+        data = {
+            "scheduler": bool(leading),
+            "worker": working and {"slots": working.slots, "queues": working.queues, "executors": kinds},
+            "store": without_password(app.store),
+            **await overview(app.engine.store, app.engine.clock.now()),
+        }
+        teller.say("started", data, first_lines(data))
+        await stopped
+        _end_at_next_signal()
+        running = roles.worker.running if roles.worker else 0
+        said = f"stopping; {running} running, they may finish" if running else "stopping"
+        teller.say("stopping", {"running": running}, [said])
+    if roles.worker and roles.worker.failed:
+        fail(roles.worker.failed)
+        return 1
+    teller.say("stopped", {}, ["stopped"])
+    return 0
+
+
+def _end_at_next_signal() -> None:
+    """Let one more SIGINT or SIGTERM cancel all, and LAST_S later end the process."""
+    loop = asyncio.get_running_loop()
+    asked_at = loop.time()
+
+    def end(code: int) -> None:
+        if loop.time() - asked_at <= TWICE_S:
+            return
+        last = threading.Timer(LAST_S, os._exit, (code,))
+        last.daemon = True
+        last.start()
+        # What still runs after this is cancelled once more as the loop ends, and that ends its grace.
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end, 128 + number)

@@ -1,6 +1,7 @@
 """When and whether a failed run is tried again."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from rota.domain.errors import Invalid
 
@@ -49,6 +50,13 @@ RETRY_LIMIT = 1_000
 
 def check_retry(retry: Retry) -> Retry:
     """The policy if it can be followed, else `Invalid`."""
+    numbers: tuple[Any, ...] = (retry.retries, retry.delay_ms, retry.rate, retry.cap_ms, retry.jitter)
+    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+        raise Invalid("retry", "retries, delay_ms, rate, cap_ms and jitter are numbers")
+    lists: tuple[Any, ...] = (retry.only_on, retry.never_on)
+    for names in lists:
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            raise Invalid("retry", 'only_on and never_on are tuples of error names, such as ("TimeoutError",)')
     if not 0 <= retry.retries <= RETRY_LIMIT:
         raise Invalid("retries", f"{retry.retries} is not between 0 and {RETRY_LIMIT}")
     if retry.delay_ms < 0 or retry.cap_ms < 0 or not 0 < retry.rate <= 100 or not 0 <= retry.jitter <= 1:

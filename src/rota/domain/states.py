@@ -153,14 +153,25 @@ def digest(outcome: Outcome) -> int:
     return crc32(outcome.result or b"", crc32(head.encode("utf-8", "replace"))) or 1
 
 
-def _ready(run: Run, now: int, strict: bool, reason: Reason) -> Run:
+def too_late(run: Run, now: int) -> Reason | None:
+    """Why a claimed run must not start any more, if one of its clocks ran out while nobody looked."""
+    if run.end_by is not None and now >= run.end_by:
+        return Reason.TOTAL_TIMEOUT
+    since = run.ready_at if run.ready_at is not None else now
+    if run.queue_ms is not None and now > since + run.queue_ms:
+        return Reason.MISSED_START
+    first = run.attempt <= 1
+    return Reason.MISSED_START if first and run.start_by is not None and now > run.start_by else None
+
+
+def _ready(run: Run, now: int, strict: bool, reason: Reason, since: int | None = None) -> Run:
     return run._replace(
         state=State.PENDING,
         reason=reason,
         detail="",
         ready_at=now,
         due_at=_start_limit(run, now),
-        rank=rank(now, run.priority, strict),
+        rank=rank(now if since is None else since, run.priority, strict),
     )
 
 
@@ -187,7 +198,7 @@ def _due(run: Run, event: Due, now: int) -> Run:
     if run.state in (State.PENDING, State.BLOCKED):
         late = run.end_by is not None and run.end_by <= now
         return _end(run, State.FAILED, Reason.TOTAL_TIMEOUT if late else Reason.MISSED_START, now)
-    return _ready(run, run.due_at if run.due_at is not None else now, event.strict, Reason.DUE)
+    return _ready(run, now, event.strict, Reason.DUE, run.due_at)
 
 
 def _release(run: Run, event: Release, now: int) -> Run:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from rota.domain.errors import Refused
 from rota.domain.ids import DefinitionId, definition_id
 from rota.domain.priority import Priority
 from rota.domain.retry import Retry
@@ -142,9 +143,12 @@ def registered(known: Task | None, code: Task, now: int) -> Task:
     """The task after `code` (from an app's version) registered it.
 
     An older version never overwrites a newer one; fields that people overrode keep their value and remember the code's.
+    Raises `Refused` for a task that people made: code does not take it from them.
     """
     if known is None:
         return replace(code, owner=Owner.CODE, revision=1, created_at=now, updated_at=now)
+    if known.owner is Owner.PEOPLE:
+        raise Refused(f"task {known.id} was made by people; delete it, or give the one in the code another name")
     if outdated(known, code):
         return known
     overrides = {name: getattr(code, name) for name in known.overrides}

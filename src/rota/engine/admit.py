@@ -30,13 +30,13 @@ async def ripen(engine: Engine, term: Term) -> int | None:
 
 async def release(engine: Engine, term: Term) -> int:
     """Make the first blocked run of each schedule ready whose earlier runs are over; how many."""
-    first = await _first_blocked(engine)
+    first: dict[str, Versioned[Run]] = {}
+    for held in await every(engine, Run, Where(states=(State.BLOCKED,)), oldest=True):
+        first.setdefault(definition_id(held.record.namespace, held.record.schedule), held)
     if not first:
         return 0
-    names = list(first)
-    schedules = dict(zip(names, await engine.store.get(Schedule, names), strict=True))
-    before = await _before(engine, first, schedules)
-    free = [held for name, held in first.items() if not before[name]]
+    waiting = await _waiting(engine, [held for held in await engine.store.get(Schedule, list(first)) if held])
+    free = [held for name, held in first.items() if name not in waiting]
     now = engine.clock.now()
     strict = await engine.strict({_queue(held.record) for held in free})
     after = [advance(held.record, Release(strict[_queue(held.record)]), now) for held in free]
@@ -44,25 +44,11 @@ async def release(engine: Engine, term: Term) -> int:
     return len(free)
 
 
-async def _first_blocked(engine: Engine) -> dict[str, Versioned[Run]]:
-    """The oldest blocked run of each schedule that has one."""
-    first: dict[str, Versioned[Run]] = {}
-    for held in await every(engine, Run, Where(states=(State.BLOCKED,)), oldest=True):
-        first.setdefault(definition_id(held.record.namespace, held.record.schedule), held)
-    return first
-
-
-async def _before(
-    engine: Engine, first: dict[str, Versioned[Run]], schedules: dict[str, Versioned[Schedule] | None]
-) -> dict[str, list[str]]:
-    """Runs of the same schedule that stand before its first blocked one and are not over."""
-    ids = {run for held in schedules.values() if held for run in held.record.open}
-    found = await engine.store.get(Run, list(ids))
-    live = {held.record.id for held in found if held and held.record.state not in TERMINAL | {State.BLOCKED}}
-    return {
-        name: [run for run in held.record.open if run in live and run != first[name].record.id] if held else []
-        for name, held in schedules.items()
-    }
+async def _waiting(engine: Engine, schedules: list[Versioned[Schedule]]) -> set[str]:
+    """Those schedules that have a run which is neither over nor blocked itself."""
+    owners = {run: held.record.id for held in schedules for run in held.record.open}
+    found = await engine.store.get(Run, list(owners))
+    return {owners[held.record.id] for held in found if held and held.record.state not in TERMINAL | {State.BLOCKED}}
 
 
 def _queue(run: Run) -> str:

@@ -37,4 +37,10 @@ def _plain(record: Any) -> dict[str, Any]:
 
 
 def _text(fields: dict[str, Any]) -> str:
-    return json.dumps(fields, default=str, ensure_ascii=False, sort_keys=True)[:LIMIT] if fields else ""
+    if not fields:
+        return ""
+    text = json.dumps(fields, default=str, ensure_ascii=False, sort_keys=True)
+    if len(text) <= LIMIT:
+        return text
+    room = LIMIT // len(fields) - 50
+    return json.dumps({name: str(value)[:room] for name, value in fields.items()}, ensure_ascii=False, sort_keys=True)

@@ -7,7 +7,7 @@ from rota.domain.errors import Invalid, NotFound, Refused
 from rota.domain.facts import RunsSettled, RunsSubmitted
 from rota.domain.ids import definition_id
 from rota.domain.names import check_name, check_text
-from rota.domain.records import Blob, Queue, Session
+from rota.domain.records import Queue, Session
 from rota.domain.run import TERMINAL, Cause, Run, State
 from rota.domain.schedule import Overlap, Schedule
 from rota.domain.states import Cancel, Submit, advance
@@ -15,6 +15,7 @@ from rota.domain.timing import overlap
 from rota.engine.audit import audited
 from rota.engine.engine import Engine, applied, read
 from rota.engine.moves import ending, keys_of, wakes
+from rota.engine.query import run_detail
 from rota.engine.submit import Order, Receipt, draft, hints, keyed, known, receipt_of, submit
 from rota.ports.store import Change, Conflict, Group, Hint, Versioned
 
@@ -26,6 +27,8 @@ async def trigger(engine: Engine, order: Order, actor: str, overlap: bool = Fals
     """Run a task now. With `overlap` the run obeys the policy of the task's schedule of the same name."""
     order = order._replace(cause=Cause.TRIGGER, actor=actor)
     if overlap:
+        if order.due_at is not None:
+            raise Invalid("overlap", "a run that waits its turn has no time of its own; leave one of them out")
         return await _in_turn(engine, order, actor)
     return (await submit(engine, [order]))[0]
 
@@ -92,13 +95,9 @@ async def cancel(engine: Engine, run_id: str, actor: str) -> str:
 
 async def retry(engine: Engine, run_id: str, actor: str) -> Receipt:
     """A new run of the same work that points back at an ended one. Raises `Refused` while that one is not over."""
-    run: Run = (await read(engine, Run, run_id, "run")).record
+    run, payload, _ = await run_detail(engine, run_id)
     if run.state not in TERMINAL:
         raise Refused(f"run {run_id} is {run.state}; cancel it first, or wait")
-    payload = run.payload
-    if payload is None:
-        blob: Versioned[Blob] = await read(engine, Blob, f"{run_id}/payload", "payload")
-        payload = blob.record.data
     named = (await engine.revisions([(f"{run.namespace}/{run.task}", run.revision)])).popitem()[1]
     order = Order(
         task=run.task,

@@ -18,6 +18,8 @@ from rota.engine.engine import Engine, applied, every, read
 from rota.ports.store import Change, Group, Hint, Versioned, Where
 
 TRIES = 5
+SKIPS_KEPT = 2
+"""Of the growing skips of a deleted task's schedules: as many as its group has room for."""
 SCHEDULE_LIMIT = 20
 """Schedules of one task."""
 
@@ -73,7 +75,9 @@ async def delete_task(engine: Engine, task_id: str, actor: str) -> None:
         # Code may have given it more than one group holds.
         await engine.commit([Group((Change(one, None),)) for one in mine[SCHEDULE_LIMIT:]])
         changes = [Change(held, None), *(Change(one, None) for one in mine[:SCHEDULE_LIMIT])]
-        changes.append(audited(engine, actor, "delete", f"task:{task_id}", held.record, None))
+        changes += [Change(None, one.record.skip) for one in mine[:SKIPS_KEPT] if one.record.skip]
+        gone = {"task": held.record, "schedules": [one.record.name for one in mine]}
+        changes.append(audited(engine, actor, "delete", f"task:{task_id}", gone, None))
         if applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("schedules")])):
             engine.forget(task_id)
             return
@@ -155,13 +159,17 @@ async def delete_schedule(engine: Engine, schedule_id: str, actor: str) -> None:
     """Nothing of it fires any more; its runs go on, blocked ones are released."""
     for _ in range(TRIES):
         held: Versioned[Schedule] = await read(engine, Schedule, schedule_id, "schedule")
-        entry = audited(engine, actor, "delete", f"schedule:{schedule_id}", held.record, None)
-        if applied(await engine.commit_one(Group((Change(held, None), entry)), None, [Hint("gate")])):
+        changes = [Change(held, None), audited(engine, actor, "delete", f"schedule:{schedule_id}", held.record, None)]
+        if held.record.skip:
+            changes.append(Change(None, held.record.skip))
+        if applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("gate")])):
             return
     raise Refused(f"schedule {schedule_id} changes too quickly; try again")
 
 
-async def register(engine: Engine, app: str, tasks: Sequence[Task], schedules: Sequence[Schedule]) -> None:
+async def register(
+    engine: Engine, app: str, tasks: Sequence[Task], schedules: Sequence[Schedule], whole: bool = False
+) -> None:
     """Make an app's code known.
 
     What changed is revised, what an older version says is passed over, and schedules that are gone from the code are
@@ -173,7 +181,8 @@ async def register(engine: Engine, app: str, tasks: Sequence[Task], schedules: S
     for _ in range(TRIES):
         groups = await _registered_tasks(engine, tasks)
         groups += await _registered_schedules(engine, app, schedules)
-        groups += await _gone(engine, app, [*tasks, *schedules])
+        if whole:
+            groups += await _gone(engine, app, [*tasks, *schedules])
         if all(applied(result) for result in await engine.commit(groups, None, [Hint("schedules")])):
             break
     else:
@@ -233,11 +242,12 @@ def _deployed(known: Schedule, code: Schedule, now: int) -> tuple[Schedule, tupl
 async def _gone(engine: Engine, app: str, code: Sequence[Task | Schedule]) -> list[Group]:
     """Groups that pause the app's schedules that its code no longer has."""
     groups, now, kept = [], engine.clock.now(), {one.id for one in code if isinstance(one, Schedule)}
+    spaces = {one.namespace for one in code}
     why = f"{GONE}{app} {code[0].version if code else ''}".rstrip()
     for held in await every(engine, Schedule):
         known = held.record
-        mine = known.owner is Owner.CODE and known.app == app and known.id not in kept and not known.paused
-        if mine and not any(outdated(known, one) for one in code):
+        mine = known.owner is Owner.CODE and known.app == app and (known.namespace in spaces or not spaces)
+        if mine and known.id not in kept and not known.paused and not any(outdated(known, one) for one in code):
             after = paused(known, why, now)
             entry = audited(engine, f"app:{app}", "pause", f"schedule:{known.id}", known, after)
             groups.append(Group((Change(held, after), entry)))

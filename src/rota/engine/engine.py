@@ -31,6 +31,7 @@ class Engine:
         self._revisions: dict[tuple[str, int], Task] = {}
         self._heads: dict[str, tuple[int, Task | None]] = {}
         self._queues: dict[str, tuple[int, Queue | None]] = {}
+        self._changes = 0
 
     def tell(self, fact: Fact) -> None:
         """Tell whoever listens. On hot paths ask for `emit` before building the fact."""
@@ -86,34 +87,39 @@ class Engine:
         return {name: queue.strict for name, queue in (await self.queues(ids)).items()}
 
     async def _remembered(self, kind: Any, memory: dict[str, tuple[int, Any]], ids: Iterable[str]) -> dict[str, Any]:
-        now = self.clock.monotonic()
-        wanted = dict.fromkeys(ids)
-        missing = [name for name in wanted if name not in memory or memory[name][0] + MEMORY_MS < now]
-        if missing:
+        now, wanted = self.clock.monotonic(), dict.fromkeys(ids)
+        # Taken before the read: others may forget or clear meanwhile.
+        known = {name: memory[name][1] for name in wanted if name in memory and memory[name][0] + MEMORY_MS >= now}
+        if missing := [name for name in wanted if name not in known]:
             if len(memory) > REVISIONS:
                 memory.clear()
+            changes = self._changes
             for name, found in zip(missing, await self.store.get(kind, missing), strict=True):
-                memory[name] = (now, found.record if found else None)
-        return {name: memory[name][1] for name in wanted}
+                known[name] = found.record if found else None
+                # What is not there may come at any moment, and what was read during a change may be the old one.
+                if found and changes == self._changes:
+                    memory[name] = (now, known[name])
+        return known
 
     def forget(self, name: str) -> None:
         """This task or queue has just changed."""
+        self._changes += 1
         self._heads.pop(name, None)
         self._queues.pop(name, None)
 
     async def revisions(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Task]:
         """Tasks as runs named them. Revisions never change, so what is known needs no look."""
         keys = dict.fromkeys(wanted)
-        missing = [key for key in keys if key not in self._revisions]
-        if missing:
+        known = {key: self._revisions[key] for key in keys if key in self._revisions}
+        if missing := [key for key in keys if key not in known]:
             if len(self._revisions) > REVISIONS:
                 self._revisions.clear()
             ids = [revision_id(*key) for key in missing]
             for key, found in zip(missing, await self.store.get(Revision, ids), strict=True):
                 if found is None:
                     raise NotFound("task revision", revision_id(*key))
-                self._revisions[key] = found.record.task
-        return {key: self._revisions[key] for key in keys}
+                known[key] = self._revisions[key] = found.record.task
+        return known
 
 
 def _default(name: str) -> Queue:

@@ -21,6 +21,7 @@ from rota.ports.store import GROUP_BYTES, Change, Conflict, Group, Hint, Result,
 
 LIMIT = 500
 """Schedules fired in one commit."""
+TRIES = 5
 CANCEL_LIMIT = 8
 """Runs cancelled for one newer occurrence; more only where the policy was `buffer_all` before, and they follow."""
 
@@ -114,9 +115,14 @@ async def _replace(
     """End those that a newer run replaces and that nobody holds; those that run are told in the newer one's group."""
     replaced = [run for planned in done if planned.cancels for run in live[planned.schedule.id]]
     waiting = [run for run in replaced if run.record.state is not State.RUNNING]
-    now = engine.clock.now()
-    after = [advance(run.record, Cancel(f"schedule:{run.record.schedule}"), now) for run in waiting]
-    await move(engine, waiting, after, term)
+    for _ in range(TRIES):
+        now = engine.clock.now()
+        after = [advance(run.record, Cancel(f"schedule:{run.record.schedule}"), now) for run in waiting]
+        changed = await move(engine, waiting, after, term)
+        # One that a worker took at this moment is cancelled as a running one.
+        waiting = [run for run in changed if run.record.state not in TERMINAL]
+        if not waiting:
+            break
 
 
 def _room(payload: bytes) -> int:

@@ -18,7 +18,7 @@ Keys = dict[str, Versioned[Unique]]
 async def move(
     engine: Engine, before: Sequence[Versioned[Run]], after: Sequence[Run], guard: Guard = None
 ) -> list[Versioned[Run]]:
-    """Commit runs moved on by anything but a settle; those that were changed by others meanwhile, as they are now."""
+    """Commit runs moved on by anything but a settle; those that others changed meanwhile, as they are now."""
     keys = await keys_of(engine, before)
     now = engine.clock.now()
     groups = [ending(held, run, keys, now) for held, run in zip(before, after, strict=True)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rota.domain.ids import definition_id
-from rota.domain.records import Audit, Session, Tally, Unique
+from rota.domain.records import Audit, Pulse, Session, Tally, Unique
 from rota.domain.run import TERMINAL, Run
 from rota.domain.schedule import DAY_MS, Schedule, Skip
 from rota.engine.engine import Engine, applied
@@ -34,7 +34,7 @@ async def prune(engine: Engine, retention: Retention, term: Term, counting: bool
     now = engine.clock.now()
     gone = await _runs(engine, retention, now, term, counting)
     gone += await _old(engine, Unique, Where(ended_until=now), term)
-    gone += await _old(engine, Session, Where(ended_until=now - retention.sessions_ms), term)
+    gone += await _sessions(engine, now - retention.sessions_ms, term)
     gone += await _skips(engine, now - retention.runs_ms, term)
     gone += await _old(engine, Audit, Where(until=now - retention.audit_ms), term)
     gone += await _old(engine, Tally, Where(until=now - retention.tallies_ms), term)
@@ -82,6 +82,14 @@ async def _accounted(engine: Engine, old: Sequence[tuple[Versioned[Any], str, in
     gone = [Group((Change(held, None),)) for held, name, _ in old if name not in busy]
     await engine.commit(gone, term)
     return len(gone)
+
+
+async def _sessions(engine: Engine, until: int, term: Term) -> int:
+    page = await engine.store.find(Session, Where(ended_until=until), "", STEP, oldest=True)
+    pulses = await engine.store.get(Pulse, [held.record.id for held in page.items])
+    pairs = zip(page.items, pulses, strict=True)
+    await engine.commit([Group(tuple(Change(held, None) for held in pair if held)) for pair in pairs], term)
+    return len(page.items)
 
 
 async def _old(engine: Engine, kind: type[Record], where: Where, term: Term) -> int:

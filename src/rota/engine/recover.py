@@ -5,6 +5,8 @@ Two separate steps. `Watch` closes sessions that lapsed, by this process's monot
 and whatever died right after, its runs are found.
 """
 
+from dataclasses import dataclass
+
 from rota.domain.records import Pulse, Session
 from rota.domain.run import End, Outcome, Reason, Run, State
 from rota.engine.engine import PAGE, Engine, every
@@ -19,13 +21,13 @@ GAP = 3
 """A gap of more than ttl / GAP between looks restarts the watch: the watcher itself may have been away."""
 
 
+@dataclass(slots=True)
 class Seen:
     """A counter as last seen, since when it has not changed, and when it was last looked at (monotonic ms)."""
 
-    def __init__(self, count: int, now: int) -> None:
-        self.count = count
-        self.since = now
-        self.looked = now
+    count: int
+    since: int
+    looked: int
 
 
 class Watch:
@@ -59,7 +61,7 @@ class Watch:
         """A slow answer proves only that the counter stood still until it was asked for."""
         seen = self._seen.get(session.id)
         if seen is None or seen.count != count or answered - seen.looked > session.ttl_ms // GAP:
-            self._seen[session.id] = Seen(count, answered)
+            self._seen[session.id] = Seen(count, answered, answered)
             return False
         seen.looked = asked
         return asked - seen.since >= session.ttl_ms
@@ -95,9 +97,8 @@ def _lost(held: Versioned[Run], session: str) -> Settlement:
 
 def overdue(held: Versioned[Run]) -> Settlement:
     """The end of an attempt whose deadline and grace are over although its worker lives."""
-    total = (
-        held.record.end_by is not None and held.record.due_at is not None and held.record.end_by < held.record.due_at
-    )
+    end_by, due_at = held.record.end_by, held.record.due_at
+    total = end_by is not None and due_at is not None and end_by < due_at
     reason = Reason.TOTAL_TIMEOUT if total else Reason.TIMEOUT
     error = "its time was over and its worker did not end it; the limit is the task's timeout"
     return Settlement(held.record.fence, Outcome(End.FAILURE, reason=reason, error=error, final=total), held)

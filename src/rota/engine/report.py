@@ -2,33 +2,43 @@
 
 from collections.abc import Sequence
 
-from rota.domain.run import Fence, Run
+from rota.domain.run import Fence, Run, State
 from rota.domain.states import Verdict, judge
 from rota.engine.engine import Engine
 from rota.ports.desk import Progress
-from rota.ports.store import Change, Group, Line, Versioned
+from rota.ports.store import Change, Conflict, Group, Line, Versioned
+
+TRIES = 3
 
 
 async def report(engine: Engine, progress: Sequence[Progress], lines: Sequence[Line]) -> list[Verdict]:
     """Write starts and progress into the runs, lines into the logs; one verdict for each progress.
 
-    A progress that meets a changed run is dropped: the next one carries all of it again. Lines of an attempt that is
-    not the run's newest are dropped: a zombie does not write into the log of its successor.
+    Lines of an attempt that is not the run's newest, or that was taken back, are dropped: a zombie does not write into
+    the log of its successor.
     """
     ids = list(dict.fromkeys([item.fence.run for item in progress] + [line.run for line in lines]))
     runs: dict[str, Versioned[Run]] = {found.record.id: found for found in await engine.store.get(Run, ids) if found}
+    kept = [line for line in lines if line.run in runs and _current(runs[line.run].record, line.attempt)]
     verdicts = [_verdict(runs, item.fence) for item in progress]
-    news: dict[str, Run] = {}
-    for item, verdict in zip(progress, verdicts, strict=True):
-        if verdict is Verdict.FRESH:
-            run = item.fence.run
-            news[run] = _news(news.get(run, runs[run].record), item)
-    if news:
-        await engine.commit([Group((Change(runs[run], after),)) for run, after in news.items()])
-    kept = [line for line in lines if line.run in runs and runs[line.run].record.attempt == line.attempt]
+    for _ in range(TRIES):
+        news: dict[str, Run] = {}
+        for item in progress:
+            if _verdict(runs, item.fence) is Verdict.FRESH:
+                run = item.fence.run
+                news[run] = _news(news.get(run, runs[run].record), item)
+        results = await engine.commit([Group((Change(runs[run], after),)) for run, after in news.items()])
+        changed = [result.current[0] for result in results if isinstance(result, Conflict)]
+        runs = {found.record.id: found for found in changed if found}
+        if not runs:
+            break
     if kept:
         await engine.logs.append(kept)
     return verdicts
+
+
+def _current(run: Run, attempt: int) -> bool:
+    return run.attempt == attempt and run.state is not State.PENDING
 
 
 def _verdict(runs: dict[str, Versioned[Run]], fence: Fence) -> Verdict:

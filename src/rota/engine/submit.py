@@ -166,19 +166,16 @@ def hints(runs: Iterable[Run]) -> list[Hint]:
     """What these new states of runs may wake: a lane, or the duty that looks at the time index."""
     counts: dict[str, int] = {}
     for run in runs:
-        ready = run.state is State.PENDING
-        if ready:
-            counts[f"lane:{run.lane}"] = counts.get(f"lane:{run.lane}", 0) + 1
-        if not ready or run.due_at is not None:
+        topic = f"lane:{run.lane}" if run.state is State.PENDING else "due"
+        counts[topic] = counts.get(topic, 0) + 1
+        if run.due_at is not None and topic != "due":
             counts["due"] = counts.get("due", 0) + 1
     return [Hint(topic, count) for topic, count in counts.items()]
 
 
 def blobs(run: Run, payload: bytes, now: int) -> tuple[Change, ...]:
     """The record of a payload that is too large for the run's own."""
-    if run.payload is not None:
-        return ()
-    return (Change(None, Blob(f"{run.id}/payload", payload, now)),)
+    return () if run.payload is not None else (Change(None, Blob(f"{run.id}/payload", payload, now)),)
 
 
 def _check(order: Order, now: int) -> None:
@@ -275,5 +272,6 @@ def _short(key: str) -> str:
 
 
 def _body(order: Order) -> str:
-    parts = (order.task, order.due_at, order.queue, order.priority, order.retry, order.timeout_ms, order.unique)
+    # Not when: a delay counted anew by whoever repeats a lost call is the same order.
+    parts = (order.task, order.queue, order.priority, order.retry, order.timeout_ms, order.unique)
     return blake2b(repr(parts).encode() + order.payload, digest_size=16).hexdigest()

@@ -13,9 +13,11 @@ from rota.domain.facts import LeaderChanged, Trouble
 from rota.ports.loops import Backoff, keep
 from rota.ports.runtime import Clock, Emit
 from rota.ports.side import Side
-from rota.ports.store import Store, Term
+from rota.ports.store import Hint, Store, Term
 
 NAME = "scheduler"
+NEWS = "lead"
+"""Topic of the hint that the term is free."""
 
 Connect = Callable[[], AbstractAsyncContextManager[Store]]
 """Opens a store connection of its own, in the loop that calls it."""
@@ -77,7 +79,7 @@ class Leader:
     async def _connected(self) -> None:
         backoff = Backoff("lead", self._emit, self._renew_ms / 1000)
         async with self._connect() as store:
-            ear = store.watch(["lead"])
+            ear = store.watch([NEWS])
             try:
                 while True:
                     try:
@@ -114,6 +116,7 @@ class Leader:
     async def _resign(self, store: Store) -> None:
         try:
             await store.lead(NAME, self._holder, 0)
+            await store.commit([], None, [Hint(NEWS)])
         except Exception as error:
             if self._emit:
                 self._emit(Trouble("resign", error))

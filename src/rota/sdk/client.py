@@ -42,7 +42,7 @@ class Client:
         return await gathers[loop](order)
 
     async def submit_many(self, orders: Sequence[Order]) -> list[Receipt]:
-        """Submit all, or none where one of them is invalid."""
+        """Submit all, in commits of 1,000; none where one of them is invalid."""
         return await submit(self.engine, [order._replace(actor=order.actor or self.actor) for order in orders])
 
     async def run(self, run_id: str) -> Run:

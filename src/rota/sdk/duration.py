@@ -1,16 +1,12 @@
 """Lengths of time as people write them in code."""
 
-import re
 from datetime import timedelta
 
+from rota.domain.durations import length_ms
 from rota.domain.errors import Invalid
 
-UNITS_MS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
-LONGEST_MS = 3_653 * UNITS_MS["d"]
+LONGEST_MS = 3_653 * 86_400_000
 """Ten years, the leap days among them."""
-
-_PART = r"(?:([0-9]{1,15}(?:\.[0-9]{1,9})?) *%s *)?"
-_TEXT = re.compile(" *" + "".join(_PART % unit for unit in UNITS_MS))
 
 
 def to_ms(value: float | timedelta | str, field: str) -> int:
@@ -46,7 +42,6 @@ def _length(value: object) -> float | None:
             return value * 1_000
         case timedelta():
             return value / timedelta(milliseconds=1)
-        case str() if value.strip() and (found := _TEXT.fullmatch(value)):
-            pairs = zip(found.groups(), UNITS_MS.values(), strict=True)
-            return sum(float(number) * unit for number, unit in pairs if number)
+        case str():
+            return length_ms(value)
     return None

@@ -25,9 +25,9 @@ class Portal:
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the background loop and wait for it; interrupting the wait cancels the work.
 
-        Raises `RotaError` in the loop's own thread, which cannot wait for itself.
+        Raises `RotaError` on a running loop, whichever it is: it would stand still meanwhile, perhaps for ever.
         """
-        if threading.current_thread() is self._thread:
+        if _on_loop():
             work.close()
             raise RotaError("a synchronous call inside of an asynchronous one; await the method that begins with `a`")
         with self._guard:
@@ -85,3 +85,11 @@ def synchronous(
         return self.portal.call(method(self, *args, **kwargs))
 
     return twin
+
+
+def _on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -10,7 +10,7 @@ from rota.domain.errors import Invalid
 from rota.domain.lane import LABEL_LIMIT
 from rota.domain.names import check_name, check_text
 from rota.domain.priority import Priority, priority
-from rota.domain.retry import Retry, default_retry
+from rota.domain.retry import Retry, check_retry, default_retry
 from rota.domain.schedule import Schedule
 from rota.domain.task import Clocks, Isolation, OnLost, Owner, Task
 from rota.ports.executor import Handler, Handlers
@@ -166,7 +166,7 @@ def _place(function: Callable[..., Any]) -> str:
 def to_retry(value: object, field: str) -> Retry:
     """A retry policy from a number of retries or a whole one. Raises `Invalid`."""
     if isinstance(value, Retry):
-        return value
+        return check_retry(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Retry(retries=value)
     raise Invalid(field, f"{value!r:.60} is neither a whole number from 0 on nor a Retry")

@@ -77,7 +77,10 @@ class TaskFunction(Generic[P, T]):
         return Handle(receipt.id, receipt.created, client, self.signature, self.portal)
 
     async def asubmit_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Handle]:
-        """Have it run once for each tuple of positional, or mapping of named arguments; all or none."""
+        """Have it run once for each tuple of positional, or mapping of named arguments.
+
+        All are checked before the first is written; beyond 1,000 they are written in several commits.
+        """
         client = await self._client()
         orders = [
             self._order(client, (), call) if isinstance(call, Mapping) else self._order(client, call, {})

@@ -28,7 +28,8 @@ class Ear:
         """Take note of hints that are for this ear; from any thread."""
         mine = hints
         if ANYTHING in hints:
-            mine = dict.fromkeys(self._topics, 1)
+            # Beats and terms have their timers; woken by each other's writes they would never rest.
+            mine = dict.fromkeys((topic for topic in self._topics if not topic.startswith(("session:", "lead"))), 1)
         else:
             mine = {topic: number for topic, number in hints.items() if self._listens(topic)}
         if mine and not self._closed:

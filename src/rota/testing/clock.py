@@ -10,9 +10,8 @@ START_AT = 1_767_225_600_000
 class MovableClock:
     """A `rota.ports.runtime.Clock`. Safe to read and move from several threads."""
 
-    def __init__(self, now: int = START_AT) -> None:
-        self._now = now
-        self._monotonic = 0
+    def __init__(self) -> None:
+        self._now, self._monotonic = START_AT, 0
         self._lock = Lock()
 
     def now(self) -> int:
@@ -27,8 +26,7 @@ class MovableClock:
             raise ValueError("time passes forward; use jump() to set the wall clock back")
         with self._lock:
             self._monotonic += ms
-            self._now += ms
-            return self._now
+        return self.jump(ms)
 
     def jump(self, ms: int) -> int:
         """Set the wall clock `ms` forward or back, as an operator or NTP does; the monotonic face stands still."""

@@ -33,22 +33,10 @@ def make_run(number: int = 1, **changes: Any) -> Run:
     namespace, queue = changes.get("namespace", "main"), changes.get("queue", "default")
     priority = changes.get("priority", Priority.NORMAL)
     plain = Run(
-        id=timed_id(moment, number),
-        namespace=namespace,
-        task="report",
-        revision=1,
-        queue=queue,
-        lane=lane(namespace, queue, "python"),
-        priority=priority,
-        state=State.PENDING,
-        reason=Reason.SUBMITTED,
-        detail="",
-        rank=rank(moment, priority),
-        due_at=None,
-        created_at=moment,
-        ready_at=moment,
-        payload=b"{}",
-    )
+        id=timed_id(moment, number), namespace=namespace, task="report", revision=1, queue=queue,
+        lane=lane(namespace, queue, "python"), priority=priority, state=State.PENDING, reason=Reason.SUBMITTED,
+        detail="", rank=rank(moment, priority), due_at=None, created_at=moment, ready_at=moment, payload=b"{}",
+    )  # fmt: skip
     return plain._replace(**changes)
 
 
@@ -56,29 +44,16 @@ def make_schedule(number: int = 1, **changes: Any) -> Schedule:
     """A schedule of `report` for every minute, named `schedule-<number>`, due a minute after it was made."""
     moment = START_AT + number
     plain = Schedule(
-        "main",
-        f"schedule-{number}",
-        task="report",
-        trigger=Interval(MINUTE_MS, anchor_at=moment),
-        next_at=moment + MINUTE_MS,
-        cursor_at=moment,
-        accounted_from=moment,
-        created_at=moment,
-        updated_at=moment,
-    )
+        "main", f"schedule-{number}", task="report", trigger=Interval(MINUTE_MS, anchor_at=moment),
+        next_at=moment + MINUTE_MS, cursor_at=moment, accounted_from=moment, created_at=moment, updated_at=moment,
+    )  # fmt: skip
     return replace(plain, **changes)
 
 
 def make_session(number: int = 1, **changes: Any) -> Session:
     """An open session `session-<number>` of a worker for the queue `default` and the `python` executor."""
     plain = Session(
-        id=f"session-{number}",
-        worker=f"worker-{number}",
-        host="host",
-        pid=number,
-        lanes=(lane("main", "default", "python"),),
-        queues=("default",),
-        executors=("python",),
-        opened_at=START_AT + number,
-    )
+        f"session-{number}", f"worker-{number}", host="host", pid=number, lanes=(lane("main", "default", "python"),),
+        queues=("default",), executors=("python",), opened_at=START_AT + number,
+    )  # fmt: skip
     return replace(plain, **changes)

@@ -41,10 +41,6 @@ class Call(NamedTuple):
     verb: str
 
 
-def _nothing() -> None:
-    """The hook of a fault that does nothing on this side."""
-
-
 def _refuse() -> None:
     raise Unavailable("planned fault: the store cannot be reached")
 
@@ -57,8 +53,8 @@ class Fault(NamedTuple):
     """What befalls a call: a hook on either side, which may raise or end the process, and how often it happens."""
 
     name: str
-    before: Callable[[], None] = _nothing
-    after: Callable[[], None] = _nothing
+    before: Callable[[], None] = lambda: None
+    after: Callable[[], None] = lambda: None
     times: int = 1
 
 
@@ -71,11 +67,6 @@ REPEATED = Fault("repeated", times=2)
 """It happens twice, as by a network that doubles; the caller sees the second answer."""
 
 Plan = Callable[[Call], Fault]
-
-
-def healthy(_: Call) -> Fault:
-    """The plan without faults."""
-    return NO_FAULT
 
 
 def at(number: int, fault: Fault) -> Plan:
@@ -92,38 +83,31 @@ def seeded(seed: int, rate: float = 0.1, faults: Sequence[Fault] = (UNAVAILABLE,
 class FaultyStore:
     """A `Store` around a store, whose writes meet the faults of a plan. `plan` may be exchanged at any time."""
 
-    def __init__(self, store: Store, plan: Plan = healthy) -> None:
+    def __init__(self, store: Store, plan: Plan = lambda _: NO_FAULT) -> None:
         self.plan = plan
         self.down = False
         self.calls: list[Call] = []
         self.logs = store.logs
         self.shared = store.shared
+        self.close = store.close
         self._store = store
 
     async def open(self) -> None:
-        self._reach()
-        await self._store.open()
-
-    async def close(self) -> None:
-        await self._store.close()
+        await self._reached().open()
 
     async def get(self, kind: type[R], ids: Sequence[str]) -> list[Versioned[R] | None]:
-        self._reach()
-        return await self._store.get(kind, ids)
+        return await self._reached().get(kind, ids)
 
     async def find(
         self, kind: type[R], where: Where = Where(), cursor: str = "", limit: int = 50, oldest: bool = False
     ) -> Page[R]:
-        self._reach()
-        return await self._store.find(kind, where, cursor, limit, oldest)
+        return await self._reached().find(kind, where, cursor, limit, oldest)
 
     async def count(self, kind: type[Record], by: str, where: Where = Where()) -> dict[str, int]:
-        self._reach()
-        return await self._store.count(kind, by, where)
+        return await self._reached().count(kind, by, where)
 
     async def due(self, kind: type[R], now: int, limit: int) -> Due[R]:
-        self._reach()
-        return await self._store.due(kind, now, limit)
+        return await self._reached().due(kind, now, limit)
 
     async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
         return await self._write("commit", lambda: self._store.commit(groups, guard, hints))
@@ -140,12 +124,13 @@ class FaultyStore:
     def watch(self, topics: Sequence[str]) -> Watch:
         return self._store.watch(topics)
 
-    def _reach(self) -> None:
+    def _reached(self) -> Store:
         if self.down:
             _refuse()
+        return self._store
 
     async def _write(self, verb: str, call: Callable[[], Awaitable[T]]) -> T:
-        self._reach()
+        self._reached()
         self.calls.append(Call(len(self.calls) + 1, verb))
         fault = self.plan(self.calls[-1])
         fault.before()

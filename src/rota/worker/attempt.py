@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from rota.domain.run import End, Outcome, Reason
+from rota.domain.states import too_late
 from rota.domain.task import OnLost
 from rota.ports.desk import Assignment, Settlement
 from rota.ports.executor import Executor
@@ -60,6 +61,8 @@ async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int)
     context = attempt.context
     if context.stopping:
         return cut_short(attempt)
+    if reason := too_late(attempt.assignment.run, now):
+        return Outcome(End.FAILURE, reason=reason, error="its time was over before it could start", final=True)
     attempt.started_at = now
     current.set(context)
     try:

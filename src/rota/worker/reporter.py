@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Mapping
 
-from rota.domain.errors import Unavailable
+from rota.domain.errors import Invalid, Unavailable
 from rota.domain.facts import Trouble
 from rota.domain.run import Fence
 from rota.ports.desk import Desk, Progress
@@ -56,8 +56,9 @@ class Reporter:
                     await self._desk.report(news, lines[:BATCH])
                 except Exception as error:
                     self._failed(error, news)
-                    if isinstance(error, Unavailable):
-                        self._keep(lines)
+                    if not isinstance(error, Invalid):
+                        # What may have been written is not written again; the rest waits.
+                        self._keep(lines if isinstance(error, Unavailable) else lines[BATCH:])
                         return
                 lines, news = lines[BATCH:], []
 
@@ -69,7 +70,7 @@ class Reporter:
                 attempt.told_start = False
 
     def _keep(self, lines: list[Line]) -> None:
-        """Nothing of them was written: they go first the next time."""
+        """They go first the next time."""
         with self._guard:
             self._lines = (lines + self._lines)[:LINES_LIMIT]
 

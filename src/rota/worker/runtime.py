@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from functools import partial
 
+from rota.domain.facts import Trouble
 from rota.domain.ids import timed_id
 from rota.domain.lane import lanes
 from rota.domain.records import Session
@@ -28,6 +29,7 @@ from rota.worker.wheel import Wheel
 EXCLUDE_MS = 60_000
 """How long a session does not ask for a task whose handler it lacks."""
 CLAIM_LIMIT = 1_000
+STUCK = "more than half of its slots are held by attempts that do not end, it takes no more; see docs/guarantees.md"
 
 
 class Worker:
@@ -116,6 +118,7 @@ class Worker:
         """A claim under way is waited for, and a lost one asked about: what it brought is ours to end or hand back."""
         if self._taking and self._claiming:
             await asyncio.wait([self._taking], timeout=self._options.ttl_ms / 1000)
+            self._doubt = self._doubt or not self._taking.done()
         await end(self._taking)
         if self._doubt:
             with contextlib.suppress(Exception):  # then `recover` finds them
@@ -190,9 +193,13 @@ class Worker:
             self._lanes,
             self._exclusions(),
         )
-        self._claiming = True
+        self._claiming, asked = True, self._clock.monotonic()
         taken = await self._desk.claim(want)
         self._claiming, self._closed = False, self._closed or not taken.open
+        if self._clock.monotonic() - asked > self._options.ttl_ms // 2:
+            # We were away: the session may have lapsed, the runs been taken back, even cancelled. Ask before starting.
+            self._doubt = True
+            return
         self._begin(taken)
         more = len(taken.assignments) == want.limit or taken.contended
         if self._ear and not (more or self._closed or self._leaving):
@@ -257,7 +264,9 @@ class Worker:
 
     def _check_threads(self) -> None:
         if not self._leaving and self._held_up() > self.slots / 2:
-            self.failed = "more than half of its slots are held by attempts that do not end; see docs/guarantees.md"
+            if not self.failed and self._emit:
+                self._emit(Trouble("worker", RuntimeError(STUCK)))
+            self.failed = STUCK
             self.ended.set()
 
     def _exclusions(self) -> tuple[str, ...]:

@@ -132,8 +132,12 @@ class TestSubmitAndDue:
 
     def test_a_delayed_run_stands_in_line_as_if_it_had_been_looked_at_in_time(self):
         ready = advance(run(State.SCHEDULED, due_at=NOW - 700), Due(strict=True), NOW)
-        assert (ready.state, ready.reason, ready.ready_at) == (State.PENDING, Reason.DUE, NOW - 700)
+        assert (ready.state, ready.reason, ready.ready_at) == (State.PENDING, Reason.DUE, NOW)
         assert ready.rank == rank(NOW - 700, ready.priority, strict=True)
+
+    def test_its_queue_clock_begins_when_it_was_looked_at(self):
+        ready = advance(run(State.SCHEDULED, due_at=NOW - 700, queue_ms=500), Due(), NOW)
+        assert ready.due_at == NOW + 500, "nobody could have started it while nobody looked"
 
     def test_a_blocked_run_says_whom_it_waits_for_until_it_is_released(self):
         blocked = advance(run(start_by=NOW + 50, queue_ms=1), Submit(blocked="earlier"), NOW)
@@ -349,6 +353,7 @@ class TestJudge:
             known = Verdict.STALE if number < forgotten else Verdict.ALREADY
             assert judge(one, fence, 100 + number) is known
             assert judge(one, fence, 1) is Verdict.STALE
+            assert judge(one, fence._replace(token=999), 100 + number) is Verdict.STALE
 
     def test_a_report_of_a_lost_attempt_is_stale_once_its_loss_was_booked(self):
         lost = settled(Outcome(End.LOST), digest=digest(Outcome(End.LOST)))

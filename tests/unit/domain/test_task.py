@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from rota.domain.errors import Refused
 from rota.domain.priority import Priority
 from rota.domain.retry import Retry
 from rota.domain.task import (
@@ -94,9 +95,9 @@ class TestRegistration:
         assert (after.queue, after.command, after.overrides) == ("mail", "new", {"queue": "slow"})
         assert reset(after, NOW).queue == "slow"
 
-    def test_of_what_people_own_makes_it_the_codes(self):
-        after = registered(MINE, code(), NOW)
-        assert (after.owner, after.command, after.app, after.revision) == (Owner.CODE, "report", "shop", 4)
+    def test_of_what_people_own_is_refused(self):
+        with pytest.raises(Refused, match="made by people"):
+            registered(MINE, code(), NOW)
 
 
 def test_versions_are_ordered_as_people_read_them():

@@ -120,6 +120,7 @@ def test_triggers_of_other_kinds_combine_too():
     trigger = Except(EveryMinute(), Cron("1-59 * * * *"))
     assert trigger.after(0) == HOUR
     assert trigger.count(0, DAY) == 24
+    assert trigger.to_json()["base"] == {"kind": "every_minute"}
 
 
 def nested(levels):

@@ -37,14 +37,6 @@ def changes(name, end):
     return found
 
 
-def test_a_wall_time_exists_once_never_or_twice():
-    berlin, two_thirty = zones.zone("Europe/Berlin"), 2 * HOUR + 1800
-    assert berlin.instants(MAY_12 + two_thirty) == (MAY_12 + 1800,)
-    assert berlin.instants(MARCH_29 + two_thirty) == ()
-    assert berlin.instants(OCTOBER_25 + two_thirty) == (OCTOBER_25 + 1800, OCTOBER_25 + 1800 + HOUR)
-    assert berlin.instants(0) == (-HOUR,)
-
-
 def test_all_changes_of_a_zone_are_found():
     assert changes("UTC", 7_289_654_400) == []
     assert changes("Asia/Kathmandu", 7_289_654_400) == [(504_901_800, 900)]

@@ -51,7 +51,7 @@ class House:
     async def lead(self) -> Term:
         """A new term, the old one of which is over."""
         await self.store.lead("leader", f"node-{self.term.number}", 0)
-        lead = await self.store.lead("leader", f"node-{self.term.number + 1}", 10**9)
+        lead = await self.store.lead("leader", f"node-{self.term.number + 1}", 500_000)
         self.term = Term("leader", lead.number)
         return self.term
 

@@ -27,7 +27,7 @@ class TestRipen:
         house.clock.advance(250)
         assert await ripen(engine, house.term) == START_AT + 300
         ready = await house.run(early.id)
-        assert (ready.state, ready.ready_at, ready.reason) == (State.PENDING, START_AT + 100, Reason.DUE)
+        assert (ready.state, ready.ready_at, ready.reason) == (State.PENDING, START_AT + 250, Reason.DUE)
         assert (await house.run(late.id)).state is State.SCHEDULED
 
     async def test_makes_ready_what_is_to_be_tried_again(self, house, engine):
@@ -124,6 +124,18 @@ class TestRipen:
         with pytest.raises(Stale):
             await ripen(engine, old)
         assert await house.run(run.id) == run
+
+    async def test_by_a_leader_of_the_past_ends_no_attempt(self, house, engine):
+        await house.task(1, **clocks(attempt_ms=1_000))
+        await house.submit()
+        await house.session()
+        one = await house.claim_one()
+        old = house.term
+        await house.lead()
+        house.clock.advance(1_000 + GRACE_MS)
+        with pytest.raises(Stale):
+            await ripen(engine, old)
+        assert await house.run(one.run.id) == one.run
 
     async def test_into_a_strict_queue_gives_an_endless_head_start(self, house, engine):
         await house.task()

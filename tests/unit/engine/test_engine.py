@@ -17,7 +17,7 @@ from rota.engine.sessions import enter, leave
 from rota.engine.settle import settle
 from rota.engine.submit import Order, submit
 from rota.ports.desk import Settlement
-from rota.ports.store import APPLIED, Already, Change, Group, Want
+from rota.ports.store import APPLIED, Already, Change, Group, Hint, Want
 from rota.testing.clock import START_AT, SeededChance
 from rota.testing.factories import make_run, make_session, make_task
 from rota.testing.faults import LOST_REPLY, NO_FAULT, at
@@ -42,8 +42,10 @@ class TestCommit:
     async def test_goes_in_parts_and_hints_follow_the_last(self, house, engine):
         groups = [Group((Change(None, make_run(number)),)) for number in range(2 * BATCH + 1)]
         before = len(house.store.calls)
-        assert await engine.commit(groups) == [APPLIED] * (2 * BATCH + 1)
+        ear = house.store.watch(["news"])
+        assert await engine.commit(groups, None, [Hint("news", 5)]) == [APPLIED] * (2 * BATCH + 1)
         assert len(house.store.calls) == before + 3
+        assert await ear.wait(0) == {"news": 5}
         assert await engine.commit([]) == []
 
     async def test_a_lost_part_among_others_is_resent_alone(self, house, engine):
@@ -63,6 +65,25 @@ class TestMemory:
             run = await house.submit(f"task-{number}")
             assert (await engine.revisions([(f"main/task-{number}", run.revision)])).popitem()[1].name == run.task
         assert (await engine.tasks(["main/task-0"]))["main/task-0"].name == "task-0"
+
+    async def test_may_be_emptied_while_somebody_reads(self, house, engine):
+        """What a caller found there stays found."""
+        await house.task()
+        await house.task(2)
+        await engine.tasks(["main/task-1"])
+        await engine.revisions([("main/task-1", 1)])
+        original = house.store.get
+
+        async def get(kind, ids):
+            engine.forget("main/task-1")
+            engine._revisions.clear()
+            return await original(kind, ids)
+
+        house.store.get = get
+        assert len(await engine.tasks(["main/task-1", "main/task-2"])) == 2
+        assert len(await engine.revisions([("main/task-1", 1), ("main/task-2", 1)])) == 2
+        await engine.revisions([("main/task-1", 1)])
+        assert len(await engine.revisions([("main/task-1", 1), ("main/task-2", 1)])) == 2
 
     async def test_a_revision_that_is_nowhere_is_told(self, engine):
         with pytest.raises(NotFound, match="no task revision 'main/none@7'"):

@@ -163,7 +163,8 @@ class TestAudit:
 
     def test_is_bounded(self, engine):
         entry = audited(engine, "ann", "create", "task:x", None, make_task(payload=b"9" * 100_000)).now
-        assert len(entry.after) == LIMIT
+        assert len(entry.after) <= LIMIT
+        assert json.loads(entry.after)["name"] == "task-1", "what is cut can still be read"
 
     async def test_entries_are_found_again(self, house):
         (entry,) = await house.all(Audit)

@@ -6,7 +6,7 @@ from rota.domain.errors import Stale
 from rota.domain.records import Audit, Blob, Session, Tally, Unique
 from rota.domain.run import End, Outcome, Run
 from rota.domain.schedule import CatchUp, Overlap, Policy, Schedule, Skip, SkipReason
-from rota.engine.control import cancel
+from rota.engine.control import cancel, retry
 from rota.engine.define import delete_schedule, pause_schedule, resume_schedule
 from rota.engine.prune import STEP, Retention, prune
 from rota.engine.sessions import leave
@@ -127,6 +127,19 @@ class TestAccounts:
         schedule = await house.get(Schedule, "main/s")
         assert schedule.accounted_from == START_AT + 2 * MINUTE
         assert [run.nominal_at for run in await house.all(Run)] == [START_AT + 3 * MINUTE]
+
+    async def test_by_the_newest_of_them_whatever_order_they_went_in(self, house, engine):
+        """A retry by hand has the nominal time of its origin."""
+        await house.schedule()
+        for _ in range(2):
+            await house.fire(MINUTE)
+            await house.settle(await house.claim_one())
+        await retry(engine, (await house.all(Run))[0].id, "ann")
+        await house.settle(await house.claim_one())
+        await pause_schedule(engine, "main/s", "", "ann")
+        house.clock.advance(WEEK + 1)
+        await pruned(house)
+        assert (await house.get(Schedule, "main/s")).accounted_from == START_AT + 2 * MINUTE
 
     async def test_and_after_the_skips_that_went(self, house, engine):
         await house.schedule()

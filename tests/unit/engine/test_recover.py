@@ -181,6 +181,22 @@ class TestWatch:
         assert (await house.get(Session, "session-1")).open
         assert not await looks(house, watch, 1)
 
+    async def test_a_gap_lasts_from_the_question_to_the_next_answer(self, house, watch):
+        original, slow = house.store.get, 0
+
+        async def get(kind, ids):
+            found = await original(kind, ids)
+            house.clock.advance(slow)
+            return found
+
+        house.store.get = get
+        await watch.look(house.term)
+        slow = TTL // GAP - 100
+        for _ in range(6):
+            house.clock.advance(TTL // GAP - slow)
+            await watch.look(house.term)
+        assert (await original(Session, ["session-1"]))[0].record.open
+
     async def test_the_wall_clock_has_no_say(self, house, watch):
         await watch.look(house.term)
         for _ in range(TICKS - 1):

@@ -36,7 +36,9 @@ def timed(version="1", name="s", task="task-1", every=MINUTE, **changes):
 
 
 async def deploy(engine, version="1", schedules=None, **changes):
-    await register(engine, "shop", [code(version, **changes)], [timed(version)] if schedules is None else schedules)
+    await register(
+        engine, "shop", [code(version, **changes)], [timed(version)] if schedules is None else schedules, whole=True
+    )
 
 
 async def test_a_first_deploy_makes_everything_known(house, engine):
@@ -118,7 +120,17 @@ async def test_an_older_version_pauses_nothing_that_a_newer_one_brought(house, e
 async def test_an_unversioned_app_without_schedules_or_anything_pauses_its_own(house, engine):
     await register(engine, "shop", [code("")], [timed("")])
     await register(engine, "shop", [], [])
+    assert not (await house.get(Schedule, "main/s")).paused, "a program that only submits may know a part"
+    await register(engine, "shop", [], [], whole=True)
     assert (await house.get(Schedule, "main/s")).paused == "gone from the code of shop"
+
+
+async def test_what_is_gone_in_one_namespace_goes_on_in_another(house, engine):
+    elsewhere = replace(timed(), namespace="other")
+    await register(engine, "shop", [code(), replace(code(), namespace="other")], [timed(), elsewhere], whole=True)
+    await deploy(engine, "2", [])
+    assert (await house.get(Schedule, "main/s")).paused
+    assert not (await house.get(Schedule, "other/s")).paused
 
 
 async def test_a_pause_by_people_is_theirs_to_end(house, engine):
@@ -133,7 +145,7 @@ async def test_a_pause_by_people_is_theirs_to_end(house, engine):
 
 
 async def test_what_people_own_or_another_app_is_left_alone(house, engine):
-    await house.task()
+    await deploy(engine, schedules=[])
     mine = await house.schedule(policy=Policy(max_runs=3))
     theirs = timed("7", "theirs", app="other")
     await register(engine, "other", [], [theirs])
@@ -199,7 +211,7 @@ async def test_hundreds_of_tasks_and_schedules_are_known_in_one_go(house, engine
     await register(engine, "shop", tasks, schedules)
     assert len(await house.all(Task)) == len(await house.all(Schedule)) == 700
     tasks = [code("2", number=number) for number in range(700)]
-    await register(engine, "shop", tasks, [])
+    await register(engine, "shop", tasks, [], whole=True)
     assert all(schedule.paused for schedule in await house.all(Schedule))
 
 

@@ -11,7 +11,7 @@ from rota.domain.run import Cause, Run, State
 from rota.engine.control import cancel, order_queue
 from rota.engine.query import run_detail
 from rota.engine.submit import KEY_MS, Order, submit
-from rota.ports.store import Change, Group
+from rota.ports.store import Change, Group, Want
 from rota.testing.clock import START_AT
 from rota.testing.faults import LOST_REPLY, UNAVAILABLE, at
 from tests.unit.engine.support import clocks
@@ -162,7 +162,6 @@ class TestIdempotencyKeys:
         "change",
         [
             {"payload": b"2"},
-            {"due_at": 5},
             {"queue": "b"},
             {"priority": 1},
             {"timeout_ms": 9},
@@ -259,6 +258,21 @@ class TestUniqueKeys:
         receipt = await house.receipt(unique="u", key="k")
         assert [run.id for run in await house.all(Run)] == [receipt.id]
 
+    async def test_and_a_key_that_is_taken_in_between_for_something_else_are_refused(self, house, engine):
+        await house.receipt(unique="u")
+        original, calls = house.store.commit, []
+
+        async def commit(groups, guard=None, hints=()):
+            calls.append(1)
+            if len(calls) == 2:
+                house.store.commit = original
+                await submit(house.another(), [Order("task-1", key="k")])
+            return await original(groups, guard, hints)
+
+        house.store.commit = commit
+        with pytest.raises(Refused, match="another body"):
+            await house.receipt(unique="u", key="k")
+
     async def test_that_change_hands_all_the_time_are_given_up(self, house, engine):
         """Each time the key is met it has just lapsed, and somebody else takes it again at once."""
         await house.receipt(key="k")
@@ -299,6 +313,23 @@ class TestLostReplies:
             await house.receipt(key="k")
         receipt = await house.receipt(key="k")
         assert [run.id for run in await house.all(Run)] == [receipt.id]
+
+    async def test_one_whose_run_moved_on_before_it_was_resent_is_known(self, house):
+        await house.session(lanes=("main/mail/python/",))
+        lost = len(house.store.calls) + 1
+        house.store.plan = at(lost, LOST_REPLY)
+        original = house.store.commit
+
+        async def commit(groups, guard=None, hints=()):
+            if len(house.store.calls) == lost:
+                want = Want("session-1", "worker-1", 5, 1, ("main/mail/python/",))
+                await house.store.claim([want], house.clock.now())
+            return await original(groups, guard, hints)
+
+        house.store.commit = commit
+        receipt = await house.receipt()
+        assert receipt.created
+        assert [(run.id, run.state) for run in await house.all(Run)] == [(receipt.id, State.RUNNING)]
 
     async def test_keys_and_run_are_there_together_or_not_at_all(self, house):
         house.store.plan = at(len(house.store.calls) + 1, UNAVAILABLE)

@@ -11,15 +11,16 @@ from typing import Any, TypeVar
 from rota.domain.facts import Fact, ReportsRefused, RunsSettled, Trouble
 from rota.domain.records import Session
 from rota.domain.retry import Retry
-from rota.domain.run import TERMINAL, Run
+from rota.domain.run import TERMINAL, End, Outcome, Run
 from rota.domain.task import Task
 from rota.engine.admit import ripen
 from rota.engine.control import cancel
 from rota.engine.define import create_task
 from rota.engine.engine import Engine
+from rota.engine.settle import settle
 from rota.engine.submit import Order, submit
 from rota.executors.python import PythonExecutor
-from rota.ports.desk import Desk
+from rota.ports.desk import Desk, Settlement
 from rota.ports.executor import Executor, Handler
 from rota.ports.store import Hint, Term, Watch
 from rota.sdk.signature import Signature
@@ -246,6 +247,11 @@ class House:
         for number in range(answers["beat"] + 1, answers["beat"] + times + 1):
             await self.hint(f"session:{worker.session}")
             await self.until(partial(_reached, answers, number))
+
+    async def take_back(self, run_id: str) -> None:
+        """As a leader does with a run whose session ended."""
+        run = await self.run(run_id)
+        await settle(self.engine, [Settlement(run.fence, Outcome(End.LOST, reason="its session ended"))])
 
     async def ripen(self) -> None:
         """What is due becomes ready, as a leader does it."""

@@ -6,9 +6,7 @@ import pytest
 
 from rota.domain.errors import Unavailable, Unclear
 from rota.domain.facts import RunsClaimed
-from rota.domain.run import End, Outcome, Reason, Run, State
-from rota.engine.settle import settle
-from rota.ports.desk import Settlement
+from rota.domain.run import End, Reason, Run, State
 from rota.ports.store import Versioned
 from rota.testing.faults import LOST_REPLY, REPEATED
 from tests.unit.worker.support import House, once
@@ -16,12 +14,6 @@ from tests.unit.worker.support import House, once
 
 async def quick() -> str:
     return "done"
-
-
-async def take_back(house: House, run_id: str) -> None:
-    """As `recover` does."""
-    run = await house.run(run_id)
-    await settle(house.engine, [Settlement(run.fence, Outcome(End.LOST, reason="its session ended"))])
 
 
 @pytest.mark.parametrize("fault", [LOST_REPLY, REPEATED])
@@ -36,9 +28,7 @@ async def test_runs_of_a_lost_claim_are_found_and_handed_back_unburnt(house: Hou
         await house.until(lambda: house.desks[worker].answers["claim"] >= 2)
         await house.beat(worker, 2)
     first = await house.all_settled(runs)
-    assert {(run.state, run.reason, run.tries, run.lost) for run in first} == {
-        (State.PENDING, Reason.RETURNED, 0, 0)
-    }
+    assert {(run.state, run.reason, run.tries, run.lost) for run in first} == {(State.PENDING, Reason.RETURNED, 0, 0)}
     ended = [await house.settled(one, 2) for one in runs]
     assert {(run.state, run.attempt, run.tries) for run in ended} == {(State.SUCCESS, 2, 1)}
     assert len(house.desks[worker].of("held")) == 1
@@ -63,7 +53,7 @@ async def test_a_digest_that_differs_on_two_beats_is_looked_into(house: House, g
     worker = await house.worker(slots=1)
     desk = house.desks[worker]
     await gate.holds(1)
-    await take_back(house, run_id)
+    await house.take_back(run_id)
     await house.beat(worker)
     assert (gate.inside, desk.of("held")) == (1, [])
     await house.beat(worker)
@@ -79,7 +69,7 @@ async def test_two_attempts_of_one_run_are_told_apart(house: House, gate):
     run_id = await house.submit("gate")
     worker = await house.worker()
     await gate.holds(1)
-    await take_back(house, run_id)
+    await house.take_back(run_id)
     await gate.holds(2)
     await house.beat(worker, 2)
     await gate.holds(1)
@@ -190,9 +180,7 @@ async def test_a_claim_lost_at_the_stop_is_handed_back(house: House):
     await house.until(lambda: house.desks[worker].of("held"))
     await worker.stop()
     handed = [await house.run(one) for one in runs]
-    assert {(run.state, run.reason, run.lost, run.tries) for run in handed} == {
-        (State.PENDING, Reason.RETURNED, 0, 0)
-    }
+    assert {(run.state, run.reason, run.lost, run.tries) for run in handed} == {(State.PENDING, Reason.RETURNED, 0, 0)}
 
 
 async def test_the_store_and_the_worker_count_alike(house: House, gate):

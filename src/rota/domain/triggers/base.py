@@ -4,7 +4,8 @@ Instants are milliseconds since the Unix epoch, UTC, from 1970-01-01 up to and n
 never fires outside of that range.
 """
 
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import ClassVar, Protocol
 
 from rota.domain.errors import InvalidTrigger
 
@@ -21,19 +22,31 @@ class Trigger(Protocol):
 
     def after(self, moment: int) -> int | None:
         """The first fire strictly later than ``moment``; None if there is none up to the end of the range."""
-        ...
 
     def last(self, start: int, end: int) -> int | None:
         """The latest fire in ``(start, end]``, found without walking from fire to fire."""
-        ...
 
     def count(self, start: int, end: int) -> int:
         """How many fires lie in ``(start, end]``, counted without walking from fire to fire."""
-        ...
 
     def to_json(self) -> dict[str, object]:
-        """Plain JSON values from which ``from_json`` builds an equal trigger; ``kind`` names the class."""
-        ...
+        """Plain JSON values from which ``from_json`` builds an equal trigger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A trigger as a record: its JSON is its `kind` and its fields."""
+
+    kind: ClassVar[str]
+
+    def to_json(self) -> dict[str, object]:
+        return {"kind": self.kind, **{slot.name: _plain(getattr(self, slot.name)) for slot in fields(self)}}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value.to_json() if hasattr(value, "to_json") else value
 
 
 def check_integer(field: str, value: object, low: int, high: int) -> None:
@@ -50,13 +63,6 @@ def check_text(field: str, value: object) -> None:
         raise InvalidTrigger(field, f"{shown(value)} is not text; write it as a string")
     if len(value) > TEXT_LIMIT:
         raise InvalidTrigger(field, f"is {len(value)} characters long; write at most {TEXT_LIMIT}")
-
-
-def check_choice(field: str, value: object, choices: tuple[str | None, ...]) -> None:
-    """Raise InvalidTrigger unless the value is one of the choices."""
-    if value not in choices:
-        listed = ", ".join("null" if choice is None else choice for choice in choices)
-        raise InvalidTrigger(field, f"{shown(value)} is unknown; write one of {listed}")
 
 
 def shown(value: object) -> str:

@@ -10,6 +10,8 @@ from rota.stores.sql import statements, tables
 from rota.stores.sql.db import Db
 from rota.stores.sql.rows import KINDS, Row
 
+FURTHEST_MS = 600_000
+"""No lease reaches further ahead."""
 _DUE = {Run: tables.runs_due, Schedule: tables.schedules_due}
 
 
@@ -54,7 +56,8 @@ def lead(db: Db, name: str, holder: str, ttl_ms: int, now: int) -> Lead:
     """Take, keep or resign a term. A term that ended is never taken up again: its next one has a new number."""
     found = db.rows(statements.term(db.flavour), (name,))
     number, current, expires_at = found[0] if found else (0, "", 0)
-    if expires_at <= now:
+    if not now < expires_at <= now + max(ttl_ms, FURTHEST_MS):
+        # Over, or from a wall clock that was set back since: then nobody would lead until it has caught up.
         current = ""
     if ttl_ms <= 0:
         if current == holder:

@@ -150,6 +150,7 @@ sessions = Table(
     *_texts("body"),
     *_numbers("version"),
 )
+sessions_open = _index("sessions_open", sessions, "opened_at", where="closed_at IS NULL")
 sessions_ended = _index("sessions_ended", sessions, "closed_at", "id", where="closed_at IS NOT NULL")
 
 pulses = Table("pulses", metadata, _key(), *_numbers("count", "version"))

@@ -11,18 +11,18 @@ them in its automatic mode; a conftest with `pytest.register_assert_rewrite("rot
 Where the port says late, lost or contended, the tests allow for it; all else is exact.
 """
 
+from collections.abc import Sequence
+
 import pytest
 
 from rota.ports.store import Store
 from rota.testing.contracts.store.claims import Claims
 from rota.testing.contracts.store.cluster import Cluster
 from rota.testing.contracts.store.commits import Commits
-from rota.testing.contracts.store.due import DueTimes
 from rota.testing.contracts.store.finding import Finding
-from rota.testing.contracts.store.guards import Guards
 from rota.testing.contracts.store.hints import Hints
-from rota.testing.contracts.store.life import Life
 from rota.testing.contracts.store.lines import Lines
+from rota.testing.contracts.store.races import Races
 from rota.testing.contracts.store.records import Records
 from rota.testing.contracts.store.sessions import Sessions
 from rota.testing.contracts.store.steps import Place
@@ -31,14 +31,21 @@ from rota.testing.contracts.store.terms import Terms
 __all__ = ["ClusterContract", "Place", "StoreContract"]
 
 
-class StoreContract(Records, Finding, Commits, Guards, Claims, Sessions, Terms, DueTimes, Hints, Lines, Life):
+class StoreContract(Records, Finding, Commits, Claims, Sessions, Terms, Hints, Lines, Races):
     """All that one store on its place must do."""
 
     @pytest.fixture
     async def store(self, place: Place) -> Store:
-        """An open store onto the empty place."""
         return await place.open()
+
+    @pytest.fixture
+    async def stores(self, store: Store) -> Sequence[Store]:
+        return [store]
 
 
 class ClusterContract(StoreContract, Cluster):
     """All that several stores on one place must do."""
+
+    @pytest.fixture
+    async def stores(self, place: Place) -> Sequence[Store]:
+        return [await place.open() for _ in range(4)]

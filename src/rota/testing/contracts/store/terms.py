@@ -1,91 +1,93 @@
-"""`lead`: at most one holder, and numbers that only rise."""
+"""`lead`: at most one holder, and numbers that only rise. The guards: nobody writes whose time is over.
 
-# ruff: noqa: S101 - a contract asserts
+A holder's name is that of one process life, so the same name means the same process.
+"""
 
-from rota.ports.store import Store
-from rota.testing.contracts.store.steps import FOREVER_MS, eventually
+from collections.abc import Awaitable
+
+import pytest
+
+from rota.domain.errors import Stale
+from rota.domain.records import Tally
+from rota.domain.run import Run
+from rota.ports.store import APPLIED, Change, Group, Lead, Open, Store, Term
+from rota.testing.contracts.store.steps import FOREVER_MS, NOW, TALLY, changed, claim, eventually, everything, new, put
+from rota.testing.factories import make_run, make_session
+
+STORY = [
+    ("b", 0, ""),  # resigning what is not held is harmless
+    ("a", FOREVER_MS, "a"),  # a free term is taken
+    ("a", FOREVER_MS, "a"),  # a held one is kept
+    ("b", FOREVER_MS, "a"),  # others are told the holder, and asking in vain changes nothing
+    ("b", 1, "a"),
+    ("b", 0, "a"),
+    ("a", FOREVER_MS, "a"),
+    ("a", 0, ""),  # a resigned term is free at once
+    ("a", FOREVER_MS, "a"),  # and is another one, even with the same holder
+    ("a", 0, ""),
+    ("b", FOREVER_MS, "b"),
+    ("a", FOREVER_MS, "b"),
+    ("b", 0, ""),
+]
+"""Who asks for how long, and who leads then."""
+
+
+async def lead(store: Store, holder: str, ttl_ms: int = FOREVER_MS, name: str = "scheduler") -> Lead:
+    return await store.lead(name, holder, ttl_ms)
 
 
 class Terms:
-    """Leadership by term. A holder's name is that of one process life, so the same name means the same process."""
+    async def test_a_term_has_one_holder_and_each_new_one_a_higher_number(self, store: Store) -> None:
+        another = await lead(store, "x", name="janitor")
+        leader, number = "", 0
+        for asker, ttl_ms, wanted in STORY * 10:
+            answer = await lead(store, asker, ttl_ms)
+            assert answer.mine == (asker == wanted)
+            if wanted:
+                assert answer.holder == wanted
+                assert answer.number == number if leader == wanted else answer.number > number
+                number = answer.number
+            leader = wanted
+        assert await lead(store, "x", name="janitor") == another
 
-    async def test_a_free_term_is_taken(self, store: Store) -> None:
-        lead = await store.lead("scheduler", "a", FOREVER_MS)
-        assert lead.mine
-        assert lead.holder == "a"
-        assert lead.number > 0
+    async def test_a_term_lasts_as_long_as_its_holder_asked_last(self, store: Store) -> None:
+        def b_leads(seconds: float) -> Awaitable[bool]:
+            return eventually(store, lambda: lead(store, "b"), lambda answer: answer.mine, seconds)
 
-    async def test_a_held_term_is_kept_and_has_one_number(self, store: Store) -> None:
-        first = await store.lead("scheduler", "a", FOREVER_MS)
-        assert await store.lead("scheduler", "a", FOREVER_MS) == first
-
-    async def test_others_are_told_the_holder(self, store: Store) -> None:
-        first = await store.lead("scheduler", "a", FOREVER_MS)
-        assert await store.lead("scheduler", "b", FOREVER_MS) == first._replace(mine=False)
-        assert await store.lead("scheduler", "a", FOREVER_MS) == first
-
-    async def test_asking_in_vain_neither_shortens_nor_ends_a_term(self, store: Store) -> None:
-        first = await store.lead("scheduler", "a", FOREVER_MS)
-        for ttl_ms in (FOREVER_MS, 1, 0):
-            other = await store.lead("scheduler", "b", ttl_ms)
-            assert (other.mine, other.number) == (False, first.number)
-        assert (await store.lead("scheduler", "a", FOREVER_MS)) == first
-
-    async def test_a_resigned_term_is_free_at_once(self, store: Store) -> None:
-        first = await store.lead("scheduler", "a", FOREVER_MS)
-        assert not (await store.lead("scheduler", "a", 0)).mine
-        second = await store.lead("scheduler", "b", FOREVER_MS)
-        assert second.mine
-        assert second.number > first.number
-
-    async def test_a_term_taken_again_after_resigning_is_a_new_one(self, store: Store) -> None:
-        first = await store.lead("scheduler", "a", FOREVER_MS)
-        await store.lead("scheduler", "a", 0)
-        second = await store.lead("scheduler", "a", FOREVER_MS)
-        assert second.mine
-        assert second.number > first.number
-
-    async def test_resigning_what_is_not_held_is_harmless(self, store: Store) -> None:
-        assert not (await store.lead("scheduler", "a", 0)).mine
-        assert (await store.lead("scheduler", "b", FOREVER_MS)).mine
-
-    async def test_a_lapsed_term_goes_to_the_next_who_asks(self, store: Store) -> None:
-        first = await store.lead("scheduler", "a", 50)
-
-        async def taken() -> bool:
-            return (await store.lead("scheduler", "b", FOREVER_MS)).mine
-
-        assert await eventually(store, taken)
-        second = await store.lead("scheduler", "b", FOREVER_MS)
-        assert second.number > first.number
-        assert await store.lead("scheduler", "a", FOREVER_MS) == second._replace(mine=False)
-
-    async def test_keeping_a_term_prolongs_it(self, store: Store) -> None:
-        first = await store.lead("scheduler", "a", 1)
-        kept = await store.lead("scheduler", "a", FOREVER_MS)
+        await lead(store, "a", 1)
+        kept = await lead(store, "a")
         assert kept.mine
-        assert kept.number >= first.number
+        assert not await b_leads(0.1)
+        assert await lead(store, "a", 50) == kept
+        assert await b_leads(10)
+        second = await lead(store, "b")
+        assert second.number > kept.number
+        assert await lead(store, "a") == second._replace(mine=False)
 
-        async def taken() -> bool:
-            return (await store.lead("scheduler", "b", FOREVER_MS)).mine
+    async def test_an_older_term_writes_nothing(self, store: Store) -> None:
+        first = await lead(store, "a")
+        for holder, ttl_ms in (("a", 0), ("b", FOREVER_MS), ("b", 0)):
+            await lead(store, holder, ttl_ms)
+        newest = (await lead(store, "a")).number
+        groups = [new(make_run(number), tally=TALLY) for number in (1, 2)]
+        never = Term("scheduler", newest + 1), Term("other", newest), Term("other", 1)
+        for guard in (Term("scheduler", first.number), *never):
+            with pytest.raises(Stale):
+                await store.commit(groups, guard)
+        assert await everything(store, Run) == []
+        assert await everything(store, Tally) == []
+        await lead(store, "a")
+        assert await store.commit(groups, Term("scheduler", newest)) == [APPLIED] * 2
 
-        assert not await eventually(store, taken, seconds=0.1)
-
-    async def test_names_are_apart(self, store: Store) -> None:
-        await store.lead("scheduler", "a", FOREVER_MS)
-        assert (await store.lead("janitor", "b", FOREVER_MS)).mine
-        await store.lead("janitor", "b", 0)
-        assert not (await store.lead("scheduler", "b", FOREVER_MS)).mine
-
-    async def test_numbers_never_fall_and_name_one_holder_across_a_hundred_changes(self, store: Store) -> None:
-        holders: dict[int, str] = {}
-        last = 0
-        for change in range(100):
-            holder = "abc"[change * 7 % 3]
-            lead = await store.lead("scheduler", holder, FOREVER_MS)
-            assert lead.mine
-            assert lead.number > last
-            assert holders.setdefault(lead.number, holder) == holder
-            last = lead.number
-            await store.lead("scheduler", holder, 0)
-        assert len(holders) == 100
+    async def test_a_closed_session_writes_nothing(self, store: Store) -> None:
+        session, _ = await put(store, make_session(1), make_run(1))
+        (was,) = (await claim(store)).runs
+        was = await changed(store, was, was.record._replace(progress="half"), Open("session-1"))
+        await changed(store, session, make_session(1, closed_at=NOW), Open("session-1"))
+        late = Group((Change(was, was.record._replace(progress="late")),), TALLY)
+        for group in (late, new(make_run(2)), new(make_run(1))):
+            for guard in (Open("session-1"), Open("unknown")):
+                with pytest.raises(Stale):
+                    await store.commit([group], guard)
+        assert await everything(store, Run) == [was.record]
+        assert await everything(store, Tally) == []

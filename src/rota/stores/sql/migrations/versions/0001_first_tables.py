@@ -119,6 +119,7 @@ def sessions() -> None:
         *texts("body"),
         *numbers("version"),
     )
+    index("sessions_open", "sessions", "opened_at", where="closed_at IS NULL")
     index("sessions_ended", "sessions", "closed_at", "id", where="closed_at IS NOT NULL")
     op.create_table("pulses", key(), *numbers("count", "version"))
     op.create_table(

@@ -1,0 +1,174 @@
+"""A duty: repeated while this node leads; woken by hints, by its own next instant, or by the scan."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from rota.domain.errors import Stale, Unavailable
+from rota.engine.engine import Engine
+from rota.ports.loops import end
+from rota.ports.store import Term
+from rota.scheduler.duties import Duty, perform
+from rota.scheduler.leader import NAME
+from rota.testing.clock import SeededChance
+from rota.testing.faults import UNAVAILABLE
+from rota.wiring import SystemClock
+from tests.unit.scheduler.support import LONG_MS, TTL_MS, Court, breathe
+
+
+class Doing:
+    """A duty of a test: what it is told to return or raise, and when it was done."""
+
+    def __init__(self, court: Court, engine: Engine) -> None:
+        self.court = court
+        self.engine = engine
+        self.leading = asyncio.Event()
+        self.answers: list[int | Exception | Callable[[], int | None] | None] = []
+        self.times: list[int] = []
+        self.terms: list[int] = []
+        self.loops: list[asyncio.Task[None]] = []
+
+    async def step(self, term: Term) -> int | None:
+        self.times.append(self.engine.clock.now())
+        self.terms.append(term.number)
+        self.court.ring()
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer() if callable(answer) else answer
+
+    async def begin(self, scan_ms: int = LONG_MS) -> None:
+        self.court.changed = self.leading.set  # type: ignore[method-assign]  # what the leader will call
+        leader = await self.court.leader("a")
+        duty = Duty("duty", self.step, ("topic",), scan_ms)
+        self.loops.append(asyncio.create_task(perform(duty, leader, self.leading, self.engine)))
+
+    async def done(self, times: int) -> None:
+        await self.court.until(lambda: len(self.times) >= times)
+        await breathe()
+
+
+@pytest.fixture
+async def doing(court: Court) -> AsyncIterator[Doing]:
+    made = Doing(court, court.engine())
+    yield made
+    await end(*made.loops)
+
+
+@pytest.fixture
+async def timely(court: Court) -> AsyncIterator[Doing]:
+    """On the machine's own clock."""
+    made = Doing(court, Engine(court.store, court.store.logs, SystemClock(), SeededChance(), court.emit))
+    yield made
+    await end(*made.loops)
+
+
+async def test_it_is_not_done_without_the_term(court: Court, doing: Doing):
+    await court.store.lead(NAME, "somebody else", TTL_MS)
+    await doing.begin()
+    await court.until(lambda: court.told())
+    await court.hint("topic")
+    await breathe()
+    assert doing.times == []
+    court.clock.advance(TTL_MS)
+    await court.hint("lead")
+    await doing.done(1)
+    assert set(doing.terms) == {2}
+
+
+async def test_it_is_not_done_after_the_window_and_goes_on_with_the_next_grant(court: Court, doing: Doing):
+    await doing.begin()
+    await doing.done(1)
+    court.clock.advance(TTL_MS - 1)
+    await court.hint("topic")
+    await breathe()
+    assert len(doing.times) == 1
+    await court.hint("lead")
+    await doing.done(2)
+    assert doing.terms == [1, 1], "the lease had not lapsed: the same term, and no wait for a scan"
+
+
+async def test_a_hint_wakes_it(court: Court, doing: Doing):
+    await doing.begin()
+    for number in range(1, 6):
+        await doing.done(number)
+        assert len(doing.times) == number
+        await court.hint("topic")
+    await doing.done(6)
+
+
+async def test_a_hint_during_the_step_is_not_lost(court: Court, doing: Doing):
+    meanwhile: list[asyncio.Task[None]] = []
+
+    def hinted() -> None:
+        meanwhile.append(asyncio.create_task(court.hint("topic")))
+
+    doing.answers = [hinted]
+    await doing.begin()
+    await doing.done(2)
+    await meanwhile[0]
+    assert len(doing.times) == 2
+
+
+@pytest.mark.parametrize("error", [Unavailable("down"), RuntimeError("a bug")])
+async def test_an_error_is_told_and_it_is_tried_again(court: Court, doing: Doing, error):
+    doing.answers = [error, error]
+    await doing.begin()
+    await doing.done(3)
+    assert court.troubles("duty") == [error, error]
+    await court.hint("topic")
+    await doing.done(4)
+
+
+async def test_a_stale_term_is_doubted_and_nothing_done_until_another_is_granted(court: Court, doing: Doing):
+    doing.answers = [Stale("term 1 is over")]
+    await doing.begin()
+    await doing.done(1)
+    await court.hint("topic")
+    await breathe()
+    assert (len(doing.times), court.troubles("duty")) == (1, [])
+    await court.hint("lead")
+    await doing.done(2)
+
+
+async def test_it_is_done_again_at_its_next_instant_and_not_before(timely: Doing):
+    wanted: list[int] = []
+
+    def later() -> int:
+        wanted.append(timely.engine.clock.now() + 30)
+        return wanted[-1]
+
+    timely.answers = [later] * 5
+    await timely.begin()
+    await timely.done(6)
+    lags = [done - due for due, done in zip(wanted, timely.times[1:], strict=True)]
+    assert min(lags) >= 0, "never early"
+    assert max(lags) < 1_000
+
+
+async def test_an_instant_that_is_past_means_at_once_and_starves_nobody(court: Court, doing: Doing):
+    doing.answers = [court.clock.now() - 1, court.clock.now()] * 50
+    await doing.begin()
+    turns = 0
+    while len(doing.times) < 101:
+        await breathe()
+        turns += 1
+    assert turns > 1
+    assert len(doing.times) == 101
+
+
+async def test_a_far_instant_does_not_put_off_the_scan(timely: Doing):
+    timely.answers = [lambda: timely.engine.clock.now() + LONG_MS] * 3
+    await timely.begin(scan_ms=20)
+    await timely.done(4)
+
+
+async def test_a_renewal_that_failed_costs_a_duty_no_scan(court: Court, doing: Doing):
+    await doing.begin()
+    await doing.done(1)
+    court.fail("lead", UNAVAILABLE)
+    await court.hint("lead")
+    await court.hint("topic")
+    await doing.done(2)
+    assert doing.terms == [1, 1]
