@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
+from rota.domain.durations import UNITS_MS
 from rota.domain.priority import Priority
 from rota.domain.records import Session
 from rota.domain.run import Run
 from rota.domain.schedule import Schedule
 from rota.domain.triggers import Cron, Interval, Once, Trigger
 from rota.engine.query import QueueView, RunDetail, WorkerView
-from rota.sdk.duration import UNITS_MS
 
 HIDDEN = {"token", "digest", "rank", "lane", "lanes", "keys", "spilled", "skip", "cursor_at"}
 INSTANTS = {"at", "since", "accounted_from", "start_by", "end_by"}

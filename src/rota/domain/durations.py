@@ -2,16 +2,11 @@
 
 import re
 
-_UNITS_MS = {
-    "weeks?|w": 604_800_000,
-    "days?|d": 86_400_000,
-    "hours?|h": 3_600_000,
-    "minutes?|min|m": 60_000,
-    "seconds?|sec|s": 1_000,
-    "milliseconds?|ms": 1,
-}
+UNITS_MS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+
+_WORDS = ("weeks?|w", "days?|d", "hours?|h", "minutes?|min|m", "seconds?|sec|s", "milliseconds?|ms")
 _PART = r"(?:([0-9]{1,15}(?:\.[0-9]{1,9})?) *(?:%s) *)?"
-_LENGTH = re.compile(" *" + "".join(_PART % unit for unit in _UNITS_MS))
+_LENGTH = re.compile(" *" + "".join(_PART % words for words in _WORDS))
 
 
 def length_ms(text: str) -> float | None:
@@ -19,4 +14,4 @@ def length_ms(text: str) -> float | None:
     found = _LENGTH.fullmatch(text)
     if not found or not text.strip():
         return None
-    return sum(float(number) * unit for number, unit in zip(found.groups(), _UNITS_MS.values(), strict=True) if number)
+    return sum(float(number) * unit for number, unit in zip(found.groups(), UNITS_MS.values(), strict=True) if number)

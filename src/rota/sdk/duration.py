@@ -2,10 +2,12 @@
 
 from datetime import timedelta
 
-from rota.domain.durations import length_ms
+from rota.domain.durations import UNITS_MS, length_ms
 from rota.domain.errors import Invalid
 
-LONGEST_MS = 3_653 * 86_400_000
+__all__ = ["LONGEST_MS", "UNITS_MS", "to_limit_ms", "to_ms"]
+
+LONGEST_MS = 3_653 * UNITS_MS["d"]
 """Ten years, the leap days among them."""
 
 

@@ -67,7 +67,7 @@ async def timely(court: Court) -> AsyncIterator[Doing]:
 async def test_it_is_not_done_without_the_term(court: Court, doing: Doing):
     await court.store.lead(NAME, "somebody else", TTL_MS)
     await doing.begin()
-    await court.until(lambda: court.told())
+    await court.until(court.told)
     await court.hint("topic")
     await breathe()
     assert doing.times == []

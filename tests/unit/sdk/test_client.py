@@ -86,7 +86,11 @@ async def test_submissions_of_one_moment_share_a_commit(client: Client, store: C
 
 @pytest.mark.parametrize(
     ("bad", "error"),
-    [(Order("nowhere"), NotFound), (Order("report", queue=" "), Invalid), (Order("report", payload=b"x" * 300_000), Invalid)],
+    [
+        (Order("nowhere"), NotFound),
+        (Order("report", queue=" "), Invalid),
+        (Order("report", payload=b"x" * 300_000), Invalid),
+    ],
 )
 async def test_a_bad_order_spoils_only_its_own_call(client: Client, store: Counting, bad, error):
     orders = [Order("report"), Order("report", unique="u"), bad, Order("report", key="k")]

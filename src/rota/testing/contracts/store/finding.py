@@ -75,14 +75,7 @@ LISTED: dict[type, tuple[list[Any], dict[Where, set[int]]]] = {
 }
 """Records of each kind, oldest first, and which of them a filter finds."""
 UNTIMED = {Queue, Unique}
-COUNTED = [
-    ("state", Where()),
-    ("state", Where(task="other")),
-    ("state", Where(namespace="nowhere")),
-    ("queue", Where()),
-    ("task", Where()),
-    ("task", Where(states=(State.RUNNING,))),
-]
+COUNTED = [Where(), Where(task="other"), Where(states=(State.RUNNING,)), Where(namespace="nowhere")]
 WAITING = [
     make_run(0, due_at=NOW + 20, state=State.SCHEDULED),
     make_run(1, due_at=NOW - 20, state=State.SCHEDULED),
@@ -143,7 +136,8 @@ class Finding:
             found = await everything(store, Run, Where(states=(state,)))
             assert found == ([ended.record] if state is State.SUCCESS else [])
 
-    @pytest.mark.parametrize(("by", "where"), COUNTED, ids=str)
+    @pytest.mark.parametrize("where", COUNTED, ids=str)
+    @pytest.mark.parametrize("by", ["state", "queue", "task"])
     async def test_counts_by_a_field(self, store: Store, by: str, where: Where) -> None:
         await put(store, *RUNS)
         wanted = Counter(getattr(run, by) for run in await everything(store, Run, where))
