@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rota.domain.facts import Fact, LeaderChanged, Trouble
 from rota.engine.engine import Engine
@@ -85,7 +85,7 @@ class Court:
     def engine(self) -> Engine:
         return Engine(self.store, self.store.logs, self.clock, SeededChance(len(self.nodes)), self.emit)
 
-    async def node(self, name: str = "node", **options: int | bool) -> Scheduler:
+    async def node(self, name: str = "node", **options: Any) -> Scheduler:
         """A node that has begun."""
         made = Scheduler(self.engine(), self.connect, replace(QUIET, name=name, **options))
         self.nodes.append(made)
@@ -95,7 +95,9 @@ class Court:
     async def leading(self, one: Leader | Scheduler) -> int:
         """Until it leads; its term's number."""
         leader = one.leader if isinstance(one, Scheduler) else one
-        return (await self.until(lambda: leader.term)).number
+        term = await self.until(lambda: leader.term)
+        assert term
+        return term.number
 
     async def strive(self) -> None:
         """Have all ask for the term now."""
