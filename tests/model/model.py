@@ -190,7 +190,10 @@ class Model:
 
     def _apply(self, change: Change) -> None:
         if change.now is None:
-            del self.records[key(change)]
+            kind, of = key(change)
+            del self.records[kind, of]
+            for what in ("payload", "result") if kind is Run else ():
+                self.records.pop((Blob, f"{of}/{what}"), None)
         else:
             self._set(change.now)
 

@@ -7,7 +7,9 @@ from threading import RLock
 from time import monotonic
 from typing import Any
 
+from rota.domain.run import Run
 from rota.ports.store import (
+    APPLIED,
     BeatReply,
     Claimed,
     Due,
@@ -24,7 +26,7 @@ from rota.ports.store import (
     Where,
 )
 from rota.stores.codec import encode
-from tests.model.model import Model, born
+from tests.model.model import Model, born, key
 
 
 class ModelEar:
@@ -80,7 +82,8 @@ class ModelStore:
     shared = True
 
     def __init__(self) -> None:
-        self.logs: Logs = ModelLogs()
+        self.written = ModelLogs()
+        self.logs: Logs = self.written
         self.model = Model()
         self.lock = RLock()
         self.ears: list[ModelEar] = []
@@ -118,6 +121,9 @@ class ModelStore:
             encode(change.now)
         with self.lock:
             results = self.model.commit(groups, guard)
+            for group, result in zip(groups, results, strict=True):
+                gone = {key(change) for change in group.changes if change.now is None and result == APPLIED}
+                self.written.lines = [line for line in self.written.lines if (Run, line.run) not in gone]
         for hint in hints:
             for ear in self.ears:
                 ear.hear(hint)

@@ -96,6 +96,26 @@ async def test_runs_of_a_worker_that_beats_no_more_are_taken_back(court: Court):
     assert (run.state, run.reason, run.lost, run.tries) == (State.PENDING, Reason.LOST, 1, 0)
 
 
+async def test_a_worker_that_beats_is_never_taken_for_lost_however_long_it_runs(court: Court):
+    """M6: liveness decides, not age. Five ttls, with a beat in each, and clocks that are set meanwhile."""
+    engine = court.engine()
+    await create_task(engine, Task("main", "report"), [], "test")
+    session = make_session(1)
+    await enter(engine, session)
+    await submit(engine, [Order("report", timeout_ms=0)])
+    await claim(engine, [Want(session.id, "w", 7, 1, (LANE,))])
+    node = await court.node()
+    await court.leading(node)
+    for number in range(25):
+        await court.behind.beat([session.id])
+        court.clock.jump([0, -3_600_000, 3_600_000][number % 3])
+        await court.pass_by(session.ttl_ms // 5, node)
+        await breathe()
+    assert [fact.open for fact in court.facts.of(SessionChanged)] == [True]
+    (run,) = await runs(court)
+    assert (run.state, run.attempt, run.lost) == (State.RUNNING, 1, 0)
+
+
 async def test_a_node_that_was_overtaken_unawares_writes_nothing(court: Court):
     """Its monotonic clock says that it leads, the store knows better: the term on every write decides (I1)."""
     await minutely(court.engine())

@@ -179,14 +179,9 @@ class House:
         """Define a task and submit one run of it."""
         return await self.submit(await self.task(function, **fields))
 
-    async def worker(
-        self, made: Mapping[str, Executor] | None = None, store: FaultyStore | None = None, **options: Any
-    ) -> Worker:
-        """A worker that has begun to work; at a store of its own idea of the same data, if given."""
-        executors = made or {"python": PythonExecutor(self.handlers)}
-        engine = self.engine
-        if store:
-            engine = Engine(store, store.logs, self.time, SystemChance(), self._emit)
+    async def worker(self, made: Mapping[str, Executor] | None = None, **options: Any) -> Worker:
+        """A worker that has begun to work."""
+        executors, engine = made or {"python": PythonExecutor(self.handlers)}, self.engine
         desk: Any = WatchedDesk(LocalDesk(engine), self.bell)
 
         @asynccontextmanager

@@ -2,9 +2,11 @@
 
 import pytest
 
-from rota.ports.store import Line, Store
+from rota.domain.records import Blob
+from rota.ports.store import APPLIED, Line, Store
 from rota.testing.clock import START_AT
 from rota.testing.contracts.store.samples import AWKWARD
+from rota.testing.contracts.store.steps import change, put
 from rota.testing.factories import make_run
 
 ONE, TWO = make_run(1).id, make_run(2).id
@@ -48,6 +50,15 @@ class Lines:
             lines, position = await store.logs.read(ONE, position)
             assert lines == [line(number)]
             assert await store.logs.read(ONE, position) == ([], position)
+
+    async def test_a_deleted_run_takes_its_lines_and_blobs_along(self, store: Store) -> None:
+        blobs = [Blob(f"{run}/{what}", b"{}") for run in (ONE, TWO) for what in ("payload", "result")]
+        was, *_ = await put(store, make_run(1), *blobs)
+        await store.logs.append([line(1), line(2, TWO)])
+        assert await change(store, was, None) == APPLIED
+        assert await read_on(store, "") == [line(2, TWO)]
+        found = await store.get(Blob, [blob.id for blob in blobs])
+        assert [item and item.record for item in found] == [None, None, *blobs[2:]]
 
     @pytest.mark.parametrize("text", ["50%", "a_b", "back\\slash", "'; --", "中文", "*"])
     async def test_a_search_is_for_plain_text(self, store: Store, text: str) -> None:
