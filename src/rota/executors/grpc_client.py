@@ -212,7 +212,8 @@ async def _answer(channel: grpc.aio.Channel, request: ServerReflectionRequest) -
             async for response in call:
                 return response
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+            # A server that ended the call before our question was written makes the library cancel it.
+            if error.code() not in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.CANCELLED):
                 raise
         finally:
             call.cancel()

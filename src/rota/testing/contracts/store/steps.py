@@ -81,7 +81,7 @@ async def drain(store: Store, session: str = "session-1", limit: int = 10, **mor
         claimed = await claim(store, session, limit, **more)
         found += ids(claimed)
         assert len(claimed.runs) <= limit
-        if len(claimed.runs) < limit and not claimed.contended:
+        if not claimed.open or (len(claimed.runs) < limit and not claimed.contended):
             return found
 
 
