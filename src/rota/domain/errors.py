@@ -5,7 +5,7 @@ RotaError
 │   ├── InvalidTrigger  a trigger that cannot be read or can never fire
 │   └── TooLarge        a payload, result or name over its limit
 ├── NotFound            no such task, schedule, run, queue or worker
-├── Refused             the state of things forbids it (a finished run, a paused task, another body for the same key)
+├── Refused             the state of things forbids it (a finished run, a taken name, another body for the same key)
 ├── Stale               a write by a leader or session whose time is over; it changed nothing
 ├── Unclear             no answer: it may or may not have happened; look again
 ├── RunFailed           raised where a caller waits for a result that will not come

@@ -280,7 +280,10 @@ class Store(Protocol):
         ...
 
     async def lead(self, name: str, holder: str, ttl_ms: int) -> Lead:
-        """Take the term if it is free or lapsed, keep it if held, resign it with `ttl_ms` 0. Numbers never fall."""
+        """Take the term if it is free or lapsed, keep it if held, resign it with `ttl_ms` 0. Numbers never fall.
+
+        `ttl_ms` is at most ten minutes: a lease further ahead may be taken for one of a wall clock set back since.
+        """
         ...
 
     def watch(self, topics: Sequence[str]) -> Watch:
