@@ -1,6 +1,10 @@
 import pytest
 from hypothesis import settings
 
+from tests.services.fixtures import database, postgresql
+
+__all__ = ["database", "postgresql"]
+
 # So that a failure outside of a test module shows its values, as one inside does.
 pytest.register_assert_rewrite("rota.testing.contracts", "tests.model.comparison")
 # No deadline: a slow or shared machine is no fault of the code, and a failure must be the same everywhere.

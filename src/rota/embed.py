@@ -1,19 +1,24 @@
 """The app: tasks declared in code, and the roles that a program can take on."""
 
 import asyncio
+import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Any, ParamSpec, TypeVar, Unpack, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
+from weakref import WeakSet
 
 from rota.domain.errors import Invalid, RotaError
 from rota.domain.facts import Fact, Trouble
+from rota.domain.names import without_password
+from rota.engine.control import resize
 from rota.engine.define import register
 from rota.engine.engine import Engine
-from rota.ports.executor import Executor, Handlers
+from rota.ports.executor import IMPORTING, Executor, Handlers
 from rota.ports.runtime import Emit
 from rota.scheduler.node import Scheduler
 from rota.scheduler.options import Options as SchedulerOptions
@@ -23,9 +28,26 @@ from rota.sdk.options import module_name
 from rota.sdk.portal import Portal, synchronous
 from rota.sdk.registry import TaskOptions, TaskRegistry
 from rota.sdk.tasks import TaskFunction
-from rota.wiring import Kinds, default_name, executors, make_scheduler, make_worker, open_engine, own_executor
+from rota.settings import here, set_level
+from rota.wiring import (
+    DATA,
+    HERE,
+    Kinds,
+    default_name,
+    default_store,
+    executors,
+    made_in,
+    make_scheduler,
+    make_worker,
+    open_engine,
+    own_executor,
+)
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.runtime import Worker
+
+if TYPE_CHECKING:
+    from rota.settings.load import Loaded
+    from rota.settings.tree import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,33 +59,49 @@ OPENING_S = 0.01
 class Rota:
     """An app: its store, its tasks, its executors.
 
+    `store` is a URL; if not given, the environment's `ROTA_STORE`, else the database that `rota up` keeps in
+    `rota-data` below the current folder. After a fork the child begins anew: it connects by itself.
     `name` (the module's, if not given) and `version` say whose code registers the tasks: an older version never
     overwrites a newer one, and schedules that are gone from the code of an app of this name are paused. One app may
     submit only, or also schedule and work (`running`, `serve`, `lifespan`).
+    `config` is a file of settings; if not given, the one of ROTA_CONFIG or of the current folder, see `rota.settings`.
     """
 
     def __init__(
         self,
-        store: str = "sqlite:///rota.db",
+        store: str = "",
         *,
         name: str = "",
         version: str = "",
         namespace: str = "main",
         kinds: Kinds | None = None,
         emit: Emit | None = None,
+        config: str | Path = "",
     ) -> None:
-        self.store = store
+        if not isinstance(store, str):
+            raise Invalid("store", f"{store!r:.60} is no URL; write one such as {HERE}, or leave it out")
+        self.store = store or default_store()
+        self.names_store = bool(store)
+        """Whether the code says where."""
         self._module = sys._getframe(1).f_globals.get("__name__", "")
         self.name = name or module_name(self._module or "__main__")
         self.portal = Portal()
         self.registry = TaskRegistry(namespace, self.name, version)
         self.kinds = kinds or Kinds()
         self._emit = emit
+        self.loaded: Loaded | None = None
+        self._config = Path(config) if config else None
         self._own: dict[str, Executor] = {}
+        self._begin()
+        _apps.add(self)
+
+    def _begin(self) -> None:
+        """Not open yet. In the child of a fork what the parent opened is not ours to use, nor to close."""
         self._engine: Engine | None = None
         self._client: Client | None = None
         self._opening = threading.Lock()
         self._known = 0
+        self.portal.forget()
 
     @property
     def handlers(self) -> Handlers:
@@ -132,7 +170,16 @@ class Rota:
                 await asyncio.sleep(OPENING_S)
 
     async def _connect(self) -> None:
+        if IMPORTING.get():
+            raise RotaError(
+                "a child process imports this program; what it does goes below `if __name__ == '__main__':`"
+            )
+        if self.loaded is None and (found := here(self._config)):
+            self.configure(found)
+        if self.store == HERE:
+            made_in(DATA)
         engine = self._engine or await open_engine(self.store, self._emit)
+        engine.defaults = self.registry.defaults
         tasks = self.registry.tasks
         try:
             await register(engine, self.name, tasks, self.registry.schedules)
@@ -143,6 +190,14 @@ class Rota:
         self._known = len(tasks)
         if self._client is None:
             self._engine, self._client = engine, Client(engine, f"app:{self.name}")
+
+    def configure(self, loaded: "Loaded") -> None:
+        """Obey these settings; what they do not say stays as the code says it. Before the app is opened."""
+        found, self.loaded = loaded.settings, loaded
+        self.store = self.store if self.names_store else found.store or self.store
+        self.kinds = found.kinds(self.kinds)
+        self.registry.defaults = found.defaults()
+        set_level(found)
 
     async def settle_in(self) -> None:
         """Before it takes on a role: what this program declares is all that its app has, other schedules are gone.
@@ -174,7 +229,7 @@ class Rota:
 
     def handle(self, run_id: str) -> Handle:
         """A run by its id, for a program that did not submit it."""
-        return Handle(run_id, False, self.client, None, self.portal)
+        return Handle(run_id, False, self.aclient, None, self.portal)
 
     @asynccontextmanager
     async def running(
@@ -182,8 +237,8 @@ class Rota:
         *,
         scheduler: bool = True,
         worker: bool = True,
-        slots: int = 10,
-        queues: Sequence[str] = ("default",),
+        slots: int | None = None,
+        queues: Sequence[str] | None = None,
         worker_options: WorkerOptions | None = None,
         scheduler_options: SchedulerOptions | None = None,
     ) -> AsyncIterator["Roles"]:
@@ -193,17 +248,26 @@ class Rota:
                 await stack.enter_async_context(self)
             roles = Roles(self, self.engine)
             stack.push_async_callback(roles.stop)
-            if scheduler:
-                await roles.start_scheduler(scheduler_options or SchedulerOptions(name=default_name()))
             if worker:
-                options = worker_options or WorkerOptions(
-                    name=default_name(),
-                    namespaces=(self.registry.namespace,),
-                    queues=tuple(queues),
-                    slots=slots,
-                )
-                await roles.start_worker(options)
+                await roles.start_worker(worker_options or self.worker_options(default_name(), slots, queues))
+            # Last begun, so first to end: nothing is fired that the worker, as it drains, takes no more.
+            if scheduler:
+                await roles.start_scheduler(scheduler_options or self.scheduler_options(default_name()))
+            if self.loaded and self.loaded.path:
+                from rota.settings.follow import following
+
+                await stack.enter_async_context(following(self.loaded, roles.adjust))
             yield roles
+
+    def worker_options(self, name: str, slots: int | None = None, queues: Sequence[str] | None = None) -> WorkerOptions:
+        """What its worker is told, by the settings where this is not said."""
+        spaces = (self.registry.namespace,)
+        said = self.loaded.settings.worker_options(name, spaces) if self.loaded else WorkerOptions(name, spaces)
+        return replace(said, slots=slots or said.slots, queues=tuple(queues or said.queues))
+
+    def scheduler_options(self, name: str) -> SchedulerOptions:
+        """What its scheduler is told."""
+        return self.loaded.settings.scheduler_options(name) if self.loaded else SchedulerOptions(name)
 
     @asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
@@ -212,7 +276,7 @@ class Rota:
             yield
 
     def serve(self, **options: Any) -> None:
-        """Schedule and work until SIGINT or SIGTERM; takes what `running` takes.
+        """Schedule and work until SIGINT or SIGTERM, and say so on standard error; takes what `running` takes.
 
         Raises `RotaError` where the worker had to end by itself.
         """
@@ -220,8 +284,15 @@ class Rota:
             raise RotaError(failed)
 
     async def _serve(self, options: Mapping[str, Any]) -> str:
+        errors = sys.stderr  # a worker puts its own stream in its place
         async with self.running(**options) as roles:
-            return await roles.until_stopped()
+            stopped = asyncio.create_task(roles.until_stopped())
+            # It listens before it says how to stop it.
+            await asyncio.sleep(0)
+            counts = f"{len(self.registry.tasks)} tasks, {len(self.registry.schedules)} schedules"
+            errors.write(f"rota: {self.name} works on {without_password(self.store)}: {counts}; Ctrl-C stops it\n")
+            errors.flush()
+            return await stopped
 
     def executors(self) -> Mapping[str, Executor]:
         """The executors of this app's workers."""
@@ -241,10 +312,22 @@ class Rota:
     @property
     def target(self) -> str:
         """`module:attribute` where a child process finds this app; empty where none can."""
-        if self.kinds.target or self._module in ("", "__main__"):
+        names = vars(sys.modules[self._module]) if self._module else {}
+        if self.kinds.target or not (names.get("__spec__") or names.get("__file__")):
             return self.kinds.target
-        module = vars(sys.modules[self._module])
-        return next((f"{self._module}:{name}" for name, value in module.items() if value is self), "")
+        module = module_name(self._module)
+        return next((f"{module}:{name}" for name, value in names.items() if value is self), "")
+
+
+_apps: WeakSet[Rota] = WeakSet()
+
+
+def _begin_anew() -> None:
+    for app in _apps:
+        app._begin()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 class Roles:
@@ -254,6 +337,7 @@ class Roles:
         self._app = app
         self._engine = engine
         self._stops: list[Callable[[], Awaitable[None]]] = []
+        self.listeners: list[Callable[[Settings], None]] = []
         self.worker: Worker | None = None
         self.scheduler: Scheduler | None = None
 
@@ -272,6 +356,18 @@ class Roles:
         self._stops += [executor.close for executor in made.values()]
         self._stops.append(self.worker.stop)
         await self.worker.start()
+
+    async def adjust(self, settings: "Settings", changed: Set[str]) -> None:
+        """Take over the changed ones of the settings, as far as they can change alive."""
+        set_level(settings)
+        for take_over in self.listeners:
+            take_over(settings)
+        if self.scheduler and any(key.startswith(("schedule.", "retention.")) for key in changed):
+            await self.scheduler.adjust(settings.scheduler_options(default_name()))
+        if self.worker:
+            self.worker.scan_ms = settings.schedule.scan_interval
+            if "worker.max_concurrent_tasks" in changed:
+                await resize(self._engine, self.worker.session, settings.worker.max_concurrent_tasks, "settings")
 
     async def stop(self) -> None:
         """End the roles, last begun first, each whatever becomes of the others; harmless twice."""

@@ -7,14 +7,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rota.domain.errors import Invalid
 from rota.domain.facts import Fact, Trouble
 from rota.engine.engine import Engine
 from rota.executors import by_kind
 from rota.executors.custom import FunctionExecutor
+from rota.executors.forms import FORMS
 from rota.executors.grpc import GrpcExecutor, GrpcOptions
 from rota.executors.http import HttpExecutor, HttpOptions
 from rota.executors.python import PythonExecutor, PythonOptions
@@ -33,7 +35,28 @@ from rota.worker.options import Options as WorkerOptions
 from rota.worker.pulse import Listen
 from rota.worker.runtime import Worker
 
+if TYPE_CHECKING:
+    from rota.api.door import Door
+    from rota.api.guard import Guard, GuardOptions
+    from rota.api.limits import Rates
+    from rota.api.serve import Address
+
 log = logging.getLogger("rota")
+
+DATA = Path("rota-data")
+DATABASE = "rota.db"
+HERE = f"sqlite:///{DATA / DATABASE}"
+
+
+def default_store() -> str:
+    """URL of the store where none is named: the environment's `ROTA_STORE`, else the database in `rota-data` here."""
+    return os.environ.get("ROTA_STORE") or HERE
+
+
+def made_in(folder: Path) -> str:
+    """URL of the database in a folder, which is made for its owner alone."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"sqlite:///{folder / DATABASE}"
 
 
 class SystemClock:
@@ -105,7 +128,7 @@ def own_executor(kind: str, function: Callable[..., Any]) -> Executor:
 
 def engine_over(store: Store, emit: Emit | None = None) -> Engine:
     """An engine over an open store."""
-    return Engine(store, store.logs, SystemClock(), SystemChance(), listening(emit))
+    return Engine(store, store.logs, SystemClock(), SystemChance(), listening(emit), FORMS)
 
 
 def listening(emit: Emit | None) -> Emit:
@@ -178,6 +201,85 @@ def make_worker(url: str, engine: Engine, made: Mapping[str, Executor], options:
 def make_scheduler(url: str, engine: Engine, options: SchedulerOptions) -> Scheduler:
     """A scheduler node."""
     return Scheduler(engine, Beside(url, engine).store, options)
+
+
+def make_door(url: str, engine: Engine, secret: bytes = b"", rates: "Rates | None" = None) -> "Door":
+    """What lets people in. Without a secret of the settings, one is kept in a private file beside an SQLite database.
+
+    Raises `Invalid` for a short secret, and for none where there is no such place.
+    """
+    from rota.api.door import Door
+    from rota.identity import Identity
+
+    return Door(engine, Identity(secret or _own_secret(url)), rates)
+
+
+@asynccontextmanager
+async def make_api(
+    url: str,
+    engine: Engine,
+    address: "Address",
+    guard: "GuardOptions | None" = None,
+    secret: bytes = b"",
+    made: Callable[["Guard"], None] | None = None,
+) -> AsyncIterator[tuple[str, str]]:
+    """Serve the API while the block lasts: where, and where nobody was yet, the link to log in by. `made`: its guard.
+
+    Raises `Invalid` for an address that cannot be listened on.
+    """
+    from rota.api.app import Options, make_app
+    from rota.api.feed import Feed
+    from rota.api.guard import GuardOptions
+    from rota.api.serve import served
+
+    feed = Feed(engine.store.watch, engine.emit)
+    given = guard or GuardOptions(loopback=address.loopback)
+    sealing = blake2b(secret or _own_secret(url), digest_size=32, person=b"rota cursors").digest()
+    app = make_app(engine, make_door(url, engine, secret, given.rates), Options(sealing, given, feed))
+    if made:
+        made(app)
+    async with served(app, address, feed.close) as serving:
+        yield serving.url, await first_start(url, engine, serving.url)
+
+
+def _own_secret(url: str) -> bytes:
+    from rota.identity.files import signing_secret
+
+    if folder := folder_of(url):
+        return signing_secret(folder / "secret")
+    if url.startswith("sqlite"):
+        return os.urandom(32)  # a store in memory lives no longer than this
+    remedy = "make one with `rota secrets key`, and give all nodes the same by ROTA_SECURITY__SECRET"
+    raise Invalid("security.secret", f"is missing, and this store has no folder to keep one in; {remedy}")
+
+
+def folder_of(url: str) -> Path | None:
+    """The folder of an SQLite database; None for other stores."""
+    scheme, _, rest = url.partition(":///")
+    name = rest.partition("?")[0]
+    return Path(name).parent if scheme.partition("+")[0] == "sqlite" and name not in ("", ":memory:") else None
+
+
+def credentials_place(url: str = "") -> Path:
+    """The private file of this machine's keys: beside an SQLite database, else in the user's configuration."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "rota"
+    return ((folder_of(url) if url else None) or config) / "credentials.json"
+
+
+async def first_start(url: str, engine: Engine, server: str) -> str:
+    """Where nobody is yet: make an admin, keep its key where the command line finds it; the link to log in by, once.
+
+    `server`: the address, such as http://127.0.0.1:8080. Empty where there is somebody already.
+    """
+    from rota.engine.people import begin
+    from rota.identity.files import keep_credential
+    from rota.identity.keys import mint
+
+    key, link = mint("key"), mint("link")
+    if not await begin(engine, key, link):
+        return ""
+    keep_credential(credentials_place(url), server, key.text)
+    return f"{server}/login#{link.text}"
 
 
 def default_name() -> str:

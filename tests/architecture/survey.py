@@ -8,7 +8,7 @@ import io
 import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from textwrap import dedent
 
@@ -25,6 +25,10 @@ class Source:
     @cached_property
     def tree(self) -> ast.Module:
         return ast.parse(self.text)
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(self.tree))
 
     @property
     def lines(self) -> int:
@@ -56,7 +60,10 @@ class Source:
 Rule = Callable[[Source], list[str]]
 
 
+@cache
 def sources(*folders: str) -> list[Source]:
+    if len(folders) > 1:
+        return [source for folder in folders for source in sources(folder)]
     paths = (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
     return [Source(PurePosixPath(path.relative_to(ROOT)), path.read_text(encoding="utf-8")) for path in paths]
 
@@ -91,7 +98,7 @@ class Import:
 
 def imports(source: Source) -> Iterator[Import]:
     """Every import of a file, those in functions and under TYPE_CHECKING as well."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 bound = alias.asname or alias.name.partition(".")[0]
@@ -104,14 +111,20 @@ def imports(source: Source) -> Iterator[Import]:
 def references(source: Source) -> Iterator[tuple[int, str]]:
     """Each use of an imported name, by its real name: after `import time as t`, `t.sleep` is time.sleep."""
     names = {found.bound: found.meaning for found in imports(source)}
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
+    for node in source.nodes:
+        if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load) and first_name(node) in names:
             head, _, rest = ast.unparse(node).partition(".")
-            if head in names:
-                yield node.lineno, f"{names[head]}.{rest}".removesuffix(".")
+            yield node.lineno, f"{names[head]}.{rest}".removesuffix(".")
+
+
+def first_name(node: ast.expr) -> str:
+    """`a` of `a.b.c`; nothing for an attribute of anything else."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def functions(source: Source) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node

@@ -22,7 +22,7 @@ def unsafe(source: Source) -> list[str]:
         if one.target.partition(".")[0] in UNSAFE_MODULES
     ]
     found += [source.at(line, f"uses {name}") for line, name in references(source) if name in UNSAFE_CALLS]
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Name) and node.id in UNSAFE_BUILTINS:
             found.append(source.at(node.lineno, f"uses {node.id}"))
         if isinstance(node, ast.keyword) and node.arg == "shell" and ast.unparse(node.value) != "False":
@@ -47,10 +47,10 @@ def unfinished(source: Source) -> list[str]:
     found = [source.at(line, comment) for line, comment in source.comments() if PROMISE.search(comment)]
     found += [
         source.at(node.lineno, "raises NotImplementedError")
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Raise) and node.exc and "NotImplementedError" in ast.unparse(node.exc)
     ]
-    declared = {id(part) for node in ast.walk(source.tree) if is_protocol(node) for part in ast.walk(node)}
+    declared = {id(part) for node in source.nodes if is_protocol(node) for part in ast.walk(node)}
     for function in functions(source):
         overloaded = any(
             ast.unparse(decorator).endswith(("overload", "abstractmethod")) for decorator in function.decorator_list

@@ -54,7 +54,7 @@ def impurities(source: Source) -> list[str]:
     ]
     found += [
         source.at(node.lineno, f"the domain calls {node.func.id}")
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"open", "print", "input"}
     ]
     return found

@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 LONGEST_S = 60.0
@@ -12,12 +12,13 @@ LONGEST_S = 60.0
 class Process:
     """A command as a process of its own, whose lines are read one by one; killed should it hang."""
 
-    def __init__(self, folder: Path, args: Sequence[str]) -> None:
-        env = {name: value for name, value in os.environ.items() if not name.startswith("ROTA_")}
+    def __init__(self, folder: Path, args: Sequence[str], env: Mapping[str, str]) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ROTA_")}
         self._popen = subprocess.Popen(
             [sys.executable, "-m", "rota", *args],
             cwd=folder,
-            env=env | {"PYTHONUNBUFFERED": "1"},
+            # Any free port: several of them run at once.
+            env={**kept, "ROTA_API__PORT": "0", **env, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

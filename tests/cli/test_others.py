@@ -2,19 +2,34 @@
 
 import asyncio
 import getpass
+import time
+from functools import partial
 
 import pytest
 
 from rota.cli.show import length
 from rota.domain.records import Session
+from rota.domain.run import Reason, Run
 from rota.engine.sessions import enter
 from tests.cli.work import STORE, in_store, register, sample_app, work
+
+NOW = time.time_ns() // 1_000_000
 
 
 def session(number: int, worker: str = "", **fields: object) -> Session:
     name = f"{number:012x}{'ab' * 10}"
     lanes = ("main/default/python/",)
-    made = Session(name, worker or f"worker-{number}", "host", 7, lanes, ("default",), ("python",), opened_at=number)
+    made = Session(
+        name,
+        worker or f"worker-{number}",
+        "host",
+        7,
+        lanes,
+        ("default",),
+        ("python",),
+        ttl_ms=3_600_000,
+        opened_at=NOW + number,
+    )
     return made if not fields else Session(**{slot: getattr(made, slot) for slot in made.__slots__} | fields)
 
 
@@ -40,6 +55,7 @@ def test_live_workers_are_listed(staffed):
 def test_a_worker_is_resized_and_drained(staffed):
     assert "slots      3\n" in staffed("workers", "resize", "worker-1", "3").out
     assert staffed.json("workers", "drain", session(2).id[:20])["draining"] is True
+    assert "can be any of" in staffed.refused("workers", "drain", session(1).id[-8:])
     found = {one["session"]: (one["slots"], one["state"]) for one in staffed.json("workers", "list")}
     assert found == {session(1).id: (3, "open"), session(2).id: (10, "draining"), session(3).id: (10, "open")}
 
@@ -71,6 +87,28 @@ def test_a_queue_rests_and_works(here):
     assert "strict     yes\n" in here("queues", "strict", "mail").out
     assert here.json("queues", "strict", "mail", "--off")["strict"] is False
     assert "why: text" in here.refused("queues", "pause", "mail", "--why", "x" * 300)
+
+
+def test_a_queue_that_is_not_there_is_not_resumed_into_being(here):
+    assert "no queue 'nope'; see `rota queues list`" in here.refused("queues", "resume", "nope")
+    assert [one["name"] for one in here.json("queues", "list")] == ["default"]
+
+
+def test_the_audit_tells_why(here):
+    here("tasks", "create", "backup", "--schedule", "@daily")
+    here("schedules", "pause", "backup", "--why", "disk is full")
+    assert here.json("audit", "--limit", "1")[0]["why"] == "disk is full"
+    assert here("audit", "--limit", "1").out.rstrip().endswith("  schedule:main/backup  disk is full")
+    assert "changed" in here("audit", "--wide").out
+
+
+def test_tables_fit_80_characters(staffed):
+    staffed("tasks", "create", "reports.every_night", "--schedule", "30 2 * * 1-5", "--timezone", "Europe/Berlin")
+    staffed("tasks", "trigger", "reports.every_night")
+    for args in ("tasks", "list"), ("schedules", "list"), ("runs", "list"), ("workers", "list"), ("queues", "list"):
+        lines = staffed(*args).out.splitlines()
+        assert max(map(len, lines)) <= 80, args
+        assert len(staffed(*args, "--wide").out.splitlines()[0]) >= len(lines[0])
 
 
 def test_every_change_is_in_the_audit_under_the_login_name(here):
@@ -147,10 +185,41 @@ def test_the_client_does_not_take_another_task_for_its_own(here):
 def test_the_doctor_finds_what_is_missing(here):
     here("client")
     answer = here("doctor")
-    assert answer.code == 0
-    assert "warn   scheduler  none leads" in answer.out
-    assert "warn   workers    none is alive" in answer.out
-    assert "1 ready runs wait for a worker of queue default with executor python" in answer.out
+    assert answer.code == 1
+    assert "fail   scheduler  none leads" in answer.out
+    assert "fail   workers    none is alive" in answer.out
+    assert "1 ready run cannot start: no live worker takes queue default with executor python" in answer.out
+
+
+def test_a_worker_that_is_silent_is_not_called_alive(here):
+    async def begin(engine):
+        now = engine.clock.now()
+        await enter(engine, session(1, opened_at=now - 60_000, ttl_ms=10_000))
+        await enter(engine, session(2, opened_at=now))
+
+    in_store(begin)
+    assert [one["state"] for one in here.json("workers", "list")] == ["open", "silent for 60 s"]
+    told = here("doctor").out
+    assert "1 alive with 10 slots" in told
+    assert "warn   workers    worker-1 (pid 7 on host) has been silent for 60 s" in told
+
+
+def test_missing_handlers_are_told_of(here):
+    app = sample_app()
+    here("tasks", "create", "lost", "--command", "nowhere")
+
+    async def told() -> None:
+        async with app.running():
+            here_ = partial(asyncio.to_thread, here)
+            run = (await here_("tasks", "trigger", "lost")).out.strip()
+            while (await app.engine.store.get(Run, [run]))[0].record.reason != Reason.NO_HANDLER:
+                await app.engine.store.watch(["lane:*"]).wait(0.02)
+            lacks = "can run task lost: no handler 'nowhere' in its app; it has fails, greet, paints"
+            assert lacks.partition(": ")[2] in (await here_("runs", "explain", run)).out
+            assert lacks in (await here_("doctor")).out
+            assert lacks in (await here_("tasks", "trigger", "lost")).err
+
+    asyncio.run(told())
 
 
 def test_the_doctor_is_content_with_a_whole_house(here):
@@ -180,7 +249,7 @@ def test_the_doctor_fails_where_something_is_overdue(here):
     in_store(put)
     answer = here("doctor")
     assert answer.code == 1
-    assert "fail   lateness   1 schedules and 0 runs are overdue" in answer.out
+    assert "fail   lateness   overdue: 1 schedule and 0 runs;" in answer.out
 
 
 def test_the_doctor_says_that_a_store_does_not_open(rota, tmp_path):
@@ -206,7 +275,7 @@ def test_the_doctor_sees_clocks_that_differ(here):
         await enter(engine, session(1, opened_at=engine.clock.now() + 3_600_000))
 
     in_store(begin)
-    found = {one["check"]: one["level"] for one in here.json("doctor", "--store", STORE)}
+    found = {one["check"]: one["level"] for one in here("doctor", "--json", "--store", STORE).json}
     assert found["clock"] == "warn"
 
 

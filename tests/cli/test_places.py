@@ -4,7 +4,8 @@ import stat
 
 import pytest
 
-from rota.cli.common import database, without_password
+from rota.cli.common import database
+from rota.domain.names import without_password
 from tests.cli.conftest import Terminal
 
 
@@ -49,6 +50,24 @@ def trouble(rota: Terminal, *args: str) -> str:
     assert answer.err.startswith("error: ")
     assert answer.err.count("\n") == 1
     return answer.err
+
+
+def test_an_empty_file_is_no_store_and_stays_empty(rota, tmp_path):
+    (tmp_path / "empty.db").touch()
+    assert "'empty.db' yet, the file is empty; make it" in rota.refused("stats", "--store", "sqlite:///empty.db")
+    assert (tmp_path / "empty.db").stat().st_size == 0
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_store_in_memory_is_refused_for_it_ends_with_the_command(rota, url):
+    assert "store: a store in memory ends with this command" in rota.refused("tasks", "list", "--store", url)
+
+
+@pytest.mark.parametrize("url", ["nosql://ann:s3@cret@host/x", "sqlite://ann:s3cret@host/x.db"])
+def test_errors_hide_the_password_of_a_url(rota, url):
+    said = rota.refused("tasks", "list", "--store", url)
+    assert "ann:…@host" in said
+    assert "cret" not in said
 
 
 @pytest.mark.parametrize("command", [("tasks", "list"), ("migrate",), ("stats",)])
@@ -104,4 +123,5 @@ def test_files_of_stores():
 def test_passwords_in_urls_are_not_shown():
     assert without_password("postgresql://ann:s3cret@host/db") == "postgresql://ann:…@host/db"
     assert without_password("redis://:s3cret@host/0") == "redis://:…@host/0"
+    assert without_password("postgresql://ann:s3@c/r:et@host/db") == "postgresql://ann:…@host/db"
     assert without_password("sqlite:///a:b@c.db") == "sqlite:///a:b@c.db"

@@ -3,6 +3,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from rota.domain.ids import RunId
+from rota.domain.run import Attempt
+from rota.ports.store import Change, Group
+from rota.testing.factories import make_run
 from tests.cli.conftest import Terminal
 from tests.cli.work import HOSTILE, SHOWN, in_store, register, sample_app, work
 
@@ -67,7 +71,8 @@ def test_runs_are_listed_by_what_they_are(jobs):
         (("--delay", "-5"), "'--delay': -5.0 is not between 0 and ten years"),
         (("--delay", "200y"), "is not a length of time"),
         (("--delay", "1s", "--at", "2030-01-01"), "not both"),
-        (("--at", "tomorrow"), "at: 'tomorrow' is no date and time"),
+        (("--at", "tomorrow"), "'--at': 'tomorrow' is no date and time; write it as in \"2026-12-24T18:00\""),
+        (("--at", "2020-01-01"), "at: lies more than a minute in the past; leave the time out to run it now"),
         (("--at", "2190-01-01"), "not within the next hundred years"),
         (("--payload", "{'a': 1}"), "is not JSON"),
         (("--payload", '"' + "x" * 300_000 + '"'), "the limit is 262144"),
@@ -76,6 +81,9 @@ def test_runs_are_listed_by_what_they_are(jobs):
         (("--key", "x" * 513), "key: a key has 1 to 512 printable characters"),
         (("--key", " "), "key: a key has"),
         (("--unique", "a\nb"), "unique: a key has"),
+        (("--key", ""), "key: a key has"),
+        (("--unique", ""), "unique: a key has"),
+        (("--queue", ""), "queue: '' is not a name"),
     ],
     ids=lambda value: None if isinstance(value, str) else " ".join(value)[:30].encode("unicode_escape").decode(),
 )
@@ -99,10 +107,13 @@ def test_a_trigger_in_turn_obeys_the_schedule(jobs):
     assert "no schedule 'main/fails'" in jobs.refused("tasks", "trigger", "fails", "--overlap")
 
 
-def test_a_run_is_named_by_the_start_of_its_id(jobs):
+def test_a_run_is_named_by_the_start_or_end_of_its_id(jobs):
     run = trigger(jobs, "greet")
     assert jobs.json("runs", "show", run[:30])["id"] == run
     assert jobs.json("runs", "show", run[:20].upper())["id"] == run
+    assert jobs.json("runs", "show", run[-8:])["id"] == run
+    assert jobs("runs", "list").out.splitlines()[1].startswith(f"{run[-8:]}  greet ")
+    assert run in jobs("runs", "list", "--wide").out
     others = [trigger(jobs, "greet") for _ in range(2)]
     said = jobs.refused("runs", "show", run[:6])
     assert all(one in said for one in (run, *others))
@@ -163,6 +174,36 @@ def test_lines_are_kept_and_found(jobs):
     assert "follow: which run?" in jobs.refused("runs", "logs", "--follow")
 
 
+def test_ends_that_several_ids_have_are_refused_with_all_of_them(jobs):
+    ids = [f"{number:012x}{'ab' * 10}" for number in (1, 2)]
+
+    async def put(engine):
+        runs = [make_run(number)._replace(id=RunId(one)) for number, one in enumerate(ids, 1)]
+        await engine.commit([Group((Change(None, run),)) for run in runs])
+
+    in_store(put)
+    said = jobs.refused("runs", "cancel", "abababab")
+    assert all(one in said for one in ids)
+
+
+def test_an_error_keeps_its_lines(jobs):
+    run = trigger(jobs, "fails")
+    work(sample_app())
+    out = jobs("runs", "show", run).out
+    assert re.search(r'^error +ValueError: .*\n +Traceback.*\n +File "', out, re.MULTILINE)
+
+
+def test_earlier_attempts_stand_in_lines_of_their_own(jobs):
+    told = [Attempt(number, 0, "w", "s", 0, 0, 1, "error", f"Boom\n  at line {number}", 0) for number in (1, 2)]
+
+    async def put(engine):
+        await engine.commit_one(Group((Change(None, make_run(1, history=tuple(told))),)))
+        return make_run(1).id
+
+    out = jobs("runs", "show", in_store(put)).out
+    assert re.search(r"^history +number 1, worker w, .*\n +Boom\n +at line 1\n +number 2, ", out, re.MULTILINE)
+
+
 def test_following_a_run_that_has_ended_ends(jobs):
     run = trigger(jobs, "paints")
     work(sample_app())
@@ -174,7 +215,7 @@ def test_what_tasks_write_is_shown_escaped(jobs):
     painted, failed = trigger(jobs, "paints"), trigger(jobs, "fails")
     work(sample_app())
     assert f" {SHOWN}\n" in jobs("runs", "logs", painted).out
-    for args in ("runs", "list"), ("runs", "show", failed), ("runs", "explain", failed), ("runs", "logs"):
+    for args in ("runs", "list", "--wide"), ("runs", "show", failed), ("runs", "explain", failed), ("runs", "logs"):
         answer = jobs(*args)
         assert SHOWN in answer.out
         assert not {"\x1b", "\u202e"} & {*answer.out}
@@ -185,7 +226,7 @@ def test_what_tasks_write_is_shown_escaped(jobs):
 
 def test_what_people_write_is_shown_escaped(here):
     here("tasks", "create", "backup", "--description", HOSTILE, "--payload", f'"{HOSTILE}"'.replace("\x1b", "\\u001b"))
-    for args in ("tasks", "list"), ("tasks", "show", "backup"):
+    for args in ("tasks", "list", "--wide"), ("tasks", "show", "backup"):
         answer = here(*args)
         assert SHOWN in answer.out
         assert "\x1b" not in answer.out

@@ -61,6 +61,12 @@ def test_the_executor_that_is_meant(here, args, executor, retries):
         (("--payload", '"\\ud800"'), "is not JSON"),
         (("--payload", "[" * 100_000), "is not JSON"),
         (("--payload", '"' + "x" * 300_000 + '"'), "the limit is 262144"),
+        (("--payload", '{"a": 1, "a": 2}'), "'--payload': '{\"a\": 1, \"a\": 2}' is not JSON: key 'a' stands twice"),
+        (("--executor", "http", "--command", "example.org"), "command: 'no scheme' is not http or https"),
+        (("--executor", "grpc", "--command", "host"), "command: 'host' is not of the form"),
+        (("--executor", "script", "--command", "../x.py"), "command: '../x.py' is not below the scripts folder"),
+        (("--executor", "shell", "--command", " "), "command: a command line is wanted"),
+        (("--executor", "shell", "--command", "ls", "--isolation", "process"), "isolation: is for python tasks"),
         (("--param", "nonsense"), "'--param': 'nonsense' is not key=value"),
         (("--queue", " "), "queue: ' ' is not a name"),
         (("--queue", "x" * 129), "queue: "),
@@ -168,5 +174,9 @@ def test_pausing_a_task_pauses_all_its_schedules(here):
 
 def test_a_task_without_schedules_cannot_rest(here):
     here(*CREATE)
-    assert "has no schedule" in here.refused("tasks", "pause", "backup")
+    said = here.refused("tasks", "pause", "backup")
+    assert said.endswith(
+        "has no schedule, so nothing fires it by itself; to hold back what is submitted, pause its "
+        "queue: `rota queues pause default`"
+    )
     assert "no task 'main/nobody'" in here.refused("tasks", "resume", "nobody")

@@ -43,7 +43,9 @@ def test_it_says_what_runs_and_where_and_what_comes_next(up, tmp_path):
 
 def test_runs_go_their_way_and_each_end_is_a_line(up, rota):
     process, _ = up
-    shown = rota.json("tasks", "trigger", "greet", "--payload", '{"name": "Ann"}', "--wait")
+    told = rota("tasks", "trigger", "greet", "--payload", '{"name": "Ann"}', "--wait", "--json")
+    shown = told.json
+    assert told.err.endswith(f"run {shown['id']}: success\n")
     assert (shown["state"], shown["result"]) == ("success", "hi Ann")
     (line,) = process.until(shown["id"])[-1:]
     assert "Z  success    greet  " in line
@@ -93,9 +95,38 @@ def test_two_signals_end_it_at_once(up, rota, start):
     process.tell(signal.SIGINT)
     code, _, err = process.ended()
     assert code == 130
-    assert err == "error: stopped at once; what was running is taken back and run again\n"
+    assert err == "error: stopped at once; what was running was ended and handed back\n"
+    found = rota.json("runs", "list", "--limit", "2")
+    assert [(one["state"], one["reason"], one["tries"], one["lost"]) for one in found] == [
+        ("pending", "returned", 0, 0)
+    ] * 2
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_it_ends_when_its_database_is_taken_away(up, tmp_path):
+    process, _ = up
+    (tmp_path / "rota-data/rota.db").rename(tmp_path / "elsewhere.db")
+    code, _, err = process.ended()
+    assert code == 1
+    assert "rota.db was deleted or replaced while in use, and nothing more can be kept" in err.splitlines()[-1]
+    assert not (tmp_path / "rota-data/rota.db").exists()
+
+
+def test_nothing_is_fired_while_it_drains(up, rota, start, tmp_path):
+    process, _ = up
+    begun(start, rota.line("tasks", "trigger", "waits", "--payload", '{"path": "go"}'))
+    rota("tasks", "create", "often", "--executor", "shell", "--command", "true", "--schedule", "every 100ms")
+    process.until("  often  ")
+    process.tell(signal.SIGTERM)
+    process.until("stopping; ")
+    while "none leads" not in rota("doctor").out:
+        pass
+    fired = len(rota.json("runs", "list", "--task", "often", "--limit", "1000"))
+    assert not process.has_ended_within(0.3)
+    (tmp_path / "go").touch()
+    assert process.ended()[0] == 0
+    assert len(rota.json("runs", "list", "--task", "often", "--limit", "1000")) == fired
 
 
 def test_a_worker_that_people_drain_leaves(up, rota):
@@ -141,7 +172,9 @@ def test_up_takes_scripts_from_their_folder_and_stays_quiet(start, rota, tmp_pat
         ("lacking:app", "app: 'lacking:app' cannot be loaded: ModuleNotFoundError: No module named 'not_installed'"),
         ("jobs:other", "app: 'jobs:other' cannot be loaded: AttributeError: module 'jobs' has no attribute 'other'"),
         ("jobs:greet", "app: 'jobs:greet' is a TaskFunction, not a Rota app"),
-        (":app", "app: ':app' cannot be loaded: ValueError: Empty module name"),
+        (":app", "app: ':app' is not module:attribute, such as jobs:app"),
+        ("jobs.py", "app: 'jobs.py' is not module:attribute, such as jobs:app"),
+        ("../jobs:app", "app: '../jobs:app' is not module:attribute"),
     ],
 )
 def test_an_app_that_cannot_be_had_is_refused(start, tmp_path, target, said):
@@ -164,6 +197,9 @@ def test_an_app_that_cannot_be_had_is_refused(start, tmp_path, target, said):
         (("--label", ""), "'--label': '' is not a name"),
         (("--node-id", "a b"), "'--node-id': 'a b' is not a name"),
         (("--http", "--allow", "nonsense/99"), "allow: 'nonsense/99' is no network"),
+        (("--http", "--allow", "https://host"), "allow: 'https://host' is no network"),
+        (("--allow", "host"), "allow: is for tasks of --http and --grpc"),
+        (("--store", "sqlite:///x.db", "--data", "x"), "data: --store says where the data is"),
         (("--store", "redis://localhost"), "store: "),
     ],
 )
@@ -215,9 +251,9 @@ def test_nobody_is_harmed_when_nobody_reads(monkeypatch):
 
 
 def test_on_a_terminal_tables_are_as_wide_as_it(here, tmp_path):
-    here("tasks", "create", "backup", "--description", f"{'long ' * 40}{HOSTILE}")
+    here("queues", "pause", "mail", "--why", f"{'long ' * 20}{HOSTILE}")
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "rota", "tasks", "list"]
+    command = [sys.executable, "-m", "rota", "queues", "list"]
     env = os.environ | {"COLUMNS": "60", "TERM": "xterm"}
     subprocess.run(command, stdout=slave, stderr=subprocess.PIPE, check=True, cwd=tmp_path, env=env)
     os.close(slave)
@@ -237,3 +273,33 @@ def _read(master: int) -> bytes:
         return os.read(master, 65_536)
     except OSError:
         return b""
+
+
+def test_an_app_that_names_another_store_is_warned_of(start, rota, tmp_path):
+    text = JOBS.read_text().replace('Rota(name="jobs"', 'Rota("sqlite:///own.db", name="jobs"')
+    (tmp_path / "jobs.py").write_text(text)
+    process = start("up", "--app", "jobs:app", "--store", "sqlite:///other.db")
+    process.until("stop:")
+    process.tell(signal.SIGTERM)
+    assert process.ended()[2] == (
+        "warning: jobs:app names the store sqlite:///own.db, but this runs on sqlite:///other.db: "
+        "what its programs submit waits there\n"
+    )
+    for args in ((), ("--store", f"sqlite:///{tmp_path}/own.db")):
+        process = start("up", "--app", "jobs:app", *args)
+        assert "own.db" in "".join(process.until("stop:"))
+        process.tell(signal.SIGTERM)
+        assert process.ended()[2] == ""
+
+
+@pytest.mark.parametrize(("named", "found"), [("", "rota-data/rota.db"), ("sqlite:///named.db", "named.db")])
+def test_a_program_and_up_meet_in_the_same_store(start, rota, tmp_path, monkeypatch, named, found):
+    (tmp_path / "jobs.py").write_text(JOBS.read_text())
+    env = {"ROTA_STORE": named} if named else {}
+    program = [sys.executable, "-c", "from jobs import greet; print(greet.submit('Ann').id)"]
+    environment = {name: value for name, value in os.environ.items() if name != "ROTA_STORE"} | env
+    run = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    process = start("up", "--app", "jobs:app", **env)
+    lines = process.until("stop:")
+    assert f"data: sqlite:///{found}" in lines
+    assert run.strip() in "".join(lines) or process.until(run.strip())

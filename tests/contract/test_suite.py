@@ -30,7 +30,7 @@ def test_no_test_of_a_contract_hides_another():
     assert len(tests) > 50
 
 
-@pytest.mark.parametrize("kind", SAMPLES.keys() - {Revision}, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [kind for kind in SAMPLES if kind is not Revision], ids=lambda kind: kind.__name__)
 def test_no_field_is_the_same_in_all_samples_but_those_of_the_id(kind):
     samples = SAMPLES[kind]
     same = {

@@ -148,6 +148,13 @@ class StoreMachine(RuleBasedStateMachine):
         _, leader = self.both.model.terms.get(TERM, (0, ""))
         self.both.lead(leader if resigning and leader else holder, resigning, fault)
 
+    @rule(holder=st.sampled_from("xyz"), fault=faults)
+    def hand_over(self, holder: str, fault: Fault) -> None:
+        """A leader, its end, and the next one: alone, `lead` seldom draws them in this order."""
+        self.lead(holder, False, NO_FAULT)
+        self.lead(holder, True, NO_FAULT)
+        self.lead(holder, False, fault)
+
     @rule(session=sessions, fault=faults)
     def beat(self, session: str, fault: Fault) -> None:
         self.both.beat(session, fault)
@@ -176,6 +183,13 @@ class StoreMachine(RuleBasedStateMachine):
         for run, event in zip(self.both.having(State.RUNNING), then, strict=False):
             self.both.move(self.both.newest(Run, run.id), event)
             self.both.check()
+
+    @precondition(having(State.PENDING))
+    @rule(session=sessions, fault=faults)
+    def hand_back(self, session: str, fault: Fault) -> None:
+        """Claimed, returned, and claimed again, which needs many steps otherwise."""
+        self.work(session, RUNS, [Settle(Outcome(End.RETURNED))] * RUNS)
+        self.both.claim(Want(session, "worker", self.both.now, RUNS, LANES), fault)
 
     @rule(ms=st.integers(1, 10), dying=seldom)
     def pass_time(self, ms: int, dying: bool) -> None:

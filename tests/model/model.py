@@ -11,7 +11,8 @@ from typing import Any
 
 from rota.domain.errors import Stale
 from rota.domain.lane import queue_of
-from rota.domain.records import Audit, Blob, Pulse, Queue, Session, Tally, Unique
+from rota.domain.people import Token
+from rota.domain.records import Audit, Blob, Pulse, Queue, Seal, Session, Tally, Unique
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Schedule, Skip
 from rota.domain.states import Claim, advance
@@ -39,6 +40,7 @@ Key = tuple[type, str]
 
 BORN: dict[type, Callable[[Any], int]] = {
     Audit: lambda record: int(record.at),
+    Seal: lambda record: int(record.at),
     Blob: lambda record: int(record.created_at),
     Revision: lambda record: int(record.task.updated_at),
     Session: lambda record: int(record.opened_at),
@@ -53,6 +55,8 @@ ENDED: dict[type, Callable[[Any], int | None]] = {
     Run: lambda run: run.ended_at if run.state in TERMINAL else None,
     Session: lambda session: session.closed_at,
     Unique: lambda unique: unique.expires_at,
+    Token: lambda token: token.expires_at,
+    Audit: lambda entry: entry.sealed_at,
 }
 
 
@@ -71,7 +75,7 @@ def matches(record: Any, where: Where) -> bool:
         return False
     if where.prefix and not record.id.startswith(where.prefix):
         return False
-    if where.open is not None and record.open is not where.open:
+    if where.open is not None and (ENDED[type(record)](record) is None) is not where.open:
         return False
     if where.ended_until is not None:
         ended = ENDED[type(record)](record)
@@ -109,7 +113,10 @@ class Model:
 
     def count(self, kind: type[Any], by: str, where: Where = Where()) -> dict[str, int]:
         """As the port."""
-        return dict(Counter(str(getattr(item.record, by)) for item in self.find(kind, where)))
+        total: Counter[str] = Counter()
+        for item in self.find(kind, where):
+            total[str(getattr(item.record, by))] += item.record.count if kind is Tally else 1
+        return dict(total)
 
     def commit(self, groups: Sequence[Group], guard: Guard = None) -> list[Result]:
         """As the port."""

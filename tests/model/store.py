@@ -21,6 +21,7 @@ from rota.ports.store import (
     Logs,
     Page,
     Result,
+    Sought,
     Versioned,
     Want,
     Where,
@@ -74,6 +75,19 @@ class ModelLogs:
             if position > after and line.run in (run, run or line.run) and text in line.text
         ][:limit]
         return [line for _, line in found], found[-1][0] if found else after
+
+    async def search(self, sought: Sought, before: int = 0, limit: int = 100) -> tuple[list[Line], int]:
+        found = [
+            (position, line)
+            for position, line in enumerate(self.lines, 1)
+            if position < (before or len(self.lines) + 1)
+            and line.run in (sought.run, sought.run or line.run)
+            and sought.text.lower() in line.text.lower()
+            and line.level in (sought.level, sought.level or line.level)
+            and line.stream in (sought.stream, sought.stream or line.stream)
+            and (sought.since or 0) <= line.at < (sought.until or line.at + 1)
+        ][: -limit - 1 : -1]
+        return [line for _, line in found], found[-1][0] if len(found) == limit else 0
 
 
 class ModelStore:

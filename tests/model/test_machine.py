@@ -45,7 +45,7 @@ def test_the_store_does_what_the_model_does(homes):
         machine(homes, met),
         settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS, derandomize=False),
     )
-    seldom = {what for what in RARE if met[what] < EXAMPLES / 150}
+    seldom = {what for what in RARE if met[what] < EXAMPLES / 30}
     assert not seldom, f"too seldom to prove anything: {met}"
 
 

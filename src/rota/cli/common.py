@@ -3,7 +3,6 @@
 import asyncio
 import os
 import pwd
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -14,20 +13,22 @@ import typer
 from rota.cli import read
 from rota.cli.show import Answer, show
 from rota.domain.errors import Invalid, NotFound
+from rota.domain.names import without_password
 from rota.engine.engine import PAGE, Engine
 from rota.engine.engine import read as read_one
 from rota.ports.store import Where
-from rota.wiring import opened
+from rota.settings import here
+from rota.wiring import default_store, opened
 
 T = TypeVar("T")
 Verb = Callable[..., Awaitable[Answer]]
 Flags = Callable[..., None]
 
-DATA = Path("rota-data")
-DATABASE = "rota.db"
-HERE = f"sqlite:///{DATA / DATABASE}"
+IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 
 Store = Annotated[str | None, typer.Option(envvar="ROTA_STORE", help="URL of the store.", show_default=False)]
+Config = Annotated[Path | None, typer.Option(help="File of settings; else ROTA_CONFIG, else rota.toml or rota.yaml.")]
+Environment = Annotated[str, typer.Option("--env", help="Settings under [environments.…] to go by; else ROTA_ENV.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="What is listed is of this namespace.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many.")]
@@ -43,12 +44,20 @@ def command(group: typer.Typer, name: str, *flags: Flags) -> Callable[[Verb], Ve
 
     def register(verb: Verb) -> Verb:
         def invoke(store: Store = None, as_json: Json = False, **given: Any) -> None:
-            show(ask(store, lambda engine: verb(engine, **given)), as_json)
+            wide = given.pop("wide", False)
+            show(ask(store, lambda engine: verb(engine, **given)), as_json, wide)
 
-        group.command(name, help=verb.__doc__)(with_flags(invoke, verb, *flags))
+        tables = (_wide,) if name in ("list", "audit") else ()
+        group.command(name, help=verb.__doc__)(with_flags(invoke, verb, *flags, *tables))
         return verb
 
     return register
+
+
+def _wide(
+    wide: Annotated[bool, typer.Option("--wide", help="All columns, and whole ids, however wide that is.")] = False,
+) -> None:
+    """The option of all tables."""
 
 
 def with_flags(function: Callable[..., None], *prototypes: Callable[..., Any]) -> Callable[..., None]:
@@ -65,19 +74,30 @@ def ask(store: str | None, question: Callable[[Engine], Awaitable[T]]) -> T:
 
     async def asked() -> T:
         async with opened(store_url(store)) as engine:
+            if loaded := here():
+                engine.defaults = loaded.settings.defaults()
             return await question(engine)
 
     return asyncio.run(asked())
 
 
 def store_url(given: str | None) -> str:
-    """The store to ask: as given, else the one that `rota up` made here. Raises `Invalid` where there is none yet."""
-    url = given or HERE
+    """The store to ask: as given, else of the settings, else the default. Raises `Invalid` where there is none yet."""
+    url = given or settled_store() or default_store()
     path = database(url)
-    if path and not path.exists():
-        there = f"there is no database {str(path)!r}; make it with `rota up` or `rota migrate --store {url}`"
+    if path and not (path.exists() and (path.is_dir() or path.stat().st_size)):
+        made = f"make it with `rota up` or `rota migrate --store {without_password(url)}`"
+        there = f"there is no database {str(path)!r}{' yet, the file is empty' if path.exists() else ''}; {made}"
         raise Invalid("store", f"{there}, or name another one by --store or ROTA_STORE")
+    if url in IN_MEMORY:
+        raise Invalid("store", "a store in memory ends with this command; name a file, such as sqlite:///rota.db")
     return url
+
+
+def settled_store() -> str:
+    """The store that the settings name; empty where they name none."""
+    loaded = here()
+    return loaded.settings.store if loaded else ""
 
 
 def database(url: str) -> Path | None:
@@ -87,15 +107,10 @@ def database(url: str) -> Path | None:
     return Path(name) if scheme.partition("+")[0] == "sqlite" and name and name != ":memory:" else None
 
 
-def made_in(folder: Path) -> str:
-    """URL of the database in a folder, which is made for its owner alone."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return f"sqlite:///{folder / DATABASE}"
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be shown."""
-    return re.sub(r"://([^/@]*?):[^@]*@", r"://\1:…@", url)
+def place(url: str) -> Path | str:
+    """What two URLs of the same store have in common."""
+    file = database(url)
+    return file.resolve() if file else url
 
 
 def actor() -> str:

@@ -4,14 +4,16 @@ from collections import Counter
 
 import typer
 
-from rota.cli.common import Json, Store, ask, store_url, without_password
-from rota.cli.show import Listing, show
+from rota.cli.common import Json, Store, ask, store_url
+from rota.cli.show import Listing, counted, show
 from rota.domain.errors import StoreError
+from rota.domain.names import without_password
 from rota.domain.records import Session
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule
+from rota.engine import query
 from rota.engine.engine import Engine
-from rota.engine.recover import open_sessions
+from rota.engine.explain import unable
 from rota.ports.store import Where
 from rota.scheduler.leader import NAME
 
@@ -36,17 +38,19 @@ def doctor(store: Store = None, as_json: Json = False) -> None:
     except StoreError as error:
         found = [("fail", "store", str(error))]
     code = 1 if any(one[0] == "fail" for one in found) else 0
-    show(Listing("findings", [dict(zip(COLUMNS, one, strict=True)) for one in found], COLUMNS, code), as_json)
+    show(Listing("findings", [dict(zip(COLUMNS, one, strict=True)) for one in found], COLUMNS, code=code), as_json)
 
 
 async def _checks(engine: Engine) -> list[Finding]:
-    now, sessions = engine.clock.now(), await open_sessions(engine)
+    now, seen = engine.clock.now(), await query.workers(engine)
+    sessions = [one.session for one in seen if not one.silent_ms]
     newest = (await engine.store.find(Run, Where(), "", 1)).items
-    ahead = max([one.opened_at for one in sessions] + [held.record.created_at for held in newest], default=0) - now
+    ahead = max([one.session.opened_at for one in seen] + [held.record.created_at for held in newest], default=0) - now
     # Resigning what one does not hold changes nothing, and tells who holds it.
     lead = await engine.store.lead(NAME, "doctor", 0)
     schedules = len((await engine.store.due(Schedule, now - LATE_MS, LOOK)).items)
     runs = len((await engine.store.due(Run, now - LATE_MS, LOOK)).items)
+    late = f"{counted(schedules, 'schedule')} and {counted(runs, 'run')}"
     diagnose = getattr(engine.store, "diagnose", None)  # not every store can say how it is
     return [
         *((level, "store", text) for level, text in (await diagnose() if diagnose else ())),
@@ -55,25 +59,31 @@ async def _checks(engine: Engine) -> list[Finding]:
         else ("warn", "clock", f"the store holds records {ahead} ms ahead of this machine's clock; keep all by NTP"),
         ("ok", "scheduler", f"{lead.holder} leads in term {lead.number}")
         if lead.holder
-        else ("warn", "scheduler", "none leads: nothing is fired, retried or taken back; start `rota scheduler`"),
-        ("fail", "lateness", f"{schedules} schedules and {runs} runs are overdue: the scheduler is down, or far behind")
+        else ("fail", "scheduler", "none leads: nothing is fired, retried or taken back; start `rota scheduler`"),
+        ("fail", "lateness", f"overdue: {late}; the scheduler is down, or far behind")
         if schedules or runs
         else ("ok", "lateness", "nothing is overdue"),
-        ("ok", "workers", f"{len(sessions)} alive with {sum(one.slots for one in sessions)} slots")
+        ("ok", "workers", f"{len(sessions)} alive with {counted(sum(one.slots for one in sessions), 'slot')}")
         if sessions
-        else ("warn", "workers", "none is alive: nothing is run; start `rota worker`"),
+        else ("fail", "workers", "none is alive: nothing is run; start `rota worker`"),
+        *(("warn", "workers", _silent(one)) for one in seen if one.silent_ms),
         *await _unable(engine, sessions),
     ]
 
 
+def _silent(view: query.WorkerView) -> str:
+    one, seconds = view.session, view.silent_ms // 1_000
+    held = f", a scheduler takes back the {view.running} runs that it holds" if view.running else ""
+    return f"{one.worker} (pid {one.pid} on {one.host}) has been silent for {seconds} s{held}"
+
+
 async def _unable(engine: Engine, sessions: list[Session]) -> list[Finding]:
-    """Lanes that ready runs stand in and that no live worker takes."""
+    """Why ready runs have no live worker that can take them."""
     page = await engine.store.find(Run, Where(states=(State.PENDING,)), "", LOOK, oldest=True)
-    taken = {name for session in sessions for name in session.lanes}
-    waiting = Counter(held.record.lane for held in page.items if held.record.lane not in taken)
-    found = []
-    for name, number in waiting.items():
-        _, queue, executor, labels = name.split("/", 3)
-        wanted = f"queue {queue} with executor {executor}{' and labels ' if labels else ''}{labels}"
-        found.append(("warn", "waiting", f"{number} ready runs wait for a worker of {wanted}"))
+    waiting = Counter(unable(held.record, sessions) for held in page.items)
+    found = [
+        ("warn", "waiting", f"{counted(number, 'ready run')} cannot start: {why}")
+        for why, number in waiting.items()
+        if why
+    ]
     return found or [("ok", "waiting", "every ready run has a worker that can take it")]

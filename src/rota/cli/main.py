@@ -1,6 +1,7 @@
 """The command line's entry: all commands in one tree, and one way for all errors to end."""
 
 import os
+import re
 import sys
 from importlib.metadata import version as installed
 from typing import Annotated, Any
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rota.cli import bench, client, doctor, queues, runs, schedules, tasks, up, whole, workers
+from rota.cli import bench, client, config, doctor, queues, runs, schedules, secrets, tasks, up, whole, workers
 from rota.cli.show import fail
 from rota.domain.errors import Invalid, NotFound, Refused, RotaError
 
@@ -38,7 +39,10 @@ def _told(error: BaseException) -> int:
             return INTERRUPTED
         case typer.TyperException():
             # What `read` raises comes with a word of the library that checks the options.
-            text = error.format_message().replace("Value error, ", "", 1).rstrip(".")
+            text = (
+                error.format_message().replace("Value error, ", "", 1).replace("Input should", "it should").rstrip(".")
+            )
+            text = re.sub(r", unable to parse string as an? \w+", "", text.replace("Input should", "it should"))
             context = getattr(error, "ctx", None)
             fail(f"{text}; see `{context.command_path} --help`" if context else text)
             return BAD_INPUT
@@ -71,7 +75,7 @@ def root(
         print(context.get_help())
 
 
-for part in (up, tasks, schedules, runs, workers, queues, client, whole, doctor):
+for part in (up, tasks, schedules, runs, workers, queues, client, whole, doctor, config, secrets):
     app.add_typer(part.group)
 bench.add_to(app)
 

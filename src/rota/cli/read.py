@@ -11,6 +11,7 @@ import typer
 from rota.domain.errors import Invalid
 from rota.domain.ids import definition_id
 from rota.domain.names import check_name
+from rota.domain.payload import check_payload
 from rota.domain.priority import Priority, priority
 from rota.domain.triggers import Cron, Trigger, parse
 from rota.sdk.duration import to_ms
@@ -47,11 +48,9 @@ def name(text: str) -> str:
 
 
 def payload(text: str) -> bytes:
-    """JSON text as it is kept: valid Unicode, no NaN, no blanks."""
-    try:
-        return json.dumps(json.loads(text), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{text!r:.60} is not JSON: {error}") from None
+    """JSON text as it is kept: valid Unicode, no NaN, no key twice, no blanks."""
+    value = check_payload(text.encode(errors="surrogatepass"), "")
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -86,7 +85,10 @@ def limit(text: str) -> Any:
 
 def instant(text: str) -> int:
     """An instant in ISO 8601; without an offset it is UTC."""
-    return parse(f"at {text}").after(0) or 0
+    try:
+        return parse(f"at {text}").after(0) or 0
+    except Invalid as error:
+        raise ValueError(error.message.replace('"at ', '"')) from None
 
 
 def since(text: str) -> int:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from rota.api.views import iso, plain
 from rota.cli.common import Json, Limit, Namespace, OfTask, Since, Store, actor, ask, command, newest, only
 from rota.cli.show import Answer, Listing, Sheet, clean
-from rota.cli.views import iso, plain
 from rota.domain.errors import Invalid
 from rota.domain.run import TERMINAL, Run, State
 from rota.engine import control, query
@@ -18,8 +18,11 @@ from rota.engine.explain import explain_run
 from rota.ports.store import Line, Where
 
 group = typer.Typer(name="runs", help="What was wanted, what became of it, and why.")
-Id = Annotated[str, typer.Argument(metavar="RUN", help="Its id, or the first digits of it.")]
-COLUMNS = ("id", "task", "state", "created_at", "duration_ms", "attempt", "worker", "error")
+Id = Annotated[str, typer.Argument(metavar="RUN", help="Its id, or the end or start of it.")]
+COLUMNS = ("id", "task", "state", "created_at", "duration_ms")
+MORE = ("attempt", "worker", "error")
+NEWEST = 10_000
+"""Among so many runs an id is looked for by its end, which no index serves."""
 LOOK_S = 0.5
 
 
@@ -36,7 +39,7 @@ async def listed(
 ) -> Answer:
     """List runs, newest first."""
     where = Where(namespace, tuple(state or ()), task, queue, schedule, since=since)
-    return Listing("runs", await newest(engine, Run, where, limit), COLUMNS)
+    return Listing("runs", await newest(engine, Run, where, limit), COLUMNS, MORE)
 
 
 @command(group, "show")
@@ -69,7 +72,7 @@ async def explain(engine: Engine, run: Id) -> Answer:
 
 @group.command("logs")
 def logs(
-    run: Annotated[str, typer.Argument(help="Its id, or the first digits of it; of all runs if not given.")] = "",
+    run: Annotated[str, typer.Argument(help="Its id, or the end or start of it; of all runs if not given.")] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
     search: Annotated[str, typer.Option(help="Only lines that hold this text.")] = "",
     store: Store = None,
@@ -117,9 +120,14 @@ def _text(line: Line, named: bool) -> str:
 
 
 async def run_id(engine: Engine, text: str) -> str:
-    """The id of the one run whose id begins with `text`. Raises `Invalid` or `NotFound`."""
-    begin = text.strip().lower()
-    if not re.fullmatch("[0-9a-f]{6,32}", begin):
-        raise Invalid("run", f"{text[:60]!r} is not the id of a run, nor its first 6 digits or more")
-    found = [held.record.id for held in (await engine.store.find(Run, Where(prefix=begin), "", 10)).items]
-    return only("run", begin, found)
+    """The id of the one run whose id begins with `text`, or among the newest ends, with `text`.
+
+    Raises `Invalid` or `NotFound`.
+    """
+    part = text.strip().lower()
+    if not re.fullmatch("[0-9a-f]{6,32}", part):
+        raise Invalid("run", f"{text[:60]!r} is not the id of a run, nor 6 or more of its last or first digits")
+    found = [held.record.id for held in (await engine.store.find(Run, Where(prefix=part), "", 10)).items]
+    if not found and len(part) < 32:
+        found = [run.id for run in await newest(engine, Run, Where(), NEWEST) if run.id.endswith(part)]
+    return only("run", part, found)

@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from rota.api.views import iso, plain
 from rota.cli import read
 from rota.cli.common import Count, Limit, Namespace, OfTask, When, Why, actor, command, known, newest
-from rota.cli.show import Answer, Listing, Sheet
-from rota.cli.views import iso, plain
+from rota.cli.show import Answer, Listing, Sheet, clock
 from rota.domain.schedule import TIMED, CatchUp, Overlap, Policy, Schedule
 from rota.engine import define, query
 from rota.engine.engine import Engine
@@ -17,7 +17,8 @@ from rota.ports.store import Where
 group = typer.Typer(name="schedules", help="When tasks run by themselves.")
 Name = Annotated[str, read.argument("SCHEDULE")]
 AsMissed = Annotated[bool, typer.Option("--catch-up", help="Judge what passed meanwhile as missed.")]
-COLUMNS = ("name", "task", "when", "state", "next_at", "fired", "skipped")
+COLUMNS = ("name", "when", "state", "next_at")
+MORE = ("task", "fired", "skipped")
 
 
 def rules(
@@ -38,7 +39,7 @@ def rules(
 async def listed(engine: Engine, task: OfTask = "", namespace: Namespace = "main", limit: Limit = 100) -> Answer:
     """List schedules, newest first."""
     found = await newest(engine, Schedule, Where(namespace=namespace, task=task), limit)
-    return Listing("schedules", found, COLUMNS)
+    return Listing("schedules", found, COLUMNS, MORE)
 
 
 @command(group, "show")
@@ -107,7 +108,7 @@ async def resume(engine: Engine, name: Name, catch_up: AsMissed = False) -> Answ
 async def preview(engine: Engine, name: Name, count: Count = 10) -> Answer:
     """Show the next fires of a schedule, whether it is paused or not."""
     fires = [iso(one) for one in await query.next_fires(engine, name, count)]
-    return Sheet(fires, fires or ["it does not fire any more"])
+    return Sheet(fires, [clock(one) for one in fires] or ["it does not fire any more"])
 
 
 @command(group, "explain")

@@ -1,26 +1,34 @@
 """What a command answers, for people and for programs. Whatever comes from a store is escaped on its way out."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, TextIO
 from unicodedata import category
 
 import typer
 
-from rota.cli.views import is_instant, plain
+from rota.api.views import is_instant, plain
 
 ERROR_LIMIT = 1_000
 STYLES = {"success": "green", "ok": "green", "running": "cyan", "warn": "yellow", "failed": "red", "fail": "red"}
+ID = re.compile(r"\b[0-9a-f]{24}([0-9a-f]{8})\b")
+FIXED = ("id", "session", "state", "created", "next", "opened", "at", "duration")
+"""Columns that are never folded."""
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 class Listing(NamedTuple):
-    """Records; people see these columns of them, `word` says what there is none of."""
+    """Records; people see these columns of them, which fit 80 characters, and with --wide `more` of them; `word` says
+    what there is none of.
+    """
 
     word: str
     data: Sequence[Any]
     columns: Sequence[str]
+    more: Sequence[str] = ()
     code: int = 0
 
 
@@ -35,13 +43,13 @@ class Sheet(NamedTuple):
 Answer = Listing | Sheet
 
 
-def show(answer: Answer, as_json: bool) -> None:
+def show(answer: Answer, as_json: bool, wide: bool = False) -> None:
     """Print an answer on standard output, and end the command where its exit code is not 0."""
     data = plain(answer.data)
     if as_json:
         print(json.dumps(data, indent=2))
     elif isinstance(answer, Listing):
-        _show_rows(answer, data)
+        _show_rows(answer, data, wide)
     else:
         for line in answer.lines or _fields(data):
             print(clean(line))
@@ -49,9 +57,14 @@ def show(answer: Answer, as_json: bool) -> None:
         raise typer.Exit(answer.code)
 
 
-def warn(text: str) -> None:
+def note(text: str) -> None:
     """One line on standard error."""
-    print(f"warning: {clean(text)}", file=sys.stderr)
+    print(clean(text), file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    """A warning, likewise."""
+    note(f"warning: {text}")
 
 
 def fail(text: str, stream: TextIO | None = None) -> None:
@@ -81,12 +94,22 @@ def word(key: str, value: Any) -> str:
         case int() | float() if key.endswith("_ms"):
             return length(value)
         case str() if is_instant(key):
-            return value.replace("T", " ")[:19] + "Z"
+            return clock(value)
         case list():
-            return ", ".join(word("", one) for one in value)
+            return ", ".join(word(key, one) for one in value)
         case dict():
             return ", ".join(f"{title(name)} {word(name, one)}" for name, one in _spoken(value))
     return str(value)
+
+
+def clock(instant: str) -> str:
+    """An instant in ISO 8601 as people read it, the one way everywhere."""
+    return instant.replace("T", " ")[:19] + "Z"
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def title(key: str) -> str:
@@ -118,22 +141,37 @@ def _fields(data: Mapping[str, Any]) -> Iterator[str]:
     spoken = _spoken(data)
     width = max((len(title(key)) for key, _ in spoken), default=0) + 2
     for key, value in spoken:
-        for number, line in enumerate(word(key, value).splitlines()):
+        records = isinstance(value, list) and isinstance(value[0], dict)
+        lines = chain(*map(_attempt, value)) if records else word(key, value).splitlines()
+        for number, line in enumerate(lines):
             yield f"{'' if number else title(key):{width}}{line}"
 
 
-def _show_rows(listing: Listing, rows: Sequence[Mapping[str, Any]]) -> None:
+def _attempt(ended: Mapping[str, Any]) -> list[str]:
+    """An earlier attempt of a run: how it went, and its error line by line."""
+    told = {key: value for key, value in ended.items() if key not in ("session", "claimed_at", "started_at", "error")}
+    return [word("", told), *ended.get("error", "").splitlines()]
+
+
+def _show_rows(listing: Listing, rows: Sequence[Mapping[str, Any]], wide: bool) -> None:
     if not rows:
         print(f"no {listing.word}", file=sys.stderr)
         return
-    titles = [title(key) for key in listing.columns]
-    cells = [[clean(word(key, row.get(key))).replace("\t", " ") for key in listing.columns] for row in rows]
-    if sys.stdout.isatty():
+    keys = [*listing.columns, *(listing.more if wide else ())]
+    titles = [title(key) for key in keys]
+    cells = [[_cell(key, row.get(key), wide) for key in keys] for row in rows]
+    if sys.stdout.isatty() and not wide:
         _show_table(titles, cells)
         return
     widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
     for line in [titles, *cells]:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(key: str, value: Any, wide: bool) -> str:
+    """A value as it stands in a table: of a text its first line, of an id its end, for it begins with the time."""
+    line = next(iter(word(key, value).splitlines()), "")
+    return clean(line if wide else ID.sub(r"\1", line)).replace("\t", " ")
 
 
 def _show_table(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
@@ -143,7 +181,7 @@ def _show_table(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in titles:
-        table.add_column(name, no_wrap=name in ("id", "session"), overflow="fold")
+        table.add_column(name, no_wrap=name in FIXED, overflow="fold")
     for line in cells:
         table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in line))
     Console(highlight=False).print(table)

@@ -6,26 +6,28 @@ from typing import Annotated, Any
 
 import typer
 
+from rota.api.views import instant, plain, when
 from rota.cli import read
 from rota.cli.common import Limit, Namespace, Why, actor, command, known, newest
 from rota.cli.schedules import COLUMNS
-from rota.cli.show import Answer, Listing, Sheet, warn
-from rota.cli.views import instant, plain, when
+from rota.cli.show import Answer, Listing, Sheet, note, warn
 from rota.domain.errors import Invalid, Refused
 from rota.domain.lane import lane
-from rota.domain.retry import default_retry
-from rota.domain.run import State
+from rota.domain.retry import Defaults
+from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Schedule
-from rota.domain.task import DEFINED, Isolation, OnLost, Task
+from rota.domain.task import DEFINED, Clocks, Isolation, OnLost, Task, meant
 from rota.engine import control, define, query
 from rota.engine.engine import Engine
+from rota.engine.explain import warning
 from rota.engine.recover import open_sessions
 from rota.engine.submit import Order
 from rota.ports.store import Where
-from rota.sdk.client import Client
 
 group = typer.Typer(name="tasks", help="What can be run.")
 Name = Annotated[str, read.argument("TASK")]
+MORE = ("owner", "description")
+LOOK_S = 0.5
 Level = Annotated[int | None, read.option(read.level, "low, normal, high, urgent, or 0 to 3.", "--priority")]
 
 
@@ -50,25 +52,24 @@ def fields(
     """The options that a task is made and changed with."""
 
 
-def changed(task: Task, flags: Mapping[str, Any], new: bool = False) -> Task:
-    """The task as the options say; what they leave out stays as it is."""
+def changed(task: Task, flags: Mapping[str, Any], defaults: Defaults | None = None) -> Task:
+    """The task as the options say; what they leave out stays as it is, or on a new one is as the defaults say."""
     given = {
         "clocks": read.updated(task.clocks, flags),
         "params": {**task.params, **dict(flags["params"] or ())},
         "requires": tuple(sorted(set(flags["requires"] or ()))) or None,
     }
-    after = define.check_task(read.updated(task, {**flags, **given}))
-    if not after.command and after.executor != "python":
-        raise Invalid("command", f"is missing; an {after.executor} task needs one")
-    retry = read.updated(default_retry(after.executor) if new else task.retry, flags)
-    return replace(after, command=after.command or task.name, retry=retry)
+    after = meant(read.updated(task, {**flags, **given}))
+    retry = read.updated(defaults.retry(after.executor) if defaults else task.retry, flags)
+    command = after.command or (task.name if after.executor == "python" else "")
+    return replace(after, command=command, retry=retry)
 
 
 @command(group, "list")
 async def listed(engine: Engine, namespace: Namespace = "main", limit: Limit = 100) -> Answer:
     """List tasks, newest first."""
     rows = [await _view(engine, one) for one in await newest(engine, Task, Where(namespace=namespace), limit)]
-    return Listing("tasks", rows, ("name", "executor", "queue", "priority", "owner", "next_at", "description"))
+    return Listing("tasks", rows, ("name", "executor", "queue", "priority", "next_at"), MORE)
 
 
 @command(group, "show")
@@ -87,7 +88,8 @@ async def create(
 ) -> Answer:
     """Make a task, and schedules for it."""
     space, own = name.split("/")
-    task = changed(Task(space, own), flags, new=True)
+    new = Task(space, own, clocks=Clocks(attempt_ms=engine.defaults.attempt_ms))
+    task = changed(new, flags, engine.defaults)
     schedules = [
         Schedule(space, own if place == 1 else f"{own}:{place}", own, read.trigger(text, {"timezone": timezone}))
         for place, text in enumerate(schedule or [], 1)
@@ -135,10 +137,10 @@ async def trigger(
     payload: Annotated[bytes | None, read.option(read.payload, "JSON arguments; the task's if not given.")] = None,
     delay: Annotated[int | None, read.option(read.delay, "How long from now, such as 90s or 1h30m.")] = None,
     at: Annotated[int | None, read.option(read.instant, "When, in ISO 8601; without an offset it is UTC.")] = None,
-    queue: Annotated[str, typer.Option(help="Another queue than the task's.")] = "",
+    queue: Annotated[str | None, typer.Option(help="Another queue than the task's.")] = None,
     priority: Level = None,
-    key: Annotated[str, typer.Option(help="The same key again within a day gives the same run.")] = "",
-    unique: Annotated[str, typer.Option(help="Only one live run has this key; a second order gives that one.")] = "",
+    key: Annotated[str | None, typer.Option(help="The same key again within a day gives the same run.")] = None,
+    unique: Annotated[str | None, typer.Option(help="Only one live run has it; a second order gives that one.")] = None,
     overlap: Annotated[bool, typer.Option("--overlap", help="Obey the overlap rule of the task's schedule.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Show its end; exit code 1 if it failed.")] = False,
 ) -> Answer:
@@ -149,17 +151,38 @@ async def trigger(
     due_at = at if delay is None else delay
     order = Order(own, space, payload or b"", due_at, queue=queue, priority=priority, key=key, unique=unique)
     receipt = await control.trigger(engine, order, actor(), overlap)
+    if why := await warning(engine, receipt.id):
+        warn(f"it waits: {why}")
     if not wait:
         return Sheet({"id": receipt.id, "created": receipt.created}, [receipt.id])
-    run = await Client(engine).ended(receipt.id)
+    run = await _followed(engine, receipt.id)
     return Sheet(await query.run_detail(engine, run.id), code=0 if run.state is State.SUCCESS else 1)
+
+
+async def _followed(engine: Engine, run_id: str) -> Run:
+    """The run once it has ended; what becomes of it meanwhile is told on standard error."""
+    ear, said = engine.store.watch(["done"]), ""
+    try:
+        while True:
+            run: Run = (await query.run_detail(engine, run_id)).run
+            now = f"{run.state} on {run.worker}, attempt {run.attempt}" if run.state is State.RUNNING else run.state
+            if now != said:
+                note(f"run {run_id}: {now}")
+            if run.state in TERMINAL:
+                return run
+            said = now
+            await ear.wait(LOOK_S)
+    finally:
+        ear.close()
 
 
 async def _each(engine: Engine, name: str, change: Callable[[str], Awaitable[Schedule]]) -> Answer:
     """What a change made of all schedules of a task. Raises `Refused` where it has none."""
-    after = [await change(one.id) for one in await _schedules(engine, await known(engine, Task, name))]
+    task = await known(engine, Task, name)
+    after = [await change(one.id) for one in await _schedules(engine, task)]
     if not after:
-        raise Refused(f"task {name} has no schedule; nothing fires it by itself")
+        hold = f"to hold back what is submitted, pause its queue: `rota queues pause {task.queue}`"
+        raise Refused(f"task {name} has no schedule, so nothing fires it by itself; {hold}")
     return Listing("schedules", after, COLUMNS)
 
 

@@ -1,25 +1,28 @@
 """What `rota up` and its like say: a few lines at the start, one for each run that ended, and every trouble."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rota.cli.common import HERE, without_password
-from rota.cli.show import clean, fail, length
-from rota.cli.views import instant, iso, plain
+from rota.api.views import instant, iso, plain
+from rota.cli.show import clean, clock, fail, length
 from rota.domain.facts import Fact, RunsSettled, Trouble
+from rota.domain.names import without_password
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task
+from rota.domain.timing import preview
 from rota.ports.store import Store
+from rota.wiring import default_store
 
 MOST = 20
 """Ended runs of one batch that get a line of their own."""
 AHEAD_MS = 3_660 * 86_400_000
 FIRES = 5
+QUICK_MS = 10_000
+"""Slower recovery than this is told at the start."""
 ENDED = ("id", "task", "state", "reason", "attempt", "ended_at", "ended_at_ms", "duration_ms", "error")
 
 
@@ -72,28 +75,32 @@ def _ends(runs: Sequence[Run]) -> Iterator[str]:
 async def overview(store: Store, now: int) -> dict[str, Any]:
     """How many tasks and schedules there are, and which fire next."""
     due = [held.record for held in (await store.due(Schedule, now + AHEAD_MS, FIRES)).items]
-    fires = [(one, one.next_at or now) for one in due]
+    # What is overdue is judged by its rules as soon as somebody leads; what is told here is what comes after that.
+    fires = sorted((at, one.name, one.task) for one in due for at in preview(one, now, 1))
     return {
         "tasks": sum((await store.count(Task, "namespace")).values()),
         "schedules": sum((await store.count(Schedule, "namespace")).values()),
-        "next": [
-            {"schedule": one.name, "task": one.task, **instant("at", at), "in_ms": max(at - now, 0)}
-            for one, at in fires
-        ],
+        "next": [{"schedule": name, "task": task, **instant("at", at), "in_ms": at - now} for at, name, task in fires],
     }
 
 
-def first_lines(data: Mapping[str, Any]) -> Iterator[str]:
-    """What runs, where the data is, what comes next, how to stop."""
+def first_lines(data: Mapping[str, Any], settled: bool, ttl_ms: int | None) -> Iterator[str]:
+    """What runs, where the data is (`settled`: by settings of this folder), what comes next, how to stop."""
     roles = ["scheduler"] if data["scheduler"] else []
     if working := data["worker"]:
         queues, kinds = ", ".join(working["queues"]), ", ".join(working["executors"])
         roles.append(f"worker with {working['slots']} slots, queues: {queues}, executors: {kinds}")
-    yield f"rota: {' and '.join(roles)}"
+    yield f"rota: {' and '.join(roles) or 'API'}"
     store, fires = data["store"], data["next"]
-    found = store in (HERE, without_password(os.environ.get("ROTA_STORE", "")))
+    found = settled or store == without_password(default_store())
     yield f"data: {store}" + ("" if found else f"  (for other commands: export ROTA_STORE={store})")
+    if ttl_ms and ttl_ms > QUICK_MS:
+        yield f"a worker that vanishes is noticed after {length(ttl_ms)}; see worker.heartbeat_timeout"
     yield f"tasks: {data['tasks']}, schedules: {data['schedules']}{', next fires:' if fires else ''}"
     for one in fires:
-        yield f"  {one['at'][:19]}Z  {clean(one['schedule'])}  (in {length(one['in_ms'])})"
+        yield f"  {clock(one['at'])}  {clean(one['schedule'])}  (in {length(one['in_ms'])})"
+    if data["api"]:
+        yield f"api: {data['api']}"
+    if data["login"]:
+        yield f"log in (once, within the hour): {data['login']}"
     yield "stop: Ctrl-C once to let what runs finish, twice to end at once"

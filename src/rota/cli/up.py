@@ -1,51 +1,81 @@
-"""`rota up`, `rota scheduler`, `rota worker`: start, tell, drain at one signal, end at two; and `rota migrate`."""
+"""`rota up` and its roles, each for itself: start, tell, drain at one signal, end at two; and `rota migrate`."""
 
 import asyncio
 import gc
 import os
+import re
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rota.cli import read
-from rota.cli.common import DATA, Json, Store, made_in, with_flags, without_password
-from rota.cli.show import Sheet, fail, show
+from rota.cli.common import Config, Environment, Json, Store, place, settled_store, with_flags
+from rota.cli.show import Sheet, fail, show, warn
 from rota.cli.telling import Teller, first_lines, overview
 from rota.domain.errors import Invalid
-from rota.embed import Rota
+from rota.domain.names import without_password
+from rota.embed import Roles, Rota
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.stores import migrate as migrated
-from rota.wiring import default_name
+from rota.wiring import DATA, default_name, made_in, make_api
 from rota.worker.options import Options as WorkerOptions
+
+if TYPE_CHECKING:
+    from rota.api.guard import Guard
 
 group = typer.Typer()
 
 TWICE_S = 0.5
 """Signals closer together are one: wrappers pass on what the terminal or the service manager has sent already."""
+SETTINGS = {
+    "store": "database.url",
+    "host": "api.host",
+    "port": "api.port",
+    "slots": "worker.max_concurrent_tasks",
+    "queue": "worker.queues",
+    "label": "worker.labels",
+    "scripts_dir": "worker.scripts_dir",
+    "shell": "worker.shell",
+    "http": "worker.http",
+    "grpc": "worker.grpc",
+    "allow": "worker.allow",
+}
+"""Options that say what a setting says, and go before it."""
 LAST_S = 5.0
 """How long after the second signal the process is ended, whatever does not want to end."""
 
 
 def node_flags(
     app: Annotated[str, typer.Option(metavar="MODULE:APP", help="Your app, with its tasks and executors.")] = "",
-    store: Annotated[str | None, typer.Option(envvar="ROTA_STORE", help="URL of the store.")] = None,
+    store: Annotated[str | None, typer.Option(help="URL of the store; else the app's, else ROTA_STORE.")] = None,
     data: Annotated[Path | None, typer.Option(file_okay=False, help="Folder of the database, else rota-data.")] = None,
     node_id: Annotated[str | None, read.option(read.name, "Name of this node; the host's if not given.")] = None,
+    config: Config = None,
+    environment: Environment = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No line for each run that ended.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Speak in JSON objects of one line each.")] = False,
 ) -> None:
     """The options of every role."""
 
 
+def api_flags(
+    host: Annotated[str | None, typer.Option(help="Address that the API listens on, else 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Its port, else 8080; 0 is any free one.")] = None,
+) -> None:
+    """The options of the API."""
+
+
 def worker_flags(
-    slots: Annotated[int, typer.Option(min=1, max=10_000, help="How many runs at once.")] = 10,
+    slots: Annotated[int | None, typer.Option(min=1, max=10_000, help="How many runs at once, else 10.")] = None,
     queue: Annotated[list[str] | None, read.option(read.name, "Queue to take from; may be repeated.")] = None,
     label: Annotated[list[str] | None, read.option(read.name, "Label of the worker; may be repeated.")] = None,
     scripts_dir: Annotated[str | None, typer.Option("--scripts", help="Folder of Python scripts for tasks.")] = None,
@@ -58,9 +88,8 @@ def worker_flags(
 
 
 def up(**flags: Any) -> None:
-    """Run scheduler and worker in one process. Scripts are looked for in ./scripts if there is such a folder."""
-    here = "scripts" if Path("scripts").is_dir() else None
-    _serve(flags | {"scripts_dir": flags["scripts_dir"] or here}, scheduler=True, worker=True)
+    """Run scheduler, worker and API in one process. Scripts are looked for in ./scripts if there is such a folder."""
+    _serve(flags, scheduler=True, worker=True, api=True)
 
 
 def scheduler(**flags: Any) -> None:
@@ -73,7 +102,13 @@ def worker(**flags: Any) -> None:
     _serve(flags, scheduler=False, worker=True)
 
 
-group.command("up")(with_flags(up, node_flags, worker_flags))
+def api(**flags: Any) -> None:
+    """Run the API; there may be several of them on one store."""
+    _serve(flags, scheduler=False, worker=False, api=True)
+
+
+group.command("up")(with_flags(up, node_flags, worker_flags, api_flags))
+group.command("api")(with_flags(api, node_flags, api_flags))
 group.command("scheduler")(with_flags(scheduler, node_flags))
 group.command("worker")(with_flags(worker, node_flags, worker_flags))
 
@@ -81,63 +116,80 @@ group.command("worker")(with_flags(worker, node_flags, worker_flags))
 @group.command("migrate")
 def migrate(store: Store = None, as_json: Json = False) -> None:
     """Make or upgrade the tables of a store, and say which migrations that took."""
-    url = store or made_in(DATA)
+    url = store or settled_store() or made_in(DATA)
     applied, shown = asyncio.run(migrated(url)), without_password(url)
     lines = [f"applied {one}" for one in applied] or [f"{shown} is up to date"]
     show(Sheet({"store": shown, "applied": applied}, lines), as_json)
 
 
-def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool) -> None:
+def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = False) -> None:
     """Make or find the app, and live until told to stop."""
+    from rota.settings.load import load
+
+    if flags["store"] and flags["data"]:
+        raise Invalid("data", "--store says where the data is, and so does --data; give one of them")
     app = load_app(flags["app"]) if flags["app"] else Rota(name="rota")
-    if flags["store"] or flags["data"] or not flags["app"]:
-        app.store = flags["store"] or made_in(flags["data"] or DATA)
+    given = {key: flags[flag] for flag, key in SETTINGS.items() if flags.get(flag) not in (None, [])}
+    loaded = load(flags["config"], flags["environment"], given)
+    app.configure(loaded)
+    _place(app, flags, loaded.settings.store)
+    if flags.get("allow") and not (app.kinds.http or app.kinds.grpc):
+        raise Invalid("allow", "is for tasks of --http and --grpc; give one of these as well")
     name = flags["node_id"] or default_name()
-    leading = SchedulerOptions(name=name) if scheduler else None
-    working = _working(app, name, flags) if worker else None
+    leading = app.scheduler_options(name) if scheduler else None
+    working = _working(app, name, flags["app"], both=scheduler) if worker else None
     # Most objects here live as long as a run: looking for cycles less often spares a tenth of the time of each.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    try:
-        code = asyncio.run(_live(app, leading, working, Teller(flags["quiet"], flags["as_json"])))
-    except asyncio.CancelledError:
-        fail("stopped at once; what was running is taken back and run again")
-        code = 130
-    raise typer.Exit(code)
+    raise typer.Exit(asyncio.run(_live(app, leading, working, api, Teller(flags["quiet"], flags["as_json"]))))
+
+
+def _place(app: Rota, flags: Mapping[str, Any], said: str) -> None:
+    """Put the app where options or settings say, if they do; and warn that its programs look elsewhere."""
+    if not flags["store"] and said == os.environ.get("ROTA_STORE") and app.names_store:
+        said = ""  # that variable is for programs that do not say
+    url = made_in(flags["data"]) if flags["data"] else said or app.store
+    if app.names_store and place(url) != place(app.store):
+        own, here = without_password(app.store), without_password(url)
+        warn(f"{flags['app']} names the store {own}, but this runs on {here}: what its programs submit waits there")
+    app.store = url
 
 
 def load_app(target: str) -> Rota:
     """The app that `module:attribute` names, looked for from the current folder on. Raises `Invalid`."""
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:\w+(\.\w+)*)?", target) or target.endswith(".py"):
+        raise Invalid("app", f"{target!r:.100} is not module:attribute, such as jobs:app for `app` in jobs.py")
     module, _, attribute = target.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
         found = attrgetter(attribute or "app")(import_module(module))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Invalid("app", f"{target!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(found, Rota):
         raise Invalid("app", f"{target!r} is a {type(found).__name__}, not a Rota app")
     return found
 
 
-def _working(app: Rota, name: str, flags: Mapping[str, Any]) -> WorkerOptions:
-    """The options of the app's worker, which may run more kinds of tasks than the app says."""
-    allow = app.kinds.allow + tuple(flags["allow"] or ())
-    app.kinds = read.updated(app.kinds, {**flags, "allow": allow, "target": flags["app"], "samples": True})
-    return WorkerOptions(
-        name=name,
-        namespaces=(app.registry.namespace,),
-        queues=tuple(flags["queue"] or ["default"]),
-        labels=tuple(flags["label"] or ()),
-        slots=flags["slots"],
-    )
+def _working(app: Rota, name: str, target: str, both: bool) -> WorkerOptions:
+    """The options of the app's worker; with `both` roles it takes the scripts of this folder, if there are any."""
+    scripts = app.kinds.scripts_dir or ("scripts" if both and Path("scripts").is_dir() else "")
+    app.kinds = replace(app.kinds, scripts_dir=scripts, target=target, samples=True)
+    return app.worker_options(name)
 
 
-async def _live(app: Rota, leading: SchedulerOptions | None, working: WorkerOptions | None, teller: Teller) -> int:
+async def _live(
+    app: Rota,
+    leading: SchedulerOptions | None,
+    working: WorkerOptions | None,
+    api: bool,
+    teller: Teller,
+) -> int:
     """Take on the roles until told to stop; the exit code."""
     app.listen(teller)
-    async with app.running(
+    begun = app.running(
         scheduler=bool(leading), worker=bool(working), scheduler_options=leading, worker_options=working
-    ) as roles:
+    )
+    async with begun as roles, _api(app, roles, api) as (url, login):
         stopped = asyncio.create_task(roles.until_stopped())
         # It listens before the first word is said: whoever reads that may answer with a signal.
         await asyncio.sleep(0)
@@ -146,35 +198,66 @@ async def _live(app: Rota, leading: SchedulerOptions | None, working: WorkerOpti
             "scheduler": bool(leading),
             "worker": working and {"slots": working.slots, "queues": working.queues, "executors": kinds},
             "store": without_password(app.store),
+            "api": url,
+            "login": login,
             **await overview(app.engine.store, app.engine.clock.now()),
         }
-        teller.say("started", data, first_lines(data))
+        teller.say(
+            "started",
+            data,
+            first_lines(data, bool(app.loaded and app.loaded.settled), working.ttl_ms if working else None),
+        )
         await stopped
-        _end_at_next_signal()
+        haste = _hurry_at_next_signal(roles)
         running = roles.worker.running if roles.worker else 0
         said = f"stopping; {running} running, they may finish" if running else "stopping"
         teller.say("stopping", {"running": running}, [said])
     if roles.worker and roles.worker.failed:
         fail(roles.worker.failed)
         return 1
+    if haste.is_set():
+        fail("stopped at once" + ("; what was running was ended and handed back" if roles.worker else ""))
+        return 130
     teller.say("stopped", {}, ["stopped"])
     return 0
 
 
-def _end_at_next_signal() -> None:
-    """Let one more SIGINT or SIGTERM cancel all, and LAST_S later end the process."""
-    loop = asyncio.get_running_loop()
+@asynccontextmanager
+async def _api(app: Rota, roles: Roles, wanted: bool) -> AsyncIterator[tuple[str, str]]:
+    """Serve the API while the block lasts, if at all: where, and at the first start of all the link to log in by."""
+    if not wanted or app.loaded is None:
+        yield "", ""
+        return
+
+    def made(guard: "Guard") -> None:
+        roles.listeners.append(lambda settings: guard.adjust(settings.api.guard_options()))
+
+    said = app.loaded.settings
+    place, guard, secret = said.api.address(), said.api.guard_options(), said.security.signing_secret
+    async with make_api(app.store, app.engine, place, guard, secret, made) as told:
+        yield told
+
+
+def _hurry_at_next_signal(roles: Roles) -> asyncio.Event:
+    """Let one more SIGINT or SIGTERM end what runs, and LAST_S later the process; whether there was one."""
+    loop, haste = asyncio.get_running_loop(), asyncio.Event()
     asked_at = loop.time()
 
-    def end(code: int) -> None:
-        if loop.time() - asked_at <= TWICE_S:
+    def hurry(code: int) -> None:
+        if haste.is_set() or loop.time() - asked_at <= TWICE_S:
             return
-        last = threading.Timer(LAST_S, os._exit, (code,))
+        haste.set()
+        last = threading.Timer(LAST_S, _end, (code,))
         last.daemon = True
         last.start()
-        # What still runs after this is cancelled once more as the loop ends, and that ends its grace.
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
+        if roles.worker:
+            roles.worker.hurry()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end, 128 + number)
+        loop.add_signal_handler(number, hurry, 128 + number)
+    return haste
+
+
+def _end(code: int) -> None:
+    fail("ended by force; what was not handed back counts as lost, and the scheduler takes it back")
+    os._exit(code)

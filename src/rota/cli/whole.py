@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from rota.api.views import iso, plain
 from rota.cli import read
 from rota.cli.common import Count, Json, Limit, Since, When, command, newest
 from rota.cli.show import Answer, Listing, Sheet, show
-from rota.cli.views import iso, plain
 from rota.domain.errors import Invalid
 from rota.domain.records import Audit
 from rota.domain.schedule import Schedule
@@ -52,11 +52,13 @@ async def stats(engine: Engine, since: Since = "1h") -> Answer:
 async def audit(engine: Engine, since: Since = None, limit: Limit = 50) -> Answer:
     """Show who changed what, newest first."""
     found = await newest(engine, Audit, Where(since=since), limit)
-    return Listing("entries", [_entry(one) for one in found], ("at", "actor", "action", "target", "changed"))
+    return Listing("entries", [_entry(one) for one in found], ("at", "actor", "action", "target", "why"), ("changed",))
 
 
 def _entry(entry: Audit) -> dict[str, Any]:
     """An entry with the fields that it keeps; long ones are cut, and stay text."""
     before, after = plain(entry.before.encode()), plain(entry.after.encode())
     both = isinstance(before, dict) and isinstance(after, dict)
-    return {**plain(entry), "before": before, "after": after, "changed": sorted(before.keys() & after) if both else []}
+    changed = sorted(before.keys() & after) if both else []
+    why = after.get("paused", "") if isinstance(after, dict) else ""
+    return {**plain(entry), "before": before, "after": after, "changed": changed, "why": why}

@@ -11,15 +11,16 @@ from rota.engine.engine import Engine
 from rota.engine.recover import open_sessions
 
 group = typer.Typer(name="workers", help="Who works, and with how many slots.")
-Name = Annotated[str, typer.Argument(metavar="WORKER", help="Its name, or the first digits of its session.")]
+Name = Annotated[str, typer.Argument(metavar="WORKER", help="Its name, or the last or first digits of its session.")]
 Slots = Annotated[int, typer.Argument(help="How many runs at once.")]
-COLUMNS = ("session", "worker", "host", "pid", "state", "running", "slots", "queues", "executors", "opened_at")
+COLUMNS = ("session", "worker", "state", "running", "slots", "queues", "opened_at")
+MORE = ("host", "pid", "executors", "labels")
 
 
 @command(group, "list")
 async def listed(engine: Engine) -> Answer:
     """List live workers."""
-    return Listing("live workers", await query.workers(engine), COLUMNS)
+    return Listing("live workers", await query.workers(engine), COLUMNS, MORE)
 
 
 @command(group, "drain")
@@ -36,6 +37,7 @@ async def resize(engine: Engine, worker: Name, slots: Slots) -> Answer:
 
 async def session_id(engine: Engine, text: str) -> str:
     """The open session of the one worker that is meant."""
-    begin = text if len(text) >= 6 else "-"
-    found = [one.id for one in await open_sessions(engine) if one.worker == text or one.id.startswith(begin)]
+    part = text if len(text) >= 6 else "-"
+    alive = await open_sessions(engine)
+    found = [one.id for one in alive if one.worker == text or one.id.startswith(part) or one.id.endswith(part)]
     return only("worker", text, found)

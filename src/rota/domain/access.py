@@ -44,6 +44,11 @@ class Grant:
     queue: str = ""
     """Only this queue; empty: all."""
 
+    def __str__(self) -> str:
+        return f"{self.role} of {self.namespace}" + "".join(
+            f", {kind} {name}" for kind, name in (("task", self.task), ("queue", self.queue)) if name
+        )
+
     def covers(self, action: Action, namespace: str, task: str, queue: str) -> bool:
         """Whether it allows this. Names match whole, never by prefix; what is not asked of one thing is of all."""
         return (
@@ -62,6 +67,10 @@ class Actor(NamedTuple):
     grants: tuple[Grant, ...] = ()
     origin: str = ""
     """Where from: an address, for the audit."""
+    user: str = ""
+    """The login name; empty where a token stands for itself."""
+    token: str = ""
+    """Id of the credential."""
 
 
 def allowed(grants: Iterable[Grant], action: Action, namespace: str, task: str = "", queue: str = "") -> bool:

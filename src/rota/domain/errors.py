@@ -6,6 +6,7 @@ RotaError
 │   └── TooLarge        a payload, result or name over its limit
 ├── NotFound            no such task, schedule, run, queue or worker
 ├── Refused             the state of things forbids it (a finished run, a taken name, another body for the same key)
+│   └── Changed         it is not any more as whoever changes it has read it
 ├── Stale               a write by a leader or session whose time is over; it changed nothing
 ├── Unclear             no answer: it may or may not have happened; look again
 ├── RunFailed           raised where a caller waits for a result that will not come
@@ -47,6 +48,10 @@ class NotFound(RotaError, LookupError):
 
 class Refused(RotaError):
     """The state of things forbids it; the message says which state and what would help."""
+
+
+class Changed(Refused):
+    """It is not any more as whoever wants to change it has read it. Nothing was changed."""
 
 
 class Stale(RotaError):

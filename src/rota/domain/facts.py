@@ -52,6 +52,13 @@ class SessionChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Beaten:
+    """A session's sign of life was answered after so long."""
+
+    took_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class LeaderChanged:
     """A term was granted, kept no longer, or found with another holder."""
 
@@ -75,6 +82,7 @@ Fact = (
     | ReportsRefused
     | SchedulesFired
     | SessionChanged
+    | Beaten
     | LeaderChanged
     | Trouble
 )

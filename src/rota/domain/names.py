@@ -37,3 +37,9 @@ def check_text(field: str, value: object, limit: int = TEXT_LIMIT) -> str:
     except UnicodeEncodeError:
         raise Invalid(field, "text holds a lone surrogate; send valid Unicode") from None
     return value
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    shown = re.sub(r"://([^/@:]*):.*@", r"://\1:…@", url)
+    return re.sub(r"([?&]\w*password=)[^&]*", r"\1…", shown)

@@ -55,7 +55,11 @@ class Session:
 
 
 class Pulse(NamedTuple):
-    """A session's beat counter. It lives apart from the session, so that beating and closing never conflict."""
+    """A session's beat counter. It lives apart from the session, so that beating and closing never conflict.
+
+    Every beat raises it, to the ms since the epoch by the store's clock or by one at least: so people can be shown when
+    the last beat was. Nothing is decided by that but whether it changed.
+    """
 
     id: str
     count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody needs here
@@ -102,6 +106,31 @@ class Audit:
     target: str
     before: str = ""
     after: str = ""
+    origin: str = ""
+    """Where from: an address; empty where it was this machine's own command line or code."""
+    sealed_at: int | None = None
+    """When the leader took it into the chain; None: not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """A link of the chain over the audit: it holds what entries were, and the digest of the seal before it.
+
+    Sealed are whichever entries were not yet, late ones too; so the chain follows the order of sealing, not of time.
+    """
+
+    id: str
+    """Its number, twelve digits, from 1 on without gaps."""
+    at: int
+    """Later than that of the seal before it."""
+    entries: tuple[str, ...]
+    """Ids; empty once they were pruned: then it is the anchor at which the chain begins."""
+    root: str
+    """Digest of the entries."""
+    former: str
+    """Digest of the seal before it."""
+    digest: str
+    """Of its number, its instant, `root` and `former`."""
 
 
 class Tally(NamedTuple):

@@ -1,6 +1,6 @@
 """When and whether a failed run is tried again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rota.domain.errors import Invalid
@@ -40,9 +40,16 @@ ONCE = frozenset({"shell", "script"})
 """Executors whose tasks are not retried unless somebody says so: half a script done twice may do harm."""
 
 
-def default_retry(executor: str) -> Retry:
-    """The policy of a task that names none."""
-    return NO_RETRY if executor in ONCE else Retry()
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds for tasks that do not say otherwise."""
+
+    attempt_ms: int | None = 300_000
+    policy: Retry = Retry()
+
+    def retry(self, executor: str) -> Retry:
+        """The policy of a task that names none."""
+        return replace(self.policy, retries=0) if executor in ONCE else self.policy
 
 
 RETRY_LIMIT = 1_000

@@ -202,6 +202,8 @@ class Outcome(NamedTuple):
     delay_ms: int = 0
     """Snooze: how long. Failure: at least this long before the next try."""
     started_at: int | None = None
+    progress: str = ""
+    """What it said last of how far it was, if anything."""
 
 
 SUCCESS = Outcome(End.SUCCESS)

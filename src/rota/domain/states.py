@@ -236,13 +236,14 @@ def _cancel(run: Run, event: Cancel, now: int) -> Run:
 
 
 def _settle(run: Run, event: Settle, now: int) -> Run:
-    started_at = event.outcome.started_at or run.started_at
+    started_at, progress = event.outcome.started_at or run.started_at, event.outcome.progress or run.progress
     if event.outcome.end is End.SUCCESS:
-        return _succeeded(run, event, now, started_at)
-    return OUTCOMES[event.outcome.end](run._replace(started_at=started_at, digest=event.digest), event, now)
+        return _succeeded(run, event, now, started_at, progress)
+    told = run._replace(started_at=started_at, progress=progress, digest=event.digest)
+    return OUTCOMES[event.outcome.end](told, event, now)
 
 
-def _succeeded(run: Run, event: Settle, now: int, started_at: int | None) -> Run:
+def _succeeded(run: Run, event: Settle, now: int, started_at: int | None, progress: str) -> Run:
     """The common end. It builds one new record where the others build two or three."""
     late = bool(run.cancel)
     return run._replace(
@@ -259,6 +260,7 @@ def _succeeded(run: Run, event: Settle, now: int, started_at: int | None) -> Run
         error="",
         started_at=started_at,
         digest=event.digest,
+        progress=progress,
     )
 
 
@@ -284,7 +286,10 @@ def _snoozed(run: Run, event: Settle, now: int) -> Run:
 def _returned(run: Run, event: Settle, now: int) -> Run:
     if run.cancel:
         return _end(run, State.CANCELLED, Reason.CANCELLED, now)
-    return _again(run, State.PENDING, Reason.RETURNED, now, None, event.outcome.reason)
+    outcome = event.outcome
+    if outcome.reason == Reason.NO_HANDLER:
+        return _again(run, State.PENDING, Reason.NO_HANDLER, now, None, outcome.error[:500])
+    return _again(run, State.PENDING, Reason.RETURNED, now, None, outcome.reason)
 
 
 def _lost(run: Run, event: Settle, now: int) -> Run:

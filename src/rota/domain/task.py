@@ -68,6 +68,8 @@ class Task:
     isolation: Isolation = Isolation.AUTO
     requires: tuple[str, ...] = ()
     description: str = ""
+    task_type: str = ""
+    """What people sort it by, such as `batch`; means nothing to Rota."""
     revision: int = 1
     owner: Owner = Owner.PEOPLE
     app: str = ""
@@ -86,13 +88,15 @@ class Task:
 
 DEFINED = (
     "executor", "command", "params", "payload", "queue", "priority", "retry", "clocks", "on_lost", "isolation",
-    "requires", "description",
+    "requires", "description", "task_type",
 )  # fmt: skip
 """The fields that make a revision; the rest is about the record."""
 
 
 ALIASES = {"local": "python", "rpc": "grpc"}
 """Other words for an executor."""
+COMMANDED = ("script", "shell", "http", "grpc")
+"""Executors of tasks that need a command; one of the user's own may do without."""
 
 
 def meant(task: Task) -> Task:

@@ -4,7 +4,7 @@ from rota.domain.ids import definition_id
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.states import Due, Release, advance
-from rota.engine.engine import Engine, every
+from rota.engine.engine import Engine
 from rota.engine.moves import move
 from rota.engine.recover import overdue
 from rota.engine.settle import settle
@@ -30,18 +30,37 @@ async def ripen(engine: Engine, term: Term) -> int | None:
 
 async def release(engine: Engine, term: Term) -> int:
     """Make the first blocked run of each schedule ready whose earlier runs are over; how many."""
-    first: dict[str, Versioned[Run]] = {}
-    for held in await every(engine, Run, Where(states=(State.BLOCKED,)), oldest=True):
-        first.setdefault(definition_id(held.record.namespace, held.record.schedule), held)
-    if not first:
+    blocked = await _blocked(engine)
+    if not blocked:
         return 0
-    waiting = await _waiting(engine, [held for held in await engine.store.get(Schedule, list(first)) if held])
-    free = [held for name, held in first.items() if name not in waiting]
+    waiting = await _waiting(engine, [held for held in await engine.store.get(Schedule, blocked) if held])
+    free = [held for name in blocked if name not in waiting for held in await _first(engine, name)]
     now = engine.clock.now()
     strict = await engine.strict({_queue(held.record) for held in free})
     after = [advance(held.record, Release(strict[_queue(held.record)]), now) for held in free]
     await move(engine, free, after, term)
     return len(free)
+
+
+async def _blocked(engine: Engine) -> list[str]:
+    """Schedules that have blocked runs, found by counting: of many runs that wait only the first may go on."""
+    where = Where(states=(State.BLOCKED,))
+    found: list[str] = []
+    for space in await engine.store.count(Run, "namespace", where):
+        names = await engine.store.count(Run, "schedule", where._replace(namespace=space))
+        found += [definition_id(space, name) for name in names]
+    return found
+
+
+async def _first(engine: Engine, schedule: str) -> list[Versioned[Run]]:
+    """The oldest blocked run of a schedule."""
+    space, _, name = schedule.partition("/")
+    where, cursor = Where(space, (State.BLOCKED,), schedule=name), ""
+    while True:
+        page = await engine.store.find(Run, where, cursor, 1, oldest=True)
+        if page.items or not page.cursor:
+            return list(page.items)
+        cursor = page.cursor
 
 
 async def _waiting(engine: Engine, schedules: list[Versioned[Schedule]]) -> set[str]:

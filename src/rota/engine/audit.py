@@ -1,6 +1,7 @@
 """Audit: who changed what. Entries are written in the change's own group."""
 
 import json
+from contextvars import ContextVar
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from rota.engine.engine import Engine
 from rota.ports.store import Change
 
 LIMIT = 4_000
+origin: ContextVar[str] = ContextVar("origin", default="")
+"""Where the request under way comes from: an address; empty outside of requests."""
 
 
 def audited(engine: Engine, actor: str, action: str, target: str, before: Any = None, after: Any = None) -> Change:
@@ -24,6 +27,7 @@ def audited(engine: Engine, actor: str, action: str, target: str, before: Any = 
         target=target,
         before=_text({name: one[name] for name in differing & one.keys()}),
         after=_text({name: other[name] for name in differing & other.keys()}),
+        origin=origin.get(),
     )
     return Change(None, entry)
 

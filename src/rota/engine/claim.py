@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 
 from rota.domain.facts import RunsClaimed
+from rota.domain.ids import definition_id
 from rota.domain.records import Blob
-from rota.domain.run import Run
+from rota.domain.run import End, Outcome, Reason, Run
+from rota.domain.task import Task, revision_id
 from rota.engine.engine import Engine
-from rota.ports.desk import Assignment, Taken
+from rota.engine.settle import settle
+from rota.ports.desk import Assignment, Settlement, Taken
 from rota.ports.store import Claimed, Versioned, Want
 
 
 async def claim(engine: Engine, wants: Sequence[Want]) -> list[Taken]:
-    """What each want got, with tasks and payloads.
+    """What each want got, with tasks and payloads. A run whose task or payload is gone ends as failed.
 
     After a lost reply (`Unclear`) the runs are the session's already: its next beat shows them, see `worker/pulse.py`.
     """
@@ -25,27 +28,38 @@ async def claim(engine: Engine, wants: Sequence[Want]) -> list[Taken]:
 
 
 async def assigned(engine: Engine, claimed: Claimed) -> Taken:
-    """Claimed runs with all that their worker needs."""
-    runs = claimed.runs
-    tasks = await engine.revisions(
-        (f"{held.record.namespace}/{held.record.task}", held.record.revision) for held in runs
-    )
+    """Claimed runs with all that their worker needs; those of which something is gone are ended instead."""
+    runs, assignments, broken = claimed.runs, [], []
+    tasks = await engine.revisions(_revision(held.record) for held in runs)
     payloads = await _payloads(engine, runs)
-    assignments = tuple(
-        Assignment(
-            held.record,
-            tasks[f"{held.record.namespace}/{held.record.task}", held.record.revision],
-            held.record.payload if held.record.payload is not None else payloads[held.record.id],
-            held.version,
-        )
-        for held in runs
-    )
-    return Taken(assignments, claimed.contended, claimed.open)
+    for held in runs:
+        run, task = held.record, tasks.get(_revision(held.record))
+        payload = run.payload if run.payload is not None else payloads[run.id]
+        if task is not None and payload is not None:
+            assignments.append(Assignment(run, task, payload, held.version))
+        else:
+            broken.append(_broken(held, task))
+    if broken:
+        await settle(engine, broken)
+    # Whoever got less than was ready for it must ask again.
+    return Taken(tuple(assignments), claimed.contended or bool(broken), claimed.open)
 
 
-async def _payloads(engine: Engine, runs: Sequence[Versioned[Run]]) -> dict[str, bytes]:
+def _revision(run: Run) -> tuple[str, int]:
+    return definition_id(run.namespace, run.task), run.revision
+
+
+def _broken(held: Versioned[Run], task: Task | None) -> Settlement:
+    """The end of a run that can never be run: damage to its data must not keep its neighbours waiting."""
+    run = held.record
+    gone = f"payload {run.id}/payload" if task else f"task revision {revision_id(*_revision(run))}"
+    outcome = Outcome(End.FAILURE, reason=Reason.ERROR, error=f"its {gone} is missing in the store", final=True)
+    return Settlement(run.fence, outcome, held, task or Task(run.namespace, run.task))
+
+
+async def _payloads(engine: Engine, runs: Sequence[Versioned[Run]]) -> dict[str, bytes | None]:
     large = [held.record.id for held in runs if held.record.payload is None]
     if not large:
         return {}
     blobs = await engine.store.get(Blob, [f"{run}/payload" for run in large])
-    return {run: blob.record.data if blob else b"" for run, blob in zip(large, blobs, strict=True)}
+    return {run: blob.record.data if blob else None for run, blob in zip(large, blobs, strict=True)}

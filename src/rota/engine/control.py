@@ -15,7 +15,7 @@ from rota.domain.timing import overlap
 from rota.engine.audit import audited
 from rota.engine.engine import Engine, applied, read
 from rota.engine.moves import ending, keys_of, wakes
-from rota.engine.query import run_detail
+from rota.engine.query import queues, run_detail
 from rota.engine.submit import Order, Receipt, draft, hints, keyed, known, receipt_of, submit
 from rota.ports.store import Change, Conflict, Group, Hint, Versioned
 
@@ -98,7 +98,7 @@ async def retry(engine: Engine, run_id: str, actor: str) -> Receipt:
     run, payload, _ = await run_detail(engine, run_id)
     if run.state not in TERMINAL:
         raise Refused(f"run {run_id} is {run.state}; cancel it first, or wait")
-    named = (await engine.revisions([(f"{run.namespace}/{run.task}", run.revision)])).popitem()[1]
+    named = next(iter((await engine.revisions([(f"{run.namespace}/{run.task}", run.revision)])).values()), None)
     order = Order(
         task=run.task,
         namespace=run.namespace,
@@ -106,7 +106,7 @@ async def retry(engine: Engine, run_id: str, actor: str) -> Receipt:
         queue=run.queue,
         priority=run.priority,
         retry=run.retry,
-        timeout_ms=None if run.timeout_ms == named.clocks.attempt_ms else run.timeout_ms or 0,
+        timeout_ms=None if named and run.timeout_ms == named.clocks.attempt_ms else run.timeout_ms or 0,
         cause=Cause.RETRY,
         actor=actor,
         schedule=run.schedule,
@@ -122,7 +122,9 @@ async def pause_queue(engine: Engine, namespace: str, name: str, why: str, actor
 
 
 async def resume_queue(engine: Engine, namespace: str, name: str, actor: str) -> Queue:
-    """The queue is claimed from again."""
+    """The queue is claimed from again. Raises `NotFound` for one that has no runs and was never paused."""
+    if name not in {one.queue.name for one in await queues(engine, namespace)}:
+        raise NotFound("queue", name, "see `rota queues list`")
     return await _queue(engine, namespace, name, actor, paused="")
 
 
@@ -140,7 +142,9 @@ async def _queue(engine: Engine, namespace: str, name: str, actor: str, **fields
         before = held.record if held else Queue(namespace, name)
         after = replace(before, **fields, updated_at=engine.clock.now())  # type: ignore[arg-type]  # fields of Queue
         entry = audited(engine, actor, "queue", f"queue:{key}", before, after)
-        if applied(await engine.commit_one(Group((Change(held, after), entry)), None, [Hint(f"lane:{key}/")])):
+        if applied(
+            await engine.commit_one(Group((Change(held, after), entry)), None, [Hint(f"lane:{key}/"), Hint("queues")])
+        ):
             engine.forget(key)
             return after
     raise Refused(f"queue {key} changes too quickly; try again")

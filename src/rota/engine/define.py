@@ -6,15 +6,31 @@ from dataclasses import replace
 from typing import Any
 
 from rota.domain.errors import Invalid, Refused
+from rota.domain.facts import Trouble
 from rota.domain.names import check_name, check_text
-from rota.domain.records import VALUE_LIMIT
+from rota.domain.payload import check_payload
 from rota.domain.retry import check_retry
 from rota.domain.schedule import TIMED, Schedule, Skip
-from rota.domain.task import DEFINED, Owner, Revision, Task, edited, meant, outdated, registered, reset, revision_id
+from rota.domain.task import (
+    COMMANDED,
+    DEFINED,
+    Isolation,
+    Owner,
+    Revision,
+    Task,
+    edited,
+    meant,
+    outdated,
+    registered,
+    reset,
+    revision_id,
+    version_key,
+)
 from rota.domain.timing import edited as schedule_edited
 from rota.domain.timing import paused, resumed, started
 from rota.engine.audit import audited
 from rota.engine.engine import Engine, applied, every, read
+from rota.ports.executor import Forms
 from rota.ports.store import Change, Group, Hint, Versioned, Where
 
 TRIES = 5
@@ -25,52 +41,56 @@ SCHEDULE_LIMIT = 20
 
 Retime = Callable[[Schedule, int], tuple[Schedule, tuple[Skip, ...]]]
 """A schedule changed at an instant, and the skips that this books."""
+Check = Callable[[Any], object]
+"""Raises where the task or schedule, as it is right before its change, may not be changed."""
 
 
 async def create_task(engine: Engine, task: Task, schedules: Sequence[Schedule], actor: str) -> Task:
     """A new task with its schedules, all or none. Raises `Refused` where the name is taken."""
     now = engine.clock.now()
-    task = check_task(task)
+    task = check_task(task, engine.forms)
     if len(schedules) > SCHEDULE_LIMIT:
         raise Invalid("schedules", f"{len(schedules)} schedules; a task has at most {SCHEDULE_LIMIT}")
     born = replace(task, revision=await _next_revision(engine, task), created_at=now, updated_at=now)
     changes = [Change(None, born), Change(None, Revision(born))]
     changes += [Change(None, started(check_schedule(schedule), now)) for schedule in schedules]
     changes.append(audited(engine, actor, "create", f"task:{task.id}", None, born))
-    if not applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("schedules")])):
+    if not applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("schedules"), Hint("tasks")])):
         raise Refused(f"task {task.id} or one of its schedules exists already; update it, or choose another name")
     engine.forget(task.id)
     return born
 
 
-async def update_task(engine: Engine, task_id: str, changes: Mapping[str, Any], actor: str) -> Task:
+async def update_task(engine: Engine, task_id: str, changes: Mapping[str, Any], actor: str, check: Check = id) -> Task:
     """Change fields of a task; on a code-owned one they become overrides that survive deploys."""
     for name in changes:
         if name not in DEFINED:
             raise Invalid(name, f"not a field that can be changed; choose from {', '.join(DEFINED)}")
-    return await _rewrite(engine, task_id, "update", actor, lambda task, now: edited(task, changes, now))
+    return await _rewrite(engine, task_id, "update", actor, lambda task, now: edited(task, changes, now), check)
 
 
-async def reset_task(engine: Engine, task_id: str, actor: str) -> Task:
+async def reset_task(engine: Engine, task_id: str, actor: str, check: Check = id) -> Task:
     """Drop all overrides: the task is as its code has it."""
-    return await _rewrite(engine, task_id, "reset", actor, reset)
+    return await _rewrite(engine, task_id, "reset", actor, reset, check)
 
 
-async def _rewrite(engine: Engine, task_id: str, action: str, actor: str, change: Any) -> Task:
+async def _rewrite(engine: Engine, task_id: str, action: str, actor: str, change: Any, check: Check) -> Task:
     for _ in range(TRIES):
         held: Versioned[Task] = await read(engine, Task, task_id, "task")
-        after = check_task(change(held.record, engine.clock.now()))
+        check(held.record)
+        after = check_task(change(held.record, engine.clock.now()), engine.forms)
         entry = audited(engine, actor, action, f"task:{task_id}", held.record, after)
-        if applied(await engine.commit_one(Group((*_task_changes(held, after), entry)))):
+        if applied(await engine.commit_one(Group((*_task_changes(held, after), entry)), None, [Hint("tasks")])):
             engine.forget(task_id)
             return after
     raise Refused(f"task {task_id} changes too quickly; try again")
 
 
-async def delete_task(engine: Engine, task_id: str, actor: str) -> None:
+async def delete_task(engine: Engine, task_id: str, actor: str, check: Check = id) -> None:
     """The task and its schedules go; runs that exist go on, by the revision that they name."""
     for _ in range(TRIES):
         held: Versioned[Task] = await read(engine, Task, task_id, "task")
+        check(held.record)
         mine = await schedules_of(engine, held.record)
         # Code may have given it more than one group holds.
         await engine.commit([Group((Change(one, None),)) for one in mine[SCHEDULE_LIMIT:]])
@@ -78,7 +98,7 @@ async def delete_task(engine: Engine, task_id: str, actor: str) -> None:
         changes += [Change(None, one.record.skip) for one in mine[:SKIPS_KEPT] if one.record.skip]
         gone = {"task": held.record, "schedules": [one.record.name for one in mine]}
         changes.append(audited(engine, actor, "delete", f"task:{task_id}", gone, None))
-        if applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("schedules")])):
+        if applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("schedules"), Hint("tasks")])):
             engine.forget(task_id)
             return
     raise Refused(f"task {task_id} changes too quickly; try again")
@@ -101,13 +121,16 @@ async def create_schedule(engine: Engine, schedule: Schedule, actor: str) -> Sch
     return born
 
 
-async def update_schedule(engine: Engine, schedule_id: str, changes: Mapping[str, Any], actor: str) -> Schedule:
+async def update_schedule(
+    engine: Engine, schedule_id: str, changes: Mapping[str, Any], actor: str, check: Check = id
+) -> Schedule:
     """Change task, trigger, payload or policy from now on; the past is never fired again."""
     for name in changes:
         if name not in TIMED:
             raise Invalid(name, f"not a field that can be changed; choose from {', '.join(TIMED)}")
 
     def change(schedule: Schedule, now: int) -> tuple[Schedule, tuple[Skip, ...]]:
+        check(schedule)
         overrides = dict(schedule.overrides)
         if schedule.owner is Owner.CODE:
             overrides |= {name: getattr(schedule, name) for name in changes if name not in overrides}
@@ -155,14 +178,15 @@ async def _retime(engine: Engine, schedule_id: str, action: str, actor: str, cha
     raise Refused(f"schedule {schedule_id} changes too quickly; try again")
 
 
-async def delete_schedule(engine: Engine, schedule_id: str, actor: str) -> None:
+async def delete_schedule(engine: Engine, schedule_id: str, actor: str, check: Check = id) -> None:
     """Nothing of it fires any more; its runs go on, blocked ones are released."""
     for _ in range(TRIES):
         held: Versioned[Schedule] = await read(engine, Schedule, schedule_id, "schedule")
+        check(held.record)
         changes = [Change(held, None), audited(engine, actor, "delete", f"schedule:{schedule_id}", held.record, None)]
         if held.record.skip:
             changes.append(Change(None, held.record.skip))
-        if applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("gate")])):
+        if applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("gate"), Hint("schedules")])):
             return
     raise Refused(f"schedule {schedule_id} changes too quickly; try again")
 
@@ -179,7 +203,7 @@ async def register(
         if number > SCHEDULE_LIMIT:
             raise Invalid("schedule", f"task {task} has {number} schedules; at most {SCHEDULE_LIMIT} are allowed")
     for _ in range(TRIES):
-        groups = await _registered_tasks(engine, tasks)
+        groups = await _registered_tasks(engine, tasks, tell=not whole)
         groups += await _registered_schedules(engine, app, schedules)
         if whole:
             groups += await _gone(engine, app, [*tasks, *schedules])
@@ -191,10 +215,15 @@ async def register(
         engine.forget(known.id)
 
 
-async def _registered_tasks(engine: Engine, tasks: Sequence[Task]) -> list[Group]:
+async def _registered_tasks(engine: Engine, tasks: Sequence[Task], tell: bool) -> list[Group]:
     groups, now = [], engine.clock.now()
-    for task, held in zip(tasks, await engine.store.get(Task, [task.id for task in tasks]), strict=True):
-        after = registered(held.record if held else None, check_task(task), now)
+    known = await engine.store.get(Task, [task.id for task in tasks])
+    newer = {one.record.version for task, one in zip(tasks, known, strict=True) if one and outdated(one.record, task)}
+    if newer and tell:
+        said = f"this is version {tasks[0].version or '(none)'}, the store knows {max(newer, key=version_key)}"
+        engine.tell(Trouble("register", Refused(f"{said} of app {tasks[0].app}; what is older changes nothing there")))
+    for task, held in zip(tasks, known, strict=True):
+        after = registered(held.record if held else None, check_task(task, engine.forms), now)
         if held and after == held.record:
             continue
         if held is None:
@@ -269,22 +298,30 @@ async def _next_revision(engine: Engine, task: Task) -> int:
     return max((held.record.task.revision for held in found), default=1) + 1
 
 
-def check_task(task: Task) -> Task:
-    """The task as it is meant, if it can be kept. Raises `Invalid` or `TooLarge` with the field."""
+def check_task(task: Task, forms: Forms | None = None) -> Task:
+    """The task as it is meant, if it can be kept and run. Raises `Invalid` or `TooLarge` with the field."""
+    task = meant(task)
     for name in ("namespace", "name", "executor", "queue"):
         check_name(name, getattr(task, name))
     for label in task.requires:
         check_name("requires", label)
     check_text("command", task.command, 32_000)
     check_text("description", task.description)
-    if len(task.payload) > VALUE_LIMIT:
-        raise Invalid("payload", f"{len(task.payload)} bytes; the limit is {VALUE_LIMIT}")
+    check_text("task_type", task.task_type, 200)
+    check_payload(task.payload)
     check_retry(task.retry)
     for name in ("queue_ms", "attempt_ms", "total_ms", "silence_ms"):
         value = getattr(task.clocks, name)
         if value is not None and value <= 0:
             raise Invalid("timeout", f"{name} is {value}; a clock is positive, or left out for no limit")
-    return meant(task)
+    if task.executor != "python":
+        if not task.command and task.executor in COMMANDED:
+            raise Invalid("command", f"is missing; a task of executor {task.executor} needs one")
+        if task.isolation is not Isolation.AUTO:
+            raise Invalid("isolation", f"is for python tasks; leave it out for executor {task.executor}")
+    if forms and task.executor in forms:
+        forms[task.executor](task)
+    return task
 
 
 def check_schedule(schedule: Schedule) -> Schedule:
@@ -297,6 +334,5 @@ def check_schedule(schedule: Schedule) -> Schedule:
         raise Invalid("policy", "window and misfire time are not negative, max_runs is at least 1")
     if policy.start_deadline_ms is not None and policy.start_deadline_ms <= 0:
         raise Invalid("start_deadline", "it is positive, or left out for no limit")
-    if len(schedule.payload) > VALUE_LIMIT:
-        raise Invalid("payload", f"{len(schedule.payload)} bytes; the limit is {VALUE_LIMIT}")
+    check_payload(schedule.payload)
     return schedule

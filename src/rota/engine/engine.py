@@ -7,7 +7,9 @@ from rota.domain.errors import NotFound, Unclear
 from rota.domain.facts import Fact
 from rota.domain.ids import RunId, timed_id
 from rota.domain.records import Queue
+from rota.domain.retry import Defaults
 from rota.domain.task import Revision, Task, revision_id
+from rota.ports.executor import Forms
 from rota.ports.runtime import Chance, Clock, Emit
 from rota.ports.store import Conflict, Group, Guard, Hint, Logs, R, Result, Store, Versioned, Where
 
@@ -22,12 +24,24 @@ PAGE = 500
 class Engine:
     """The hands of all verbs. Cheap to make; several may share a store."""
 
-    def __init__(self, store: Store, logs: Logs, clock: Clock, chance: Chance, emit: Emit | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        logs: Logs,
+        clock: Clock,
+        chance: Chance,
+        emit: Emit | None = None,
+        forms: Forms | None = None,
+    ) -> None:
+        """`forms`: what is checked of a task by its kind; none where the kinds are not known."""
         self.store = store
         self.logs = logs
         self.clock = clock
         self.chance = chance
         self.emit = emit
+        self.forms = forms or {}
+        self.defaults = Defaults()
+        """What new tasks get where nobody says otherwise; settings may change it."""
         self._revisions: dict[tuple[str, int], Task] = {}
         self._heads: dict[str, tuple[int, Task | None]] = {}
         self._queues: dict[str, tuple[int, Queue | None]] = {}
@@ -96,8 +110,9 @@ class Engine:
             changes = self._changes
             for name, found in zip(missing, await self.store.get(kind, missing), strict=True):
                 known[name] = found.record if found else None
-                # What is not there may come at any moment, and what was read during a change may be the old one.
-                if found and changes == self._changes:
+                # What was read during a change may be the old one. A task that is not there may come at any moment; a
+                # queue without a record is one with defaults.
+                if (found or kind is Queue) and changes == self._changes:
                     memory[name] = (now, known[name])
         return known
 
@@ -108,7 +123,7 @@ class Engine:
         self._queues.pop(name, None)
 
     async def revisions(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Task]:
-        """Tasks as runs named them. Revisions never change, so what is known needs no look."""
+        """Tasks as runs named them, those that are there. Revisions never change: what is known needs no look."""
         keys = dict.fromkeys(wanted)
         known = {key: self._revisions[key] for key in keys if key in self._revisions}
         if missing := [key for key in keys if key not in known]:
@@ -116,9 +131,8 @@ class Engine:
                 self._revisions.clear()
             ids = [revision_id(*key) for key in missing]
             for key, found in zip(missing, await self.store.get(Revision, ids), strict=True):
-                if found is None:
-                    raise NotFound("task revision", revision_id(*key))
-                known[key] = self._revisions[key] = found.record.task
+                if found is not None:
+                    known[key] = self._revisions[key] = found.record.task
         return known
 
 

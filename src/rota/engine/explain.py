@@ -1,12 +1,14 @@
 """Explain: why a run or a schedule is as it is, worded from the codes in its record."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 
 from rota.domain.ids import definition_id
-from rota.domain.records import Queue
-from rota.domain.run import LOST_LIMIT, Cause, Reason, Run, State
+from rota.domain.records import Audit, Queue, Session
+from rota.domain.run import LOST_LIMIT, TERMINAL, Attempt, Cause, Reason, Run, State
 from rota.domain.schedule import Schedule, Skip, SkipReason
-from rota.engine.engine import Engine, read
+from rota.engine.engine import PAGE, Engine, read
 from rota.engine.recover import open_sessions
 from rota.ports.store import Where
 
@@ -21,9 +23,9 @@ WORDS: dict[str, str] = {
     Reason.ERROR: "it failed: {error}",
     Reason.TIMEOUT: "its attempt took too long: {error}",
     Reason.SILENT: "its attempt showed no progress for too long: {error}",
-    Reason.TOTAL_TIMEOUT: "the time for all its attempts is over",
+    Reason.TOTAL_TIMEOUT: "its total timeout, for all attempts together, was over at {end_by}",
     Reason.MISSED_START: "no worker started it in time",
-    Reason.NO_HANDLER: "its worker did not know the handler; another may",
+    Reason.NO_HANDLER: "its worker {worker} lacks what it names: {detail}",
     Reason.BAD_PAYLOAD: "its arguments do not fit the function: {error}",
     Reason.BAD_RESULT: "its result cannot be kept: {error}",
     Reason.UNSTORABLE: "the store could not keep its outcome: {error}",
@@ -57,17 +59,28 @@ async def explain_run(engine: Engine, run_id: str) -> list[str]:
     run: Run = (await read(engine, Run, run_id, "run")).record
     fields = _fields(run)
     story = [f"{_at(run.created_at)} {CAUSES[run.cause].format(**fields)}, as revision {run.revision} of {run.task}"]
-    for old in run.history:
-        ended = _worded(old.reason, fields | {"error": _first_line(old.error), "detail": "", "worker": old.worker})
-        story.append(f"{_at(old.ended_at)} attempt {old.number} on {old.worker} ended: {ended.rstrip(': ')}")
+    for _, alike in groupby(run.history, key=lambda old: (old.worker, old.reason, old.error)):
+        story.append(_ended(list(alike), fields))
+    if run.worker and run.state in (State.RUNNING, *TERMINAL) and run.claimed_at:
+        began = f", which started it at {_at(run.started_at)}" if run.started_at else ""
+        story.append(f"{_at(run.claimed_at)} worker {run.worker} took it as attempt {run.attempt}{began}")
     if run.state is State.RUNNING:
-        story.append(f"{_at(run.claimed_at)} attempt {run.attempt} runs: {_worded(run.reason, fields)}")
+        story.append(f"it runs{f': {run.progress}' if run.progress else ''}")
         if run.cancel:
-            story.append(f"its cancel was asked by {run.cancel}; its worker is told")
+            asked = await _last(engine, f"run:{run.id}", "cancel") or f" by {run.cancel}"
+            story.append(f"its cancel was asked{asked}; its worker is told")
     else:
         when = _at(run.ended_at or run.due_at or run.ready_at)
         story.append(f"{when} {run.state}: {_worded(run.reason, fields).rstrip(': ')}")
     return story + await _waits(engine, run)
+
+
+def _ended(attempts: list[Attempt], fields: dict[str, str]) -> str:
+    """Attempts in a row that ended alike."""
+    first, old = attempts[0], attempts[-1]
+    numbers = f"attempt {old.number}" if first is old else f"attempts {first.number} to {old.number}"
+    ended = _worded(old.reason, fields | {"error": _first_line(old.error), "detail": "", "worker": old.worker})
+    return f"{_at(old.ended_at)} {numbers} on {old.worker} ended: {ended.rstrip(': ')}"
 
 
 async def _waits(engine: Engine, run: Run) -> list[str]:
@@ -76,31 +89,64 @@ async def _waits(engine: Engine, run: Run) -> list[str]:
         return []
     queue = (await engine.store.get(Queue, [definition_id(run.namespace, run.queue)]))[0]
     if queue and queue.record.paused:
-        return [f"it waits: queue {run.queue} is paused ({queue.record.paused})"]
-    able = [session for session in await open_sessions(engine) if run.lane in session.lanes]
+        since = await _last(engine, f"queue:{queue.record.id}", "queue", "paused")
+        return [f"it waits: queue {run.queue} was paused{since}: {queue.record.paused}"]
+    sessions = await open_sessions(engine)
+    if why := unable(run, sessions):
+        return [f"it waits: {why}".removesuffix(f": {run.detail}")]
+    able = [session for session in sessions if run.lane in session.lanes]
+    line = await engine.store.find(Run, Where(run.namespace, (State.PENDING,), queue=run.queue), "", PAGE, oldest=True)
+    ranks = [(other.rank, other.id) for other, _ in line.items if other.lane == run.lane]
+    before = sum(rank < (run.rank, run.id) for rank in ranks)
+    more = "at least " if line.cursor else ""
+    slots, alive = sum(session.slots for session in able), len(able)
+    return [f"it waits in line: {more}{before} before it in queue {run.queue}; slots: {slots}, workers: {alive}"]
+
+
+def unable(run: Run, sessions: Sequence[Session]) -> str:
+    """Why none of these live workers can take a pending run; empty if one can, or has not tried."""
+    able = [session for session in sessions if run.lane in session.lanes]
     if not able:
-        kind, labels = run.lane.split("/")[2:]
+        kind, labels = run.lane.split("/", 3)[2:]
         needs = f" with labels {labels}" if labels else ""
-        return [f"it waits: no live worker takes queue {run.queue} with executor {kind}{needs}; start one"]
-    before = await engine.store.count(Run, "queue", Where(namespace=run.namespace, states=(State.PENDING,)))
-    slots = sum(session.slots for session in able)
-    return [f"it waits in line: {before.get(run.queue, 0)} ready in {run.queue}, {slots} slots on {len(able)} workers"]
+        return f"no live worker takes queue {run.queue} with executor {kind}{needs}; start one"
+    lacking = {old.session for old in run.history if old.reason == Reason.NO_HANDLER}
+    if not lacking.issuperset(session.id for session in able):
+        return ""
+    names = ", ".join(sorted({session.worker for session in able}))
+    return f"no live worker of queue {run.queue} ({names}) can run task {run.task}: {run.detail}"
+
+
+async def warning(engine: Engine, run_id: str) -> str:
+    """Why no live worker can take a run just submitted, as far as other runs of its task have shown; else empty."""
+    run: Run = (await read(engine, Run, run_id, "run")).record
+    tried = await engine.store.find(Run, Where(run.namespace, (State.PENDING,), run.task), "", 100)
+    sessions = await open_sessions(engine)
+    return next((why for one in [run, *(held.record for held in tried.items)] if (why := unable(one, sessions))), "")
 
 
 async def explain_schedule(engine: Engine, schedule_id: str, limit: int = 10) -> list[str]:
     """The state of a schedule and why its newest occurrences were skipped. Raises `NotFound`."""
     schedule: Schedule = (await read(engine, Schedule, schedule_id, "schedule")).record
     if schedule.paused:
-        story = [f"it does not fire: {schedule.paused}"]
+        since = await _last(engine, f"schedule:{schedule_id}", "pause")
+        story = [f"it does not fire, it was paused{since}: {schedule.paused}"]
     elif schedule.next_at is None:
         story = ["it does not fire any more: its trigger has no further instants"]
     else:
         story = [f"it fires next at {_at(schedule.next_at)}"]
-    story.append(f"{schedule.fired} runs fired, {schedule.skipped} occurrences skipped since it was made")
+    story.append(f"since it was made: runs fired: {schedule.fired}, occurrences skipped: {schedule.skipped}")
     story.append(f"every occurrence from {_at(schedule.accounted_from)} to {_at(schedule.cursor_at)} is accounted for")
     page = await engine.store.find(Skip, Where(schedule=schedule_id), "", limit)
     ranges = ([schedule.skip] if schedule.skip else []) + [held.record for held in page.items]
     return story + [_range(skip) for skip in ranges]
+
+
+async def _last(engine: Engine, target: str, action: str, field: str = "") -> str:
+    """By whom and when that was done last, as far as the newest entries of the audit tell."""
+    entries = [held.record for held in (await engine.store.find(Audit, Where(), "", PAGE)).items]
+    found = (one for one in entries if (one.target, one.action) == (target, action) and field in one.after)
+    return next((f" by {one.actor} at {_at(one.at)}" for one in found), "")
 
 
 def _range(skip: Skip) -> str:
@@ -129,10 +175,11 @@ def _fields(run: Run) -> dict[str, str]:
         "error": _first_line(run.error),
         "worker": run.worker,
         "cancel": run.cancel or "somebody",
+        "end_by": _at(run.end_by),
     }
 
 
 def _at(moment: int | None) -> str:
     if moment is None:
         return "some time"
-    return datetime.fromtimestamp(moment / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return datetime.fromtimestamp(moment / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rota.domain.ids import definition_id
+from rota.domain.people import Token
 from rota.domain.records import Audit, Pulse, Session, Tally, Unique
 from rota.domain.run import TERMINAL, Run
 from rota.domain.schedule import DAY_MS, Schedule, Skip
 from rota.engine.engine import Engine, applied
+from rota.engine.seal import move_anchor
 from rota.ports.store import Change, Group, Record, Term, Versioned, Where
 
 STEP = 500
@@ -24,6 +26,8 @@ class Retention:
     audit_ms: int = 365 * DAY_MS
     tallies_ms: int = 90 * DAY_MS
     sessions_ms: int = DAY_MS
+    tokens_ms: int = 30 * DAY_MS
+    """After they expired or were revoked."""
 
 
 async def prune(engine: Engine, retention: Retention, term: Term, counting: bool = False) -> int:
@@ -36,7 +40,10 @@ async def prune(engine: Engine, retention: Retention, term: Term, counting: bool
     gone += await _old(engine, Unique, Where(ended_until=now), term)
     gone += await _sessions(engine, now - retention.sessions_ms, term)
     gone += await _skips(engine, now - retention.runs_ms, term)
-    gone += await _old(engine, Audit, Where(until=now - retention.audit_ms), term)
+    # First the chain says that it begins later, then what it answers for no more may go.
+    anchor_at = await move_anchor(engine, now - retention.audit_ms, term)
+    gone += await _old(engine, Audit, Where(ended_until=anchor_at + 1), term)
+    gone += await _old(engine, Token, Where(ended_until=now - retention.tokens_ms), term)
     gone += await _old(engine, Tally, Where(until=now - retention.tallies_ms), term)
     return gone
 

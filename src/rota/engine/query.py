@@ -25,7 +25,10 @@ class WorkerView(NamedTuple):
 
     session: Session
     running: int
-    beats: int
+    beat_at: int
+    """When it last beat, by the store's clock; for display, as a leader judges by the counter alone."""
+    silent_ms: int
+    """How long that was ago where it should have beaten since, else 0."""
 
 
 class QueueView(NamedTuple):
@@ -61,10 +64,13 @@ async def workers(engine: Engine) -> list[WorkerView]:
     sessions = await open_sessions(engine)
     held = await engine.store.count(Run, "session", Where(states=(State.RUNNING,)))
     pulses = await engine.store.get(Pulse, [session.id for session in sessions])
-    return [
-        WorkerView(session, held.get(session.id, 0), pulse.record.count if pulse else 0)
-        for session, pulse in zip(sessions, pulses, strict=True)
-    ]
+    now = engine.clock.now()
+    views = []
+    for session, pulse in zip(sessions, pulses, strict=True):
+        beat_at = pulse.record.count if pulse else session.opened_at
+        silent_ms = now - beat_at if now - beat_at > session.ttl_ms else 0
+        views.append(WorkerView(session, held.get(session.id, 0), beat_at, silent_ms))
+    return views
 
 
 async def queues(engine: Engine, namespace: str = "main") -> list[QueueView]:

@@ -130,7 +130,15 @@ def _group(item: _Work, run: Run, keys: Keys, now: int) -> Group:
 async def _tasks(engine: Engine, work: list[_Work]) -> list[Task]:
     unknown = [item.held.record for item in work if item.settlement.task is None]
     known = await engine.revisions(map(_revision, unknown)) if unknown else {}
-    return [item.settlement.task or known[_revision(item.held.record)] for item in work]
+    runs = [item.held.record for item in work]
+    return [
+        item.settlement.task or known.get(_revision(run)) or _plain(run) for item, run in zip(work, runs, strict=True)
+    ]
+
+
+def _plain(run: Run) -> Task:
+    """Stands in for a task whose revision is gone, so that its run can still be taken back or ended."""
+    return Task(run.namespace, run.task)
 
 
 def _revision(run: Run) -> tuple[str, int]:

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
-from rota.domain.errors import Invalid, Refused, TooLarge
+from rota.domain.errors import Invalid, Refused
 from rota.domain.facts import RunsSubmitted
 from rota.domain.ids import RunId, definition_id
 from rota.domain.lane import lane
 from rota.domain.names import check_key, check_name
+from rota.domain.payload import check_payload
 from rota.domain.priority import priority
-from rota.domain.records import INLINE_LIMIT, VALUE_LIMIT, Blob, Unique, Until
+from rota.domain.records import INLINE_LIMIT, Blob, Unique, Until
 from rota.domain.retry import Retry, check_retry
 from rota.domain.run import Cause, Run, State
 from rota.domain.states import Submit, advance
@@ -22,22 +23,24 @@ from rota.ports.store import Change, Conflict, Group, Hint, Result
 KEY_MS = 86_400_000
 """How long an idempotency key is remembered."""
 HORIZON_MS = 100 * 365 * 86_400_000
+PAST_MS = 60_000
+"""A due time so long ago means now: people write whole minutes, and a lost call is sent again."""
 TRIES = 8
 
 
 class Order(NamedTuple):
-    """What is to be run. None and empty mean: as the task says."""
+    """What is to be run. None, and an empty payload, mean: as the task says."""
 
     task: str
     namespace: str = "main"
     payload: bytes = b""
     """JSON of the arguments."""
     due_at: int | None = None
-    queue: str = ""
+    queue: str | None = None
     priority: int | None = None
-    key: str = ""
+    key: str | None = None
     """Idempotency key of this actor: the same key and body again gives the same run for 24 hours."""
-    unique: str = ""
+    unique: str | None = None
     """At most one live run of the namespace has this key; a second order gives the first one's run."""
     retry: Retry | None = None
     timeout_ms: int | None = None
@@ -57,15 +60,24 @@ class Receipt(NamedTuple):
 
 
 async def submit(engine: Engine, orders: Sequence[Order]) -> list[Receipt]:
-    """Make runs of orders, all in a few commits.
+    """As `submit_each`. Raises the first `Refused`, which says which order it is; all others are submitted."""
+    found = await submit_each(engine, orders)
+    for number, one in enumerate(found, 1):
+        if isinstance(one, Refused):
+            place = f"order {number} of {len(found)}: " if len(found) > 1 else ""
+            raise Refused(f"{place}{one}")
+    return [one for one in found if isinstance(one, Receipt)]
 
-    Raises `Invalid`, `TooLarge` or `NotFound` before anything is written; `Refused` for an idempotency key that came
-    with another body before (the other orders are submitted).
+
+async def submit_each(engine: Engine, orders: Sequence[Order]) -> list[Receipt | Refused]:
+    """Make runs of orders, all in a few commits; `Refused` for an idempotency key that came before with another body.
+
+    Raises `Invalid`, `TooLarge` or `NotFound` before anything is written.
     """
     now = engine.clock.now()
     runs, payloads = await _drafted(engine, orders, now)
-    receipts: dict[int, Receipt] = {}
-    pending, created, refusal = list(range(len(orders))), [], None
+    receipts: dict[int, Receipt | Refused] = {}
+    pending, created = list(range(len(orders))), []
     for _ in range(TRIES):
         # Orders whose key stands earlier in the batch follow it: groups of one commit share no keys.
         batch, later = _first_of_key(orders, pending)
@@ -77,7 +89,7 @@ async def submit(engine: Engine, orders: Sequence[Order]) -> list[Receipt]:
             try:
                 receipt = await receipt_of(engine, orders[at], runs[at], result, now)
             except Refused as error:
-                refusal = error
+                receipts[at] = error
                 continue
             if receipt is None:
                 pending.append(at)
@@ -89,9 +101,8 @@ async def submit(engine: Engine, orders: Sequence[Order]) -> list[Receipt]:
             break
     if engine.emit and created:
         engine.emit(RunsSubmitted(created))
-    if refusal or pending:
-        raise refusal or Refused("the keys of these orders change hands too quickly; try again")
-    return [receipts[at] for at in range(len(orders))]
+    unsettled = Refused("the keys of this order change hands too quickly; try again")
+    return [receipts.get(at, unsettled) for at in range(len(orders))]
 
 
 async def _drafted(engine: Engine, orders: Sequence[Order], now: int) -> tuple[list[Run], list[bytes]]:
@@ -103,6 +114,8 @@ async def _drafted(engine: Engine, orders: Sequence[Order], now: int) -> tuple[l
     queues = {f"{order.namespace}/{order.queue or tasks[f'{order.namespace}/{order.task}'].queue}" for order in orders}
     strict = await engine.strict(queues)
     models: dict[Order, Run] = {}
+    for one in {order.payload for order in orders}:
+        check_payload(one)
     runs, payloads = [], []
     for run_id, order in zip(engine.new_ids(now, len(orders)), orders, strict=True):
         task = tasks[f"{order.namespace}/{order.task}"]
@@ -119,12 +132,8 @@ async def _drafted(engine: Engine, orders: Sequence[Order], now: int) -> tuple[l
 
 
 def inline(payload: bytes) -> bytes | None:
-    """What of a payload stands in the run's own record. Raises `TooLarge`."""
-    if len(payload) <= INLINE_LIMIT:
-        return payload
-    if len(payload) > VALUE_LIMIT:
-        raise TooLarge("payload", f"{len(payload)} bytes; the limit is {VALUE_LIMIT}: pass a reference instead")
-    return None
+    """What of a payload stands in the run's own record."""
+    return payload if len(payload) <= INLINE_LIMIT else None
 
 
 def draft(run_id: RunId, order: Order, task: Task, now: int) -> Run:
@@ -179,7 +188,8 @@ def blobs(run: Run, payload: bytes, now: int) -> tuple[Change, ...]:
 
 
 def _check(order: Order, now: int) -> None:
-    if order.queue:
+    check_payload(order.payload)
+    if order.queue is not None:
         check_name("queue", order.queue)
     if order.priority is not None:
         priority(order.priority)
@@ -187,11 +197,12 @@ def _check(order: Order, now: int) -> None:
         raise Invalid("timeout", f"{order.timeout_ms} ms; it is positive, or 0 for no limit")
     if order.retry is not None:
         check_retry(order.retry)
-    if order.due_at is not None and not 0 <= order.due_at < now + HORIZON_MS:
-        raise Invalid("due_at", "not within the next hundred years")
-    if order.key:
+    if order.due_at is not None and not now - PAST_MS <= order.due_at < now + HORIZON_MS:
+        late = "lies more than a minute in the past; leave the time out to run it now"
+        raise Invalid("at", late if order.due_at < now else "not within the next hundred years")
+    if order.key is not None:
         check_key("key", order.key)
-    if order.unique:
+    if order.unique is not None:
         check_key("unique", order.unique)
 
 

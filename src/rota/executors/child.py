@@ -23,7 +23,7 @@ from rota.executors.calls import Call
 from rota.executors.outcomes import no_handler
 from rota.executors.pool import WORK, Said, Work, packed
 from rota.executors.programs import KEEP_LIMIT, LINE_COST, LINE_LIMIT
-from rota.ports.executor import About, Handlers
+from rota.ports.executor import IMPORTING, About, Handlers
 
 
 class ChildContext(About):
@@ -70,7 +70,7 @@ class Child:
         name = assignment.task.command or assignment.task.name
         handler = handlers.get(name)
         if handler is None:
-            return no_handler(f"no handler {name!r} in the app as the child process imported it")
+            return no_handler(f"no handler {name!r} in the app as the child process imported it", handlers)
         self.context = ChildContext(work, self._send)
         self._call = Call(handler, assignment.payload, self.context)
         return self._call.run()
@@ -115,10 +115,12 @@ def main(app: str, level: str, grace_ms: str, *path: str) -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     module, _, attribute = app.partition(":")
+    importing = IMPORTING.set(True)
     try:
         handlers: Handlers = attrgetter(f"{attribute or 'app'}.handlers")(import_module(module))
     except BaseException as error:
         raise ImportError(f"the child process cannot import the app {app}") from error
+    IMPORTING.reset(importing)
     root = logging.getLogger()
     root.addHandler(Records(child))
     root.setLevel(int(level))

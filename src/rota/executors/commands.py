@@ -5,18 +5,20 @@ other than 0 is a failure. Nothing that the program started in its process group
 settings and secrets stay with the worker: a program sees few names of its environment.
 """
 
+import errno
 import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryFile
 
 import msgspec
 
 from rota.domain.errors import Invalid
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import End, Outcome
+from rota.executors.folders import held_folder
 from rota.executors.outcomes import Texts, died, failure, from_json, refused, to_json
 from rota.executors.programs import Program
 from rota.ports.desk import Assignment
@@ -59,9 +61,10 @@ async def perform(
     variables: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Start it, wait, say how it ended. `variables`: environment beyond what every attempt gets."""
+    env: dict[str, str] = {}
     try:
         env = environment(assignment, context) | dict(variables or {})
-        with TemporaryDirectory(prefix="rota-", ignore_cleanup_errors=True) as folder, TemporaryFile() as stdin:
+        with held_folder() as folder, TemporaryFile() as stdin:
             # A file, not a pipe: nobody has to feed a program that may never read.
             stdin.write(assignment.payload)
             stdin.seek(0)
@@ -72,7 +75,20 @@ async def perform(
     except Invalid as error:
         return refused(error)
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.E2BIG:
+            return failure(too_long(argv, env), name=type(error).__name__, final=True)
         return failure(f"cannot be run: {error}", name=type(error).__name__)
+
+
+def too_long(argv: Sequence[str], env: Mapping[str, str]) -> str:
+    """What to tell where the system takes no arguments and variables of this length."""
+    sizes = {"the command": len(os.fsencode(argv[-1]))}
+    sizes |= {f"variable {name}": len(os.fsencode(value)) for name, value in env.items()}
+    longest = max(sizes, key=lambda name: sizes[name])
+    return (
+        f"too long for this system: {longest} has {sizes[longest]:,} bytes, command and variables together "
+        f"{sum(sizes.values()):,}; the payload is on standard input as well, whatever its length"
+    )
 
 
 def environment(assignment: Assignment, context: Context) -> dict[str, str]:

@@ -4,10 +4,9 @@ The server tells its types by reflection: v1 where it speaks that, v1alpha other
 """
 
 import asyncio
-import re
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -23,20 +22,12 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 
 from rota.domain.errors import Invalid
 from rota.domain.run import End, Outcome
+from rota.executors.forms import METADATA, Target
+from rota.executors.forms import grpc as target_of
 from rota.executors.guard import Guard
-from rota.executors.outcomes import Texts, failure, from_json, refused, to_json
+from rota.executors.outcomes import failure, from_json, refused, to_json
 from rota.ports.desk import Assignment
 
-COMMAND = re.compile(
-    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253}):(?P<port>[0-9]{1,5})"
-    r"/(?P<service>[A-Za-z_][A-Za-z0-9_.]*)/(?P<method>[A-Za-z_][A-Za-z0-9_]*)"
-)
-METADATA = Texts(
-    name=re.compile(r"[0-9a-z_.-]+"),
-    reserved=re.compile(r"grpc-.*|x-rota-.*|idempotency-key|.*-bin|te|content-type|user-agent"),
-    value=re.compile(r"[\x20-\x7e]*"),
-    rule="names of a-z, 0-9 and _ . -, save those of Rota and of gRPC; printable ASCII",
-)
 FINAL = frozenset({
     "INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION",
     "OUT_OF_RANGE", "UNIMPLEMENTED",
@@ -52,16 +43,6 @@ class NoSuchMethod(LookupError):
     """The server has no such service, the service no such unary method, or it does not tell."""
 
 
-class Target(NamedTuple):
-    """What a task calls."""
-
-    host: str
-    port: int
-    service: str
-    method: str
-    tls: bool
-
-
 class GrpcClient:
     """Calls with a connection each: the address is resolved and checked anew, and a moved server is found again."""
 
@@ -72,7 +53,7 @@ class GrpcClient:
     async def run(self, assignment: Assignment) -> Outcome:
         """The outcome of the one call that a task asks for."""
         try:
-            return await self._call(target_of(assignment), assignment)
+            return await self._call(target_of(assignment.task), assignment)
         except Invalid as error:
             return refused(error)
         except (NoSuchMethod, DecodeError) as error:
@@ -107,16 +88,6 @@ class GrpcClient:
             found = self._methods[target] = await method_of(channel, target.service, target.method)
             asyncio.get_running_loop().call_later(self._types_ms / 1000, self._methods.pop, target, None)
         return found
-
-
-def target_of(assignment: Assignment) -> Target:
-    """What a task's command names. Raises `Invalid`."""
-    command = assignment.task.command
-    found = COMMAND.fullmatch(command)
-    if not found or not 0 < int(found["port"]) < 65_536:
-        raise Invalid("command", f"{command[:200]!r} is not of the form host:port/package.Service/Method")
-    tls = assignment.task.params.get("tls") is True
-    return Target(found["host"], int(found["port"]), found["service"], found["method"], tls)
 
 
 def _channel(target: Target, addresses: list[str]) -> grpc.aio.Channel:

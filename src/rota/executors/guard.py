@@ -6,6 +6,7 @@ itself and hands out the addresses that it checked; whoever connects uses these 
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -29,6 +30,7 @@ NOT_PUBLIC = tuple(
 Of IPv6 only 2000::/3 was ever given out for the public internet, less examples and the tunnels (Teredo, 6to4), as these
 lead to any IPv4 address.
 """
+HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 NAT64 = ip_network("64:ff9b::/96")
 
 
@@ -47,8 +49,9 @@ class Guard:
             try:
                 self._networks.append(ip_network(entry))
             except ValueError as error:
-                if "/" in entry or not entry.strip() or is_numeric(entry):
-                    raise Invalid("allow", f"{entry!r} is no network, address or host name: {error}") from None
+                if not HOST_NAME.fullmatch(entry) or is_numeric(entry):
+                    wanted = "is no network, address or host name; write one, such as 10.0.0.0/8"
+                    raise Invalid("allow", f"{entry[:100]!r} {wanted} ({error})") from None
                 self._hosts.add(entry.rstrip(".").lower())
 
     async def addresses(self, host: str, port: int) -> list[str]:

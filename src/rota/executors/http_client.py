@@ -22,25 +22,13 @@ from rota.domain.errors import Invalid
 from rota.domain.flow import storable
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import End, Outcome
+from rota.executors.forms import checked_url, http
 from rota.executors.guard import Guard, is_numeric
-from rota.executors.outcomes import NOT_JSON, Texts, failure, refused
+from rota.executors.outcomes import NOT_JSON, failure, refused
 from rota.ports.desk import Assignment
 
-METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-HEADERS = Texts(
-    name=re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
-    reserved=re.compile(
-        r"accept-encoding|connection|content-length|expect|host|idempotency-key|keep-alive|proxy-.*|te|trailer"
-        r"|transfer-encoding|upgrade|x-rota-.*",
-        re.IGNORECASE,
-    ),
-    value=re.compile(r"[\t\x20-\x7e\x80-\xff]*"),
-    rule="one line of Latin-1, and no header that Rota or the connection sets",
-)
 HARMLESS = re.compile(r"accept|accept-.*|content-type|idempotency-key|user-agent|x-rota-.*", re.IGNORECASE)
 """Headers that go along to another host; any other one may be a credential."""
-HOST = re.compile(r"[0-9a-z._-]{1,253}|[0-9a-f:.]{2,45}", re.IGNORECASE)
-CODES = re.compile(r"([1-5]\d\d)(?:-([1-5]\d\d))?")
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HOPS = 5
 CONNECT_S = 10
@@ -79,41 +67,16 @@ class Request:
 
 
 def request_of(assignment: Assignment) -> Request:
-    """The request of a run. Raises `Invalid`, or `ValueError` for what is no URL at all."""
+    """The request of a run. Raises `Invalid`."""
     run, task, payload, _ = assignment
-    method = str(task.params.get("method", "POST")).upper()
-    if method not in METHODS:
-        raise Invalid("params.method", f"{method[:30]!r} is none of {', '.join(sorted(METHODS))}")
-    body = b"" if method in ("GET", "HEAD") else payload
+    asked = http(task)
+    body = b"" if asked.method in ("GET", "HEAD") else payload
     headers = CIMultiDict({"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "gzip, deflate"})
     if body:
         headers["Content-Type"] = "application/json"
-    headers.update(HEADERS.checked("params.headers", task.params.get("headers", {})))
+    headers.update(asked.headers)
     headers.update({"Idempotency-Key": run.id, "X-Rota-Run": run.id, "X-Rota-Attempt": str(run.attempt)})
-    success = success_codes(task.params.get("success") or "200-299")
-    return Request(method, checked_url("command", URL(task.command)), headers, body, success)
-
-
-def checked_url(field: str, url: URL) -> URL:
-    """`url` if a request can go there, else `Invalid`."""
-    if url.scheme not in ("http", "https"):
-        raise Invalid(field, f"{url.scheme[:30]!r} is not http or https")
-    if not HOST.fullmatch(url.raw_host or ""):
-        raise Invalid(field, f"{(url.raw_host or '')[:60]!r} is no host name or address")
-    if url.user is not None or url.password is not None:
-        raise Invalid(field, "a URL with user or password is refused: put credentials into params.headers")
-    return url
-
-
-def success_codes(given: Any) -> frozenset[int]:
-    """Status codes that mean success: numbers and ranges ("200-299"), one or a list. Raises `Invalid`."""
-    found: set[int] = set()
-    for part in given if isinstance(given, list | tuple) else [given]:
-        codes = CODES.fullmatch(str(part))
-        if not codes:
-            raise Invalid("params.success", f'{part!r} is no status: use numbers and ranges such as "200-299"')
-        found.update(range(int(codes[1]), int(codes[2] or codes[1]) + 1))
-    return frozenset(found)
+    return Request(asked.method, asked.url, headers, body, asked.success)
 
 
 class GuardedResolver(AbstractResolver):

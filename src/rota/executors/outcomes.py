@@ -2,7 +2,7 @@
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from rota.domain.run import End, Outcome, Reason
 
 NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
 """What decoding raises: for bad syntax, for text that is no UTF-8, for endless nesting."""
+KNOWN = 10
+"""Names told of what a worker has, where it lacks one."""
 REASONS = {"payload": Reason.BAD_PAYLOAD, "result": Reason.BAD_RESULT}
 
 
@@ -34,9 +36,14 @@ def refused(error: Invalid, reason: Reason | None = None) -> Outcome:
     return failure(str(error), name=type(error).__name__, final=True, reason=reason)
 
 
-def no_handler(error: str) -> Outcome:
-    """This worker lacks what the task names; another may have it, so the run goes back in line unburnt."""
-    return Outcome(End.RETURNED, reason=Reason.NO_HANDLER, error=storable(error[:TEXT_LIMIT]))
+def no_handler(error: str, known: Iterable[str] = ()) -> Outcome:
+    """This worker lacks what the task names; another may have it, so the run goes back in line unburnt.
+
+    `known`: what it has instead, of which a few are told.
+    """
+    names = sorted(known)
+    told = f"; it has {', '.join(names[:KNOWN])}{' …' if len(names) > KNOWN else ''}" if names else ""
+    return Outcome(End.RETURNED, reason=Reason.NO_HANDLER, error=storable((error + told)[:TEXT_LIMIT]))
 
 
 def died(code: int, last: str) -> Outcome:

@@ -39,7 +39,7 @@ class PythonExecutor(Calls):
         name = task.command or task.name
         handler = self._handlers.get(name)
         if handler is None:
-            return no_handler(f"no handler {name!r} in this worker's app: deploy its code, or register the name")
+            return no_handler(f"no handler {name!r} in its app", self._handlers)
         if self._pool and (task.isolation is Isolation.PROCESS or run.isolated):
             return await self._pool.run(assignment, context)
         if task.isolation is Isolation.PROCESS:

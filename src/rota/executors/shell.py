@@ -7,6 +7,8 @@ import msgspec
 from rota.domain.errors import Invalid
 from rota.domain.run import Outcome
 from rota.executors.commands import DEFAULTS, VARIABLE_LIMIT, VARIABLES, CommandOptions, perform
+from rota.executors.folders import sweep
+from rota.executors.forms import shell
 from rota.executors.outcomes import from_json, refused
 from rota.ports.desk import Assignment
 from rota.ports.executor import Context
@@ -19,19 +21,19 @@ class ShellExecutor:
 
     def __init__(self, options: CommandOptions = DEFAULTS) -> None:
         self._options = options
+        sweep()
 
     async def run(self, assignment: Assignment, context: Context) -> Outcome:
-        command = assignment.task.command
         try:
-            if not command.strip() or "\0" in command:
-                raise Invalid("command", "a command line is wanted, without NUL")
+            shell(assignment.task)
             variables = arguments(assignment.payload)
         except Invalid as error:
             return refused(error)
-        return await perform(["/bin/sh", "-c", command], assignment, context, self._options, variables)
+        return await perform(["/bin/sh", "-c", assignment.task.command], assignment, context, self._options, variables)
 
     async def close(self) -> None:
-        """Nothing outlives an attempt."""
+        """Nothing outlives an attempt, but for folders of workers that were killed."""
+        sweep()
 
 
 def arguments(payload: bytes) -> dict[str, str]:
@@ -44,7 +46,10 @@ def arguments(payload: bytes) -> dict[str, str]:
     found = {"ROTA_PAYLOAD": payload.decode()} if len(payload) <= VARIABLE_LIMIT else {}
     for name, item in value.items() if isinstance(value, dict) else ():
         if VARIABLES.name.fullmatch(name) and not isinstance(item, list | dict):
-            found[f"ROTA_ARG_{name.upper()}"] = text = _plain(item)
+            found[variable := f"ROTA_ARG_{name.upper()}"] = text = _plain(item)
+            if len(text) > VARIABLE_LIMIT:
+                over = f"{len(text):,} characters; variable {variable} holds at most {VARIABLE_LIMIT:,}"
+                raise Invalid(f"payload.{name}", f"{over}: put it into a list, which is on standard input alone")
             if not VARIABLES.value.fullmatch(text):
                 raise Invalid(f"payload.{name}", f"no variable can hold it: {VARIABLES.rule}")
     return found

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from rota.domain.run import Outcome
+from rota.domain.task import Task
 from rota.ports.desk import Assignment
 
 
@@ -84,7 +86,11 @@ class Handler(Protocol):
         ...
 
 
+IMPORTING: ContextVar[bool] = ContextVar("importing", default=False)
+"""Whether a child process is importing the app, for its handlers only."""
 Handlers = Mapping[str, Handler]
+Forms = Mapping[str, Callable[[Task], object]]
+"""By executor kind: raises `Invalid` for a task whose command or params no worker of the kind could make sense of."""
 
 
 class Executor(Protocol):

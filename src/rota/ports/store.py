@@ -11,12 +11,15 @@ write may raise `Unclear` (it may have happened).
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from rota.domain.records import Audit, Blob, Pulse, Queue, Session, Tally, Unique
+from rota.domain.people import Token, User
+from rota.domain.records import Audit, Blob, Pulse, Queue, Seal, Session, Tally, Unique
 from rota.domain.run import Run
 from rota.domain.schedule import Schedule, Skip
 from rota.domain.task import Revision, Task
 
-Record = Task | Revision | Schedule | Run | Queue | Session | Pulse | Unique | Skip | Audit | Blob | Tally
+Record = (
+    Task | Revision | Schedule | Run | Queue | Session | Pulse | Unique | Skip | Audit | Seal | Blob | Tally | User | Token
+)
 """What a store keeps. All but `Tally` have an `id` that is unique within their kind."""
 
 R = TypeVar("R", bound=Record)
@@ -113,9 +116,11 @@ class Where(NamedTuple):
     until: int | None = None
     """Runs: created before. Ended runs for prune: see `ended_until`."""
     ended_until: int | None = None
-    """Terminal runs that ended before; closed sessions that closed before; unique keys that expired before."""
+    """Terminal runs that ended before; closed sessions that closed before; unique keys and tokens that expired before;
+    audit entries that were sealed before.
+    """
     open: bool | None = None
-    """Sessions: open or closed."""
+    """Sessions: open or closed. Audit: not sealed yet, or sealed."""
 
 
 class Page(NamedTuple, Generic[R]):
@@ -205,8 +210,24 @@ class Line(NamedTuple):
     text: str
 
 
+class Sought(NamedTuple):
+    """What `search` finds lines by; empty means any."""
+
+    run: str = ""
+    text: str = ""
+    """As plain text, small and capital letters alike."""
+    level: str = ""
+    stream: str = ""
+    since: int | None = None
+    until: int | None = None
+
+
+LINES_LIMIT = 10_000
+"""Lines that one `search` looks at before it returns few and a position."""
+
+
 class Logs(Protocol):
-    """Where captured lines go. Two methods; losing a line is allowed, blocking a run is not."""
+    """Where captured lines go. Losing a line is allowed, blocking a run is not."""
 
     async def append(self, lines: Sequence[Line]) -> None:
         """Keep these lines, in order."""
@@ -216,6 +237,13 @@ class Logs(Protocol):
         """Lines of a run from position `after` on (those containing `text`), and the position behind them.
 
         `run` empty: lines of all runs.
+        """
+        ...
+
+    async def search(self, sought: Sought, before: int = 0, limit: int = 100) -> tuple[list[Line], int]:
+        """Lines ahead of position `before` (0: all), newest first, and the position to go on from, 0 at the end.
+
+        May return few lines, or none, and a position.
         """
         ...
 
@@ -250,7 +278,9 @@ class Store(Protocol):
         ...
 
     async def count(self, kind: type[Record], by: str, where: Where = Where()) -> dict[str, int]:
-        """Numbers of records by the value of one indexed field. Redis and etcd may be 5 s late."""
+        """Numbers of records by the value of one indexed field; of tallies what they count. Redis and etcd may be 5 s
+        late.
+        """
         ...
 
     async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:

@@ -11,6 +11,7 @@ from rota.engine.engine import Engine
 from rota.engine.fire import fire
 from rota.engine.prune import prune
 from rota.engine.recover import Watch, recover
+from rota.engine.seal import seal
 from rota.ports.loops import Backoff, wait_for_event
 from rota.ports.store import Term
 from rota.scheduler.leader import Leader
@@ -58,11 +59,15 @@ def duties(engine: Engine, options: Options) -> list[Duty]:
         counting = next(steps) % COUNT_EVERY == 0
         return engine.clock.now() if await prune(engine, options.retention, term, counting) else None
 
+    async def sealed(term: Term) -> int | None:
+        return engine.clock.now() if await seal(engine, term) else None
+
     return [
         Duty("fire", lambda term: fire(engine, term), ("schedules",), options.scan_ms),
         Duty("ripen", lambda term: ripen(engine, term), ("due",), options.scan_ms),
         Duty("release", released, ("gate",), options.scan_ms),
         Duty("recover", recovered, ("sessions",), options.scan_ms),
+        Duty("seal", sealed, (), options.scan_ms),
         Duty("prune", pruned, (), options.prune_ms),
     ]
 

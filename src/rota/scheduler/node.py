@@ -32,6 +32,15 @@ class Scheduler:
     async def start(self) -> None:
         """Begin to strive and to do the duties."""
         await self.leader.start(self._options.thread)
+        self._begin()
+
+    async def adjust(self, options: Options) -> None:
+        """Do the duties by other options from now on; those of the term stay as they are."""
+        await end(*self._loops)
+        self._options = options
+        self._begin()
+
+    def _begin(self) -> None:
         self._loops = [
             asyncio.create_task(perform(duty, self.leader, self._leading, self._engine), name=f"duty {duty.name}")
             for duty in duties(self._engine, self._options)

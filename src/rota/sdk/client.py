@@ -4,20 +4,18 @@ import asyncio
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
-from rota.domain.errors import Invalid, NotFound, Refused
+from rota.domain.errors import Invalid, NotFound
 from rota.domain.records import Blob
 from rota.domain.run import TERMINAL, Run
 from rota.engine.control import cancel
 from rota.engine.engine import Engine
-from rota.engine.submit import Order, Receipt, submit
+from rota.engine.submit import Order, Receipt, submit, submit_each
 from rota.sdk.gather import Gather
 
 SCAN_S = 1.0
 """How long a waiter trusts that a hint will come."""
 PLAIN = (Invalid, NotFound)
 """Errors of a submission before which nothing was written."""
-KEYED = (*PLAIN, Refused)
-"""After a refusal the other orders are submitted; sent again, those with a key find their run."""
 
 Gathers = WeakKeyDictionary[asyncio.AbstractEventLoop, Gather[Order, Receipt]]
 """One for each loop."""
@@ -29,21 +27,22 @@ class Client:
     def __init__(self, engine: Engine, actor: str = "") -> None:
         self.engine = engine
         self.actor = actor
-        self._plain: Gathers = WeakKeyDictionary()
-        self._keyed: Gathers = WeakKeyDictionary()
+        self._gathers: Gathers = WeakKeyDictionary()
         self._waiters: WeakKeyDictionary[asyncio.AbstractEventLoop, Waiters] = WeakKeyDictionary()
 
     async def submit(self, order: Order) -> Receipt:
         """Submit one; calls that arrive together share a commit."""
-        gathers, harmless = (self._keyed, KEYED) if order.key else (self._plain, PLAIN)
         loop = asyncio.get_running_loop()
-        if loop not in gathers:
-            gathers[loop] = Gather(self.submit_many, harmless)
-        return await gathers[loop](order)
+        if loop not in self._gathers:
+            self._gathers[loop] = Gather(lambda orders: submit_each(self.engine, self._mine(orders)), PLAIN)
+        return await self._gathers[loop](order)
 
     async def submit_many(self, orders: Sequence[Order]) -> list[Receipt]:
         """Submit all, in commits of 1,000; none where one of them is invalid."""
-        return await submit(self.engine, [order._replace(actor=order.actor or self.actor) for order in orders])
+        return await submit(self.engine, self._mine(orders))
+
+    def _mine(self, orders: Sequence[Order]) -> list[Order]:
+        return [order._replace(actor=order.actor or self.actor) for order in orders]
 
     async def run(self, run_id: str) -> Run:
         """The run as it is now. Raises `NotFound`."""

@@ -122,13 +122,17 @@ class Result:
         self._serializer = SchemaSerializer(schema, CORE_CONFIG)
 
     def encode(self, value: Any) -> bytes:
-        """JSON by the annotation; a value that does not fit it, by its own type. Raises `Invalid`."""
+        """JSON by the annotation, which can be read by it. Raises `Invalid`."""
         try:
             data = self._serializer.to_json(value, warnings=False)
         except ValueError as error:
             raise Invalid("result", _unwritable(error)) from None
         for _, problem in _unstorable(data):
             raise Invalid("result", problem)
+        try:
+            self.decode(data)
+        except Invalid as error:
+            raise Invalid("result", f"is not what the function is annotated to return: {error.message}") from None
         return data
 
     def decode(self, data: bytes) -> Any:

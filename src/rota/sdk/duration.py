@@ -18,7 +18,7 @@ def to_ms(value: float | timedelta | str, field: str) -> int:
     """
     length = _length(value)
     if length is None:
-        advice = 'write seconds as a number, a timedelta, or text such as "90s", "1h30m" or "500ms"'
+        advice = "write 90s, 1h30m or 500ms, or a number of seconds"
         raise Invalid(field, f"{value!r:.60} is not a length of time; {advice}")
     if not 0 <= length <= LONGEST_MS:
         raise Invalid(field, f"{value!r:.60} is not between 0 and ten years")

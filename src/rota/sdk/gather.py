@@ -18,10 +18,11 @@ class Gather(Generic[T, R]):
 
     After an error of the kinds `harmless` each item goes again, alone, so that a bad one does not spoil the others'
     calls: they are the errors after which sending an item twice does it no more than once. Any other is everybody's.
+    An error among the answers is that of its item alone.
     """
 
     def __init__(
-        self, flush: Callable[[Sequence[T]], Awaitable[Sequence[R]]], harmless: tuple[type[Exception], ...]
+        self, flush: Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]], harmless: tuple[type[Exception], ...]
     ) -> None:
         self._flush = flush
         self._harmless = harmless
@@ -57,5 +58,9 @@ class Gather(Generic[T, R]):
                     answer.set_exception(error)
             return
         for (_, answer), value in zip(batch, answers, strict=True):
-            if not answer.done():
+            if answer.done():
+                continue
+            if isinstance(value, Exception):
+                answer.set_exception(value)
+            else:
                 answer.set_result(value)

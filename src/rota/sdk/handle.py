@@ -1,11 +1,14 @@
 """A submitted run in the hands of the program that submitted it."""
 
 import json
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 from rota.domain.errors import RunFailed
 from rota.domain.run import Run, State
 from rota.sdk.client import Client
+from rota.sdk.duration import to_ms
 from rota.sdk.portal import Portal, synchronous
 from rota.sdk.signature import Signature
 
@@ -13,7 +16,14 @@ from rota.sdk.signature import Signature
 class Handle:
     """Wait for a run, read its result, cancel it. Methods beginning with `a` are for async programs."""
 
-    def __init__(self, run_id: str, created: bool, client: Client, signature: Signature | None, portal: Portal) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        created: bool,
+        client: Callable[[], Awaitable[Client]],
+        signature: Signature | None,
+        portal: Portal,
+    ) -> None:
         self.id = run_id
         """The run's id."""
         self.created = created
@@ -24,28 +34,31 @@ class Handle:
 
     async def arun(self) -> Run:
         """The run's record as it is now."""
-        return await self._client.run(self.id)
+        return await (await self._client()).run(self.id)
 
     async def astate(self) -> State:
         """The run's state now."""
-        return (await self._client.run(self.id)).state
+        return (await self.arun()).state
 
-    async def aresult(self, timeout: float | None = None) -> Any:
+    async def aresult(self, timeout: float | timedelta | str | None = None) -> Any:
         """The task's result once the run has ended, converted by the function's return type where that is known.
 
-        Raises `RunFailed` where it ended without success, `TimeoutError` after `timeout` seconds.
+        Raises `RunFailed` where it ended without success, `TimeoutError` after `timeout` (seconds, a timedelta or text
+        such as `90s`; None: no limit).
         """
-        run = await self._client.ended(self.id, timeout)
+        seconds = None if timeout is None else to_ms(timeout, "timeout") / 1_000
+        client = await self._client()
+        run = await client.ended(self.id, seconds)
         if run.state is not State.SUCCESS:
             raise RunFailed(run.id, run.state, run.reason, run.error)
-        data = await self._client.result(run)
+        data = await client.result(run)
         if self._signature is None:
             return json.loads(data) if data is not None else None
         return self._signature.decode_result(data)
 
     async def acancel(self) -> str:
         """`cancelled`: no attempt will ever start; `cancelling`: its worker is told."""
-        return await self._client.cancel(self.id)
+        return await (await self._client()).cancel(self.id)
 
     run = synchronous(arun)
     state = synchronous(astate)

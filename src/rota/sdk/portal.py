@@ -17,6 +17,10 @@ class Portal:
     """A thread with an event loop, begun at the first call. Safe to call from any thread but its own."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, in the child of a fork: no thread came along."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over = asyncio.Event()
         self._thread: threading.Thread | None = None

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple, Unpack
@@ -10,9 +11,9 @@ from rota.domain.errors import Invalid
 from rota.domain.lane import LABEL_LIMIT
 from rota.domain.names import check_name, check_text
 from rota.domain.priority import Priority, priority
-from rota.domain.retry import Retry, check_retry, default_retry
+from rota.domain.retry import Defaults, Retry, check_retry
 from rota.domain.schedule import Schedule
-from rota.domain.task import Clocks, Isolation, OnLost, Owner, Task
+from rota.domain.task import ALIASES, COMMANDED, Clocks, Isolation, OnLost, Owner, Task
 from rota.ports.executor import Handler, Handlers
 from rota.sdk.duration import to_limit_ms
 from rota.sdk.options import check_options, choice, module_name
@@ -28,7 +29,7 @@ class TaskOptions(ScheduleRules, total=False):
     executor: str
     """`python` if not given. For another kind the function is never called; its signature says what the payload is."""
     command: str
-    """What that executor does: a file, a command line, a URL, `target/service/method`."""
+    """What that executor does: a file, a command line, a URL, `target/service/method`. Your own may do without."""
     params: Mapping[str, Any]
     """Settings of that executor, such as method and headers."""
     description: str
@@ -65,6 +66,17 @@ class Declared(NamedTuple):
     task: Task
     schedules: tuple[Schedule, ...]
     signature: Signature
+    options: Mapping[str, Any]
+
+    def filled(self, defaults: Defaults) -> Task:
+        """The task, with these defaults where its declaration says nothing."""
+        task, retries = self.task, self.options.get("retries")
+        clocks = task.clocks if "timeout" in self.options else replace(task.clocks, attempt_ms=defaults.attempt_ms)
+        if retries is None:
+            retry = defaults.retry(task.executor)
+        else:
+            retry = task.retry if isinstance(retries, Retry) else replace(defaults.policy, retries=retries)
+        return replace(task, clocks=clocks, retry=retry)
 
 
 class TaskRegistry:
@@ -75,6 +87,8 @@ class TaskRegistry:
         self.namespace = check_name("namespace", namespace)
         self.app = check_text("app", app, 128)
         self.version = check_text("version", version, 128)
+        self.defaults = Defaults()
+        """What holds for tasks whose declaration does not say otherwise."""
         self._declared: dict[str, Declared] = {}
         self._handlers: dict[str, Handler] = {}
 
@@ -86,7 +100,7 @@ class TaskRegistry:
     @property
     def tasks(self) -> list[Task]:
         """The records of all tasks, for the engine's `register`."""
-        return [one.task for one in self._declared.values()]
+        return [one.filled(self.defaults) for one in self._declared.values()]
 
     @property
     def schedules(self) -> list[Schedule]:
@@ -108,7 +122,7 @@ class TaskRegistry:
         signature = Signature(function)
         task = self._task(function, {**options})
         rules: Any = {name: value for name, value in options.items() if name in ScheduleRules.__annotations__}
-        made = Declared(task, schedules(task, signature, options.get("schedule"), rules), signature)
+        made = Declared(task, schedules(task, signature, options.get("schedule"), rules), signature, options)
         self._check_free(made)
         self._declared[task.name] = made
         if task.executor == PYTHON:
@@ -120,10 +134,11 @@ class TaskRegistry:
         given = {slot: convert(options[key], key) for key, (slot, convert) in FIELDS.items() if key in options}
         clocks = {slot: to_limit_ms(options[key], key) for key, slot in CLOCKS.items() if key in options}
         kind = given.get("executor", PYTHON)
-        if (kind == PYTHON) == ("command" in options):
-            raise Invalid(
-                "command", "a python task has none, its function is what runs; every other executor needs one"
-            )
+        given.setdefault("command", name if kind == PYTHON else "")
+        if kind == PYTHON and "command" in options:
+            raise Invalid("command", "a python task has none: its function is what runs")
+        if ALIASES.get(kind, kind) in COMMANDED and not given.get("command"):
+            raise Invalid("command", f"is missing; a task of executor {kind} needs one")
         return Task(
             namespace=self.namespace,
             name=name,
@@ -131,7 +146,7 @@ class TaskRegistry:
             owner=Owner.CODE,
             app=self.app,
             version=self.version,
-            **{"command": name, "description": _first_line(function), "retry": default_retry(kind), **given},
+            **{"description": _first_line(function), "retry": Defaults().retry(kind), **given},
         )
 
     def _check_free(self, made: Declared) -> None:

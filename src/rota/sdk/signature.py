@@ -30,6 +30,8 @@ COMMON = (
     Parameter.empty, Any, None, NoneType, bool, int, float, str, bytes, date, datetime, timedelta, Decimal, UUID, Path,
     list, dict, ...,
 )  # fmt: skip
+NOTHING = (Any, None, NoneType)
+"""What a function may be annotated with that returns None, so that no conversion is built for it."""
 CONTAINERS = (list, dict, tuple, Union, UnionType)
 """Types known to have a JSON form, so that their conversion need not be built before its first use."""
 
@@ -85,8 +87,14 @@ class Signature:
         return ((), values) if self._by_name else self._placed(values)
 
     def encode(self, result: Any) -> bytes | None:
-        """JSON of a result, None for None. Raises `Invalid` for what is not JSON, `TooLarge` over the limit."""
-        return None if result is None else _within_limit("result", self._result.encode(result))
+        """JSON of a result, None for None.
+
+        Raises `Invalid` for what is not JSON or belies the annotation, `TooLarge` over the limit.
+        """
+        if result is None and self._returns in NOTHING:
+            return None
+        data = _within_limit("result", self._result.encode(result))
+        return None if result is None else data
 
     def decode_result(self, data: bytes | None) -> Any:
         """A result from its JSON, of the type that the function is annotated to return. Raises `Invalid`."""

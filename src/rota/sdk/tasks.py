@@ -8,7 +8,7 @@ from rota.domain.errors import Invalid
 from rota.domain.priority import priority
 from rota.domain.retry import Retry
 from rota.domain.task import Task
-from rota.engine.submit import Order
+from rota.engine.submit import Order, Receipt
 from rota.sdk.client import Client
 from rota.sdk.duration import to_limit_ms, to_ms
 from rota.sdk.handle import Handle
@@ -19,6 +19,8 @@ from rota.sdk.signature import Signature
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+CALLS = 'write tuples of positional or dicts of named arguments, as in [(1,), {"a": 1}]'
 
 
 class RunOptions(TypedDict, total=False):
@@ -74,7 +76,7 @@ class TaskFunction(Generic[P, T]):
         client = await self._client()
         order = self._order(client, args, kwargs)
         receipt = await client.submit(order)
-        return Handle(receipt.id, receipt.created, client, self.signature, self.portal)
+        return self._handle(receipt)
 
     async def asubmit_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Handle]:
         """Have it run once for each tuple of positional, or mapping of named arguments.
@@ -82,12 +84,8 @@ class TaskFunction(Generic[P, T]):
         All are checked before the first is written; beyond 1,000 they are written in several commits.
         """
         client = await self._client()
-        orders = [
-            self._order(client, (), call) if isinstance(call, Mapping) else self._order(client, call, {})
-            for call in calls
-        ]
-        receipts = await client.submit_many(orders)
-        return [Handle(receipt.id, receipt.created, client, self.signature, self.portal) for receipt in receipts]
+        orders = [self._order(client, *_arguments(call)) for call in _listed(calls)]
+        return [self._handle(receipt) for receipt in await client.submit_many(orders)]
 
     submit = synchronous(asubmit)
     submit_many = synchronous(asubmit_many)
@@ -97,17 +95,35 @@ class TaskFunction(Generic[P, T]):
         order = Order(task=self.task.name, namespace=self.task.namespace, payload=payload)
         return _with(order, self._options, client.engine.clock.now()) if self._options else order
 
+    def _handle(self, receipt: Receipt) -> Handle:
+        return Handle(receipt.id, receipt.created, self._client, self.signature, self.portal)
+
+
+def _listed(calls: object) -> Iterable[object]:
+    if isinstance(calls, Iterable) and not isinstance(calls, str | bytes | Mapping):
+        return calls
+    raise Invalid("calls", f"{calls!r:.60} is no list of calls; {CALLS}")
+
+
+def _arguments(call: object) -> tuple[Iterable[Any], Mapping[str, Any]]:
+    """By position and by name."""
+    if isinstance(call, Mapping):
+        return (), call
+    if isinstance(call, tuple | list):
+        return call, {}
+    raise Invalid("calls", f"{call!r:.60} is no call; {CALLS}")
+
 
 def _with(order: Order, options: RunOptions, now: int) -> Order:
     timeout = to_limit_ms(options["timeout"], "timeout") or 0 if "timeout" in options else None
     return order._replace(
         due_at=_due(options, now),
-        queue=options.get("queue", ""),
+        queue=options.get("queue"),
         priority=priority(options["priority"]) if "priority" in options else None,
         retry=to_retry(options["retries"], "retries") if "retries" in options else None,
         timeout_ms=timeout,
-        key=options.get("key", ""),
-        unique=options.get("unique", ""),
+        key=options.get("key"),
+        unique=options.get("unique"),
     )
 
 
@@ -119,6 +135,8 @@ def _due(options: RunOptions, now: int) -> int | None:
     if "at" not in options:
         return None
     at = options["at"]
+    if not isinstance(at, datetime):
+        raise Invalid("at", f"{at!r:.60} is no datetime; lengths of time are for delay")
     if at.utcoffset() is None:
         raise Invalid("at", "has no time zone; write datetime(…, tzinfo=UTC) or another zone")
     return int(at.astimezone(UTC).timestamp() * 1000)

@@ -1,19 +1,21 @@
 """Stores: they compare and set, they never decide. One is chosen by the scheme of its URL."""
 
 from rota.domain.errors import Invalid
+from rota.domain.names import without_password
 from rota.ports.store import Store
 
-CHOICES = {"sqlite": "sqlite:///rota.db"}
+CHOICES = {"sqlite": "sqlite:///rota.db", "postgresql": "postgresql://user:password@host/database"}
 """A URL for each scheme there is."""
 
 
 def connect(url: str) -> Store:
     """The store that a URL names, not yet open. Raises `Invalid` that names the choices."""
-    if url.partition(":")[0] == "sqlite":
+    if url.partition(":")[0] in CHOICES:
         from rota.stores.sql.store import SqlStore
 
         return SqlStore(url)
-    raise Invalid("store", f"{url!r} names no store; write a URL such as {', '.join(CHOICES.values())}")
+    shown = without_password(url)
+    raise Invalid("store", f"{shown!r} names no store; write a URL such as {', '.join(CHOICES.values())}")
 
 
 async def migrate(url: str) -> list[str]:

@@ -50,7 +50,7 @@ class Attempt:
         """Its end, ready for the desk."""
         return Settlement(
             self.fence,
-            outcome._replace(started_at=self.started_at or None),
+            outcome._replace(started_at=self.started_at or None, progress=self.context.news),
             self.assignment.held,
             self.assignment.task,
         )

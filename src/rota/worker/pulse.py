@@ -7,7 +7,7 @@ people want, and whether the store's idea of what the session holds is the worke
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from rota.domain.facts import Trouble
+from rota.domain.facts import Beaten, Trouble
 from rota.ports.desk import Desk
 from rota.ports.loops import Backoff, keep
 from rota.ports.runtime import Clock, Emit
@@ -37,6 +37,7 @@ class Pulse:
         self._connect = connect
         self._heard = heard
         self._emit = emit
+        self._clock = clock
         self._side = Side("rota-pulse", self._life, clock)
 
     async def start(self, thread: bool) -> None:
@@ -57,6 +58,7 @@ class Pulse:
             ear = listen([f"session:{self._session}"])
             try:
                 while True:
+                    asked = self._clock.monotonic()
                     try:
                         reply = await desk.beat(self._session)
                     except Exception as error:
@@ -64,6 +66,8 @@ class Pulse:
                         continue
                     backoff.reset()
                     self._tell_of_stall()
+                    if self._emit:
+                        self._emit(Beaten(self._clock.monotonic() - asked))
                     self._side.tell(self._heard, reply)
                     await ear.wait(self._beat_ms / 1000)
             finally:

@@ -7,11 +7,12 @@ import socket
 from collections.abc import Mapping
 from functools import partial
 
+from rota.domain.errors import Incompatible
 from rota.domain.facts import Trouble
 from rota.domain.ids import timed_id
 from rota.domain.lane import lanes
 from rota.domain.records import Session
-from rota.domain.run import End, Fence, Outcome, Reason
+from rota.domain.run import End, Fence, Outcome, Reason, Run
 from rota.ports.desk import Assignment, Desk, Settlement, Taken
 from rota.ports.executor import Executor
 from rota.ports.loops import Backoff, end, wait_for_event
@@ -29,6 +30,8 @@ from rota.worker.wheel import Wheel
 EXCLUDE_MS = 60_000
 """How long a session does not ask for a task whose handler it lacks."""
 CLAIM_LIMIT = 1_000
+HASTE_MS = 1_000
+"""How long what is stopped in a hurry, or by force, may take to end."""
 STUCK = "more than half of its slots are held by attempts that do not end, it takes no more; see docs/guarantees.md"
 
 
@@ -51,12 +54,13 @@ class Worker:
         self._distinct = {id(executor): executor for executor in executors.values()}.values()
         self._options = options
         self._clock, self._chance, self._emit = runtime
-        self.slots = options.slots
+        self.slots, self.scan_ms = options.slots, options.scan_ms
         self.failed = ""
         self.ended = asyncio.Event()
         self._attempts: dict[Fence, Attempt] = {}
         self._abandoned: set[Attempt] = set()
         self._excluded: dict[str, int] = {}
+        self._lacking: set[str] = set()
         self._cancels: tuple[str, ...] = ()
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
@@ -69,7 +73,7 @@ class Worker:
         self._doubt = False
         self._differing = 0
         self._claiming = False
-        self._leaving = False
+        self._leaving = self._hurried = False
         self._pulse: Pulse | None = None
         self._ear: Watch | None = None
         self._taking: asyncio.Task[None] | None = None
@@ -103,6 +107,10 @@ class Worker:
         for attempt in list(self._attempts.values()):
             self._wheel.stop(attempt, LEAVING)
         await self._finish(self._options.grace_ms)
+        for attempt in self._attempts.values():
+            if attempt.task:
+                attempt.task.cancel()  # a second time: its executor uses force
+        await self._finish(HASTE_MS)
         for attempt in list(self._attempts.values()):
             self._give_up(attempt, cut_short(attempt))
         with contextlib.suppress(TimeoutError):
@@ -113,6 +121,11 @@ class Worker:
         await self._exit()
         Capture.stop()
         self.ended.set()
+
+    def hurry(self) -> None:
+        """Let a `stop`, under way or to come, wait for nothing that runs: it is ended by force and handed back."""
+        self._hurried = True
+        self._idle.set()
 
     async def _take_no_more(self) -> None:
         """A claim under way is waited for, and a lost one asked about: what it brought is ours to end or hand back."""
@@ -158,10 +171,10 @@ class Worker:
             await self._desk.leave(self._session, "drained")
 
     async def _finish(self, within_ms: int) -> None:
-        """Wait until no attempt runs, or so long."""
+        """Wait until no attempt runs, or so long; in a hurry hardly at all."""
         if self._attempts:
             self._idle.clear()
-            await wait_for_event(self._idle, within_ms / 1000)
+            await wait_for_event(self._idle, (min(within_ms, HASTE_MS) if self._hurried else within_ms) / 1000)
 
     async def _take_work(self) -> None:
         backoff = Backoff("claim", self._emit)
@@ -172,6 +185,9 @@ class Worker:
             except Exception as error:
                 # No answer: the claim may have happened. What the store says we hold decides.
                 self._doubt, self._claiming = True, False
+                if isinstance(error, Incompatible):
+                    self.failed = self.failed or str(error)
+                    self.ended.set()
                 await backoff.failed(error)
 
     async def _round(self) -> None:
@@ -183,7 +199,7 @@ class Worker:
         free = self._free()
         if free <= 0:
             self._room.clear()
-            await wait_for_event(self._room, self._options.scan_ms / 1000)
+            await wait_for_event(self._room, self.scan_ms / 1000)
             return
         want = Want(
             self._session,
@@ -203,7 +219,7 @@ class Worker:
         self._begin(taken)
         more = len(taken.assignments) == want.limit or taken.contended
         if self._ear and not (more or self._closed or self._leaving):
-            await self._ear.wait(self._options.scan_ms / 1000)
+            await self._ear.wait(self.scan_ms / 1000)
         else:
             await asyncio.sleep(0)
 
@@ -248,8 +264,7 @@ class Worker:
         if attempt.context.stopping == FOREIGN:
             return
         if outcome.reason == Reason.NO_HANDLER:
-            run = attempt.assignment.run
-            self._excluded[f"{run.namespace}/{run.task}"] = self._clock.monotonic() + EXCLUDE_MS
+            self._exclude(attempt.assignment.run, outcome)
         self._outbox.put(attempt.settlement(outcome))
 
     def _give_up(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -268,6 +283,14 @@ class Worker:
                 self._emit(Trouble("worker", RuntimeError(STUCK)))
             self.failed = STUCK
             self.ended.set()
+
+    def _exclude(self, run: Run, outcome: Outcome) -> None:
+        """Ask for no run of its task for a while, and warn of it the first time."""
+        task = f"{run.namespace}/{run.task}"
+        self._excluded[task] = self._clock.monotonic() + EXCLUDE_MS
+        if task not in self._lacking and self._emit:
+            self._emit(Trouble(f"task {task}", LookupError(f"worker {self._options.name} has {outcome.error}")))
+        self._lacking.add(task)
 
     def _exclusions(self) -> tuple[str, ...]:
         now = self._clock.monotonic()

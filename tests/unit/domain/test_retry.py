@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.domain.errors import Invalid
-from rota.domain.retry import HOUR_MS, NO_RETRY, Retry, check_retry, default_retry
+from rota.domain.retry import HOUR_MS, NO_RETRY, Defaults, Retry, check_retry
 
 policies = st.builds(
     Retry,
@@ -60,8 +60,8 @@ def test_an_error_is_judged_by_its_class_and_those_above_it(only_on, never_on, w
 
 
 def test_programs_are_not_run_again_unless_somebody_says_so():
-    assert default_retry("shell") == default_retry("script") == NO_RETRY
-    assert default_retry("python").retries == default_retry("http").retries == 3
+    assert Defaults().retry("shell") == Defaults().retry("script") == NO_RETRY
+    assert Defaults().retry("python").retries == Defaults().retry("http").retries == 3
 
 
 @pytest.mark.parametrize(

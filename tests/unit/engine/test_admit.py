@@ -2,18 +2,20 @@ import pytest
 
 from rota.domain.errors import Stale
 from rota.domain.priority import rank
-from rota.domain.records import Tally
+from rota.domain.records import Blob, Tally
 from rota.domain.retry import Retry
 from rota.domain.run import GRACE_MS, Reason, Run, State
 from rota.domain.schedule import Overlap, Policy
+from rota.domain.task import Revision
 from rota.engine.admit import LIMIT, ripen
 from rota.engine.claim import claim
-from rota.engine.control import cancel, order_queue, pause_queue, resume_queue
+from rota.engine.control import cancel, order_queue, pause_queue, resume_queue, retry
 from rota.engine.define import delete_task, update_task
+from rota.engine.query import run_detail
 from rota.engine.report import report
 from rota.engine.submit import Order, submit
 from rota.ports.desk import Progress
-from rota.ports.store import Want
+from rota.ports.store import Change, Group, Want
 from rota.testing.clock import START_AT
 from rota.testing.factories import make_session
 from tests.unit.engine.support import FAILURE, MINUTE, SUCCESS, clocks
@@ -158,12 +160,31 @@ class TestClaim:
     async def test_brings_tasks_and_payloads_whatever_their_size(self, house):
         await house.task(payload=b"1")
         await house.session()
-        small, large = await house.submit(), await house.submit(payload=b"9" * 50_000)
+        small, large = await house.submit(), await house.submit(payload=b"9".rjust(50_000))
         taken = {one.run.id: one for one in await house.claim()}
-        assert (taken[small.id].payload, taken[large.id].payload) == (b"1", b"9" * 50_000)
+        assert (taken[small.id].payload, taken[large.id].payload) == (b"1", b"9".rjust(50_000))
         assert taken[small.id].task.name == "task-1"
         assert taken[small.id].held.version == taken[small.id].version
         assert (await house.run(small.id)) == taken[small.id].run
+
+    async def test_ends_those_alone_whose_payload_or_revision_is_gone(self, house, engine):
+        await house.task()
+        await house.task(2)
+        await house.session()
+        good, without = await house.submit(), await house.submit(payload=b'"%s"' % (b"x" * 50_000))
+        orphan = await house.submit("task-2")
+        gone = await house.store.get(Blob, [f"{without.id}/payload"])
+        gone += await house.store.get(Revision, ["main/task-2@1"])
+        await house.store.commit([Group((Change(held, None),)) for held in gone])
+        engine = house.another()
+        (taken,) = await claim(engine, [Want("session-1", "worker-1", 5, 10, make_session(1).lanes)])
+        assert [one.run.id for one in taken.assignments] == [good.id]
+        assert taken.contended
+        ended = [await house.run(without.id), await house.run(orphan.id)]
+        assert {(run.state, run.reason) for run in ended} == {(State.FAILED, Reason.ERROR)}
+        assert ended[0].error == f"its payload {without.id}/payload is missing in the store"
+        assert ended[1].error == "its task revision main/task-2@1 is missing in the store"
+        assert (await run_detail(engine, (await retry(engine, orphan.id, "ann")).id)).run.state is State.PENDING
 
     async def test_goes_by_rank(self, house, engine):
         await house.task()

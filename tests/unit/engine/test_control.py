@@ -196,11 +196,13 @@ class TestRetry:
 
     async def test_brings_all_that_the_first_one_brought(self, house, engine):
         policy = Retry(retries=9)
-        run = await house.submit(payload=b"9" * 9_000, queue="bulk", priority=Priority.LOW, retry=policy, timeout_ms=77)
+        run = await house.submit(
+            payload=b"9".rjust(9_000), queue="bulk", priority=Priority.LOW, retry=policy, timeout_ms=77
+        )
         await cancel(engine, run.id, "ann")
         again = await house.run((await retry(engine, run.id, "ann")).id)
         assert (again.queue, again.priority, again.retry, again.timeout_ms) == ("bulk", Priority.LOW, policy, 77)
-        assert (await run_detail(engine, again.id)).payload == b"9" * 9_000
+        assert (await run_detail(engine, again.id)).payload == b"9".rjust(9_000)
         assert len(await house.all(Blob)) == 2
 
     @pytest.mark.parametrize(("given", "then"), [(None, 900), (0, None), (77, 77)])

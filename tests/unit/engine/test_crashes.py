@@ -27,7 +27,7 @@ from rota.testing.faults import LOST_REPLY, NO_FAULT, REPEATED, UNAVAILABLE, Fau
 from tests.unit.engine.support import FAILURE, MINUTE, House, opened
 
 DAY = 86_400_000
-LARGE = b"9" * 9_000
+LARGE = b"9".rjust(9_000)
 RESULT = Outcome(End.SUCCESS, result=LARGE)
 
 Step = Callable[[], Awaitable[object]]

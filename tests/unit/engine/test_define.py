@@ -7,7 +7,7 @@ from rota.domain.priority import Priority
 from rota.domain.retry import Retry
 from rota.domain.run import Run, State
 from rota.domain.schedule import Overlap, Policy, Schedule, Skip, SkipReason
-from rota.domain.task import Clocks, Owner, Revision, Task
+from rota.domain.task import Clocks, Isolation, Owner, Revision, Task
 from rota.domain.triggers import Interval, Once
 from rota.engine.define import (
     SCHEDULE_LIMIT,
@@ -334,6 +334,10 @@ async def test_a_failing_change_leaves_no_trace(house, engine):
         {"command": "x" * 32_001},
         {"description": "x" * 4_001},
         {"payload": b"x" * 262_145},
+        {"payload": b"{"},
+        {"payload": b'{"a": 1, "a": 2}'},
+        {"executor": "shell", "command": ""},
+        {"executor": "shell", "isolation": Isolation.PROCESS},
         {"retry": Retry(retries=-1)},
         {"retry": Retry(retries=1_001)},
         {"retry": Retry(delay_ms=-1)},
@@ -361,6 +365,7 @@ async def test_a_task_that_makes_no_sense_is_refused(engine, changes):
         {"namespace": ""},
         {"task": "a/b"},
         {"payload": b"x" * 262_145},
+        {"payload": b"nothing"},
         {"policy": Policy(window_ms=-1)},
         {"policy": Policy(max_runs=0)},
         {"policy": Policy(misfire_ms=-1)},

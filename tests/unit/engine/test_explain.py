@@ -12,8 +12,10 @@ from rota.engine.admit import ripen
 from rota.engine.audit import LIMIT, audited
 from rota.engine.control import cancel, pause_queue, retry
 from rota.engine.define import pause_schedule
-from rota.engine.explain import CAUSES, SKIPS, WORDS, explain_run, explain_schedule
+from rota.engine.explain import CAUSES, SKIPS, WORDS, explain_run, explain_schedule, warning
 from rota.engine.query import next_fires, queues, run_detail, stats, tallies, unfinished, workers
+from rota.engine.report import report
+from rota.ports.desk import Progress
 from rota.ports.store import Change, Group
 from rota.testing.clock import START_AT
 from rota.testing.factories import make_run, make_task
@@ -64,8 +66,8 @@ class TestWords:
         run = make_run(1, cause=cause, actor="ann", schedule="s", nominal_at=START_AT, origin="other")
         await put(house, run)
         first = (await explain_run(engine, run.id))[0]
-        assert first.startswith("2026-01-01T00:00:00.001Z ")
-        assert ("2026-01-01T00:00:00.000Z" in first) == (cause in (Cause.SCHEDULE, Cause.BACKFILL))
+        assert first.startswith("2026-01-01 00:00:00Z ")
+        assert ("for 2026-01-01 00:00:00Z" in first) == (cause in (Cause.SCHEDULE, Cause.BACKFILL))
 
     async def test_are_none_for_what_does_not_exist(self, engine):
         with pytest.raises(NotFound, match="no run"):
@@ -82,15 +84,20 @@ class TestRuns:
         house.clock.advance(20_000)
         await ripen(engine, house.term)
         one = await house.claim_one()
-        assert (await explain_run(engine, run.id))[-1].endswith("attempt 2 runs: worker worker-1 took it")
+        assert (await explain_run(engine, run.id))[-1] == "it runs"
         await cancel(engine, run.id, "bob")
         story = await explain_run(engine, run.id)
-        assert [line.partition(" ")[2] for line in story[:2]] == [
-            "submitted by ann, as revision 1 of task-1",
-            "attempt 1 on worker-1 ended: it failed: Boom: it broke",
+        assert story == [
+            "2026-01-01 00:00:00Z submitted by ann, as revision 1 of task-1",
+            "2026-01-01 00:00:00Z attempt 1 on worker-1 ended: it failed: Boom: it broke",
+            "2026-01-01 00:00:20Z worker worker-1 took it as attempt 2",
+            "it runs",
+            "its cancel was asked by bob at 2026-01-01 00:00:20Z; its worker is told",
         ]
-        assert story[2].endswith("attempt 2 runs: worker worker-1 took it")
-        assert story[3] == "its cancel was asked by bob; its worker is told"
+        await report(engine, [Progress(one.run.fence, one.run.claimed_at, "half")], [])
+        story = await explain_run(engine, run.id)
+        assert story[2].endswith("took it as attempt 2, which started it at 2026-01-01 00:00:20Z")
+        assert story[3] == "it runs: half"
         await house.settle(one, Outcome(End.CANCELLED))
         assert (await explain_run(engine, run.id))[-1].endswith("cancelled: bob cancelled it")
         again = await retry(engine, run.id, "ann")
@@ -106,10 +113,30 @@ class TestRuns:
         assert "with executor python with labels gpu; start one" in (await explain_run(engine, needy.id))[-1]
         await house.session()
         assert (await explain_run(engine, run.id))[-1] == (
-            "it waits in line: 2 ready in default, 10 slots on 1 workers"
+            "it waits in line: 0 before it in queue default; slots: 10, workers: 1"
         )
+        assert "line: 1 before it" in (await explain_run(engine, (await house.submit()).id))[-1]
         await pause_queue(engine, "main", "default", "stock-taking", "ann")
-        assert (await explain_run(engine, run.id))[-1] == "it waits: queue default is paused (stock-taking)"
+        assert (await explain_run(engine, run.id))[-1] == (
+            "it waits: queue default was paused by ann at 2026-01-01 00:00:00Z: stock-taking"
+        )
+
+    async def test_one_that_nobody_has_the_handler_of_says_which_and_where(self, house, engine):
+        lacking = Outcome(End.RETURNED, reason=Reason.NO_HANDLER, error="no handler 'report' in its app; it has echo")
+        await house.session()
+        run = await house.submit()
+        assert await warning(engine, run.id) == ""
+        for _ in range(3):
+            await house.settle(await house.claim_one(), lacking)
+        story = [re.sub("^[0-9-]+ [0-9:]+Z ", "", line) for line in await explain_run(engine, run.id)]
+        assert story[1:] == [
+            "attempts 1 to 3 on worker-1 ended: its worker worker-1 lacks what it names",
+            "pending: its worker worker-1 lacks what it names: no handler 'report' in its app; it has echo",
+            "it waits: no live worker of queue default (worker-1) can run task task-1",
+        ]
+        assert (await warning(engine, (await house.submit()).id)).endswith("in its app; it has echo")
+        await house.session(2)
+        assert (await explain_run(engine, run.id))[-1].startswith("it waits in line: 0 before it")
 
 
 class TestSchedules:
@@ -118,15 +145,16 @@ class TestSchedules:
         for _ in range(3):
             await house.fire(MINUTE)
         story = await explain_schedule(engine, "main/s")
-        assert story[0] == "it fires next at 2026-01-01T00:04:00.000Z"
-        assert story[1] == "1 runs fired, 2 occurrences skipped since it was made"
-        assert story[2].endswith("from 2026-01-01T00:00:00.000Z to 2026-01-01T00:03:00.000Z is accounted for")
+        assert story[0] == "it fires next at 2026-01-01 00:04:00Z"
+        assert story[1] == "since it was made: runs fired: 1, occurrences skipped: 2"
+        assert story[2].endswith("from 2026-01-01 00:00:00Z to 2026-01-01 00:03:00Z is accounted for")
         assert story[3] == (
-            "2 occurrences from 2026-01-01T00:02:00.000Z to 2026-01-01T00:03:00.000Z were skipped: "
-            "an earlier run was not over"
+            "2 occurrences from 2026-01-01 00:02:00Z to 2026-01-01 00:03:00Z were skipped: an earlier run was not over"
         )
         await pause_schedule(engine, "main/s", "holidays", "ann")
-        assert (await explain_schedule(engine, "main/s"))[0] == "it does not fire: holidays"
+        assert (await explain_schedule(engine, "main/s"))[0] == (
+            "it does not fire, it was paused by ann at 2026-01-01 00:03:00Z: holidays"
+        )
 
     async def test_say_that_they_are_over(self, house, engine):
         await house.schedule(trigger=Once(START_AT + MINUTE), policy=Policy())
@@ -138,7 +166,7 @@ class TestSchedules:
         for _ in range(2):
             await house.fire(MINUTE)
         story = await explain_schedule(engine, "main/s")
-        assert story[3] == ("the occurrence of 2026-01-01T00:02:00.000Z was skipped: an earlier run was not over")
+        assert story[3] == ("the occurrence of 2026-01-01 00:02:00Z was skipped: an earlier run was not over")
 
 
 class TestAudit:
@@ -197,9 +225,12 @@ class TestQueries:
         await house.session(2)
         await house.submit()
         await house.claim_one()
+        house.clock.advance(10_000)
         await house.store.beat(["session-1"])
-        found = {view.session.id: (view.running, view.beats) for view in await workers(engine)}
-        assert found == {"session-1": (1, 1), "session-2": (0, 0)}
+        found = {view.session.id: (view.running, view.beat_at, view.silent_ms) for view in await workers(engine)}
+        assert found == {"session-1": (1, START_AT + 10_000, 0), "session-2": (0, START_AT + 2, 0)}
+        house.clock.advance(3)
+        assert [view.silent_ms for view in await workers(engine)] == [10_001, 0]
 
     async def test_next_fires_whether_paused_or_not(self, house, engine):
         await house.schedule()

@@ -205,7 +205,7 @@ class TestGroups:
         ("size", "each"), [(10, 20), (4_096, 20), (4_097, 10), (50_000, 9), (200_000, 1), (VALUE_LIMIT, 1)]
     )
     async def test_hold_as_many_runs_as_fit_with_their_payload(self, house, engine, size, each):
-        await house.schedule(policy=Policy(CatchUp.ALL, overlap=Overlap.ALLOW), payload=b"9" * size)
+        await house.schedule(policy=Policy(CatchUp.ALL, overlap=Overlap.ALLOW), payload=b"9".rjust(size))
         sizes: list[int] = []
         original = house.store.commit
 

@@ -9,7 +9,9 @@ from rota.engine.admit import release
 from rota.engine.control import cancel, trigger
 from rota.engine.define import delete_schedule, update_schedule
 from rota.engine.submit import Order, submit
+from rota.ports.store import Change, Group
 from rota.testing.clock import START_AT
+from rota.testing.factories import make_run
 from tests.unit.engine.support import FAILURE, MINUTE, SUCCESS, House
 
 SECOND = 1_000
@@ -87,6 +89,24 @@ class TestOverlap:
             await release(house.engine, house.term)
             assert await release(house.engine, house.term) == 0
         assert order == [START_AT + number * MINUTE for number in range(1, 6)]
+
+    async def test_one_that_many_wait_for_does_not_keep_another_waiting(self, house, engine):
+        for name in ("many", "few"):
+            await house.schedule(name, policy=Policy(overlap=Overlap.BUFFER_ALL))
+        await house.session()
+        await minutes(house, 1)
+        many, few = sorted(await house.claim(), key=lambda one: one.run.schedule, reverse=True)
+        waiting = [
+            make_run(number, task="task-1", state=State.BLOCKED, schedule="many", gate="many", ready_at=None)
+            for number in range(10, 2_200)
+        ]
+        await house.store.commit([Group((Change(None, run),)) for run in waiting])
+        await minutes(house, 1)
+        await house.settle(few)
+        assert await release(engine, house.term) == 1
+        assert {run.schedule for run in await house.all(Run) if run.state is State.PENDING} == {"few"}
+        await house.settle(many)
+        assert await release(engine, house.term) == 1
 
     async def test_cancel_other_ends_what_waits_and_tells_what_runs(self, house):
         await house.schedule(policy=Policy(overlap=Overlap.CANCEL_OTHER))

@@ -45,8 +45,8 @@ async def pruned(house, retention=PLAIN, counting=False):
 
 class TestByAge:
     async def test_ended_runs_go_with_all_that_is_theirs_and_live_ones_stay(self, house, engine):
-        (old,) = await ended(house, payload=b"9" * 5_000)
-        live = await house.submit(payload=b"9" * 5_000, queue="other")
+        (old,) = await ended(house, payload=b"9".rjust(5_000))
+        live = await house.submit(payload=b"9".rjust(5_000), queue="other")
         await engine.logs.append([Line(run, 1, 0, "stdout", "", "hello") for run in (old, live.id)])
         house.clock.advance(WEEK)
         (young,) = await ended(house)

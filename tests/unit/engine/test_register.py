@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rota.domain.errors import Invalid, Refused
+from rota.domain.facts import Trouble
 from rota.domain.run import Run
 from rota.domain.schedule import Policy, Schedule, Skip, SkipReason
 from rota.domain.task import Owner, Revision, Task
@@ -232,3 +233,14 @@ async def test_a_task_has_a_bounded_number_of_schedules_in_code_too(house, engin
     with pytest.raises(Invalid, match="task task-1 has 21 schedules"):
         await deploy(engine, schedules=schedules)
     assert await house.all(Task) == []
+
+
+async def test_an_older_version_is_told_that_it_changes_nothing(house, engine):
+    await deploy(engine, "1.10")
+    await register(engine, "shop", [code("1.10")], [])
+    assert house.facts.of(Trouble) == []
+    await register(house.another(), "shop", [code("1.9", command="older")], [])
+    await deploy(engine, "1.9", command="older")
+    (told,) = house.facts.of(Trouble)
+    said = "this is version 1.9, the store knows 1.10 of app shop; what is older changes nothing there"
+    assert str(told.error) == said

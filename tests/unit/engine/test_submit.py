@@ -10,7 +10,7 @@ from rota.domain.retry import Retry
 from rota.domain.run import Cause, Run, State
 from rota.engine.control import cancel, order_queue
 from rota.engine.query import run_detail
-from rota.engine.submit import KEY_MS, Order, submit
+from rota.engine.submit import KEY_MS, Order, Receipt, submit, submit_each
 from rota.ports.store import Change, Group, Want
 from rota.testing.clock import START_AT
 from rota.testing.faults import LOST_REPLY, UNAVAILABLE, at
@@ -77,8 +77,17 @@ class TestAnOrder:
             {"retry": Retry(retries=-1)},
             {"retry": Retry(jitter=float("nan"))},
             {"due_at": -1},
+            {"due_at": START_AT - 60_001},
+            {"payload": b"{"},
+            {"payload": b'{"a": 1, "a": 2}'},
+            {"payload": b"\xff"},
+            {"payload": b"NaN"},
+            {"payload": b'["\\ud800"]'},
             {"due_at": START_AT + 101 * 365 * DAY},
             {"key": " "},
+            {"key": ""},
+            {"unique": ""},
+            {"queue": ""},
             {"unique": "x" * 513},
             {"key": "a\0"},
             {"actor": "a\0"},
@@ -117,7 +126,7 @@ class TestPayloads:
             await house.receipt(payload=b"x" * (VALUE_LIMIT + 1))
 
     async def test_of_the_task_may_be_large_too(self, house, engine):
-        await house.task(2, payload=b"9" * 10_000)
+        await house.task(2, payload=b"9".rjust(10_000))
         runs = await submit(engine, [Order("task-2"), Order("task-2"), Order("task-2", payload=b"1")])
         assert [len((await run_detail(engine, one.id)).payload) for one in runs] == [10_000, 10_000, 1]
 
@@ -181,6 +190,15 @@ class TestIdempotencyKeys:
             await submit(engine, [Order("task-1"), Order("task-1", key="k"), Order("task-1")])
         assert len(await house.all(Run)) == 3
 
+    async def test_refused_are_told_apart_from_the_others_of_their_batch(self, house, engine):
+        await house.receipt(key="k", payload=b"1")
+        orders = [Order("task-1", key="a"), Order("task-1", key="k"), Order("task-1", key="b")]
+        one, refused, two = await submit_each(engine, orders)
+        assert isinstance(refused, Refused)
+        assert all(isinstance(receipt, Receipt) and receipt.created for receipt in (one, two))
+        with pytest.raises(Refused, match="order 2 of 3: idempotency key 'k' came before"):
+            await submit(engine, orders)
+
     async def test_lapse_after_a_day(self, house):
         first = await house.receipt(key="k")
         house.clock.advance(KEY_MS - 1)
@@ -239,7 +257,7 @@ class TestUniqueKeys:
         await cancel(engine, live.id, "ann")
         assert await house.receipt(unique="u", key="k") == led
         with pytest.raises(Refused):
-            await house.receipt(unique="u", key="k", payload=b"other")
+            await house.receipt(unique="u", key="k", payload=b"[2]")
 
     async def test_and_a_key_that_is_taken_in_between_lead_to_whoever_took_it(self, house, engine):
         await house.receipt(unique="u")
@@ -334,7 +352,7 @@ class TestLostReplies:
     async def test_keys_and_run_are_there_together_or_not_at_all(self, house):
         house.store.plan = at(len(house.store.calls) + 1, UNAVAILABLE)
         with pytest.raises(Unavailable):
-            await house.receipt(key="k", unique="u", payload=b"x" * 5_000)
+            await house.receipt(key="k", unique="u", payload=b"9".rjust(5_000))
         assert await house.all(Run) == await house.all(Unique) == await house.all(Blob) == []
 
     async def test_of_a_batch_double_nothing(self, house, engine):

@@ -73,7 +73,7 @@ class TestTrigger:
 
     async def test_in_turn_obeys_keys(self, house, engine):
         await house.schedule("task-1", policy=Policy(overlap=Overlap.SKIP))
-        order = Order("task-1", key="k", unique="u", payload=b"9" * 9_000)
+        order = Order("task-1", key="k", unique="u", payload=b"9".rjust(9_000))
         first = await trigger(engine, order, "ann", overlap=True)
         assert await trigger(engine, order, "ann", overlap=True) == (first.id, False)
         assert await trigger(engine, Order("task-1", unique="u"), "ann", overlap=True) == (first.id, False)

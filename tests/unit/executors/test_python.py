@@ -50,6 +50,14 @@ async def test_only_registered_names_are_run(command):
     end, _ = await outcome(python(double=double), assigned(command, {"x": 1}))
     assert (end.end, end.reason) == (End.RETURNED, Reason.NO_HANDLER)
     assert repr(command) in end.error
+    assert end.error.endswith("; it has double")
+
+
+async def test_few_of_many_names_are_told():
+    end, _ = await outcome(
+        PythonExecutor({f"name{number:02}": Plain(double) for number in range(11)}), assigned("other")
+    )
+    assert end.error.endswith("it has " + ", ".join(f"name{number:02}" for number in range(10)) + " …")
 
 
 async def nothing(x):

@@ -145,6 +145,9 @@ async def test_a_missing_script_is_handed_back(scripts):
     end, _ = await outcome(ScriptExecutor(scripts), assigned("missing.py"))
     assert (end.end, end.reason) == (End.RETURNED, Reason.NO_HANDLER)
     assert "missing.py" in end.error
+    write(scripts, "")
+    end, _ = await outcome(ScriptExecutor(scripts), assigned("missing.py"))
+    assert end.error.endswith("; it has work.py")
 
 
 @pytest.mark.parametrize(

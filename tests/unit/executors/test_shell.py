@@ -47,6 +47,19 @@ async def test_a_payload_that_fits_no_variable_is_refused(payload):
     assert (end.end, end.reason, end.final) == (End.FAILURE, Reason.BAD_PAYLOAD, True)
 
 
+async def test_what_is_too_long_is_named():
+    end, _ = await output("true", {"x": "y" * 100_000})
+    assert end.error == (
+        "payload.x: 100,000 characters; variable ROTA_ARG_X holds at most 65,536: "
+        "put it into a list, which is on standard input alone"
+    )
+    end, _ = await output("true", {"x": "\U0001f600" * 60_000, "y": "z"})
+    assert (end.end, end.final) == (End.FAILURE, True)
+    assert end.error.startswith("too long for this system: variable ROTA_ARG_X has 240,000 bytes, command and ")
+    end, _ = await output("true " * 30_000)
+    assert end.error.startswith("too long for this system: the command has 150,000 bytes")
+
+
 async def test_a_large_payload_is_on_standard_input_alone():
     _, lines = await output('echo "[$ROTA_PAYLOAD]"; wc -c', {"many": ["x" * 100] * 2_000})
     assert lines[0] == "[]"

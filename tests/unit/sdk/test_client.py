@@ -14,7 +14,7 @@ from rota.engine.define import create_task
 from rota.engine.engine import Engine
 from rota.engine.sessions import enter
 from rota.engine.settle import settle
-from rota.engine.submit import Order
+from rota.engine.submit import Order, Receipt
 from rota.ports.desk import Settlement
 from rota.ports.store import Want, Where
 from rota.sdk.client import Client, Waiters
@@ -97,6 +97,15 @@ async def test_a_bad_order_spoils_only_its_own_call(client: Client, store: Count
     answers = await asyncio.gather(*map(client.submit, orders), return_exceptions=True)
     assert isinstance(answers[2], error)
     assert len(await runs(store)) == 3
+
+
+async def test_a_refused_key_does_not_make_its_neighbours_look_old(client: Client):
+    await client.submit(Order("report", key="mine"))
+    orders = [Order("report", key="mine", payload=b"[1]"), Order("report", key="new")]
+    answers = await asyncio.gather(*map(client.submit, orders), return_exceptions=True)
+    assert isinstance(answers[0], Refused)
+    assert isinstance(answers[1], Receipt)
+    assert answers[1].created
 
 
 async def test_a_refused_key_makes_no_second_run_of_its_neighbours(client: Client, store: Counting):
@@ -225,4 +234,4 @@ def test_loops_that_are_over_are_forgotten(tmp_path):
     for _ in range(5):
         asyncio.run(once(client))
     gc.collect()
-    assert len(client._plain) + len(client._waiters) <= 2
+    assert len(client._gathers) + len(client._waiters) <= 2

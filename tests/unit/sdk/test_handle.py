@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,10 @@ def large(size: int) -> str:
     return "x" * size
 
 
+def untrue() -> int:
+    return "text"  # type: ignore[return-value]  # that is what it is for
+
+
 class Program:
     """An app in memory with a few tasks."""
 
@@ -46,6 +51,7 @@ class Program:
         self.fails = self.app.task(retries=0)(fails)
         self.waits = self.app.task(waits)
         self.large = self.app.task(large)
+        self.untrue = self.app.task(untrue)
 
 
 @pytest.fixture
@@ -87,6 +93,15 @@ async def test_a_failed_run_says_what_happened(program: Program):
     assert (caught.value.run_id, caught.value.state, caught.value.reason) == (handle.id, "failed", "error")
 
 
+async def test_a_result_that_belies_its_annotation_fails_the_run_at_once(program: Program):
+    async with program.app.running():
+        handle = await program.untrue.asubmit()
+        with pytest.raises(RunFailed, match="annotated to return: should be a valid integer") as caught:
+            await handle.aresult(20)
+    assert (caught.value.state, caught.value.reason) == ("failed", "bad_result")
+    assert (await handle.arun()).tries == 1
+
+
 async def test_a_cancelled_run_says_so(program: Program):
     async with program.app.running(worker=False):
         handle = await program.point.asubmit(1)
@@ -100,8 +115,12 @@ async def test_a_cancelled_run_says_so(program: Program):
 async def test_who_waits_too_long_is_told_and_the_run_goes_on(program: Program):
     async with program.app.running(worker_options=Options(drain_ms=0)):
         handle = await program.waits.asubmit()
-        with pytest.raises(TimeoutError):
-            await handle.aresult(timeout=0.01)
+        for timeout in (0.01, "10ms", timedelta(milliseconds=10), 0):
+            with pytest.raises(TimeoutError):
+                await handle.aresult(timeout=timeout)
+        for wrong in ("soon", -1, [1]):
+            with pytest.raises(Invalid, match=r"^timeout: "):
+                await handle.aresult(timeout=wrong)  # type: ignore[arg-type]  # some are no length of time
         assert await handle.astate() in (State.PENDING, State.RUNNING)
         assert await handle.acancel() in ("cancelling", "cancelled")
         with pytest.raises(RunFailed):
@@ -116,6 +135,9 @@ async def test_many_at_once(program: Program):
         assert [one.x for one in results] == [1, 2, 3]
         with pytest.raises(Invalid, match="x"):
             await points.asubmit_many([(1,), ("many",)])
+        for wrong in ([1, 2], ["ab"], 5, "ab", {"x": 1}, [None]):
+            with pytest.raises(Invalid, match=r"^calls: .* write tuples"):
+                await points.asubmit_many(wrong)  # type: ignore[arg-type]  # none of them is a list of calls
         assert await points.asubmit_many([]) == []
 
 
@@ -150,8 +172,8 @@ async def test_later(program: Program):
     moment = datetime.now(UTC) + timedelta(hours=1)
     at = await (await points.with_options(at=moment).asubmit(1)).arun()
     assert at.due_at == int(moment.timestamp() * 1_000)
-    past = await (await points.with_options(at=moment - timedelta(days=1)).asubmit(1)).arun()
-    assert past.state is State.PENDING
+    with pytest.raises(Invalid, match="at: lies more than a minute in the past"):
+        await points.with_options(at=moment - timedelta(days=1)).asubmit(1)
     with pytest.raises(Invalid, match="time zone"):
         await points.with_options(at=datetime(2030, 1, 1)).asubmit(1)  # noqa: DTZ001  # that is the mistake
     with pytest.raises(Invalid, match="delay"):
@@ -226,3 +248,17 @@ async def test_from_several_threads_and_loops_at_once(program: Program):
                 *(here(number) for number in range(40, 60)),
             ]
             assert await asyncio.gather(*calls) == list(range(60))
+
+
+@pytest.mark.parametrize("field", ["key", "unique", "queue"])
+async def test_an_empty_name_is_not_none(program: Program, field):
+    options: Any = {field: ""}
+    with pytest.raises(Invalid, match=f"^{field}: "):
+        await program.point.with_options(**options).asubmit(1)
+    options = {field: None}
+    assert (await program.point.with_options(**options).asubmit(1)).created
+
+
+async def test_a_moment_is_a_datetime(program: Program):
+    with pytest.raises(Invalid, match=r"^at: 'soon' is no datetime"):
+        await program.point.with_options(at="soon").asubmit(1)  # type: ignore[arg-type]  # that is the point

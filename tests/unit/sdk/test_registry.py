@@ -209,9 +209,18 @@ class TestOtherExecutors:
         assert made.tasks[0].params == {"method": "PUT"}
 
     def test_a_command_belongs_to_another_executor_and_that_one_needs_it(self):
-        for options in ({"command": "x"}, {"executor": "shell"}):
-            with pytest.raises(Invalid, match="command"):
+        for options in (
+            {"command": "x"},
+            {"executor": "shell"},
+            {"executor": "rpc"},
+            {"executor": "http", "command": ""},
+        ):
+            with pytest.raises(Invalid, match=r"^command: "):
                 registry().declare(greet, name="hello", **options)  # type: ignore[arg-type]  # a mapping of options
+
+    def test_one_of_the_users_own_may_do_without(self):
+        made = registry().declare(greet, name="hello", executor="count_words", params={"file": "a.txt"})
+        assert (made.task.executor, made.task.command) == ("count_words", "")
 
 
 def registry() -> TaskRegistry:

@@ -80,11 +80,27 @@ def test_a_result_comes_back_as_annotated():
     assert signature.decode_result(None) is None
 
 
-def test_a_result_that_belies_its_annotation_is_kept_and_told_to_who_reads_it():
-    signature = Signature(add)
-    assert signature.encode("three") == b'"three"'
+@pytest.mark.parametrize("value", ["three", None, [3], 3.5])
+def test_a_result_that_belies_its_annotation_is_refused(value):
+    with pytest.raises(
+        Invalid, match=r"^result: is not what the function is annotated to return: should be a valid int"
+    ):
+        Signature(add).encode(value)
+
+
+def test_a_result_of_other_code_is_told_to_who_reads_it():
     with pytest.raises(Invalid, match=r"^result: should be a valid integer"):
-        signature.decode_result(b'"three"')
+        Signature(add).decode_result(b'"three"')
+
+
+def test_nothing_may_be_returned_where_the_annotation_allows_it():
+    def perhaps() -> int | None: ...
+
+    def never() -> None: ...
+
+    assert [Signature(one).encode(None) for one in (perhaps, never, free)] == [None] * 3
+    with pytest.raises(Invalid, match="annotated to return"):
+        Signature(never).encode(1)
 
 
 @pytest.mark.parametrize(

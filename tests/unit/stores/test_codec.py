@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.domain.errors import Incompatible, Invalid
-from rota.domain.records import Audit, Blob, Pulse, Queue, Session, Tally, Unique
+from rota.domain.people import Token, User
+from rota.domain.records import Audit, Blob, Pulse, Queue, Seal, Session, Tally, Unique
 from rota.domain.retry import Retry
 from rota.domain.run import Run
 from rota.domain.schedule import Schedule, Skip
@@ -17,7 +18,7 @@ from rota.testing.contracts.store.steps import assert_same
 from rota.testing.factories import make_run, make_schedule, make_session, make_task
 from tests.unit.stores import strategies as some
 
-KINDS = [Task, Revision, Schedule, Run, Queue, Session, Pulse, Unique, Skip, Audit, Blob, Tally]
+KINDS = [Task, Revision, Schedule, Run, Queue, Session, Pulse, Unique, Skip, Audit, Seal, User, Token, Blob, Tally]
 
 
 @given(st.one_of(*map(some.record, KINDS)))

@@ -159,6 +159,33 @@ def test_sockets_of_the_dead_are_cleared_away_and_the_living_still_hear(path):
     assert not where.exists()
 
 
+def test_what_the_killed_left_of_any_database_goes_when_the_next_one_listens(path, tmp_path):
+    meeting = folder(str(path)).parent
+    for name in ("empty", "left", "alive"):
+        (meeting / name).mkdir(parents=True)
+    meeting.chmod(0o700)
+    inboxes = {}
+    for name in ("left", "alive"):
+        inboxes[name] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        inboxes[name].bind(str(meeting / name / "7-one"))
+    inboxes["left"].close()
+    hints.sweep(meeting)
+    assert [one.name for one in meeting.iterdir()] == ["alive"]
+    (meeting / "empty").mkdir()
+    one = post(path)
+    one.listen()
+    one.close()
+    inboxes["alive"].close()
+    assert "empty" not in os.listdir(meeting)
+
+
+def test_nothing_is_left_by_the_last_one(path):
+    one = post(path)
+    one.listen()
+    one.close()
+    assert not folder(str(path)).parent.exists()
+
+
 def test_a_full_inbox_does_not_stop_the_sender(path):
     one = post(path)
     where = folder(str(path))

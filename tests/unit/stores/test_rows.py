@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.domain.errors import Invalid
-from rota.domain.records import Audit, Blob, Pulse, Queue, Session, Tally, Unique
+from rota.domain.people import Token, User
+from rota.domain.records import Audit, Blob, Pulse, Queue, Seal, Session, Tally, Unique
 from rota.domain.run import Cause, Reason, Run, State
 from rota.domain.schedule import Schedule, Skip
 from rota.domain.task import Revision, Task
@@ -85,7 +86,9 @@ def test_records_without_a_body_come_back_equal(record):
     assert_same(kind.record(row), record)
 
 
-@pytest.mark.parametrize("kind", [Task, Revision, Schedule, Queue, Session], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [Task, Revision, Schedule, Queue, Session, Seal, User, Token], ids=lambda kind: kind.__name__
+)
 def test_records_with_a_body_come_back_equal(kind):
     @given(some.record(kind))
     def comes_back(record):

@@ -10,7 +10,8 @@ from rota.domain.run import Run, State
 from rota.domain.states import Claim, advance
 from rota.ports.store import GROUP_LIMIT, Change, Group, Line, Open, Want, Where
 from rota.stores import connect
-from rota.stores.sql.store import SqlStore, file_of
+from rota.stores.sql.sqlite import file_of
+from rota.stores.sql.store import SqlStore
 from rota.stores.sql.writes import Writes
 from rota.testing.clock import START_AT
 from rota.testing.factories import make_run, make_schedule, make_session, make_task

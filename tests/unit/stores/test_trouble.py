@@ -4,6 +4,8 @@ import asyncio
 import os
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -60,23 +62,29 @@ async def test_a_locked_file_is_unavailable_for_writing_and_fine_for_reading(pat
 async def test_a_full_disk_refuses_and_recovers(path):
     async with opened(path) as store:
         await put(store, make_run(1))
-        pages = await store.writer.run(partial(store.writer.first, "PRAGMA page_count"))
-        await store.writer.run(partial(store.writer.first, f"PRAGMA max_page_count={pages}"))
+        pages = await store.base.writer.run(partial(store.base.writer.first, "PRAGMA page_count"))
+        await store.base.writer.run(partial(store.base.writer.first, f"PRAGMA max_page_count={pages}"))
         with pytest.raises(Unavailable, match="disk is full"):
             await put(store, *(make_run(number, payload=b"x" * 4_000) for number in range(10, 60)))
         assert await store.count(Run, "state") == {"pending": 1}
-        await store.writer.run(partial(store.writer.first, "PRAGMA max_page_count=100000"))
+        await store.base.writer.run(partial(store.base.writer.first, "PRAGMA max_page_count=100000"))
         await put(store, make_run(2))
         assert await store.count(Run, "state") == {"pending": 2}
 
 
-async def test_a_file_that_may_only_be_read_is_unavailable(path):
+@pytest.fixture
+def public_path():
+    """In a folder whose parents everyone may enter, unlike those of tmp_path."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder) / "rota.db"
+
+
+async def test_a_file_that_may_only_be_read_is_unavailable(public_path):
+    path = public_path
     async with opened(path) as store:
         await put(store, make_run(1))
     path.chmod(0o444)
     path.parent.chmod(0o555)
-    path.parent.parent.chmod(0o755)
-    path.parent.parent.parent.chmod(0o755)
     with without_rights():
         await refused(path, Unavailable, "cannot be written")
         await refused(path.with_name("new.db"), Unavailable, "cannot be opened")
@@ -124,6 +132,26 @@ async def test_a_newer_schema_is_incompatible(path):
     other.close()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_is_deleted_or_replaced_in_use_is_missed(path, replaced, monkeypatch):
+    async with opened(path) as store:
+        await put(store, make_run(1))
+        monkeypatch.chdir("/")
+        aside = path.rename(path.with_name("aside.db"))
+        if replaced:
+            path.write_bytes(aside.read_bytes())
+        for _ in range(2):
+            with pytest.raises(Incompatible, match="was deleted or replaced while in use"):
+                await put(store, make_run(2))
+            with pytest.raises(Incompatible, match=f"{path}.*put the file back"):
+                await store.find(Run)
+        assert path.exists() == replaced, "no new file is made in its place"
+        aside.rename(path)
+        assert len((await store.find(Run)).items) == 1
+    async with opened(path) as store:
+        await put(store, make_run(2))
+
+
 async def test_an_empty_file_is_a_fresh_database(path):
     path.touch()
     async with opened(path) as store:
@@ -131,16 +159,14 @@ async def test_an_empty_file_is_a_fresh_database(path):
 
 
 async def test_a_commit_without_an_answer_is_unclear(path, monkeypatch):
-    from sqlalchemy import RootTransaction
-
     from tests.unit.stores.test_faults import error
 
-    def lost(self):
+    def lost(_):
         raise error(10)
 
     async with opened(path) as store:
         with monkeypatch.context() as patch:
-            patch.setattr(RootTransaction, "commit", lost)
+            patch.setattr("rota.stores.sql.link._commit", lost)
             with pytest.raises(Unclear, match="may or may not count"):
                 await put(store, make_run(1))
         assert [type(one).__name__ for one in await put(store, make_run(1))] in (["Applied"], ["Already"])
@@ -171,7 +197,7 @@ async def test_readers_do_not_wait_for_a_write(path):
             loop.call_soon_threadsafe(begun.set)
             asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
 
-        writing = asyncio.create_task(store.writer.do(slow))
+        writing = asyncio.create_task(store.base.writer.do(slow))
         await begun.wait()
         assert (await store.get(Run, [make_run(1).id]))[0]
         go_on.set()

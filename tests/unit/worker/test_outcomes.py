@@ -9,10 +9,10 @@ import pytest
 from rota import Context
 from rota.domain.facts import RunsClaimed
 from rota.domain.run import Reason, State
-from rota.domain.task import Clocks
+from rota.domain.task import Clocks, OnLost
 from rota.executors.python import PythonExecutor, PythonOptions
 from rota.worker.runtime import EXCLUDE_MS
-from tests.unit.worker.support import House
+from tests.unit.worker.support import House, breathe
 
 SHORT_MS = 30
 
@@ -242,6 +242,41 @@ async def test_who_ignores_a_drain_is_handed_back_all_the_same(house: House, gat
     gate.open()
 
 
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_in_a_hurry_nothing_is_waited_for_and_all_is_handed_back(house: House, gate, when):
+    async def slow_to_end() -> None:
+        try:
+            await gate()
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()
+
+    runs = [await house.begun(slow_to_end), await house.begun(gate, name="fails", on_lost=OnLost.FAIL)]
+    worker = await house.worker()
+    await gate.holds(2)
+    if when == "before":
+        worker.hurry()
+    stopping = asyncio.create_task(worker.stop())
+    await breathe()
+    worker.hurry()
+    await stopping
+    back, failed = [await house.run(one) for one in runs]
+    assert (back.state, back.reason, back.tries, back.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
+    assert (failed.state, failed.reason, failed.lost) == (State.FAILED, Reason.LOST, 0)
+
+
+async def test_the_progress_of_a_short_run_is_kept(house: House):
+    async def short(context: Context) -> None:
+        context.progress("half")
+        raise ValueError("no more")
+
+    async def good(context: Context) -> None:
+        context.progress("all")
+
+    runs = [await house.begun(short), await house.begun(good)]
+    await house.worker()
+    assert [run.progress for run in await house.all_settled(runs)] == ["half", "all"]
+
+
 async def test_a_task_that_raises_cancelled_by_itself_has_failed(house: House):
     async def confused() -> None:
         raise asyncio.CancelledError
@@ -299,7 +334,7 @@ def raises_cancelled():
     ],
 )
 async def test_whatever_an_executor_does_is_an_outcome(house: House, run, error):
-    await house.task(None, name="own", executor="own")
+    await house.task(None, name="own", executor="own", command="own")
     run_id = await house.submit("own")
     worker = await house.worker({"own": OwnExecutor(run)})
     ended = await house.settled(run_id)
@@ -312,7 +347,7 @@ async def test_an_executor_need_not_be_hashable(house: House):
     class Odd(OwnExecutor):
         __hash__ = None  # type: ignore[assignment]  # as in a dataclass
 
-    await house.task(None, name="own", executor="own")
+    await house.task(None, name="own", executor="own", command="own")
     run_id = await house.submit("own")
     await house.worker({"own": Odd(raises_an_error)})
     assert (await house.settled(run_id)).tries == 1
@@ -324,7 +359,8 @@ async def test_a_task_without_handler_is_returned_and_not_asked_for_during_a_min
     unknown = await house.submit(await house.task(None, name="unknown"))
     worker = await house.worker()
     run = await house.settled(unknown)
-    assert (run.state, run.detail, run.tries) == (State.PENDING, Reason.NO_HANDLER, 0)
+    assert (run.state, run.reason, run.tries) == (State.PENDING, Reason.NO_HANDLER, 0)
+    assert run.detail == "no handler 'unknown' in its app"
     await house.settled(await house.begun(known))
     assert (await house.run(unknown)).attempt == 1
     claims = house.desks[worker].of("claim")
@@ -333,9 +369,12 @@ async def test_a_task_without_handler_is_returned_and_not_asked_for_during_a_min
     await house.hint("lane:main/default/python")
     await house.settled(unknown, 2)
     assert (await house.run(unknown)).attempt == 2
+    assert [str(error) for error in house.troubles("task main/unknown")] == [
+        "worker worker has no handler 'unknown' in its app"
+    ], "it warns once"
 
 
-@pytest.mark.parametrize("payload", [b'{"x": "many"}', b'{"y": 1}', b"[1]", b"no json", b""])
+@pytest.mark.parametrize("payload", [b'{"x": "many"}', b'{"y": 1}', b"[1]", b""])
 async def test_a_wrong_payload_is_not_tried_again(house: House, payload):
     async def double(x: int) -> int:
         return 2 * x

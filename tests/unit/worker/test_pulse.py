@@ -137,7 +137,7 @@ async def test_it_survives_errors_and_is_soon_back(error, thread):
     await heart.pulse.start(thread)
     await heart.until(lambda: len(heart.heard) >= 3)
     await heart.pulse.stop()
-    assert len(heart.facts.facts) == 2
+    assert len(heart.facts.of(Trouble)) == 2
 
 
 async def test_an_outage_costs_no_longer_than_it_lasts():

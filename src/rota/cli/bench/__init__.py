@@ -21,11 +21,12 @@ class Mode(StrEnum):
     LATENCY = "latency"
     SCHEDULES = "schedules"
     IDLE = "idle"
+    API = "api"
 
 
-RUNS = {Mode.THROUGHPUT: 30_000, Mode.LATENCY: 200, Mode.SCHEDULES: 0, Mode.IDLE: 0}
+RUNS = {Mode.THROUGHPUT: 30_000, Mode.LATENCY: 200, Mode.SCHEDULES: 0, Mode.IDLE: 0, Mode.API: 10_000}
 PROFILED = 10_000
-SECONDS = {Mode.SCHEDULES: 25, Mode.IDLE: 60}
+SECONDS = {Mode.SCHEDULES: 25, Mode.IDLE: 60, Mode.API: 30}
 
 
 def bench(
@@ -35,11 +36,12 @@ def bench(
     slots: Annotated[int, typer.Option(min=1, max=10_000, help="Slots of the worker.")] = 500,
     schedules: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many schedules.")] = 10_000,
     every: Annotated[int, typer.Option(min=1, help="Seconds between two fires of a schedule.")] = 10,
-    seconds: Annotated[int | None, typer.Option(min=5, help="How long to watch (schedules, idle).")] = None,
+    seconds: Annotated[int | None, typer.Option(min=5, help="How long to watch (schedules, idle, api).")] = None,
+    rate: Annotated[int, typer.Option(min=10, max=100_000, help="Requests a second (api).")] = 300,
     profile: Annotated[bool, typer.Option("--profile", help="Microseconds of each named step of a run.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> None:
-    """Measure throughput, latency, fire lag or idle cost, on real processes and with durable settling."""
+    """Measure throughput, latency, fire lag, idle cost or the API, on real processes and with durable settling."""
     from rota.cli.bench import machine, measures
     from rota.cli.bench import profile as steps
 
@@ -62,6 +64,10 @@ def bench(
             work = measures.latency(url, number, slots, told)
         elif mode is Mode.SCHEDULES:
             work = measures.schedules(url, schedules, every, watch, told)
+        elif mode is Mode.API:
+            from rota.cli.bench.api import api
+
+            work = api(url, number, rate, watch, told)
         else:
             work = measures.idle(url, watch, told)
         show(Sheet(machine.described(url) | asyncio.run(work)), as_json)

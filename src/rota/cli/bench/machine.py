@@ -23,13 +23,13 @@ class Cost(NamedTuple):
 
 
 @contextmanager
-def role(name: str, url: str, slots: int) -> Iterator[psutil.Process]:
+def role(name: str, url: str, slots: int, port: int = 0) -> Iterator[psutil.Process]:
     """Run `rota NAME` on the store at `url` while the block lasts."""
     command = [sys.executable, "-m", "rota", name, "--app", TARGET, "--store", url]
     if name != "scheduler":
         command += ["--slots", str(slots)]
     if name == "up":
-        command.append("--quiet")
+        command += ["--quiet", "--port", str(port)]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONUNBUFFERED": "1"})
     try:
         yield psutil.Process(child.pid)

@@ -15,18 +15,18 @@ from rota.stores.sql.writes import Writes
 
 
 def claim(db: Db, wants: Sequence[Want], now: int) -> list[Claimed]:
-    """Answer each want in turn. One writer at a time, so nothing is contended."""
+    """Answer each want in turn; its session stays open meanwhile."""
     check([(want.session, want.worker) for want in wants], [want.session for want in wants])
     alive = opened(db, sorted({want.session for want in wants}))
-    paused = {row[0] for row in db.rows(statements.paused(db.flavour))} if alive else set()
-    return [_answer(db, want, now, paused) if want.session in alive else Claimed((), False, False) for want in wants]
+    return [_answer(db, want, now) if want.session in alive else Claimed((), False, False) for want in wants]
 
 
-def _answer(db: Db, want: Want, now: int, paused: set[str]) -> Claimed:
+def _answer(db: Db, want: Want, now: int) -> Claimed:
     event = Claim(want.session, want.worker, want.token)
     writes = Writes(own="seq")
     taken = []
-    for row in _found(db, want, paused) if want.limit > 0 else []:
+    lanes = list(dict.fromkeys(want.lanes))
+    for row in (_named(db, want) if want.runs else _first(db, want, lanes)) if want.limit > 0 else []:
         before = run_of(row)
         after = advance(before, event, now)
         version, seq = row[-2:]
@@ -34,32 +34,41 @@ def _answer(db: Db, want: Want, now: int, paused: set[str]) -> Claimed:
         taken.append(Versioned(after, db.stamp))
     if writes.flush(db) != len(taken):
         raise AssertionError("a run changed between two statements of one transaction")
-    return Claimed(tuple(taken), contended=False, open=True)
+    contended = db.flavour.locks and len(taken) < want.limit and not want.runs and _is_left(db, want, lanes)
+    return Claimed(tuple(taken), contended, open=True)
 
 
-def _found(db: Db, want: Want, paused: set[str]) -> list[Row]:
-    """Whole rows, in rank order, with their seq behind them."""
-    if want.runs:
-        return _named(db, want, paused)
-    lanes = [lane for lane in dict.fromkeys(want.lanes) if queue_of(lane) not in paused]
+def _first(db: Db, want: Want, lanes: list[str]) -> list[Row]:
+    """Whole rows of the first ready runs, in rank order, with their seq behind them."""
     if len(lanes) > 1:
         lanes = [row[0] for row in db.rows_among(statements.stocked(db.flavour), lanes)]
     if len(lanes) <= 1:
-        return [row for lane in lanes for row in _first(db, want, lane, whole=True)]
-    first = sorted(row for lane in lanes for row in _first(db, want, lane, whole=False))[: want.limit]
+        return [row for lane in lanes for row in _ready(db, want, lane, want.limit, whole=True)]
+    first = sorted([tuple(row) for lane in lanes for row in _ready(db, want, lane, want.limit)])[: want.limit]
     rows = {row[-1]: row for row in _read(db, "seq", [seq for _, seq in first])}
     return [rows[seq] for _, seq in first]
 
 
-def _first(db: Db, want: Want, lane: str, whole: bool) -> list[Row]:
-    statement = statements.ready(db.flavour, bool(want.exclude), whole)
+def _ready(db: Db, want: Want, lane: str, limit: int, whole: bool = False, take: bool = True) -> list[Row]:
+    statement = statements.ready(db.flavour, bool(want.exclude), whole, take)
     excluded = (db.flavour.pack(want.exclude),) if want.exclude else ()
-    return db.rows(statement, (lane, *excluded, want.limit))
+    return db.rows(statement, (lane, queue_of(lane), *excluded, limit))
 
 
-def _named(db: Db, want: Want, paused: set[str]) -> list[Row]:
+def _is_left(db: Db, want: Want, lanes: list[str]) -> bool:
+    """Whether something is ready that somebody else is about to take, and perhaps will not."""
+    if len(lanes) > 1:
+        lanes = [row[0] for row in db.rows_among(statements.stocked(db.flavour), lanes)]
+    return any(_ready(db, want, lane, 1, take=False) for lane in lanes)
+
+
+def _named(db: Db, want: Want) -> list[Row]:
+    """As `_first`, of the runs that are named."""
+    found = _read(db, "id", list(dict.fromkeys(want.runs)))
+    # Asked only now, so that none is given that was submitted after its queue was paused.
+    paused = {row[0] for row in db.rows(statements.paused(db.flavour))}
     suitable = []
-    for row in _read(db, "id", list(dict.fromkeys(want.runs))):
+    for row in found:
         run = run_of(row)
         if run.state is State.PENDING and queue_of(run.lane) not in paused and not _is_excluded(run, want):
             suitable.append((run.rank, run.id, row))

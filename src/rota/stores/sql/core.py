@@ -35,11 +35,11 @@ def opened(db: Db, sessions: Sequence[str]) -> dict[str, Row]:
     return {row[0]: row for row in db.rows_among(statements.open_sessions(db.flavour), sessions)}
 
 
-def beat(db: Db, sessions: Sequence[str]) -> list[BeatReply]:
+def beat(db: Db, sessions: Sequence[str], now: int) -> list[BeatReply]:
     """Raise the pulses of the open ones, and tell each what is known of it."""
     alive = opened(db, sessions)
     if alive:
-        db.write_all(statements.count_beat(db.flavour), [(session, 1, db.stamp) for session in alive])
+        db.write_all(statements.count_beat(db.flavour), [(session, now, db.stamp) for session in sorted(alive)])
     held = {row[0]: row for row in db.rows_among(statements.held(db.flavour), list(alive))}
     return [_reply(alive.get(session), held.get(session)) for session in sessions]
 
@@ -54,22 +54,16 @@ def _reply(session: Row | None, held: Row | None) -> BeatReply:
 
 def lead(db: Db, name: str, holder: str, ttl_ms: int, now: int) -> Lead:
     """Take, keep or resign a term. A term that ended is never taken up again: its next one has a new number."""
-    found = db.rows(statements.term(db.flavour), (name,))
-    number, current, expires_at = found[0] if found else (0, "", 0)
+    known = statements.term(db.flavour, share=False)
+    if not (found := db.rows(known, (name,))):
+        db.write(statements.begin_term(db.flavour), (name,))
+        found = db.rows(known, (name,))
+    ((number, current, expires_at),) = found
     if not now < expires_at <= now + max(ttl_ms, FURTHEST_MS):
         # Over, or from a wall clock that was set back since: then nobody would lead until it has caught up.
         current = ""
-    if ttl_ms <= 0:
-        if current == holder:
-            current = _grant(db, name, number, "", 0)
-    elif not current:
-        number += 1
-        current = _grant(db, name, number, holder, now + ttl_ms)
-    elif current == holder:
-        current = _grant(db, name, number, holder, now + ttl_ms)
+    if current == holder or (ttl_ms > 0 and not current):
+        number += not current
+        current, ends_at = (holder, now + ttl_ms) if ttl_ms > 0 else ("", 0)
+        db.write(statements.grant(db.flavour), (number, current, ends_at, name))
     return Lead(number, current, current == holder)
-
-
-def _grant(db: Db, name: str, number: int, holder: str, expires_at: int) -> str:
-    db.write(statements.grant(db.flavour), (name, number, holder, expires_at))
-    return holder

@@ -1,61 +1,81 @@
 """One connection inside one transaction: what the synchronous core works with."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Select
 
-from rota.stores.sql.flavours import Flavour
+from rota.stores.sql.flavours import SQLITE, Flavour
 from rota.stores.sql.rows import Row
 
 CHUNK = 500
 """Ids in one statement."""
 
 
-class Db:
-    """Statements go to the driver as they are, with tuples: on the hot paths SQLAlchemy only wrote them, once.
+class Db(ABC):
+    """Statements go to the driver as they are, with tuples: SQLAlchemy only wrote them, the hot ones once.
 
     `stamp` is the version of every row that this transaction writes; no two transactions have the same.
     """
 
-    __slots__ = ("_connection", "connection", "flavour", "stamp")
+    flavour: Flavour
+    stamp: int
 
-    def __init__(self, connection: Connection, flavour: Flavour, stamp: int) -> None:
-        self.connection = connection
-        self.flavour = flavour
-        self.stamp = stamp
-        self._connection = connection.connection
-
+    @abstractmethod
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows of a query."""
-        cursor = self._connection.cursor()
-        try:
-            cursor.execute(statement, parameters)
-            return cursor.fetchall()  # type: ignore[return-value]  # the driver's rows are tuples
-        finally:
-            cursor.close()
 
+    @abstractmethod
     def write(self, statement: str, parameters: Sequence[Any] = ()) -> int:
         """One write; the number of rows it changed."""
-        cursor = self._connection.cursor()
-        try:
-            cursor.execute(statement, parameters)
-            return int(cursor.rowcount)
-        finally:
-            cursor.close()
 
+    @abstractmethod
     def write_all(self, statement: str, rows: Sequence[Row]) -> int:
         """One write for each of these rows of parameters; the number of rows they changed."""
-        cursor = self._connection.cursor()
-        try:
-            cursor.executemany(statement, rows)
-            return int(cursor.rowcount)
-        finally:
-            cursor.close()
+
+    @abstractmethod
+    def alembic(self) -> AbstractContextManager[Connection]:
+        """This connection as Alembic wants it, in the transaction that is under way."""
 
     def rows_among(self, statement: str, ids: Sequence[Any]) -> list[Row]:
         """All rows of a query whose one parameter is a list."""
         return [row for chunk in chunks(ids) for row in self.rows(statement, (self.flavour.pack(chunk),))]
+
+    def select(self, query: Select[Any]) -> list[Row]:
+        """All rows of a query that is written for this occasion."""
+        written: Any = query.compile(dialect=self.flavour.dialect, compile_kwargs={"render_postcompile": True})
+        return self.rows(str(written), [written.params[name] for name in written.positiontup])
+
+
+class SqliteDb(Db):
+    """On SQLite's own driver."""
+
+    flavour = SQLITE
+
+    def __init__(self, connection: Connection, stamp: int) -> None:
+        self.stamp = stamp
+        self._whole = connection
+        self._connection: Any = connection.connection
+
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall()  # type: ignore[no-any-return]  # the driver's rows are tuples
+
+    def write(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(statement, parameters)
+            return int(cursor.rowcount)
+
+    def write_all(self, statement: str, rows: Sequence[Row]) -> int:
+        with closing(self._connection.cursor()) as cursor:
+            cursor.executemany(statement, rows)
+            return int(cursor.rowcount)
+
+    def alembic(self) -> AbstractContextManager[Connection]:
+        return nullcontext(self._whole)
 
 
 def chunks(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:

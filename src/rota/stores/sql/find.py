@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import Select, func, literal, select, tuple_
 
 from rota.domain.errors import Invalid
+from rota.domain.records import Tally
 from rota.domain.run import Run, State
 from rota.ports.store import LOOK_LIMIT, Page, Where
 from rota.stores.sql import statements
@@ -25,7 +26,7 @@ Key = tuple[Any, ...]
 LOOKED_AT = {
     *(*FIELDS, "id", "state"),
     *("created_at", "updated_at", "opened_at", "first_at", "at", "minute"),
-    *("ended_at", "closed_at", "expires_at"),
+    *("ended_at", "closed_at", "expires_at", "sealed_at"),
 }
 """Columns that a listing may be filtered by."""
 
@@ -66,12 +67,13 @@ def count(db: Db, kind: type, by: str, where: Where) -> dict[str, int]:
     if kind is Run and by == "state":
         return _count_states(db, where)
     column = shape.table.c[by]
+    number_of = func.sum(shape.table.c["count"]) if kind is Tally else func.count()
     total: Counter[str] = Counter()
     walk = walk_of(db, kind, where)
     for stream in walk.streams:
-        numbers = select(column, func.count()).where(*stream, *conditions(kind, walk.rest)).group_by(column)
-        for value, number in db.connection.execute(numbers):
-            total[str(value)] += number
+        numbers = select(column, number_of).where(*stream, *conditions(kind, walk.rest)).group_by(column)
+        for value, number in db.select(numbers):
+            total[str(value)] += int(number)
     return dict(total)
 
 
@@ -82,7 +84,7 @@ def _count_states(db: Db, where: Where) -> dict[str, int]:
         walk = walk_of(db, Run, where._replace(states=(state,)))
         for stream in walk.streams:
             number = select(func.count()).select_from(runs).where(*stream, *conditions(Run, walk.rest))
-            total[str(state)] += db.connection.execute(number).scalar_one()
+            total[str(state)] += db.select(number)[0][0]
     return {state: number for state, number in total.items() if number}
 
 
@@ -105,7 +107,7 @@ def _looked(
 
 
 def _keys(db: Db, statement: Select[Any]) -> list[Key]:
-    return [tuple(row) for row in db.connection.execute(statement)]
+    return [tuple(row) for row in db.select(statement)]
 
 
 def _start(walk: Walk, cursor: str, oldest: bool) -> list[Condition]:

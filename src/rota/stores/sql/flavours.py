@@ -1,12 +1,16 @@
 """What differs between SQL databases, as far as statements go."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import BindParameter, ColumnElement, Dialect, Table, TableValuedAlias, bindparam, func, select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import BindParameter, ColumnElement, Dialect, Table, TableValuedAlias, any_, bindparam, func, select
+from sqlalchemy import column as column_of
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+
+from rota.stores.sql.tables import Key
 
 _dumps = msgspec.json.Encoder().encode
 
@@ -15,30 +19,55 @@ _dumps = msgspec.json.Encoder().encode
 class Flavour:
     """A kind of database: how it is spoken to, and how a list of any length becomes one parameter."""
 
-    name: str
     dialect: Dialect
     insert: Callable[[Table], Any]
     """An INSERT that knows ON CONFLICT."""
-    unfold: Callable[[BindParameter[Any]], TableValuedAlias]
-    """The rows, with a column `value`, of a list parameter."""
+    unfold: Callable[[str], ColumnElement[Any]]
+    """The column of a table that a list parameter of texts, of this name, is unfolded to."""
+    among: Callable[[ColumnElement[Any], str], ColumnElement[bool]]
+    """Whether a column is among the values of the list parameter of this name."""
     pack: Callable[[Sequence[Any]], Any]
     """A list as such a parameter."""
+    each: Callable[[Mapping[str, Any]], TableValuedAlias] | None
+    """The table that lists, by name and type, are unfolded to; None: the driver repeats a statement for each row."""
     locks: bool
     """Whether rows must be locked while they are decided about; SQLite has one writer anyway."""
-    counts: bool
-    """Whether the driver tells how many rows a statement changed that was run for many."""
+    tables: str
+    """The query for the names of all tables."""
 
-    def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-        """Whether a column is among the values of the list parameter `name`."""
-        return column.in_(select(self.unfold(bindparam(name)).c.value))
+
+def _in_json(name: str) -> ColumnElement[Any]:
+    return func.json_each(bindparam(name)).table_valued("value").c.value
 
 
 SQLITE = Flavour(
-    name="sqlite",
     dialect=sqlite.dialect(),
     insert=sqlite.insert,
-    unfold=lambda values: func.json_each(values).table_valued("value"),
+    unfold=_in_json,
+    among=lambda column, name: column.in_(select(_in_json(name))),
     pack=lambda values: _dumps(values).decode(),
+    each=None,
     locks=False,
-    counts=True,
+    tables="SELECT name FROM sqlite_master WHERE type = 'table'",
+)
+
+
+def _list(name: str, kind: Any) -> BindParameter[Any]:
+    return bindparam(name, type_=postgresql.ARRAY(kind))
+
+
+def _unnested(types: Mapping[str, Any]) -> TableValuedAlias:
+    columns = [column_of(name, kind) for name, kind in types.items()]
+    return func.unnest(*[_list(name, kind) for name, kind in types.items()]).table_valued(*columns).render_derived()
+
+
+POSTGRESQL = Flavour(
+    dialect=PGDialect_asyncpg(),  # type: ignore[no-untyped-call]  # SQLAlchemy has no types here
+    insert=postgresql.insert,
+    unfold=lambda name: _unnested({name: Key}).c[name],
+    among=lambda column, name: column == any_(_list(name, column.type)),
+    pack=lambda values: values,
+    each=_unnested,
+    locks=True,
+    tables="SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()",
 )

@@ -43,6 +43,18 @@ def is_private(path: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == _USER and not found.st_mode & 0o077
 
 
+def sweep(meeting: Path) -> None:
+    """Remove what processes that were killed have left, of whichever database."""
+    for one in meeting.glob("*"):
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+            for path in one.iterdir():
+                try:
+                    probe.connect(str(path))
+                except ConnectionRefusedError:
+                    path.unlink()
+            one.rmdir()  # fails while others listen
+
+
 def written(hints: Mapping[str, int]) -> bytes:
     """The datagram for hints."""
     data = msgspec.json.encode(hints)
@@ -95,6 +107,7 @@ class Post:
         with suppress(OSError):
             (self._folder / self._name).unlink()
             self._folder.rmdir()  # fails while others listen
+            self._folder.parent.rmdir()
         if self._thread is not None:
             self._thread.join(timeout=2 * LOOK_S)
             self._thread = None
@@ -128,6 +141,8 @@ class Post:
 
     def _attend(self) -> None:
         inbox = self._inbox
+        if inbox is not None:
+            sweep(self._folder.parent)
         while not self._closed.is_set():
             data = self._received(inbox)
             if self._closed.is_set():

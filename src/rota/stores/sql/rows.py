@@ -14,7 +14,8 @@ import msgspec
 from sqlalchemy import Column, Table
 
 from rota.domain.errors import Invalid
-from rota.domain.records import Audit, Blob, Pulse, Queue, Session, Tally, Unique, Until
+from rota.domain.people import Token, User
+from rota.domain.records import Audit, Blob, Pulse, Queue, Seal, Session, Tally, Unique, Until
 from rota.domain.retry import Retry
 from rota.domain.run import Attempt, Run, State
 from rota.domain.schedule import Schedule, Skip
@@ -213,10 +214,14 @@ KINDS: dict[type, Kind] = {
     ),
     Audit: Kind(
         tables.audit,
-        attrgetter("id", "at", "actor", "action", "target", "before", "after"),
+        attrgetter("id", "at", "actor", "action", "target", "before", "after", "origin", "sealed_at"),
         lambda row: Audit(*row),
         born=tables.audit.c["at"],
+        ended=tables.audit.c.sealed_at,
     ),
+    Seal: _bodied(Seal, tables.seals, "at", born="at"),
+    User: _bodied(User, tables.users, "created_at", born="created_at"),
+    Token: _bodied(Token, tables.tokens, "owner", "created_at", "expires_at", born="created_at", ended="expires_at"),
     Blob: Kind(
         tables.blobs,
         attrgetter("id", "created_at", "data"),

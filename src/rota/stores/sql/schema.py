@@ -6,7 +6,6 @@ proves that both come to the same.
 
 from functools import cache
 
-from sqlalchemy import Connection, inspect
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from rota.domain.errors import Incompatible
@@ -14,21 +13,21 @@ from rota.stores.sql import tables
 from rota.stores.sql.db import Db
 from rota.stores.sql.flavours import Flavour
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """All migrations, oldest first."""
 
 NEWEST = f"SELECT version_num FROM {tables.revision.name}"  # noqa: S608 - a name of ours
 """The one cheap look that tells whether anything must be done."""
 
 
-def newest(connection: Connection, place: str) -> str:
+def newest(db: Db, place: str) -> str:
     """The last migration that a database has seen, empty for an empty one. Raises `Incompatible`."""
-    names = inspect(connection).get_table_names()
+    names = [row[0] for row in db.rows(db.flavour.tables)]
     if tables.revision.name not in names:
         if names:
             raise Incompatible(f"{place} is a database, but not one of Rota ({', '.join(names[:3])}); choose another")
         return ""
-    found = connection.exec_driver_sql(NEWEST).scalar() or ""
+    found = "".join(row[0] for row in db.rows(NEWEST))
     if found not in REVISIONS:
         raise Incompatible(f"{place} was made by a newer version of Rota (its revision is {found!r}); install that one")
     return str(found)
@@ -36,22 +35,23 @@ def newest(connection: Connection, place: str) -> str:
 
 def prepare(db: Db, place: str) -> list[str]:
     """Make or upgrade the tables, inside a transaction that holds the write lock; the revisions that were applied."""
-    before = newest(db.connection, place)
+    before = newest(db, place)
     if before == REVISIONS[-1]:
         return []
     if before:
-        return migrate(db.connection)
+        return migrate(db)
     for statement in _created(db.flavour):
-        db.connection.exec_driver_sql(statement)
-    db.connection.execute(tables.revision.insert().values(version_num=REVISIONS[-1]))
+        db.write(statement)
+    db.write(f"INSERT INTO {tables.revision.name} VALUES ('{REVISIONS[-1]}')")  # noqa: S608 - names of ours
     return list(REVISIONS)
 
 
-def migrate(connection: Connection) -> list[str]:
+def migrate(db: Db) -> list[str]:
     """Apply all migrations that a database lacks, in the transaction that is under way; their names."""
     from rota.stores.sql.migrations import upgrade
 
-    return upgrade(connection, tables.revision.name)
+    with db.alembic() as connection:
+        return upgrade(connection, tables.revision.name)
 
 
 @cache

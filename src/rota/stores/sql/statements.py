@@ -3,21 +3,21 @@
 Their parameters are bound by position, in the order that each docstring tells.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Index,
     Select,
     Table,
-    Update,
     bindparam,
     case,
     delete,
     exists,
     func,
-    insert,
     literal_column,
     null,
     select,
@@ -62,7 +62,7 @@ def read_by(flavour: Flavour, table: Table, column: str) -> str:
 def placed(flavour: Flavour, column: str) -> str:
     """Whole runs by id or by seq, and their seq. (values)."""
     found = select(*_whole(runs), runs.c.seq).where(flavour.among(runs.c[column], "values"))
-    return render(flavour, _locked(flavour, found), "values")
+    return render(flavour, _locked(flavour, found.order_by(runs.c[column])), "values")
 
 
 @compiled_once
@@ -74,36 +74,45 @@ def versions(flavour: Flavour, table: Table) -> str:
 
 @compiled_once
 def add(flavour: Flavour, table: Table, columns: tuple[str, ...]) -> str:
-    """A new row. (columns in the table's order, version)."""
+    """Each new row, unless there is one of its id. (columns in the table's order, version)."""
     names = (*columns, "version")
-    return render(flavour, insert(table).values({name: bindparam(name) for name in names}), *names)
+    return render(flavour, _adding(flavour, table, names).on_conflict_do_nothing(index_elements=["id"]), *names)
 
 
 @compiled_once
 def change(flavour: Flavour, table: Table, columns: tuple[str, ...], own: str) -> str:
-    """New values of one row as it was. (columns in the table's order, version, its own, old version)."""
-    found = _set(table, columns).where(table.c[own] == bindparam("_own"), table.c.version == bindparam("_was"))
-    return render(flavour, found, *columns, "version", "_own", "_was")
+    """New values of each row as it was. (columns in the table's order, version, its own, old version)."""
+    new: Any = _each(flavour, {name: table.c[name] for name in (*columns, "version")} | _old(table, own))
+    found = update(table).values({name: new[name] for name in (*columns, "version")})
+    return render(flavour, found.where(*_unchanged(table, own, new)), *columns, "version", *_old(table, own))
 
 
 @compiled_once
 def change_all(flavour: Flavour, table: Table, columns: tuple[str, ...], own: str) -> str:
     """The same new values of rows as they were. (columns in the table's order, version, their own, old version)."""
-    found = _set(table, columns).where(flavour.among(table.c[own], "_own"), table.c.version == bindparam("_was"))
+    new: dict[str, Any] = {name: bindparam(name) for name in (*columns, "version")}
+    found = update(table).values(new).where(flavour.among(table.c[own], "_own"), table.c.version == bindparam("_was"))
     return render(flavour, found, *columns, "version", "_own", "_was")
 
 
 @compiled_once
-def remove(flavour: Flavour, table: Table, column: str = "id") -> str:
+def remove(flavour: Flavour, table: Table) -> str:
+    """Delete each row as it was. (id, old version)."""
+    gone = _each(flavour, _old(table, "id"))
+    return render(flavour, delete(table).where(*_unchanged(table, "id", gone)), *_old(table, "id"))
+
+
+@compiled_once
+def remove_all(flavour: Flavour, table: Table, column: str) -> str:
     """Delete rows by a column. (values)."""
     return render(flavour, delete(table).where(flavour.among(table.c[column], "values")), "values")
 
 
 @compiled_once
 def count_cell(flavour: Flavour) -> str:
-    """Add to a tally. (all columns, version)."""
+    """Add to each tally. (all columns, version)."""
     names = tuple(tables.tallies.c.keys())
-    new = flavour.insert(tables.tallies).values({name: bindparam(name) for name in names})
+    new = _adding(flavour, tables.tallies, names)
     grown = {name: tables.tallies.c[name] + new.excluded[name] for name in ("count", "total_ms")}
     statement = new.on_conflict_do_update(index_elements=["id"], set_={**grown, "version": new.excluded.version})
     return render(flavour, statement, *names)
@@ -111,27 +120,33 @@ def count_cell(flavour: Flavour) -> str:
 
 @compiled_once
 def count_beat(flavour: Flavour) -> str:
-    """Raise a pulse by one. (id, count 1, version)."""
+    """Raise each pulse to the present instant, by one at least. (id, now, version)."""
     names = tuple(tables.pulses.c.keys())
-    new = flavour.insert(tables.pulses).values({name: bindparam(name) for name in names})
-    raised = {"count": tables.pulses.c["count"] + new.excluded["count"], "version": new.excluded.version}
+    new = _adding(flavour, tables.pulses, names)
+    count, now = tables.pulses.c["count"], new.excluded["count"]
+    raised = {"count": case((now > count, now), else_=count + ONE), "version": new.excluded.version}
     return render(flavour, new.on_conflict_do_update(index_elements=["id"], set_=raised), *names)
 
 
 @compiled_once
-def term(flavour: Flavour) -> str:
-    """Number, holder and end of a term. (name)."""
+def term(flavour: Flavour, share: bool) -> str:
+    """Number, holder and end of a term, which stays so; with `share` others may look at it, too. (name)."""
     columns = select(terms.c.number, terms.c.holder, terms.c.expires_at)
-    return render(flavour, _locked(flavour, columns.where(terms.c.name == bindparam("name"))), "name")
+    return render(flavour, _locked(flavour, columns.where(terms.c.name == bindparam("name")), share), "name")
+
+
+@compiled_once
+def begin_term(flavour: Flavour) -> str:
+    """Make a term that nobody holds, unless there is one. (name)."""
+    blank = {"name": bindparam("name"), "number": ZERO, "holder": literal_column("''"), "expires_at": ZERO}
+    return render(flavour, flavour.insert(terms).values(blank).on_conflict_do_nothing(), "name")
 
 
 @compiled_once
 def grant(flavour: Flavour) -> str:
-    """Set a term. (name, number, holder, end)."""
-    names = ("name", "number", "holder", "expires_at")
-    new = flavour.insert(terms).values({name: bindparam(name) for name in names})
-    changed = {name: new.excluded[name] for name in names[1:]}
-    return render(flavour, new.on_conflict_do_update(index_elements=["name"], set_=changed), *names)
+    """Set a term. (number, holder, end, name)."""
+    new: dict[str, Any] = {name: bindparam(name) for name in ("number", "holder", "expires_at")}
+    return render(flavour, update(terms).values(new).where(terms.c.name == bindparam("_name")), *new, "_name")
 
 
 @compiled_once
@@ -163,22 +178,30 @@ def paused(flavour: Flavour) -> str:
 @compiled_once
 def stocked(flavour: Flavour) -> str:
     """Those of these lanes that hold ready runs. (lanes)."""
-    lane = flavour.unfold(bindparam("lanes")).c.value
-    ready = exists().where(text(tables.PENDING), runs.c.lane == lane).correlate_except(runs)
-    return render(flavour, select(lane).where(ready), "lanes")
+    lane = flavour.unfold("lanes")
+    # With a limit it stays a look for each lane; PostgreSQL would make a join of an EXISTS, and read all of the backlog.
+    first = select(ONE).where(text(tables.PENDING), runs.c.lane == lane).limit(ONE).offset(ZERO).correlate_except(runs)
+    return render(flavour, select(lane).where(first.scalar_subquery().is_not(None)), "lanes")
 
 
 @compiled_once
-def ready(flavour: Flavour, excluding: bool, whole: bool) -> str:
-    """The first ready runs of a lane: whole rows and seq, or rank and seq from the index. (lane, [tasks,] limit)."""
+def ready(flavour: Flavour, excluding: bool, whole: bool, take: bool = True) -> str:
+    """The first ready runs of a lane whose queue is not paused. (lane, queue, [tasks,] limit).
+
+    Whole rows and seq, or rank and seq from the index. To `take` them means that no one else may meanwhile, and to
+    pass over those that someone else is about to take.
+    """
     columns = [*_whole(runs), runs.c.seq] if whole else [runs.c.rank, runs.c.seq]
-    first = select(*columns).where(text(tables.PENDING), runs.c.lane == bindparam("lane"))
-    order = ["lane", "limit"]
+    paused = exists().where(tables.queues.c.id == bindparam("queue"), text("queues.paused <> ''"))
+    first = select(*columns).where(text(tables.PENDING), runs.c.lane == bindparam("lane"), ~paused)
+    order = ["lane", "queue", "limit"]
     if excluding:
         task = runs.c.namespace.concat(literal_column("'/'")).concat(runs.c.task)
         first = first.where(~flavour.among(task, "tasks"))
-        order.insert(1, "tasks")
+        order.insert(2, "tasks")
     first = first.order_by(runs.c.rank, runs.c.seq).limit(bindparam("limit")).offset(ZERO)
+    if flavour.locks and take:
+        first = first.with_for_update(skip_locked=True)
     return render(flavour, first, *order)
 
 
@@ -202,9 +225,9 @@ def next_due(flavour: Flavour, index: Index) -> str:
 
 @compiled_once
 def append(flavour: Flavour) -> str:
-    """A new line of a log. (run, attempt, at, stream, level, text)."""
+    """Each new line of a log. (run, attempt, at, stream, level, text)."""
     names = tuple(tables.lines.c.keys()[1:])
-    return render(flavour, insert(tables.lines).values({name: bindparam(name) for name in names}), *names)
+    return render(flavour, _adding(flavour, tables.lines, names), *names)
 
 
 def _whole(table: Table) -> list[ColumnElement[Any]]:
@@ -212,8 +235,27 @@ def _whole(table: Table) -> list[ColumnElement[Any]]:
     return [column for column in table.c if column.name != "seq"]
 
 
-def _set(table: Table, columns: tuple[str, ...]) -> Update:
-    return update(table).values({name: bindparam(name) for name in (*columns, "version")})
+def _each(flavour: Flavour, types: Mapping[str, Column[Any]]) -> Any:
+    """The values of each row, where a statement is for many."""
+    if flavour.each is None:
+        return {name: bindparam(name) for name in types}
+    return flavour.each({name: column.type for name, column in types.items()}).c
+
+
+def _adding(flavour: Flavour, table: Table, names: Sequence[str]) -> Any:
+    values = _each(flavour, {name: table.c[name] for name in names})
+    new = flavour.insert(table)
+    if flavour.each is None:
+        return new.values(values)
+    return new.from_select(names, select(*values.values()))
+
+
+def _old(table: Table, own: str) -> dict[str, Column[Any]]:
+    return {"_own": table.c[own], "_was": table.c.version}
+
+
+def _unchanged(table: Table, own: str, each: Mapping[str, ColumnElement[Any]]) -> list[ColumnElement[bool]]:
+    return [table.c[own] == each["_own"], table.c.version == each["_was"]]
 
 
 def _locked(flavour: Flavour, statement: Select[Any], share: bool = False) -> Select[Any]:

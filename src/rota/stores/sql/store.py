@@ -1,15 +1,10 @@
-"""`SqlStore`: the port on SQLite. The synchronous core runs in threads of the store, or inline where simulated."""
+"""`SqlStore`: the port on SQL databases. The verbs are synchronous functions inside one transaction each."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
-from rota.domain.errors import Incompatible, Invalid, StoreError
+from rota.domain.errors import Unavailable
 from rota.ports.store import (
     BeatReply,
     Claimed,
@@ -28,161 +23,95 @@ from rota.ports.store import (
     Watch,
     Where,
 )
-from rota.stores.hub import ANYTHING, Hub
-from rota.stores.sql import core, schema
+from rota.stores.sql import core
+from rota.stores.sql.base import Base
 from rota.stores.sql.claim import claim
 from rota.stores.sql.commit import Moved, Plan, commit
 from rota.stores.sql.find import count, find
-from rota.stores.sql.health import health
-from rota.stores.sql.hints import Post
-from rota.stores.sql.link import Link
 from rota.stores.sql.logs import SqlLogs
+from rota.stores.sql.sqlite import BUSY_MS, Sqlite
 
-BUSY_MS = 5_000
-"""How long to wait for another process's write."""
-CHANGES = "PRAGMA data_version"
-"""Counts the commits of others."""
-_EXAMPLES = "write sqlite:///rota.db or sqlite:////full/path/rota.db"
-
-
-def wall_ms() -> int:
-    """The time by which terms lapse."""
-    return time.time_ns() // 1_000_000
-
-
-def file_of(url: str) -> str:
-    """The file that a `sqlite:` URL names, empty for memory. Raises `Invalid`."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise Invalid("store", f"{url!r} is no URL; {_EXAMPLES}") from None
-    if parsed.host or parsed.query or parsed.username:
-        raise Invalid("store", f"{url!r} names more than a file; {_EXAMPLES}")
-    return "" if parsed.database in (None, "", ":memory:") else str(parsed.database)
+TRIES = 8
+"""How often a commit looks anew at what others change while it is under way."""
 
 
 class SqlStore:
-    """A `rota.ports.store.Store` on one SQLite file, or in memory.
+    """A `rota.ports.store.Store` on the database that a URL names; see `Sqlite` and `Postgres`.
 
-    A writer and, for files, a reader, so that nobody who reads waits for a write. In memory every store is a place of
-    its own. With `inline` all happens in the caller's thread, for simulation; then hints stay in the process.
+    `inline` and `busy_ms` are for SQLite; `now` stands for the clock by which terms lapse.
     """
 
     def __init__(
-        self, url: str, *, inline: bool = False, busy_ms: int = BUSY_MS, now: Callable[[], int] = wall_ms
+        self, url: str, *, inline: bool = False, busy_ms: int = BUSY_MS, now: Callable[[], int] | None = None
     ) -> None:
-        file = file_of(url)
-        self._file = file
-        self.writer = Link(file, busy_ms, inline=inline)
-        self.reader = Link(file, busy_ms, writes=False) if file and not inline else self.writer
-        self.logs: Logs = SqlLogs(self.writer, self.reader)
-        self.shared = not file
-        self._now = now
-        self._file = "" if inline else file
-        self._listen_anew()
+        self.base = _base(url, inline, busy_ms, now)
+        self.logs: Logs = SqlLogs(self.base)
+        self.shared = self.base.shared
 
     async def open(self) -> None:
-        await self.writer.open()
-        try:
-            await self.writer.run(self._prepare)
-        except BaseException:
-            await self.writer.close()
-            raise
-        await self.reader.open()
+        await self.migrate(close=False)
 
-    async def migrate(self) -> list[str]:
-        """Make or upgrade the tables without opening the store; the revisions that were applied."""
-        await self.writer.open()
+    async def migrate(self, close: bool = True) -> list[str]:
+        """Make or upgrade the tables; the revisions that were applied."""
+        await self.base.open()
         try:
-            return await self.writer.run(self._prepare)
-        finally:
-            await self.writer.close()
+            applied = await self.base.prepare()
+        except BaseException:
+            await self.close()
+            raise
+        if close:
+            await self.close()
+        return applied
 
     async def close(self) -> None:
-        if self._post is not None:
-            self._post.close()
-        self._hub.close()
-        self._listen_anew()
-        await self.reader.close()
-        await self.writer.close()
+        await self.base.close()
 
     async def diagnose(self) -> list[tuple[str, str]]:
-        """Levels and findings for `rota doctor`; see `health`. Raises `StoreError`."""
-        return await self.writer.run(lambda: health(self.writer, self._file))
+        """Levels and findings for `rota doctor`. Raises `StoreError`."""
+        return await self.base.diagnose()
 
     async def get(self, kind: type[R], ids: Sequence[str]) -> list[Versioned[R] | None]:
-        return await self.reader.do(lambda db: core.get(db, kind, ids))
+        return await self.base.read(lambda db: core.get(db, kind, ids))
 
     async def find(
         self, kind: type[R], where: Where = Where(), cursor: str = "", limit: int = 50, oldest: bool = False
     ) -> Page[R]:
-        return await self.reader.do(lambda db: find(db, kind, where, cursor, limit, oldest))
+        return await self.base.read(lambda db: find(db, kind, where, cursor, limit, oldest), whole=True)
 
     async def count(self, kind: type[Record], by: str, where: Where = Where()) -> dict[str, int]:
-        return await self.reader.do(lambda db: count(db, kind, by, where))
+        return await self.base.read(lambda db: count(db, kind, by, where), whole=True)
 
     async def due(self, kind: type[R], now: int, limit: int) -> Due[R]:
-        return await self.reader.do(lambda db: core.due(db, kind, now, limit))
+        return await self.base.read(lambda db: core.due(db, kind, now, limit))
 
     async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
-        return await self.writer.run(partial(self._commit, groups, guard, hints))
-
-    async def claim(self, wants: Sequence[Want], now: int) -> list[Claimed]:
-        return await self.writer.do(lambda db: claim(db, wants, now))
-
-    async def beat(self, sessions: Sequence[str]) -> list[BeatReply]:
-        return await self.writer.do(lambda db: core.beat(db, sessions))
-
-    async def lead(self, name: str, holder: str, ttl_ms: int) -> Lead:
-        return await self.writer.do(lambda db: core.lead(db, name, holder, ttl_ms, self._now()))
-
-    def watch(self, topics: Sequence[str]) -> Watch:
-        if self._post is not None:
-            self._post.listen()
-        return self._hub.watch(topics)
-
-    def _listen_anew(self) -> None:
-        self._hub = Hub()
-        self._post = Post(self._file, self._hub.tell, self._look) if self._file else None
-        self._seen = 0
-
-    def _commit(self, groups: Sequence[Group], guard: Guard, hints: Sequence[Hint]) -> list[Result]:
-        ready = Plan(groups)
-        try:
-            results = self.writer.transact(lambda db: commit(db, ready, guard))
-        except Moved:
-            results = self.writer.transact(lambda db: commit(db, ready, guard, look=True))
+        plan = Plan(groups)
         told: Counter[str] = Counter()
         for topic, number in hints:
             told[topic] += number
-        if told:
-            self._hub.tell(told)
-            if self._post is not None:
-                self._post.send(told)
-        return results
+        for attempt in range(TRIES):
+            try:
+                return await self.base.write(partial(commit, plan=plan, guard=guard, look=attempt > 0), told)
+            except Moved:
+                continue
+        raise Unavailable(f"{self.base.place}: others change the same records all the time; try again")
 
-    def _prepare(self) -> list[str]:
-        """Look at the schema before anything is changed: the file may be someone else's."""
-        applied: list[str] = []
-        if not self._is_current():
-            applied = self.writer.transact(lambda db: schema.prepare(db, self.writer.place))
-        self.writer.log_ahead()
-        self._seen = self.writer.first(CHANGES)
-        return applied
+    async def claim(self, wants: Sequence[Want], now: int) -> list[Claimed]:
+        return await self.base.write(lambda db: claim(db, wants, now))
 
-    def _is_current(self) -> bool:
-        try:
-            return bool(self.writer.first(schema.NEWEST) == schema.REVISIONS[-1])
-        except Incompatible:
-            return False
+    async def beat(self, sessions: Sequence[str]) -> list[BeatReply]:
+        return await self.base.write(lambda db: core.beat(db, sessions, self.base.now(db)))
 
-    def _look(self) -> None:
-        self.writer.call(self._compare)
+    async def lead(self, name: str, holder: str, ttl_ms: int) -> Lead:
+        return await self.base.write(lambda db: core.lead(db, name, holder, ttl_ms, self.base.now(db)))
 
-    def _compare(self) -> None:
-        """Wake everybody if another process changed the file, whether or not its hint arrived."""
-        with suppress(StoreError):
-            seen = self.writer.first(CHANGES)
-            if seen != self._seen:
-                self._hub.tell({ANYTHING: 1})
-            self._seen = seen
+    def watch(self, topics: Sequence[str]) -> Watch:
+        return self.base.watch(topics)
+
+
+def _base(url: str, inline: bool, busy_ms: int, now: Callable[[], int] | None) -> Base:
+    if url.partition(":")[0] == "sqlite":
+        return Sqlite(url, inline, busy_ms, now)
+    from rota.stores.postgres.base import Postgres
+
+    return Postgres(url, now)

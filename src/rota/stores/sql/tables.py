@@ -29,6 +29,12 @@ Key = Text().with_variant(Text(collation="C"), "postgresql")
 Position = BigInteger().with_variant(Integer, "sqlite")
 
 
+TURNING = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_analyze_scale_factor": 0.02}
+"""PostgreSQL: every row changes a few times and then rests; what is left of old ones must go early."""
+BEATING = {"fillfactor": 50, "autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 500}
+"""PostgreSQL: few rows that change all the time, in place if there is room beside them."""
+
+
 def _key() -> Column[Any]:
     return Column("id", Key, primary_key=True)
 
@@ -90,6 +96,7 @@ runs = Table(
     *_texts("error", "progress", default=""),
     Column("history", Text),
     *_numbers("version"),
+    postgresql_with=TURNING,
 )
 
 PENDING = "state = 'pending'"
@@ -97,6 +104,7 @@ RUNNING = "state = 'running'"
 RESTING = "state NOT IN ('pending', 'running')"
 SCHEDULED = "schedule <> ''"
 UNENDED = "schedule <> '' AND ended_at IS NULL"
+UNSEALED = "sealed_at IS NULL"
 
 # A run's id is long, and many runs are made in one millisecond: `seq` breaks ties in a few bytes.
 runs_ready = _index("runs_ready", runs, "lane", "rank", "seq", "created_at", where=PENDING)
@@ -153,7 +161,7 @@ sessions = Table(
 sessions_open = _index("sessions_open", sessions, "opened_at", where="closed_at IS NULL")
 sessions_ended = _index("sessions_ended", sessions, "closed_at", "id", where="closed_at IS NOT NULL")
 
-pulses = Table("pulses", metadata, _key(), *_numbers("count", "version"))
+pulses = Table("pulses", metadata, _key(), *_numbers("count", "version"), postgresql_with=BEATING)
 
 uniques = Table(
     "uniques", metadata, _key(), *_texts("run", "body", "until"), *_moments("expires_at"), *_numbers("version")
@@ -177,9 +185,32 @@ audit = Table(
     _key(),
     *_numbers("at"),
     *_texts("actor", "action", "target", "before", "after"),
+    *_texts("origin", default=""),
+    *_moments("sealed_at"),
     *_numbers("version"),
 )
 audit_time = _index("audit_time", audit, "at", "id")
+audit_open = _index("audit_open", audit, "at", "id", where=UNSEALED)
+audit_sealed = _index("audit_sealed", audit, "sealed_at", "id", where="sealed_at IS NOT NULL")
+
+seals = Table("seals", metadata, _key(), *_numbers("at"), *_texts("body"), *_numbers("version"))
+seals_time = _index("seals_time", seals, "at", "id")
+
+users = Table("users", metadata, _key(), *_numbers("created_at"), *_texts("body"), *_numbers("version"))
+users_time = _index("users_time", users, "created_at", "id")
+
+tokens = Table(
+    "tokens",
+    metadata,
+    _key(),
+    *_texts("owner"),
+    *_numbers("created_at"),
+    *_moments("expires_at"),
+    *_texts("body"),
+    *_numbers("version"),
+)
+tokens_time = _index("tokens_time", tokens, "created_at", "id")
+tokens_ended = _index("tokens_ended", tokens, "expires_at", "id", where="expires_at IS NOT NULL")
 
 blobs = Table(
     "blobs",
@@ -199,6 +230,7 @@ tallies = Table(
     *_numbers("bucket"),
     *_texts("node"),
     *_numbers("count", "total_ms", "version"),
+    postgresql_with=BEATING,
 )
 tallies_time = _index("tallies_time", tallies, "minute", "id")
 
@@ -209,6 +241,7 @@ terms = Table(
     *_numbers("number"),
     *_texts("holder"),
     *_numbers("expires_at"),
+    postgresql_with=BEATING,
 )
 
 lines = Table(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, ColumnElement, TextClause, false, literal_column, text
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from rota.domain.records import Session
+from rota.domain.records import Audit, Session
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Schedule, Skip
 from rota.ports.store import Where
@@ -22,6 +22,8 @@ Condition = ColumnElement[bool] | TextClause
 Stream = list[Condition]
 Columns = ReadOnlyColumnCollection[str, Any]
 
+OPENED = (Session, Audit)
+"""Kinds of which what has not ended is called open."""
 STREAMS_LIMIT = 64
 """Above so many, the listing walks along all runs instead."""
 
@@ -62,6 +64,8 @@ def walk_of(db: Db, kind: type, where: Where) -> Walk:
     if kind is Run:
         return _walk_runs(db, where)
     window, rest = _split(kind, where)
+    if kind is Audit and where.open:
+        window, rest = [text(tables.UNSEALED), *window], rest._replace(open=None)
     if kind is Schedule and where.namespace and where.task:
         window += conditions(kind, Where(namespace=where.namespace, task=where.task))
         rest = rest._replace(namespace="", task="")
@@ -137,5 +141,5 @@ def conditions(kind: type, where: Where, columns: Columns | None = None) -> Stre
     if where.ended_until is not None:
         found.append(false() if ended is None else ended < where.ended_until)
     if where.open is not None:
-        found.append(ended.is_(None) == where.open if kind is Session and ended is not None else false())
+        found.append(ended.is_(None) == where.open if kind in OPENED and ended is not None else false())
     return found

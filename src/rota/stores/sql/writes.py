@@ -6,6 +6,7 @@ They are gathered and checked before a transaction begins, so that it holds no l
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Table
@@ -52,7 +53,7 @@ class Writes:
         self._own = own
         self._added: dict[_Shaped, tuple[_Shape, list[Row]]] = {}
         self._changed: dict[_Shaped, tuple[_Shape, dict[Row, list[Any]]]] = {}
-        self._removed: dict[type, list[str]] = defaultdict(list)
+        self._removed: dict[type, list[tuple[str, int]]] = defaultdict(list)
         self._counted: dict[Row, list[int]] = {}
 
     def add(self, key: str, now: Any) -> None:
@@ -88,9 +89,9 @@ class Writes:
         except (ValueError, TypeError, OverflowError) as error:
             raise _refused(key, error) from None
 
-    def remove(self, key: str, kind: type) -> None:
-        """A record that goes; a run takes its lines and large values with it."""
-        self._removed[kind].append(key)
+    def remove(self, key: str, kind: type, version: int) -> None:
+        """A record that goes, if it is still of this version; a run takes its lines and large values with it."""
+        self._removed[kind].append((key, version))
 
     def count(self, tally: Tally) -> None:
         """Add to a counter; each cell is written once."""
@@ -108,13 +109,19 @@ class Writes:
             check(rows, ids)
 
     def flush(self, db: Db) -> int:
-        """Write everything; the number of records that were changed. What the driver refuses is `Invalid`."""
+        """Write everything; the number of records that were as expected. What the driver refuses is `Invalid`.
+
+        Tables and keys come in one order everywhere, so that two who write the same ones rarely wait for each other.
+        """
         try:
-            for kind, ids in self._removed.items():
-                _remove(db, KINDS[kind].table, ids)
-            number = sum([self._change(db, shape, alike) for shape, alike in self._changed.values()])
-            for shape, rows in self._added.values():
-                db.write_all(statements.add(db.flavour, shape.table, shape.columns), [(*row, db.stamp) for row in rows])
+            number = 0
+            for kind, gone in sorted(self._removed.items(), key=lambda one: one[0].__name__):
+                number += _remove(db, KINDS[kind].table, sorted(gone))
+            for shape, alike in self._changed.values():
+                number += self._change(db, shape, alike)
+            for shape, rows in sorted(self._added.values(), key=lambda one: one[0].table.name):
+                new = [(*row, db.stamp) for row in sorted(rows, key=itemgetter(0))]
+                number += db.write_all(statements.add(db.flavour, shape.table, shape.columns), new)
             if self._counted:
                 tallies = [Tally._make((*cell, *total)) for cell, total in sorted(self._counted.items())]
                 db.write_all(
@@ -154,13 +161,14 @@ def _refused(key: str, error: Exception) -> Invalid:
     return error if isinstance(error, Invalid) else Invalid(key, f"cannot be stored: {error}")
 
 
-def _remove(db: Db, table: Table, ids: Sequence[str]) -> None:
-    _delete(db, table, ids)
+def _remove(db: Db, table: Table, gone: Sequence[tuple[str, int]]) -> int:
+    number = db.write_all(statements.remove(db.flavour, table), gone)
     if table is tables.runs:
-        _delete(db, tables.lines, ids, "run")
-        _delete(db, tables.blobs, [f"{one}/{name}" for one in ids for name in BLOBS])
+        _remove_all(db, tables.lines, "run", [run for run, _ in gone])
+        _remove_all(db, tables.blobs, "id", [f"{run}/{name}" for run, _ in gone for name in BLOBS])
+    return number
 
 
-def _delete(db: Db, table: Table, values: Sequence[str], column: str = "id") -> None:
+def _remove_all(db: Db, table: Table, column: str, values: Sequence[str]) -> None:
     for chunk in chunks(values):
-        db.write(statements.remove(db.flavour, table, column), (db.flavour.pack(chunk),))
+        db.write(statements.remove_all(db.flavour, table, column), (db.flavour.pack(chunk),))

@@ -100,4 +100,5 @@ class Commits:
         assert await store.commit(groups) == [ALREADY] * 102
         assert await store.commit([new(HALF, tally=TALLY)]) == [Conflict((known,))]
         assert await everything(store, Tally) == [other, TALLY._replace(count=101, total_ms=705)]
+        assert await store.count(Tally, "task") == {other.task: 3, TALLY.task: 101}
         assert await everything(store, Tally, Where(since=other.minute)) == [other]

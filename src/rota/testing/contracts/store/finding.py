@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rota.domain.ids import occurrence_id
-from rota.domain.records import Audit, Blob, Queue, Session, Unique, Until
+from rota.domain.people import Kind, Token, User
+from rota.domain.records import Audit, Blob, Queue, Seal, Session, Unique, Until
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule, Skip
 from rota.domain.task import Task
@@ -70,7 +71,19 @@ LISTED: dict[type, tuple[list[Any], dict[Where, set[int]]]] = {
         [Skip(f"main/a{of}", 1, START_AT + at, START_AT + at, 1, "overlap") for at, of in ((1, ""), (2, "b"), (3, ""))],
         {Where(schedule="main/a"): {0, 2}, Where(schedule="main/a", since=START_AT + 2): {2}},
     ),
-    Audit: ([Audit(f"audit-{9 - at}", at, "ann", "pause", "x") for at in (1, 2, 3)], {Where(since=2): {1, 2}}),
+    Audit: (
+        [
+            Audit(f"audit-{9 - at}", at, "ann", "pause", "x", sealed_at=sealed)
+            for at, sealed in ((1, 5), (2, None), (3, 4))
+        ],
+        {Where(since=2): {1, 2}, Where(open=True): {1}, Where(open=False): {0, 2}, Where(ended_until=5): {2}},
+    ),
+    Seal: ([Seal(f"{at:012d}", at, (f"audit-{at}",), "", "", "") for at in (1, 2, 3)], {Where(since=2): {1, 2}}),
+    User: ([User(name, created_at=at) for at, name in enumerate(("zoe", "ann"))], {Where(prefix="a"): {1}}),
+    Token: (
+        [Token(f"token-{9 - at}", Kind.KEY, "ci", created_at=at, expires_at=at or None) for at in (0, 1, 2)],
+        {Where(ended_until=2): {1}},
+    ),
     Blob: ([Blob(f"{9 - at}/result", b"{}", START_AT + at) for at in (1, 2, 3)], {}),
 }
 """Records of each kind, oldest first, and which of them a filter finds."""

@@ -3,7 +3,7 @@
 import pytest
 
 from rota.domain.records import Blob
-from rota.ports.store import APPLIED, Line, Store
+from rota.ports.store import APPLIED, Line, Sought, Store
 from rota.testing.clock import START_AT
 from rota.testing.contracts.store.samples import AWKWARD
 from rota.testing.contracts.store.steps import change, put
@@ -41,6 +41,24 @@ class Lines:
         assert await read_on(store, limit=limit) == lines[::2]
         assert await read_on(store, "", limit=limit) == lines
         assert await read_on(store, "", "0", limit) == [one for one in lines if "0" in one.text]
+
+    async def test_a_search_goes_back_from_the_newest(self, store: Store) -> None:
+        lines = [line(place, (ONE, TWO)[place % 2], f"Line {place}") for place in range(40)]
+        await store.logs.append([*lines, Line(ONE, 1, START_AT + 40, "log", "error", "boom")])
+        some = Sought(run=TWO, text="LINE 1", stream="stdout", since=START_AT + 11, until=START_AT + 18)
+        wanted = [one for one in reversed(lines) if one.run == TWO and START_AT + 11 <= one.at < START_AT + 18]
+        for limit in (1, 3, 100):
+            found, position = await store.logs.search(some, 0, limit)
+            while position:
+                assert len(found) <= limit * 40
+                more, position = await store.logs.search(some, position, limit)
+                found += more
+            assert found == wanted
+        assert [one.text for one in (await store.logs.search(Sought(level="error")))[0]] == ["boom"]
+        assert (await store.logs.search(Sought(), 0, 2))[0] == [
+            Line(ONE, 1, START_AT + 40, "log", "error", "boom"),
+            lines[39],
+        ]
 
     async def test_new_lines_are_found_behind_the_position(self, store: Store) -> None:
         lines, position = await store.logs.read(ONE)

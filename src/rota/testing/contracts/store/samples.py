@@ -6,8 +6,9 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from rota.domain.lane import lane
+from rota.domain.people import Kind, Token, User
 from rota.domain.priority import ENDLESS_MS, Priority
-from rota.domain.records import Audit, Blob, Queue, Unique, Until
+from rota.domain.records import Audit, Blob, Queue, Seal, Unique, Until
 from rota.domain.retry import Retry
 from rota.domain.run import Run
 from rota.domain.schedule import Policy, Skip
@@ -50,6 +51,7 @@ EMPTY_VALUES = NAMES | {
 PLAIN = (
     make_task(), make_schedule(), Queue("main", "default"), make_run(), make_session(),
     Unique(PRINTABLE, make_run().id, "", Until.TERMINAL), Audit("audit-1", START_AT, "ann", "pause", "main/report"),
+    Seal("000000000001", START_AT, (), "", "", ""), User("ann"), Token("0123456789ab", Kind.KEY, "ci"),
     Blob("run/payload", b"{}", START_AT), Skip("main/nightly", 3, START_AT, START_AT, 1, "overlap"),
 )  # fmt: skip
 

@@ -23,6 +23,9 @@ RESTING = "state NOT IN ('pending', 'running')"
 SCHEDULED = "schedule <> ''"
 UNENDED = "schedule <> '' AND ended_at IS NULL"
 
+TURNING = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_analyze_scale_factor": 0.02}
+BEATING = {"fillfactor": 50, "autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 500}
+
 
 def upgrade() -> None:
     """Make everything."""
@@ -67,6 +70,7 @@ def runs() -> None:
         *texts("error", "progress", default=""),
         sa.Column("history", sa.Text),
         *numbers("version"),
+        postgresql_with=TURNING,
     )
     index("runs_ready", "runs", "lane", "rank", "seq", "created_at", where=PENDING)
     index("runs_due", "runs", "due_at", "seq", where="due_at IS NOT NULL")
@@ -121,13 +125,14 @@ def sessions() -> None:
     )
     index("sessions_open", "sessions", "opened_at", where="closed_at IS NULL")
     index("sessions_ended", "sessions", "closed_at", "id", where="closed_at IS NOT NULL")
-    op.create_table("pulses", key(), *numbers("count", "version"))
+    op.create_table("pulses", key(), *numbers("count", "version"), postgresql_with=BEATING)
     op.create_table(
         "terms",
         sa.Column("name", KEY, primary_key=True),
         *numbers("number"),
         *texts("holder"),
         *numbers("expires_at"),
+        postgresql_with=BEATING,
     )
 
 
@@ -167,6 +172,7 @@ def values_and_lines() -> None:
         *numbers("bucket"),
         *texts("node"),
         *numbers("count", "total_ms", "version"),
+        postgresql_with=BEATING,
     )
     index("tallies_time", "tallies", "minute", "id")
     op.create_table(

@@ -3,7 +3,7 @@ hold; secrets of the protocol (tokens) left out.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -17,7 +17,7 @@ from rota.domain.triggers import Cron, Interval, Once, Trigger
 from rota.engine.query import QueueView, RunDetail, WorkerView
 
 HIDDEN = {"token", "digest", "rank", "lane", "lanes", "keys", "spilled", "skip", "cursor_at"}
-INSTANTS = {"at", "since", "accounted_from", "start_by", "end_by"}
+INSTANTS = {"at", "since", "accounted_from", "start_by", "end_by", "next_fires"}
 
 
 def is_instant(key: str) -> bool:
@@ -35,8 +35,8 @@ def instant(name: str, moment: int | None) -> dict[str, Any]:
     return {name: None if moment is None else iso(moment), f"{name}_ms": moment}
 
 
-def plain(value: Any) -> Any:
-    """JSON values of a record, of what was found out about one, or of what records hold."""
+def plain(value: Any, leave: Set[str] = frozenset()) -> Any:
+    """JSON values of a record without the fields to leave out, of what was found out about one, or of its parts."""
     if hasattr(value, "to_json"):
         return value.to_json()
     match value:
@@ -53,12 +53,14 @@ def plain(value: Any) -> Any:
     if names is None:
         return [plain(one) for one in value] if isinstance(value, tuple | list) else value
     found: dict[str, Any] = {}
-    for name, member in ((name, getattr(value, name)) for name in names if name not in HIDDEN):
+    for name, member in ((name, getattr(value, name)) for name in names if name not in HIDDEN | leave):
         if name == "priority":
             found[name] = Priority(member).name.lower()
         else:
             found |= instant(name, member) if is_instant(name) else {name: plain(member)}
     found |= _derived(value)
+    if isinstance(value, WorkerView) and value.silent_ms:
+        found["session"]["state"] = f"silent for {value.silent_ms // 1_000} s"
     return found.pop(names[0]) | found if isinstance(value, RunDetail | WorkerView | QueueView) else found
 
 
@@ -71,7 +73,8 @@ def _derived(record: Any) -> dict[str, Any]:
         case Schedule():
             return {"when": when(record.trigger), "state": "paused" if record.paused else "on"}
         case Session():
-            return {"session": record.id, "state": "draining" if record.draining else "open"}
+            state = "closed" if not record.open else "draining" if record.draining else "open"
+            return {"session": record.id, "state": state}
     return {}
 
 

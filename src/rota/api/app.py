@@ -1,0 +1,74 @@
+"""The factory of the HTTP API: routes, errors and events, behind one guard that denies by default."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from secrets import token_bytes
+
+from fastapi import FastAPI
+
+from rota.api import problems
+from rota.api.denials import Denials
+from rota.api.door import Door
+from rota.api.feed import Feed
+from rota.api.guard import Authenticate, Guard, GuardOptions
+from rota.api.paging import Cursors
+from rota.api.routes import (
+    audit,
+    auth,
+    events,
+    pages,
+    queues,
+    runs,
+    schedules,
+    system,
+    tasks,
+    tokens,
+    users,
+    workers,
+)
+from rota.api.stats import Stats
+from rota.engine.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the API is made with."""
+
+    secret: bytes = field(default_factory=lambda: token_bytes(32))
+    """Seals cursors. The same on all nodes, so that a listing may go on at another one."""
+    guard: GuardOptions = field(default_factory=GuardOptions)
+    feed: Feed | None = None
+    """Where streams come from: whoever serves closes it at the end, so that they do not hold that up."""
+
+
+def make_app(
+    engine: Engine, door: Door, options: Options | None = None, authenticate: Authenticate | None = None
+) -> Guard:
+    """The API over an engine. Who asks is told by the door, or by `authenticate` in its place."""
+    given = options or Options()
+    app, denials = make_routes(engine, given), Denials(engine)
+    app.state.door = door
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await denials.close()
+        await door.close()
+
+    app.router.lifespan_context = life
+    return Guard(app, authenticate or door.authenticate, given.guard, denials)
+
+
+def make_routes(engine: Engine, options: Options) -> FastAPI:
+    """All routes, without their guard."""
+    app = FastAPI(title="Rota", version=version("rota"), openapi_url=None, redirect_slashes=False)
+    app.state.engine = engine
+    app.state.cursors = Cursors(options.secret)
+    app.state.feed = options.feed or Feed(engine.store.watch, engine.emit)
+    app.state.stats = Stats(engine)
+    problems.add_to(app)
+    for part in (tasks, schedules, runs, workers, queues, events, system, auth, users, tokens, audit, pages):
+        app.include_router(part.routes)
+    return app

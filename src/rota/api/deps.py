@@ -1,0 +1,202 @@
+"""What routes ask for: the engine, the asker's rights, JSON in and out. Every route names one `may(Action…)`."""
+
+import json
+import re
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from rota.api.asked import Asked
+from rota.api.feed import Feed
+from rota.api.paging import Cursors
+from rota.api.problems import MEDIA, Forbidden, Problem
+from rota.domain.access import Action, Actor, allowed
+from rota.domain.errors import Changed
+from rota.domain.names import NAME
+from rota.domain.payload import decoded
+from rota.engine.engine import Engine
+
+PUBLIC = frozenset({"/health", "/health/live", "/health/ready"})
+"""The exact paths that need no credential; the identity's routes add theirs in `app`."""
+JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
+PATTERN = f"^{NAME.pattern}$"
+
+Name = Annotated[str, Path(pattern=PATTERN, description="Its name.")]
+Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Its id: 32 hexadecimal digits.")]
+Namespace = Annotated[str, Query(pattern=PATTERN, description="The namespace of what is named.")]
+Match = Annotated[str | None, Header(alias="If-Match", description="The ETag of the thing as it was read.")]
+Key = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", max_length=200, description="The same key and body within a day: the same run."),
+]
+
+
+class Json(Response):
+    """JSON of plain values, as `views.plain` makes them."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        try:
+            return msgspec.json.encode(content)
+        except (OverflowError, ValueError, TypeError):
+            return json.dumps(content).encode()  # an integer beyond 64 bits
+
+
+@dataclass(frozen=True)
+class May:
+    """Refuses whoever has no grant at all for an action; what is asked of one thing, the route checks with `Asked`."""
+
+    action: Action
+
+    async def __call__(self, request: Request) -> Asked:
+        actor = getattr(request.state, "actor", None)
+        if not isinstance(actor, Actor):
+            raise HTTPException(401, "no credential, or none that is valid", {"WWW-Authenticate": "Bearer"})
+        asked = Asked(actor, self.action)
+        if not any(allowed([grant], self.action, grant.namespace, grant.task, grant.queue) for grant in actor.grants):
+            raise Forbidden(f"{actor.name} may not {self.action} anything; ask for a role that may")
+        return asked
+
+
+def may(action: Action) -> Any:
+    """The route's dependency that says what it needs."""
+    return Depends(May(action))
+
+
+Reader = Annotated[Asked, may(Action.READ)]
+Operator = Annotated[Asked, may(Action.OPERATE)]
+Definer = Annotated[Asked, may(Action.DEFINE)]
+
+
+async def _here(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+async def _seals(request: Request) -> Cursors:
+    cursors: Cursors = request.app.state.cursors
+    return cursors
+
+
+async def _feed(request: Request) -> Feed:
+    feed: Feed = request.app.state.feed
+    return feed
+
+
+Here = Annotated[Engine, Depends(_here)]
+Seals = Annotated[Cursors, Depends(_seals)]
+News = Annotated[Feed, Depends(_feed)]
+
+
+async def _asking(request: Request) -> Actor:
+    return (await May(Action.READ)(request)).actor
+
+
+Asking = Annotated[Actor, Depends(_asking)]
+
+
+class _Strict(Request):
+    """A request whose JSON all readers read alike."""
+
+    async def json(self) -> Any:
+        try:
+            return decoded(await self.body())
+        except UnicodeEncodeError:
+            raise HTTPException(422, "text in the body holds a lone surrogate; send valid Unicode") from None
+        except (ValueError, RecursionError) as error:
+            raise HTTPException(400, f"the body is not JSON: {str(error).partition(';')[0]:.200}") from None
+
+
+class Route(APIRoute):
+    """A route that refuses what it does not know: parameters, parameters given twice, bodies that are not JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        inner = super().get_route_handler()
+        known = _parameters(self.dependant)
+        has_body = self.body_field is not None
+
+        async def checked(request: Request) -> Response:
+            for name in request.query_params:
+                if name not in known:
+                    raise _refused("query", name, f"is unknown here; choose from {', '.join(sorted(known)) or 'none'}")
+                if known[name] and len(request.query_params.getlist(name)) > 1:
+                    raise _refused("query", name, "is given twice")
+            if has_body and not JSON_TYPE.match(request.headers.get("content-type", "application/json")):
+                raise HTTPException(415, "send JSON, with Content-Type: application/json")
+            return await inner(_Strict(request.scope, request.receive))
+
+        return checked
+
+
+def _parameters(dependant: Dependant) -> dict[str, bool]:
+    """The names of query parameters, and whether each may be given but once."""
+    found: dict[str, bool] = {}
+    for one in dependant.query_params:
+        kind = one.field_info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found |= {name: "list[" not in str(member.annotation) for name, member in kind.model_fields.items()}
+        else:
+            found[one.alias] = True
+    for inner in dependant.dependencies:
+        found |= _parameters(inner)
+    return found
+
+
+def _refused(place: str, name: str, text: str) -> RequestValidationError:
+    return RequestValidationError([{"type": "value_error", "loc": (place, name) if name else (place,), "msg": text}])
+
+
+ALWAYS = (400, 401, 403, 413, 415, 422, 429, 503)
+"""Any route may answer so."""
+SAID = {
+    400: "The body is not JSON",
+    401: "No credential, or none that is valid",
+    403: "The role does not allow it",
+    404: "No such thing, or none that the asker may see",
+    409: "The state of things forbids it",
+    412: "It was changed since it was read",
+    413: "Too large",
+    415: "Not JSON",
+    422: "Something in the request is not valid; `errors` names the field",
+    429: "Too many requests; Retry-After says when to come back",
+    503: "The store cannot serve now; Retry-After says when to come back",
+}
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """How a route documents the problems that it may answer with, beside those of all routes."""
+    content = {MEDIA: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
+    return {status: {"description": SAID[status], "content": content} for status in statuses}
+
+
+def router(prefix: str, tag: str) -> APIRouter:
+    """A group of routes."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=Route, responses=answers(*ALWAYS))
+
+
+def etag(record: Any, names: tuple[str, ...]) -> str:
+    """The strong ETag of a definition: of what people can change of it, not of what happens to it."""
+    said = repr([getattr(record, name) for name in (*names, "revision")])
+    return f'"{blake2b(said.encode(), digest_size=12).hexdigest()}"'
+
+
+def unchanged(names: tuple[str, ...], wanted: str | None) -> Callable[[Any], None]:
+    """Raises `Changed` for a thing that is not as its editor has read it. Without If-Match the last one wins."""
+
+    def check(record: Any) -> None:
+        if wanted is None or wanted.strip() == "*":
+            return
+        if etag(record, names) not in (one.strip() for one in wanted.split(",")):
+            raise Changed("it was changed since it was read; read it anew, and repeat the change if it is still wanted")
+
+    return check

@@ -1,0 +1,104 @@
+"""The feed: which kinds of things changed, told to many listeners. Versions, not a log: after a gap look anew."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from secrets import token_hex
+
+from fastapi.responses import StreamingResponse
+from starlette.exceptions import HTTPException
+
+from rota.ports.loops import end, keep, wait_for_event
+from rota.ports.runtime import Emit
+from rota.ports.store import Watch
+
+KINDS = {
+    "lane:*": "runs", "due": "runs", "done": "runs", "gate": "runs", "tasks": "tasks", "schedules": "schedules",
+    "queues": "queues", "sessions": "workers", "session:*": "workers",
+}  # fmt: skip
+"""What a hint of each topic says may have changed."""
+GAP_S = 0.25
+"""Between two messages to one listener."""
+BEAT_S = 15.0
+"""A comment after so long without news, by which both sides notice that the other is gone."""
+LISTENERS = 500
+
+
+class Feed:
+    """Counts changes of each kind. A listener costs the memory of its own last counts, however slow it is."""
+
+    def __init__(self, watch: Callable[[Sequence[str]], Watch], emit: Emit | None) -> None:
+        self._watch = watch
+        self._emit = emit
+        self._epoch = token_hex(4)
+        self._versions = dict.fromkeys(sorted(set(KINDS.values())), 0)
+        self._news = asyncio.Event()
+        self._ear: Watch | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._listeners = 0
+        self.closed = asyncio.Event()
+
+    def events(self) -> StreamingResponse:
+        """An open stream of versions. Raises 429 where too many listen."""
+        if self._listeners >= LISTENERS:
+            raise HTTPException(429, "too many open streams; poll instead", {"Retry-After": "5"})
+        return stream(self._told())
+
+    async def _told(self) -> AsyncIterator[bytes]:
+        self._listen()
+        self._listeners += 1
+        seen: dict[str, int] = {}
+        try:
+            while not self.closed.is_set():
+                news = self._news
+                if self._versions != seen:
+                    seen = dict(self._versions)
+                    yield event("versions", {"epoch": self._epoch, **seen}, f"{self._epoch}-{sum(seen.values())}")
+                    await self.rest(GAP_S)
+                else:
+                    await wait_for_event(news, BEAT_S)
+                    if not news.is_set():
+                        yield b": still here\n\n"
+        finally:
+            self._listeners -= 1
+
+    async def rest(self, seconds: float) -> None:
+        """So long, or until the feed is closed."""
+        await wait_for_event(self.closed, seconds)
+
+    def _listen(self) -> None:
+        if self._task is None and not self.closed.is_set():
+            self._ear = self._watch(list(KINDS))
+            self._task = asyncio.create_task(keep("feed", self._hear, self._emit))
+
+    async def _hear(self) -> None:
+        if self._ear is None:
+            return
+        heard = await self._ear.wait(None)
+        for kind in {KINDS.get(topic) or KINDS[f"{topic.partition(':')[0]}:*"] for topic in heard}:
+            self._versions[kind] += 1
+        self._spread()
+
+    def _spread(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def close(self) -> None:
+        """End all streams; harmless twice."""
+        self.closed.set()
+        self._spread()
+        ear, self._ear = self._ear, None
+        task, self._task = self._task, None
+        if ear:
+            ear.close()
+        await end(task)
+
+
+def event(name: str, data: object, number: str) -> bytes:
+    """A server-sent event. JSON of one line, so nothing in it can begin another event."""
+    return f"event: {name}\nid: {number}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def stream(events: AsyncIterator[bytes]) -> StreamingResponse:
+    """The answer that sends events as they come."""
+    return StreamingResponse(events, 200, {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, "text/event-stream")

@@ -1,0 +1,266 @@
+"""The guard: every request passes it, and who shows no valid credential gets to the few public paths only. It reads no
+body: an unknown asker is refused before anything of theirs is looked into.
+"""
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rota.api.door import shown
+from rota.api.limits import Limits, Rates, neighbours
+from rota.api.places import places
+from rota.api.problems import problem
+from rota.domain.access import Actor
+from rota.engine.audit import origin
+
+log = logging.getLogger("rota.api")
+
+Authenticate = Callable[[Mapping[str, str], str], Awaitable[Actor | None]]
+Denied = Callable[[str, str, str], None]
+"""Told of each refusal: who, what, where from."""
+
+LOGINS = frozenset({"/api/auth/login", "/api/auth/link", "/api/auth/refresh"})
+PUBLIC = frozenset({"/health", "/health/live", "/health/ready", "/login", "/login.js"}) | LOGINS
+"""The exact paths that need no credential; each is on this list by somebody's decision."""
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+METHODS = SAFE | {"POST", "PUT", "PATCH", "DELETE"}
+JSON_BODY = re.compile(r"application/([\w.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+RECHECK_S = 3.0
+"""A long answer ends so soon after its credential was revoked, beside what the door remembers."""
+HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cache-control": b"no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOptions:
+    """What the guard lets pass. Names, networks and origins are as in the settings of the API."""
+
+    hosts: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    """Networks that may ask; empty: all."""
+    proxies: tuple[str, ...] = ()
+    """Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    origins: tuple[str, ...] = ()
+    """Web origins that may read answers; cookies are never for them."""
+    loopback: bool = True
+    """Whether the server listens on loopback only."""
+    body_bytes: int = 4 << 20
+    body_s: float = 30.0
+    rates: Rates = field(default_factory=Rates)
+
+
+@dataclass(slots=True)
+class _Call:
+    """A request as the guard sees it."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    address: str
+    secure: bool
+    id: str
+    by_cookie: bool = False
+    actor: Actor | None = None
+    status: int = 0
+    checked: float = 0.0
+
+
+class Guard:
+    """The outermost layer of the API."""
+
+    def __init__(
+        self, app: ASGIApp, authenticate: Authenticate, options: GuardOptions, denied: Denied | None = None
+    ) -> None:
+        self._app = app
+        self._authenticate = authenticate
+        self._denied = denied
+        self.adjust(options)
+
+    def adjust(self, options: GuardOptions) -> None:
+        """Obey these options from now on; what was counted so far is forgotten."""
+        self._options = options
+        self._limits = Limits(options.rates)
+        given = (options.hosts, options.allow, options.proxies, options.origins, options.loopback)
+        self._places = places(*given)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass on with `actor`, `address` and `request_id` in the request's state."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] == "http":
+            await self._guarded(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call, began = self._call(scope), time.monotonic()
+        sending = self._sending(call, send)
+        mark = origin.set(call.address)
+        try:
+            if refusal := await self._refusal(call, scope):
+                await refusal(scope, receive, sending)
+            else:
+                state = {"actor": call.actor, "address": call.address, "request_id": call.id, "secure": call.secure}
+                scope.setdefault("state", {}).update(state)
+                await self._app(scope, self._receiving(receive), sending)
+        except ClientDisconnect:
+            call.status = call.status or 499
+        finally:
+            origin.reset(mark)
+            self._told(call, time.monotonic() - began)
+
+    def _call(self, scope: Scope) -> _Call:
+        headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            # Of what may come once only, two are as bad as none; lists go on.
+            joined = f"{headers[key]}{'; ' if key == 'cookie' else ', '}{text}" if key in headers else text
+            headers[key] = joined
+        peer = (scope.get("client") or ("",))[0]
+        given = headers.get("x-request-id", "")
+        return _Call(
+            scope["method"],
+            scope["path"],
+            headers,
+            self._places.address(peer, headers),
+            self._places.scheme(peer, scope.get("scheme", "http"), headers) == "https",
+            given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8),
+        )
+
+    async def _refusal(self, call: _Call, scope: Scope) -> Response | None:
+        """The answer to who may not pass; None for who may."""
+        if not self._places.lets_in(call.address):
+            return problem(403, "this address may not ask here; see api.allow")
+        if not self._places.knows(call.headers.get("host", "")):
+            return problem(421, "this server is not called so; name it in api.hosts")
+        if call.method not in METHODS:
+            return problem(405, f"{call.method!r:.20} is no method of this API", (), {"Allow": ", ".join(METHODS)})
+        if wait_s := await self._limits.hit("address", neighbours(call.address)):
+            return _slower(wait_s)
+        if _is_preflight(call) and call.headers["origin"] in self._places.origins:
+            return Response(status_code=204, headers=_PREFLIGHT)
+        if call.path in PUBLIC and scope.get("raw_path", call.path.encode()) == call.path.encode():
+            return await self._refusal_of_stranger(call)
+        call.actor = await self._authenticate(call.headers, call.address)
+        call.checked = time.monotonic()
+        if call.actor is None:
+            wait_s = await self._limits.hit("failed", neighbours(call.address))
+            return _slower(wait_s) if wait_s else _unknown()
+        call.by_cookie = shown(call.headers)[1]
+        if call.by_cookie and (forged := self._forged(call)):
+            return forged
+        wait_s = await self._limits.hit("actor", call.actor.token or call.actor.name)
+        return _slower(wait_s) if wait_s else None
+
+    async def _refusal_of_stranger(self, call: _Call) -> Response | None:
+        if call.path in LOGINS:
+            if call.method == "POST" and (wait_s := await self._limits.hit("login", neighbours(call.address))):
+                return _slower(wait_s)
+            return self._forged(call, "origin" in call.headers)
+        return None
+
+    def _forged(self, call: _Call, from_page: bool = True) -> Response | None:
+        """Refuse what a foreign page may have sent with somebody's cookie, or to log somebody in unawares."""
+        if call.method in SAFE:
+            return None
+        own = f"{'https' if call.secure else 'http'}://{call.headers['host']}"
+        if from_page and call.headers.get("origin", "") != own:
+            return problem(403, f"a change with a cookie, or a login, comes from {own} and says so by its Origin")
+        has_body = call.headers.get("content-length", "0") != "0" or "transfer-encoding" in call.headers
+        if has_body and not JSON_BODY.fullmatch(call.headers.get("content-type", "")):
+            return problem(415, "send JSON, with Content-Type: application/json")
+        return None
+
+    def _receiving(self, receive: Receive) -> Receive:
+        """The body, as far as it keeps within its size and its time."""
+        size, whole = 0, False
+
+        async def bounded() -> Message:
+            nonlocal size, whole
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout(self._options.body_s):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"the body took longer than {self._options.body_s:.0f} s") from None
+            size += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if size > self._options.body_bytes:
+                raise HTTPException(413, f"the body is over {self._options.body_bytes} bytes")
+            return message
+
+        return bounded
+
+    def _sending(self, call: _Call, send: Send) -> Send:
+        """Answers with the headers of all answers; a long one ends when its credential does."""
+
+        async def dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                call.status = message["status"]
+                given = {name.lower() for name, _ in message["headers"]}
+                added = [(name, value) for name, value in self._headers(call).items() if name not in given]
+                message = {**message, "headers": [*message["headers"], *added]}
+            elif message.get("more_body") and call.actor and time.monotonic() - call.checked > RECHECK_S:
+                call.checked = time.monotonic()
+                if await self._authenticate(call.headers, call.address) is None:
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    raise ClientDisconnect
+            await send(message)
+
+        return dressed
+
+    def _headers(self, call: _Call) -> dict[bytes, bytes]:
+        found = HEADERS | {b"x-request-id": call.id.encode()}
+        if call.secure:
+            found[b"strict-transport-security"] = b"max-age=31536000"
+        if self._places.origins:
+            found[b"vary"] = b"Origin"
+            if (given := call.headers.get("origin", "")) in self._places.origins:
+                found |= {b"access-control-allow-origin": given.encode(), b"access-control-expose-headers": b"*"}
+        return found
+
+    def _told(self, call: _Call, seconds: float) -> None:
+        """The log of requests: one line each, never the query, never a credential."""
+        who = call.actor.name if call.actor else "nobody"
+        path = call.path.encode("unicode_escape").decode("ascii")[:300]
+        log.info(
+            "%s %s %d %.1f ms %s %s %s", call.method, path, call.status, seconds * 1_000, who, call.address, call.id
+        )
+        if self._denied and call.status in (401, 403, 429):
+            self._denied(who, f"{call.method} {path}"[:200], call.address)
+
+
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": ", ".join(sorted(METHODS)),
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, Idempotency-Key, X-API-Key, X-Request-ID",
+    "Access-Control-Max-Age": "600",
+}
+
+
+def _is_preflight(call: _Call) -> bool:
+    return call.method == "OPTIONS" and {"origin", "access-control-request-method"} <= call.headers.keys()
+
+
+def _unknown() -> Response:
+    return problem(401, "no credential, or none that is valid", (), {"WWW-Authenticate": "Bearer"})
+
+
+def _slower(wait_s: int) -> Response:
+    return problem(429, f"too many requests; come back in {wait_s} s", (), {"Retry-After": str(wait_s)})

@@ -1,0 +1,103 @@
+"""Listings: pages by key, cursors that cannot be forged, and filters that no index serves, looked at within bounds."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from hashlib import blake2b
+from hmac import compare_digest
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rota.api.asked import Asked
+from rota.api.schemas.bodies import PATTERN, Instant
+from rota.domain.access import Action
+from rota.domain.errors import Invalid
+from rota.engine.engine import Engine
+from rota.ports.store import Where
+
+LOOK = 1_000
+"""Records that one request looks at for a filter that no index serves; then it answers a short page and a cursor."""
+MAC = 12
+NOTHING = "-"
+"""No id begins so."""
+
+Fits = Callable[[Any], bool]
+Searched = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+Named = Annotated[str, Field(pattern=PATTERN)]
+
+
+class Paged(BaseModel):
+    """What every listing can be asked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    namespace: Named = "main"
+    limit: Annotated[int, Field(ge=1, le=500, description="At most so many; a page may be shorter.")] = 50
+    cursor: Annotated[str, Field(max_length=1_000, description="`next` of the page before, with the same filter.")] = ""
+
+
+class Window(Paged):
+    """And of what has an age."""
+
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+class Cursors:
+    """Seals what the store says of where a page ended, so that only what this API gave comes back to it."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = blake2b(secret, digest_size=32, person=b"rota cursor").digest()
+
+    def sealed(self, listing: object, position: str) -> str | None:
+        """The cursor of a position in a listing; None at its end."""
+        if not position:
+            return None
+        data = position.encode()
+        return urlsafe_b64encode(self._mac(listing, data) + data).rstrip(b"=").decode()
+
+    def opened(self, listing: object, cursor: str) -> str:
+        """The position. Raises `Invalid` for a cursor that was not given for this very listing."""
+        if not cursor:
+            return ""
+        try:
+            raw = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+        except ValueError:
+            raw = b""
+        if len(raw) <= MAC or not compare_digest(raw[:MAC], self._mac(listing, raw[MAC:])):
+            raise Invalid("cursor", "is none that this listing gave with this filter; begin again without it")
+        return raw[MAC:].decode()
+
+    def _mac(self, listing: object, data: bytes) -> bytes:
+        return blake2b(repr(listing).encode() + b"\0" + data, digest_size=MAC, key=self._key).digest()
+
+
+async def listing(
+    engine: Engine, cursors: Cursors, kind: Any, where: Where, query: Paged, fits: Fits | None = None
+) -> tuple[list[Any], str | None]:
+    """A page of records, newest first, and the cursor behind it. What does not fit is passed over."""
+    asked = (kind.__name__, where, sorted(query.model_dump(exclude={"cursor", "limit"}).items()))
+    position = cursors.opened(asked, query.cursor)
+    found: list[Any] = []
+    looked = 0
+    while True:
+        page = await engine.store.find(kind, where, position, query.limit - len(found))
+        position, looked = page.cursor, looked + len(page.items)
+        found += [held.record for held in page.items if fits is None or fits(held.record)]
+        if fits is None or not position or len(found) >= query.limit or looked >= LOOK:
+            return found, cursors.sealed(asked, position)
+
+
+def readable(asked: Asked, where: Where, of: Callable[[Any], tuple[str, str, str]]) -> tuple[Where, Fits | None]:
+    """A filter narrowed to what the asker may see, and what is left to look at one by one.
+
+    `of`: namespace, task and queue of a record.
+    """
+    if asked.sees(where.namespace):
+        return where, None
+    mine = [one for one in asked.actor.grants if one.covers(Action.READ, where.namespace, one.task, one.queue)]
+    if not mine:
+        return where._replace(prefix=NOTHING), None
+    tasks = {one.task for one in mine}
+    narrowed = where._replace(task=tasks.pop()) if len(tasks) == 1 and not where.task else where
+    return narrowed, lambda record: asked.sees(*of(record))

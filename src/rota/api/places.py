@@ -1,0 +1,97 @@
+"""Where a request comes from and where it was sent: addresses, proxies, hosts, origins."""
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from rota.domain.errors import Invalid
+
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?)(:[0-9]{1,5})?")
+ORIGIN = re.compile(r"https?://[^/?#*\s,@]+")
+HERE = frozenset({"localhost", "127.0.0.1", "[::1]"})
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What is known and allowed. Texts of settings are read once, by `places`."""
+
+    allow: tuple[Network, ...]
+    proxies: tuple[Network, ...]
+    hosts: frozenset[str]
+    literal: bool
+    """Whether any address will do as a host."""
+    origins: frozenset[str]
+
+    def address(self, peer: str, headers: Mapping[str, str]) -> str:
+        """Who sent it: the peer, or what trusted proxies say of it, from the nearest on to the first not trusted."""
+        found = _plain(peer)
+        for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
+            if not _among(found, self.proxies) or not (told := _plain(hop.strip())):
+                break
+            found = told
+        return found
+
+    def scheme(self, peer: str, scheme: str, headers: Mapping[str, str]) -> str:
+        """`https` or `http`, as the client used it."""
+        told = headers.get("x-forwarded-proto", "")
+        return told if told in ("http", "https") and _among(_plain(peer), self.proxies) else scheme
+
+    def lets_in(self, address: str) -> bool:
+        """Whether this address may ask at all."""
+        return not self.allow or _among(address, self.allow)
+
+    def knows(self, host: str) -> bool:
+        """Whether a Host header names this server."""
+        found = HOST.fullmatch(host.lower())
+        if found is None:
+            return False
+        return found[1] in self.hosts or (self.literal and _plain(found[1].strip("[]")) != "")
+
+
+def places(
+    hosts: tuple[str, ...], allow: tuple[str, ...], proxies: tuple[str, ...], origins: tuple[str, ...], loopback: bool
+) -> Places:
+    """Raises `Invalid` for what is no network, host or origin.
+
+    Without a list of hosts, a server on loopback answers to its loopback names. Another one also answers to every
+    address and to its machine's name, but to no other name: one that an attacker points at it is not answered.
+    """
+    for one in hosts:
+        if not HOST.fullmatch(one.lower()):
+            raise Invalid("api.hosts", f"{one!r:.60} is no host; write rota.example.org, without scheme and path")
+    for one in origins:
+        if not ORIGIN.fullmatch(one):
+            raise Invalid("api.cors_origins", f"{one!r:.60} is no origin; write https://ui.example.org, never *")
+    own = {socket.gethostname().lower()} if not (loopback or hosts) else set()
+    known = HERE | own | {one.lower() for one in hosts}
+    return Places(
+        _networks("api.allow", allow),
+        _networks("api.proxies", proxies),
+        known,
+        not (loopback or hosts),
+        frozenset(origins),
+    )
+
+
+def _networks(field: str, texts: tuple[str, ...]) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(one, strict=False) for one in texts)
+    except ValueError as error:
+        raise Invalid(field, f"{error}; write networks such as 10.0.0.0/8 or fd00::/8") from None
+
+
+def _plain(address: str) -> str:
+    """An address in its one spelling; empty for what is none."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return ""
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return str(mapped or found)
+
+
+def _among(address: str, networks: tuple[Network, ...]) -> bool:
+    return bool(address) and any(ip_address(address) in network for network in networks)

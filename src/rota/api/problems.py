@@ -1,0 +1,127 @@
+"""Errors as answers: RFC 9457 problem documents that say what was wrong, where, and what to do. Never a stack trace."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from rota.domain.errors import (
+    Changed,
+    Invalid,
+    NotFound,
+    Refused,
+    RotaError,
+    Stale,
+    StoreError,
+    TooLarge,
+    Unclear,
+)
+
+log = logging.getLogger("rota.api")
+MEDIA = "application/problem+json"
+RETRY_S = "1"
+
+
+class Forbidden(RotaError):
+    """The asker may see the thing, but not do this to it."""
+
+
+STATUS: dict[type[Exception], HTTPStatus] = {
+    NotFound: HTTPStatus.NOT_FOUND,
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Changed: HTTPStatus.PRECONDITION_FAILED,
+    Refused: HTTPStatus.CONFLICT,
+    Stale: HTTPStatus.CONFLICT,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    Unclear: HTTPStatus.SERVICE_UNAVAILABLE,
+    StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
+    RotaError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+"""The one table from errors to statuses; an error that is not in it has that of its nearest base."""
+
+
+class Fault(BaseModel):
+    """One thing that was wrong with a request."""
+
+    field: str
+    """Where: the member's path in the body, or the name of the parameter or header."""
+    message: str
+
+
+class Problem(BaseModel):
+    """Why a request was refused; nothing was changed."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[Fault] = []
+
+
+def problem(
+    status: int, detail: str, errors: Sequence[tuple[str, str]] = (), headers: Mapping[str, str] | None = None
+) -> Response:
+    """The answer that says what was wrong; `errors`: pairs of field and message."""
+    body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    body |= {"detail": detail, "errors": [{"field": field, "message": text} for field, text in errors]}
+    return Response(json.dumps(body).encode(), status, headers, MEDIA)
+
+
+def status_of(error: Exception) -> HTTPStatus:
+    """The status that tells of an error."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def add_to(app: FastAPI) -> None:
+    """Let every error of `app` be answered as a problem."""
+    app.add_exception_handler(RotaError, _told)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    status = status_of(error)
+    errors = [(error.field, error.message)] if isinstance(error, Invalid) else []
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        # What a store says of itself names files and hosts: that is for the log.
+        log.warning("%s: %s", type(error).__name__, error)
+        unclear = isinstance(error, Unclear)
+        detail = "it may or may not have happened: look, or repeat it with the same Idempotency-Key"
+        return problem(
+            status, detail if unclear else "the store cannot serve now; try again", (), {"Retry-After": RETRY_S}
+        )
+    return problem(status, str(error), errors)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    errors = [_fault(one) for one in found]
+    said = "; ".join(f"{field}: {text}" if field else text for field, text in errors[:3])
+    return problem(422, said, errors)
+
+
+def _fault(one: Mapping[str, Any]) -> tuple[str, str]:
+    """Field and message; the domain says both better than the library around it."""
+    path, raised = [str(part) for part in one["loc"][1:]], one.get("ctx", {}).get("error")
+    if not isinstance(raised, Invalid):
+        return ".".join(path), str(one["msg"]).removeprefix("Value error, ")
+    return ".".join(path) or raised.field, raised.message
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return problem(error.status_code, str(error.detail), (), error.headers)
+
+
+async def _unforeseen(_: Request, error: Exception) -> Response:
+    log.error("a request failed", exc_info=error)
+    return problem(500, "an error of the server; its log tells more")

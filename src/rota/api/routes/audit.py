@@ -1,0 +1,71 @@
+"""The audit: who changed what, from where, and what was refused. It can be read, never changed."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import Query, Response
+from pydantic import Field
+
+from rota.api.deps import Here, Json, Seals, router
+from rota.api.paging import Paged, listing
+from rota.api.routes.users import Admin, only_admins_of_all
+from rota.api.schemas import people as said
+from rota.api.schemas.bodies import Instant
+from rota.api.schemas.views import page
+from rota.api.views import instant
+from rota.domain.records import Audit
+from rota.engine.seal import verify
+from rota.ports.store import Where
+
+routes = router("/api/audit", "audit")
+Text = Annotated[str, Field(max_length=200)]
+
+
+class AuditFilter(Paged):
+    """Entries of whom, of what kind, about what, from when to when."""
+
+    since: Instant | None = None
+    until: Instant | None = None
+    actor: Text = ""
+    action: Text = ""
+    target: Annotated[Text, Field(description="A thing such as task:main/report, or the start of one.")] = ""
+
+
+def row(entry: Audit) -> dict[str, Any]:
+    """An entry as JSON. What was too long stays text."""
+    before, after = _read(entry.before), _read(entry.after)
+    both = isinstance(before, dict) and isinstance(after, dict)
+    fields: dict[str, Any] = {"id": entry.id, "actor": entry.actor, "action": entry.action, "target": entry.target}
+    changed = sorted(before.keys() & after) if both else []
+    fields |= {"origin": entry.origin, "before": before, "after": after, "changed": changed}
+    return fields | instant("at", entry.at) | instant("sealed_at", entry.sealed_at)
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
+
+
+@routes.get("", response_model=page(said.AuditView))
+async def listed(engine: Here, asked: Admin, cursors: Seals, query: Annotated[AuditFilter, Query()]) -> Response:
+    """List entries, newest first."""
+    only_admins_of_all(asked)
+
+    def fits(entry: Audit) -> bool:
+        wanted = (query.actor in ("", entry.actor), query.action in ("", entry.action))
+        return all(wanted) and entry.target.startswith(query.target)
+
+    narrowed = query.actor or query.action or query.target
+    where = Where(since=query.since, until=query.until)
+    found, after = await listing(engine, cursors, Audit, where, query, fits if narrowed else None)
+    return Json({"items": [row(one) for one in found], "next": after})
+
+
+@routes.get("/chain", response_model=said.ChainView)
+async def chain(engine: Here, asked: Admin) -> Response:
+    """Verify the chain over all entries: whether any was changed or removed since it was sealed."""
+    only_admins_of_all(asked)
+    found = await verify(engine)
+    return Json(found._asdict() | instant("begins_at", found.begins_at))

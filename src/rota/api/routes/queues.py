@@ -1,0 +1,74 @@
+"""Queues: the lines that runs stand in. A queue needs no record: without one it has the defaults."""
+
+from typing import Any
+
+from fastapi import Response
+
+from rota.api.asked import Asked
+from rota.api.deps import Definer, Here, Json, Name, Namespace, Operator, Reader, answers, router
+from rota.api.schemas import views as shown
+from rota.api.schemas.bodies import QueueChange, WhyBody
+from rota.api.views import plain
+from rota.domain.records import Queue
+from rota.engine import control, query
+from rota.engine.engine import Engine
+from rota.engine.query import QueueView
+
+routes = router("/api/queues", "queues")
+
+
+def row(view: QueueView) -> dict[str, Any]:
+    """A queue as JSON."""
+    return {"id": view.queue.name, **plain(view)}
+
+
+async def _told(engine: Engine, queue: Queue) -> Response:
+    views = {view.queue.name: view for view in await query.queues(engine, queue.namespace)}
+    waiting = views.get(queue.name, QueueView(queue, 0, 0))
+    return Json(row(waiting._replace(queue=queue)))
+
+
+def _check(asked: Asked, namespace: str, name: str) -> None:
+    asked.check("queue", name, namespace, "", name)
+
+
+@routes.get("", response_model=shown.page(shown.QueueView))
+async def listed(engine: Here, asked: Reader, namespace: Namespace = "main") -> Response:
+    """List queues that have a record, or runs that are not over."""
+    views = [view for view in await query.queues(engine, namespace) if asked.sees(namespace, "", view.queue.name)]
+    return Json({"items": [row(view) for view in views], "next": None})
+
+
+@routes.get("/{name}", response_model=shown.QueueView, responses=answers(404))
+async def show(engine: Here, asked: Reader, name: Name, namespace: Namespace = "main") -> Response:
+    """Show a queue with what waits and runs in it."""
+    _check(asked, namespace, name)
+    held = (await engine.store.get(Queue, [f"{namespace}/{name}"]))[0]
+    return await _told(engine, held.record if held else Queue(namespace, name))
+
+
+@routes.patch("/{name}", response_model=shown.QueueView, responses=answers(404, 409))
+@routes.put("/{name}", response_model=shown.QueueView, responses=answers(404, 409))
+async def update(
+    engine: Here, asked: Definer, name: Name, body: QueueChange, namespace: Namespace = "main"
+) -> Response:
+    """Change how a queue is ordered. Acts on runs that become ready later."""
+    _check(asked, namespace, name)
+    return await _told(engine, await control.order_queue(engine, namespace, name, body.strict, asked.name))
+
+
+@routes.post("/{name}/pause", response_model=shown.QueueView, responses=answers(404, 409))
+async def pause(
+    engine: Here, asked: Operator, name: Name, body: WhyBody | None = None, namespace: Namespace = "main"
+) -> Response:
+    """Let nothing more of a queue be taken; what runs goes on."""
+    _check(asked, namespace, name)
+    why = body.why if body else ""
+    return await _told(engine, await control.pause_queue(engine, namespace, name, why, asked.name))
+
+
+@routes.post("/{name}/resume", response_model=shown.QueueView, responses=answers(404, 409))
+async def resume(engine: Here, asked: Operator, name: Name, namespace: Namespace = "main") -> Response:
+    """Let a queue be taken from again."""
+    _check(asked, namespace, name)
+    return await _told(engine, await control.resume_queue(engine, namespace, name, asked.name))

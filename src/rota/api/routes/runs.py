@@ -1,0 +1,221 @@
+"""Runs: what was wanted, what became of it, and why."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Header, Query, Response
+
+from rota.api.asked import Asked
+from rota.api.bulk import each
+from rota.api.deps import Here, Id, Json, Key, Namespace, News, Operator, Reader, Seals, answers, router
+from rota.api.feed import Feed, event, stream
+from rota.api.paging import Cursors, Searched, listing, readable
+from rota.api.routes.tasks import known as known_task
+from rota.api.routes.tasks import ordered, triggered
+from rota.api.schemas import views as shown
+from rota.api.schemas.bodies import RunNew, RunsNew
+from rota.api.schemas.filters import RunFilter, RunsChosen
+from rota.api.views import plain
+from rota.domain.errors import NotFound
+from rota.domain.run import LIVE, TERMINAL, Run, State
+from rota.engine import control, query
+from rota.engine.engine import Engine, read
+from rota.engine.explain import explain_run
+from rota.engine.submit import submit
+from rota.ports.store import Line, Where
+
+routes = router("/api/runs", "runs")
+LINES = 500
+LOOK_S = 0.5
+HEAVY = {"payload", "result", "history"}
+"""What a listing leaves out of each run."""
+
+
+def of(run: Run) -> tuple[str, str, str]:
+    """What rights to it are about."""
+    return run.namespace, run.task, run.queue
+
+
+async def known(engine: Engine, name: str, asked: Asked) -> Run:
+    """The run of that id. Raises `NotFound` and `Forbidden`."""
+    run: Run = (await read(engine, Run, name, "run")).record
+    asked.check("run", name, *of(run))
+    return run
+
+
+async def _found(
+    engine: Engine, cursors: Cursors, asked: Asked, chosen: RunFilter, states: tuple[State, ...] = ()
+) -> tuple[list[Run], str | None]:
+    """Runs of a filter, and the cursor behind them."""
+    where, fits = readable(asked, Where(
+        chosen.namespace, tuple(chosen.state) or states, chosen.task, chosen.queue, chosen.schedule, chosen.session,
+        chosen.prefix, chosen.since, chosen.until,
+    ), of)  # fmt: skip
+    text, worker = chosen.search.lower(), chosen.worker
+
+    def wanted(run: Run) -> bool:
+        mine = (fits is None or fits(run)) and (not worker or run.worker == worker)
+        return mine and (not text or text in f"{run.error}\n{run.progress}".lower())
+
+    return await listing(engine, cursors, Run, where, chosen, wanted if text or worker else fits)
+
+
+@routes.get("", response_model=shown.page(shown.RunRow))
+async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[RunFilter, Query()]) -> Response:
+    """List runs, newest first, without payload, result and earlier attempts."""
+    found, after = await _found(engine, cursors, asked, query)
+    return Json({"items": [plain(run, HEAVY) for run in found], "next": after})
+
+
+@routes.post("", status_code=201, response_model=shown.Receipt, responses=answers(404, 409))
+async def create(
+    engine: Here, asked: Operator, body: RunNew, namespace: Namespace = "main", key: Key = None
+) -> Response:
+    """Run a task. 200 where a key led to an earlier run."""
+    return await triggered(engine, asked, namespace, body.task, body, key)
+
+
+@routes.post("/bulk", status_code=201, response_model=shown.Receipts, responses=answers(404, 409))
+async def create_many(
+    engine: Here, asked: Operator, body: RunsNew, namespace: Namespace = "main", key: Key = None
+) -> Response:
+    """Submit many runs, all or none. The Idempotency-Key is good for all of them together."""
+    tasks = {name: await known_task(engine, namespace, name, asked) for name in {one.task for one in body.runs}}
+    orders = [
+        ordered(engine, asked, tasks[one.task], one, key and f"{key}/{place}") for place, one in enumerate(body.runs)
+    ]
+    receipts = await submit(engine, orders)
+    return Json({"items": [{"id": one.id, "created": one.created, "warning": ""} for one in receipts]}, 201)
+
+
+@routes.post("/cancel", response_model=shown.Bulk)
+async def cancel_many(engine: Here, asked: Operator, cursors: Seals, body: RunsChosen) -> Response:
+    """Cancel runs, by id or by filter (those that are not over, where it names no state)."""
+    ids, runs, after = await _chosen(engine, cursors, asked, body, tuple(sorted(LIVE)))
+
+    async def one(name: str) -> str:
+        _check(asked, runs, name)
+        return await control.cancel(engine, name, asked.name)
+
+    return await each(ids, one, 200, after)
+
+
+@routes.post("/retry", response_model=shown.Bulk)
+async def retry_many(engine: Here, asked: Operator, cursors: Seals, body: RunsChosen) -> Response:
+    """Run ended runs again, by id or by filter (those that failed, where it names no state); `state` is the new id."""
+    ids, runs, after = await _chosen(engine, cursors, asked, body, (State.FAILED,))
+
+    async def one(name: str) -> str:
+        _check(asked, runs, name)
+        return (await control.retry(engine, name, asked.name)).id
+
+    return await each(ids, one, 201, after)
+
+
+async def _chosen(
+    engine: Engine, cursors: Cursors, asked: Asked, body: RunsChosen, states: tuple[State, ...]
+) -> tuple[list[str], dict[str, Run], str | None]:
+    """Ids in their order, those runs that there are, and the cursor to further ones."""
+    if body.where:
+        found, after = await _found(engine, cursors, asked, body.where, states)
+        return [run.id for run in found], {run.id: run for run in found}, after
+    ids = body.ids or []
+    held = await engine.store.get(Run, ids)
+    return ids, {one.record.id: one.record for one in held if one}, None
+
+
+def _check(asked: Asked, runs: dict[str, Run], name: str) -> None:
+    if name not in runs:
+        raise NotFound("run", name)
+    asked.check("run", name, *of(runs[name]))
+
+
+@routes.get("/{run}", response_model=shown.RunView, responses=answers(404))
+async def show(engine: Here, asked: Reader, run: Id) -> Response:
+    """Show a run with its payload, its result and its earlier attempts."""
+    found = await query.run_detail(engine, run)
+    asked.check("run", run, *of(found.run))
+    return Json(plain(found))
+
+
+@routes.get("/{run}/explain", response_model=shown.Story, responses=answers(404))
+async def explain(engine: Here, asked: Reader, run: Id) -> Response:
+    """Tell the story of a run: why it ran, waits or failed."""
+    await known(engine, run, asked)
+    return Json({"id": run, "story": await explain_run(engine, run)})
+
+
+@routes.get("/{run}/attempts", response_model=shown.Attempts, responses=answers(404))
+async def attempts(engine: Here, asked: Reader, run: Id) -> Response:
+    """Tell the attempts of a run, oldest first; the newest one may be under way."""
+    found = await known(engine, run, asked)
+    items = [plain(one) for one in found.history]
+    if found.attempt and not (found.history and found.history[-1].number == found.attempt):
+        newest = {name: getattr(found, name) for name in ("worker", "session", "claimed_at", "started_at")}
+        ended_at, reason = (None, "") if found.state is State.RUNNING else (found.ended_at, found.reason)
+        about = {"number": found.attempt, "ended_at": ended_at, "reason": reason, "error": found.error}
+        items.append(plain({**about, **newest}))
+    return Json({"items": items, "next": None})
+
+
+@routes.post("/{run}/cancel", response_model=shown.Cancelled, responses=answers(404, 409))
+async def cancel(engine: Here, asked: Operator, run: Id) -> Response:
+    """Cancel a run. One that runs is told to stop, and ends cancelled."""
+    await known(engine, run, asked)
+    return Json({"id": run, "state": await control.cancel(engine, run, asked.name)})
+
+
+@routes.post("/{run}/retry", status_code=201, response_model=shown.Retried, responses=answers(404, 409))
+async def retry(engine: Here, asked: Operator, run: Id) -> Response:
+    """Run an ended run again, as a new run that points back at it."""
+    await known(engine, run, asked)
+    receipt = await control.retry(engine, run, asked.name)
+    return Json({"id": receipt.id, "origin": run}, 201, {"Location": f"/api/runs/{receipt.id}"})
+
+
+@routes.get("/{run}/logs", response_model=shown.RunLines, responses=answers(404))
+async def logs(
+    engine: Here,
+    asked: Reader,
+    cursors: Seals,
+    run: Id,
+    cursor: Annotated[str, Query(max_length=1_000)] = "",
+    limit: Annotated[int, Query(ge=1, le=LINES)] = 100,
+    search: Annotated[Searched, Query()] = "",
+) -> Response:
+    """Lines of a run, oldest first. `next` reads on from there, later too; `over`: the run has ended, none follow."""
+    # Before reading, so that no line which a run wrote just before its end is missed.
+    over = (await known(engine, run, asked)).state in TERMINAL
+    after = int(cursors.opened(("lines", run), cursor) or 0)
+    lines, position = await engine.logs.read(run, after, limit, search)
+    sealed = cursors.sealed(("lines", run), str(position))
+    return Json({"items": [plain(line) for line in lines], "next": sealed, "over": over and len(lines) < limit})
+
+
+@routes.get("/{run}/logs/stream", response_class=Response, responses={**answers(404), **shown.STREAM})
+async def follow(
+    engine: Here,
+    asked: Reader,
+    cursors: Seals,
+    feed: News,
+    run: Id,
+    last: Annotated[str, Header(alias="Last-Event-ID", max_length=1_000)] = "",
+) -> Response:
+    """Lines of a run as they come, as server-sent events `lines`, until `end` says that it has ended."""
+    await known(engine, run, asked)
+    return stream(_lines(engine, cursors, feed, run, int(cursors.opened(("lines", run), last) or 0)))
+
+
+async def _lines(engine: Engine, cursors: Cursors, feed: Feed, run: str, position: int) -> AsyncIterator[bytes]:
+    while not feed.closed.is_set():
+        held = (await engine.store.get(Run, [run]))[0]
+        lines: list[Line]
+        lines, position = await engine.logs.read(run, position, LINES)
+        number = cursors.sealed(("lines", run), str(position)) or ""
+        if lines:
+            yield event("lines", [plain(line) for line in lines], number)
+        elif held is None or held.record.state in TERMINAL:
+            yield event("end", {"state": held.record.state if held else None}, number)
+            return
+        else:
+            await feed.rest(LOOK_S)

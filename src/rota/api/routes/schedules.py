@@ -1,0 +1,234 @@
+"""Schedules: when tasks run by themselves. A schedule's id is its name."""
+
+from typing import Annotated, Any
+
+from fastapi import Query, Response
+
+from rota.api.asked import Asked
+from rota.api.bulk import each
+from rota.api.deps import (
+    Definer,
+    Here,
+    Json,
+    Match,
+    Name,
+    Namespace,
+    Operator,
+    Reader,
+    Seals,
+    answers,
+    etag,
+    router,
+    unchanged,
+)
+from rota.api.forecast import forecast
+from rota.api.paging import listing, readable
+from rota.api.schemas import views as shown
+from rota.api.schemas.bodies import Names, PreviewBody, ResumeBody, ScheduleChange, ScheduleNew, WhyBody
+from rota.api.schemas.filters import ScheduleFilter
+from rota.api.views import iso, plain
+from rota.domain.errors import Invalid
+from rota.domain.ids import definition_id
+from rota.domain.schedule import TIMED, Schedule
+from rota.domain.timing import preview
+from rota.engine import define
+from rota.engine.engine import Engine, read
+from rota.engine.explain import explain_schedule
+from rota.ports.store import Where
+
+routes = router("/api/schedules", "schedules")
+TAGGED = (*TIMED, "paused")
+FIRES = 3
+
+
+def of(schedule: Schedule) -> tuple[str, str, str]:
+    """What rights to it are about: its task."""
+    return schedule.namespace, schedule.task, ""
+
+
+def row(schedule: Schedule) -> dict[str, Any]:
+    """A schedule as JSON."""
+    return {"id": schedule.name, **plain(schedule)}
+
+
+async def known(engine: Engine, namespace: str, name: str, asked: Asked) -> Schedule:
+    """The schedule of that name. Raises `NotFound` and `Forbidden`."""
+    schedule: Schedule = (await read(engine, Schedule, definition_id(namespace, name), "schedule")).record
+    asked.check("schedule", name, *of(schedule))
+    return schedule
+
+
+def told(engine: Engine, schedule: Schedule, status: int = 200) -> Response:
+    """A schedule with its next fires and its ETag."""
+    fires = [iso(one) for one in preview(schedule, engine.clock.now(), FIRES)]
+    place = f"/api/schedules/{schedule.name}?namespace={schedule.namespace}"
+    location = {"Location": place} if status == 201 else {}
+    return Json({**row(schedule), "next_fires": fires}, status, {"ETag": etag(schedule, TAGGED), **location})
+
+
+@routes.get("", response_model=shown.page(shown.ScheduleRow))
+async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[ScheduleFilter, Query()]) -> Response:
+    """List schedules, newest first."""
+    where, fits = readable(asked, Where(namespace=query.namespace, task=query.task), of)
+    text, state = query.search.lower(), query.state
+
+    def wanted(one: Schedule) -> bool:
+        right = not state or state == ("paused" if one.paused else "on")
+        return (fits is None or fits(one)) and right and text in f"{one.name}\n{one.task}".lower()
+
+    found, after = await listing(engine, cursors, Schedule, where, query, wanted if text or state else fits)
+    return Json({"items": [row(one) for one in found], "next": after})
+
+
+@routes.post("", status_code=201, response_model=shown.ScheduleView, responses=answers(404, 409))
+async def create(engine: Here, asked: Definer, body: ScheduleNew, namespace: Namespace = "main") -> Response:
+    """Make a schedule for a task."""
+    trigger = body.made()
+    made = body.applied(Schedule(namespace, body.name or body.task, body.task, trigger), trigger)
+    asked.permit("schedule", made.name, *of(made))
+    return told(engine, await define.create_schedule(engine, made, asked.name), 201)
+
+
+@routes.post("/preview", response_model=shown.Preview, responses=answers(404))
+async def previewed(engine: Here, asked: Reader, body: PreviewBody, namespace: Namespace = "main") -> Response:
+    """Tell what a schedule would do, before there is one; with `name`, what changing that one would change."""
+    before = await known(engine, namespace, body.name, asked) if body.name else None
+    trigger = body.made(before.trigger if before else None)
+    base = before or Schedule(namespace, "preview", body.task or "preview", trigger)
+    if body.task:
+        asked.check("task", body.task, namespace, body.task)
+    wanted = define.check_schedule(body.applied(base, trigger))
+    found = await forecast(engine, wanted, before, body.count)
+    if not found["next"]:
+        raise Invalid("schedule", "it would never fire: its last instant is in the past")
+    return Json(found)
+
+
+@routes.get("/{name}", response_model=shown.ScheduleView, responses=answers(404))
+async def show(engine: Here, asked: Reader, name: Name, namespace: Namespace = "main") -> Response:
+    """Show a schedule and its next fires."""
+    return told(engine, await known(engine, namespace, name, asked))
+
+
+@routes.patch("/{name}", response_model=shown.ScheduleView, responses=answers(404, 409, 412))
+async def update(
+    engine: Here, asked: Definer, name: Name, body: ScheduleChange, namespace: Namespace = "main", match: Match = None
+) -> Response:
+    """Change what the body names, from now on; the past is never fired again."""
+    before = await known(engine, namespace, name, asked)
+    return await _changed(engine, asked, before, body.applied(before, body.made(before.trigger)), body, match)
+
+
+@routes.put("/{name}", response_model=shown.ScheduleView, responses=answers(404, 409, 412))
+async def replaced(
+    engine: Here, asked: Definer, name: Name, body: ScheduleChange, namespace: Namespace = "main", match: Match = None
+) -> Response:
+    """Put the whole definition: what the body leaves out, but for the task, goes back to its default."""
+    before = await known(engine, namespace, name, asked)
+    trigger = body.made()
+    wanted = body.applied(Schedule(namespace, name, before.task, trigger), trigger)
+    return await _changed(engine, asked, before, wanted, body, match)
+
+
+async def _changed(
+    engine: Engine, asked: Asked, before: Schedule, wanted: Schedule, body: ScheduleChange, match: str | None
+) -> Response:
+    if body.name not in (None, before.name):
+        raise Invalid("name", f"is {before.name!r} and cannot be changed; make a new schedule instead")
+    asked.permit("schedule", before.name, *of(wanted))
+    check = unchanged(TAGGED, match)
+    check(before)
+    changes = {name: getattr(wanted, name) for name in TIMED if getattr(wanted, name) != getattr(before, name)}
+    if not changes:
+        return told(engine, before)
+    return told(engine, await define.update_schedule(engine, before.id, changes, asked.name, check))
+
+
+@routes.delete("/{name}", status_code=204, responses=answers(404, 412))
+async def delete(
+    engine: Here, asked: Definer, name: Name, namespace: Namespace = "main", match: Match = None
+) -> Response:
+    """Delete a schedule; runs that it fired go on."""
+    await _delete(engine, asked, namespace, name, match)
+    return Response(status_code=204)
+
+
+async def _delete(engine: Engine, asked: Asked, namespace: str, name: str, match: str | None = None) -> None:
+    schedule = await known(engine, namespace, name, asked)
+    await define.delete_schedule(engine, schedule.id, asked.name, unchanged(TAGGED, match))
+
+
+@routes.post("/{name}/reset", response_model=shown.ScheduleView, responses=answers(404, 409))
+async def reset(engine: Here, asked: Definer, name: Name, namespace: Namespace = "main") -> Response:
+    """Drop what people changed: the schedule is as its code has it."""
+    schedule = await known(engine, namespace, name, asked)
+    return told(engine, await define.reset_schedule(engine, schedule.id, asked.name))
+
+
+@routes.post("/{name}/pause", response_model=shown.ScheduleView, responses=answers(404, 409))
+async def pause(
+    engine: Here, asked: Operator, name: Name, body: WhyBody | None = None, namespace: Namespace = "main"
+) -> Response:
+    """Let a schedule rest until it is resumed."""
+    schedule = await known(engine, namespace, name, asked)
+    return told(engine, await define.pause_schedule(engine, schedule.id, body.why if body else "", asked.name))
+
+
+@routes.post("/{name}/resume", response_model=shown.ScheduleView, responses=answers(404, 409))
+async def resume(
+    engine: Here, asked: Operator, name: Name, body: ResumeBody | None = None, namespace: Namespace = "main"
+) -> Response:
+    """Let a schedule fire again, from now on."""
+    schedule = await known(engine, namespace, name, asked)
+    again = bool(body and body.catch_up)
+    return told(engine, await define.resume_schedule(engine, schedule.id, asked.name, again))
+
+
+@routes.get("/{name}/next", response_model=list[str], responses=answers(404))
+async def next_fires(
+    engine: Here,
+    asked: Reader,
+    name: Name,
+    namespace: Namespace = "main",
+    count: Annotated[int, Query(ge=1, le=1_000)] = 10,
+) -> Response:
+    """Tell the next fires of a schedule, whether it is paused or not."""
+    schedule = await known(engine, namespace, name, asked)
+    return Json([iso(one) for one in preview(schedule, engine.clock.now(), count)])
+
+
+@routes.get("/{name}/explain", response_model=shown.Story, responses=answers(404))
+async def explain(engine: Here, asked: Reader, name: Name, namespace: Namespace = "main") -> Response:
+    """Say why a schedule fires or does not, and what it skipped."""
+    schedule = await known(engine, namespace, name, asked)
+    return Json({"id": name, "story": await explain_schedule(engine, schedule.id)})
+
+
+@routes.post("/pause", response_model=shown.Bulk)
+async def pause_many(engine: Here, asked: Operator, body: Names, namespace: Namespace = "main") -> Response:
+    """Let these schedules rest."""
+
+    async def one(name: str) -> str:
+        schedule = await known(engine, namespace, name, asked)
+        await define.pause_schedule(engine, schedule.id, "", asked.name)
+        return "paused"
+
+    return await each(body.ids, one)
+
+
+@routes.post("/resume", response_model=shown.Bulk)
+async def resume_many(engine: Here, asked: Operator, body: Names, namespace: Namespace = "main") -> Response:
+    """Let these schedules fire again, from now on."""
+
+    async def one(name: str) -> str:
+        schedule = await known(engine, namespace, name, asked)
+        await define.resume_schedule(engine, schedule.id, asked.name)
+        return "on"
+
+    return await each(body.ids, one)
+
+
+@routes.post("/delete", response_model=shown.Bulk)
+async def delete_many(engine: Here, asked: Definer, body: Names, namespace: Namespace = "main") -> Response:
+    """Delete these schedules."""
+    return await each(body.ids, lambda name: _delete(engine, asked, namespace, name), 204)

@@ -1,0 +1,88 @@
+"""The whole: health, numbers, and a search over what all runs wrote."""
+
+from typing import Annotated, Any
+
+from fastapi import Query, Request, Response
+
+from rota.api.asked import Asked
+from rota.api.deps import Here, Json, Reader, Seals, router
+from rota.api.problems import Forbidden
+from rota.api.schemas import views as shown
+from rota.api.schemas.bodies import Instant
+from rota.api.schemas.filters import LogFilter
+from rota.api.stats import Stats
+from rota.api.views import plain
+from rota.domain.errors import Invalid
+from rota.domain.run import Run
+from rota.domain.schedule import DAY_MS
+from rota.engine.engine import Engine
+from rota.ports.store import Line, Sought
+
+routes = router("", "system")
+HOUR_MS = 3_600_000
+WEEK_MS = 7 * DAY_MS
+STEPS = 4
+"""Looks of one search through the lines; then it answers what it has and a cursor."""
+
+
+@routes.get("/health", response_model=shown.Health)
+@routes.get("/health/live", response_model=shown.Health)
+async def health() -> Response:
+    """Answers while the process serves. Needs no credential."""
+    return Json({"status": "ok"})
+
+
+@routes.get("/health/ready", response_model=shown.Health)
+async def ready(engine: Here) -> Response:
+    """Answers while the store does. Needs no credential."""
+    await engine.store.get(Run, ["ready"])
+    return Json({"status": "ok"})
+
+
+@routes.get("/api/system/stats", response_model=shown.Stats)
+async def stats(
+    request: Request,
+    engine: Here,
+    asked: Reader,
+    namespace: Annotated[str, Query(pattern=r"^(\*|[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127})$")] = "main",
+    since: Annotated[Instant | None, Query(description="What ended since: at most 7 days ago, else an hour.")] = None,
+) -> Response:
+    """Count what there is, what is not over, and what has ended since; `*` is all namespaces. At most a second old."""
+    if not asked.sees(namespace):
+        raise Forbidden(f"{asked.name} may not read all of namespace {namespace!r}; ask for a role that may")
+    now = engine.clock.now()
+    if since is not None and since < now - WEEK_MS:
+        raise Invalid("since", "is more than 7 days ago; ask for less")
+    counted: Stats = request.app.state.stats
+    return Json(await counted.of(namespace, now - HOUR_MS if since is None else since))
+
+
+@routes.get("/api/system/logs", response_model=shown.page(shown.LineView))
+async def logs(engine: Here, asked: Reader, cursors: Seals, query: Annotated[LogFilter, Query()]) -> Response:
+    """Search what all runs wrote, newest first. A page may be short, even empty, and have a `next`."""
+    key = ("log", sorted(query.model_dump(exclude={"cursor", "limit"}).items()))
+    position = int(cursors.opened(key, query.cursor) or 0)
+    sought = Sought(query.run, query.search, query.level, query.stream, query.since, query.until)
+    found: list[dict[str, Any]] = []
+    for _ in range(STEPS):
+        lines, position = await engine.logs.search(sought, position, query.limit - len(found))
+        found += await _told(engine, asked, query, lines)
+        if not position or len(found) >= query.limit:
+            break
+    return Json({"items": found, "next": cursors.sealed(key, str(position or ""))})
+
+
+async def _told(engine: Engine, asked: Asked, query: LogFilter, lines: list[Line]) -> list[dict[str, Any]]:
+    """Those lines that the asker may read and has asked for, with the task of their run and who wrote them."""
+    held = await engine.store.get(Run, list({line.run for line in lines}))
+    runs: dict[str, Run] = {one.record.id: one.record for one in held if one}
+    found = []
+    for line in lines:
+        run = runs.get(line.run)
+        if run is None or run.namespace != query.namespace or not asked.sees(run.namespace, run.task, run.queue):
+            continue
+        earlier = {old.number: old.worker for old in run.history}
+        worker = run.worker if line.attempt == run.attempt else earlier.get(line.attempt, "")
+        if query.task in ("", run.task) and query.worker in ("", worker):
+            found.append({**plain(line), "task": run.task, "worker": worker})
+    return found

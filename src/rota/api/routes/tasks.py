@@ -1,0 +1,262 @@
+"""Tasks: what can be run. A task's id is its name."""
+
+from typing import Annotated, Any
+
+from fastapi import Query, Response
+
+from rota.api.asked import Asked
+from rota.api.bulk import each
+from rota.api.deps import (
+    Definer,
+    Here,
+    Json,
+    Key,
+    Match,
+    Name,
+    Namespace,
+    Operator,
+    Reader,
+    Seals,
+    answers,
+    etag,
+    router,
+    unchanged,
+)
+from rota.api.paging import listing, readable
+from rota.api.schemas import views as shown
+from rota.api.schemas.bodies import Names, ResumeBody, TaskChange, TaskNew, TriggerBody, WhyBody, trigger_of
+from rota.api.schemas.filters import TaskFilter
+from rota.api.views import instant, plain, when
+from rota.domain.errors import Refused
+from rota.domain.ids import definition_id
+from rota.domain.lane import lane
+from rota.domain.retry import Defaults
+from rota.domain.schedule import Schedule
+from rota.domain.task import DEFINED, Task
+from rota.engine import control, define
+from rota.engine.define import schedules_of
+from rota.engine.engine import Engine, read
+from rota.engine.explain import warning
+from rota.engine.recover import open_sessions
+from rota.ports.store import Where
+
+routes = router("/api/tasks", "tasks")
+
+
+def of(task: Task) -> tuple[str, str, str]:
+    """What rights to it are about."""
+    return task.namespace, task.name, task.queue
+
+
+def row(task: Task) -> dict[str, Any]:
+    """A task as JSON, under the names that it was made with too."""
+    attempt_ms = task.clocks.attempt_ms
+    timeout = None if attempt_ms is None else attempt_ms / 1_000
+    return {"id": task.name, **plain(task), "retry_count": task.retry.retries, "timeout_seconds": timeout}
+
+
+async def known(engine: Engine, namespace: str, name: str, asked: Asked) -> Task:
+    """The task of that name. Raises `NotFound` and `Forbidden`."""
+    task: Task = (await read(engine, Task, definition_id(namespace, name), "task")).record
+    asked.check("task", name, *of(task))
+    return task
+
+
+async def told(engine: Engine, task: Task, status: int = 200, warning: str = "") -> Response:
+    """A task with its schedules, its next fire and its ETag."""
+    location = {"Location": f"/api/tasks/{task.name}?namespace={task.namespace}"} if status == 201 else {}
+    body = {**row(task), **await _times(engine, task), "warning": warning}
+    return Json(body, status, {"ETag": etag(task, DEFINED), **location})
+
+
+async def _times(engine: Engine, task: Task) -> dict[str, Any]:
+    mine = [held.record for held in reversed(await schedules_of(engine, task))]
+    next_at = min((one.next_at for one in mine if one.next_at is not None), default=None)
+    times = {"schedules": [one.name for one in mine], "when": [when(one.trigger) for one in mine]}
+    return {**times, **instant("next_at", next_at)}
+
+
+async def _accepted(engine: Engine, task: Task, status: int = 200) -> Response:
+    """A task that nobody can run is accepted with a warning: its worker may come later."""
+    wanted = lane(task.namespace, task.queue, task.executor, task.requires)
+    able = any(wanted in session.lanes for session in await open_sessions(engine))
+    lacking = f"no live worker takes queue {task.queue} with executor {task.executor}; its runs wait for one"
+    return await told(engine, task, status, "" if able else lacking)
+
+
+@routes.get("", response_model=shown.page(shown.TaskRow))
+async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[TaskFilter, Query()]) -> Response:
+    """List tasks, newest first."""
+    where, fits = readable(asked, Where(namespace=query.namespace, queue=query.queue), of)
+    text = query.search.lower()
+
+    def wanted(task: Task) -> bool:
+        return (fits is None or fits(task)) and text in f"{task.name}\n{task.description}".lower()
+
+    found, after = await listing(engine, cursors, Task, where, query, wanted if text else fits)
+    rows = [row(one) | (await _times(engine, one) if query.schedules else {}) for one in found]
+    return Json({"items": rows, "next": after})
+
+
+@routes.post("", status_code=201, response_model=shown.TaskView, responses=answers(409))
+async def create(engine: Here, asked: Definer, body: TaskNew, namespace: Namespace = "main") -> Response:
+    """Make a task, and with `schedule` a schedule of the same name."""
+    task = body.applied(Task(namespace, body.name), engine.defaults)
+    asked.permit("task", task.name, *of(task))
+    trigger = trigger_of(body.schedule, body.timezone) if body.schedule is not None else None
+    schedules = [Schedule(namespace, task.name, task.name, trigger)] if trigger else []
+    return await _accepted(engine, await define.create_task(engine, task, schedules, asked.name), 201)
+
+
+@routes.get("/{name}", response_model=shown.TaskView, responses=answers(404))
+async def show(engine: Here, asked: Reader, name: Name, namespace: Namespace = "main") -> Response:
+    """Show a task and when it runs."""
+    return await told(engine, await known(engine, namespace, name, asked))
+
+
+@routes.patch("/{name}", response_model=shown.TaskView, responses=answers(404, 409, 412))
+async def update(
+    engine: Here, asked: Definer, name: Name, body: TaskChange, namespace: Namespace = "main", match: Match = None
+) -> Response:
+    """Change what the body names. On a task from code the change stays over deploys until it is reset."""
+    return await _changed(engine, asked, await known(engine, namespace, name, asked), body, match)
+
+
+@routes.put("/{name}", response_model=shown.TaskView, responses=answers(404, 409, 412))
+async def replaced(
+    engine: Here, asked: Definer, name: Name, body: TaskChange, namespace: Namespace = "main", match: Match = None
+) -> Response:
+    """Put the whole definition: what the body leaves out goes back to its default. Schedules stay if not named."""
+    return await _changed(engine, asked, await known(engine, namespace, name, asked), body, match, engine.defaults)
+
+
+async def _changed(
+    engine: Engine, asked: Asked, task: Task, body: TaskChange, match: str | None, whole: Defaults | None = None
+) -> Response:
+    changes = body.changes(task, whole)
+    if queue := changes.get("queue"):
+        asked.permit("task", task.name, task.namespace, task.name, queue)
+    trigger = trigger_of(body.schedule, body.timezone) if body.schedule is not None else None
+    unchanged(DEFINED, match)(task)
+    after = task
+    if changes:
+        after = await define.update_task(engine, task.id, changes, asked.name, unchanged(DEFINED, match))
+    if "schedule" in body.model_fields_set:
+        await _timed(engine, after, trigger, asked.name)
+    return await _accepted(engine, after)
+
+
+async def _timed(engine: Engine, task: Task, trigger: Any, actor: str) -> None:
+    """Let the schedule of the task's name have this trigger; None deletes it."""
+    held = (await engine.store.get(Schedule, [task.id]))[0]
+    if held and held.record.task != task.name:
+        raise Refused(f"schedule {task.name} is of task {held.record.task}; change it under /api/schedules")
+    if trigger is None:
+        if held:
+            await define.delete_schedule(engine, task.id, actor)
+    elif held is None:
+        await define.create_schedule(engine, Schedule(task.namespace, task.name, task.name, trigger), actor)
+    elif held.record.trigger != trigger:
+        await define.update_schedule(engine, task.id, {"trigger": trigger}, actor)
+
+
+@routes.delete("/{name}", status_code=204, responses=answers(404, 412))
+async def delete(
+    engine: Here, asked: Definer, name: Name, namespace: Namespace = "main", match: Match = None
+) -> Response:
+    """Delete a task and its schedules; runs that exist go on."""
+    await _delete(engine, asked, namespace, name, match)
+    return Response(status_code=204)
+
+
+async def _delete(engine: Engine, asked: Asked, namespace: str, name: str, match: str | None = None) -> None:
+    task = await known(engine, namespace, name, asked)
+    await define.delete_task(engine, task.id, asked.name, unchanged(DEFINED, match))
+
+
+@routes.post("/{name}/reset", response_model=shown.TaskView, responses=answers(404, 409, 412))
+async def reset(
+    engine: Here, asked: Definer, name: Name, namespace: Namespace = "main", match: Match = None
+) -> Response:
+    """Drop what people changed: the task is as its code has it."""
+    task = await known(engine, namespace, name, asked)
+    return await _accepted(engine, await define.reset_task(engine, task.id, asked.name, unchanged(DEFINED, match)))
+
+
+@routes.post("/{name}/trigger", status_code=201, response_model=shown.Receipt, responses=answers(404, 409))
+async def trigger(
+    engine: Here,
+    asked: Operator,
+    name: Name,
+    body: TriggerBody | None = None,
+    namespace: Namespace = "main",
+    key: Key = None,
+) -> Response:
+    """Run a task now, or when the body says. 200 where a key led to an earlier run."""
+    return await triggered(engine, asked, namespace, name, body or TriggerBody(), key)
+
+
+async def triggered(
+    engine: Engine, asked: Asked, namespace: str, name: str, body: TriggerBody, key: str | None
+) -> Response:
+    """The receipt of one run."""
+    task = await known(engine, namespace, name, asked)
+    order = ordered(engine, asked, task, body, key)
+    receipt = await control.trigger(engine, order, asked.name, body.overlap)
+    data = {"id": receipt.id, "created": receipt.created, "warning": await warning(engine, receipt.id)}
+    return Json(data, 201 if receipt.created else 200, {"Location": f"/api/runs/{receipt.id}"})
+
+
+def ordered(engine: Engine, asked: Asked, task: Task, body: TriggerBody, key: str | None) -> Any:
+    """The order that a body means. Raises `Forbidden` for a queue that the asker may not use."""
+    order = body.order(task, asked.name, key, engine.clock.now())
+    if order.queue is not None:
+        asked.permit("queue", order.queue, task.namespace, task.name, order.queue)
+    return order
+
+
+@routes.post("/{name}/pause", response_model=shown.TaskView, responses=answers(404, 409))
+async def pause(
+    engine: Here, asked: Operator, name: Name, body: WhyBody | None = None, namespace: Namespace = "main"
+) -> Response:
+    """Pause all schedules of a task. It can still be triggered."""
+    task = await known(engine, namespace, name, asked)
+    for one in await _scheduled(engine, task):
+        await define.pause_schedule(engine, one, body.why if body else "", asked.name)
+    return await told(engine, task)
+
+
+@routes.post("/{name}/resume", response_model=shown.TaskView, responses=answers(404, 409))
+async def resume(
+    engine: Here, asked: Operator, name: Name, body: ResumeBody | None = None, namespace: Namespace = "main"
+) -> Response:
+    """Resume all schedules of a task."""
+    task = await known(engine, namespace, name, asked)
+    for one in await _scheduled(engine, task):
+        await define.resume_schedule(engine, one, asked.name, bool(body and body.catch_up))
+    return await told(engine, task)
+
+
+async def _scheduled(engine: Engine, task: Task) -> list[str]:
+    """The ids of its schedules. Raises `Refused` where it has none."""
+    if found := await schedules_of(engine, task):
+        return [held.record.id for held in found]
+    raise Refused(f"task {task.name} has no schedule, so nothing fires it by itself; to hold runs back pause its queue")
+
+
+@routes.post("/trigger", response_model=shown.Bulk)
+async def trigger_many(engine: Here, asked: Operator, body: Names, namespace: Namespace = "main") -> Response:
+    """Run each of these tasks once, now."""
+
+    async def one(name: str) -> str:
+        task = await known(engine, namespace, name, asked)
+        order = ordered(engine, asked, task, TriggerBody(), None)
+        return (await control.trigger(engine, order, asked.name)).id
+
+    return await each(body.ids, one, 201)
+
+
+@routes.post("/delete", response_model=shown.Bulk)
+async def delete_many(engine: Here, asked: Definer, body: Names, namespace: Namespace = "main") -> Response:
+    """Delete these tasks and their schedules."""
+    return await each(body.ids, lambda name: _delete(engine, asked, namespace, name), 204)

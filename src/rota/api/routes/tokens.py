@@ -1,0 +1,56 @@
+"""Tokens: keys of programs and workers, logins, login links. Everybody sees and revokes theirs, admins those of all."""
+
+from typing import Annotated, Any
+
+from fastapi import Path, Response
+
+from rota.api.deps import Here, Json, Reader, answers, router
+from rota.api.routes.auth import Doors
+from rota.api.schemas import people as said
+from rota.api.schemas.views import page
+from rota.api.views import instant
+from rota.domain.errors import NotFound
+from rota.domain.people import LINK_MS, Kind, Token, administers
+from rota.engine import people
+from rota.engine.engine import read
+
+routes = router("/api/tokens", "tokens")
+TokenId = Annotated[str, Path(pattern="^[0-9a-f]{16,32}$", description="Its public part.")]
+
+
+def row(token: Token) -> dict[str, Any]:
+    """A token as JSON: never its secret, nor its digest."""
+    fields = {"id": token.id, "kind": token.kind, "name": token.name, "owner": token.owner, "grants": token.grants}
+    times = instant("created_at", token.created_at) | instant("expires_at", token.expires_at)
+    return fields | times | instant("used_at", token.used_at or None)
+
+
+@routes.get("", response_model=page(said.TokenView))
+async def listed(engine: Here, asked: Reader) -> Response:
+    """List the tokens that open something: one's own, or for admins all."""
+    owner = None if administers(asked.actor.grants) else asked.actor.user
+    found = await people.tokens(engine, owner) if owner != "" else []
+    return Json({"items": [row(one) for one in found], "next": None})
+
+
+@routes.post("", status_code=201, response_model=said.Minted, responses=answers(404, 409))
+async def mint(engine: Here, door: Doors, asked: Reader, body: said.TokenNew) -> Response:
+    """Make a token that can do no more than its maker. Its secret is in this answer alone."""
+    kind, owner = Kind(body.kind), asked.actor.user if body.owner is None else body.owner
+    ends = engine.clock.now() + LINK_MS if kind is Kind.LINK else body.expires_at
+    grants = tuple(one.grant() for one in body.grants)
+    token, secret = await door.mint(
+        Token("", kind, body.name, owner=owner, grants=grants, expires_at=ends), asked.actor
+    )
+    return Json(row(token) | {"secret": secret}, 201)
+
+
+@routes.delete("/{token}", status_code=204, responses=answers(404))
+async def revoke(engine: Here, door: Doors, asked: Reader, token: TokenId) -> Response:
+    """Revoke a token: it opens nothing any more, on other nodes within five seconds."""
+    held: Token = (await read(engine, Token, token, "token")).record
+    if not administers(asked.actor.grants) and (not held.owner or held.owner != asked.actor.user):
+        raise NotFound("token", token, "see `rota tokens list`")
+    await people.revoke(engine, token, asked.name)
+    door.forget()
+    return Response(status_code=204)

@@ -1,0 +1,72 @@
+"""Users and what they may do. For admins of all namespaces alone."""
+
+from typing import Annotated, Any
+
+from fastapi import Response
+
+from rota.api.asked import Asked
+from rota.api.deps import Here, Json, Name, answers, may, router
+from rota.api.problems import Forbidden
+from rota.api.routes.auth import Doors
+from rota.api.schemas import people as said
+from rota.api.schemas.views import page
+from rota.api.views import instant
+from rota.domain.access import Action
+from rota.domain.people import User, administers, check_password
+from rota.engine import people
+from rota.engine.engine import read
+
+routes = router("/api/users", "users")
+Admin = Annotated[Asked, may(Action.ADMIN)]
+
+
+def only_admins_of_all(asked: Asked) -> None:
+    """Raises `Forbidden` for who administers some namespaces only."""
+    if not administers(asked.actor.grants):
+        raise Forbidden(f"{asked.name} may not do this; it takes an admin of all namespaces")
+
+
+def row(user: User) -> dict[str, Any]:
+    """A user as JSON: never the password, nor its digest."""
+    times = instant("created_at", user.created_at) | instant("updated_at", user.updated_at)
+    return {
+        "id": user.id,
+        "grants": user.grants,
+        "has_password": bool(user.password),
+        "disabled": user.disabled,
+        **times,
+    }
+
+
+@routes.get("", response_model=page(said.UserView))
+async def listed(engine: Here, asked: Admin) -> Response:
+    """List all users."""
+    only_admins_of_all(asked)
+    return Json({"items": [row(one) for one in await people.users(engine)], "next": None})
+
+
+@routes.post("", status_code=201, response_model=said.UserView, responses=answers(409))
+async def create(engine: Here, door: Doors, asked: Admin, body: said.UserNew) -> Response:
+    """Make a user."""
+    only_admins_of_all(asked)
+    password = "" if body.password is None else await door.hashed(check_password(body.name, body.password))
+    user = User(body.name, tuple(one.grant() for one in body.grants), password)
+    return Json(row(await people.add_user(engine, user, asked.actor)), 201)
+
+
+@routes.get("/{name}", response_model=said.UserView, responses=answers(404))
+async def show(engine: Here, asked: Admin, name: Name) -> Response:
+    """Show a user."""
+    only_admins_of_all(asked)
+    return Json(row((await read(engine, User, name, "user")).record))
+
+
+@routes.patch("/{name}", response_model=said.UserView, responses=answers(404, 409))
+async def update(engine: Here, door: Doors, asked: Admin, name: Name, body: said.UserChange) -> Response:
+    """Change rights, disable or enable, set a password. The last admin cannot be lost."""
+    only_admins_of_all(asked)
+    password = None if body.password is None else await door.hashed(check_password(name, body.password))
+    grants = None if body.grants is None else [one.grant() for one in body.grants]
+    user = await people.change_user(engine, name, asked.actor, grants, body.disabled, password)
+    door.forget()
+    return Json(row(user))

@@ -1,0 +1,1 @@
+"""What bodies, filters and answers look like."""

@@ -1,0 +1,77 @@
+"""What listings can be filtered by."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from rota.api.paging import Named, Paged, Searched, Window
+from rota.api.schemas.bodies import BULK_LIMIT, Body
+from rota.domain.errors import Invalid
+from rota.domain.run import State
+
+RunId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+Prefix = Annotated[str, Field(pattern="^[0-9a-f]{0,32}$", description="First digits of ids.")]
+
+
+class TaskFilter(Paged):
+    """Which tasks."""
+
+    queue: Named | Literal[""] = ""
+    search: Searched = Field(default="", description="In name and description, small and capital letters alike.")
+    schedules: bool = Field(default=False, description="Tell of each task its schedules and its next fire.")
+
+
+class ScheduleFilter(Paged):
+    """Which schedules."""
+
+    task: Named | Literal[""] = ""
+    state: Literal["", "on", "paused"] = ""
+    search: Searched = Field(default="", description="In name and task.")
+
+
+class RunFilter(Window):
+    """Which runs."""
+
+    state: Annotated[list[State], Field(max_length=9)] = Field(default=[], description="May be given several times.")
+    task: Named | Literal[""] = ""
+    queue: Named | Literal[""] = ""
+    schedule: Named | Literal[""] = ""
+    session: Searched = Field(default="", description="What this session holds now.")
+    worker: Searched = Field(
+        default="", description="Whose newest attempt this worker has."
+    )
+    prefix: Prefix = ""
+    search: Searched = Field(default="", description="In error and progress.")
+
+
+class WorkerFilter(Paged):
+    """Which sessions of workers."""
+
+    state: Literal["open", "closed", "all"] = "open"
+    worker: Searched = ""
+    queue: Named | Literal[""] = ""
+    label: Named | Literal[""] = ""
+
+
+class LogFilter(Window):
+    """Which lines."""
+
+    search: Searched = Field(default="", description="In the text, small and capital letters alike.")
+    level: Searched = ""
+    stream: Literal["", "stdout", "stderr", "log"] = ""
+    run: Prefix = ""
+    task: Named | Literal[""] = ""
+    worker: Searched = ""
+
+
+class RunsChosen(Body):
+    """Which runs: by id, or by the filter of the listing, of which each call takes one page."""
+
+    ids: Annotated[list[RunId], Field(min_length=1, max_length=BULK_LIMIT)] | None = None
+    where: RunFilter | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Any:
+        if (self.ids is None) == (self.where is None):
+            raise Invalid("ids", "or where: give one of them")
+        return self

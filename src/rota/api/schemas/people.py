@@ -1,0 +1,159 @@
+"""Bodies and answers about people: logins, users, tokens, the audit."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from rota.api.schemas.bodies import Body, Instant, NameText
+from rota.domain.access import Grant
+from rota.domain.people import MOST_GRANTS, PASSWORD_LENGTH
+
+Password = Annotated[str, Field(max_length=PASSWORD_LENGTH[1], json_schema_extra={"format": "password"})]
+Credential = Annotated[str, Field(max_length=4_096)]
+Space = Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127})$", description="`*`: all of them.")]
+
+
+class GrantBody(Body):
+    """A role over a namespace, or over one task or one queue of it."""
+
+    role: Literal["viewer", "operator", "developer", "admin", "worker"]
+    namespace: Space = "main"
+    task: Annotated[str, Field(max_length=128)] = ""
+    queue: Annotated[str, Field(max_length=128)] = ""
+
+    def grant(self) -> Grant:
+        """As the domain has it."""
+        return Grant(self.role, self.namespace, self.task, self.queue)
+
+
+Grants = Annotated[list[GrantBody], Field(max_length=MOST_GRANTS)]
+
+
+class LoginBody(Body):
+    """With `cookie`, the answer sets a cookie that no script can read, and holds no token."""
+
+    name: NameText
+    password: Password
+    cookie: bool = False
+
+
+class LinkBody(Body):
+    """The code of a login link."""
+
+    code: Credential
+    cookie: bool = True
+
+
+class RefreshBody(Body):
+    """The refresh token that was given last."""
+
+    refresh_token: Credential
+
+
+class PasswordBody(Body):
+    """One's own password; all one's logins end."""
+
+    current: Password
+    new: Password
+
+
+class UserNew(Body):
+    """A user; without a password they come in by a link."""
+
+    name: NameText
+    grants: Grants
+    password: Password | None = None
+
+
+class UserChange(Body):
+    """What is given becomes so."""
+
+    grants: Grants | None = None
+    disabled: bool | None = None
+    password: Password | None = None
+
+
+class TokenNew(Body):
+    """A key, or with `kind` link a way to log in once within an hour. `owner` null: the asker; empty: of nobody."""
+
+    name: NameText
+    grants: Grants = Field(default=[])
+    kind: Literal["key", "link"] = "key"
+    owner: Annotated[str, Field(max_length=128)] | None = None
+    expires_at: Instant | None = None
+
+
+class Opened(BaseModel):
+    """A login. The access token is for `Authorization: Bearer`, the refresh token for its renewal, once."""
+
+    user: str
+    access_token: str | None = None
+    refresh_token: str | None = None
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the scheme's name
+    expires_in: int
+    """Seconds."""
+
+
+class Myself(BaseModel):
+    """Who asks."""
+
+    name: str
+    user: str
+    token: str
+    grants: list[GrantBody]
+
+
+class UserView(BaseModel):
+    """A user."""
+
+    id: str
+    grants: list[GrantBody]
+    has_password: bool
+    disabled: bool
+    created_at: str
+    updated_at: str
+
+
+class TokenView(BaseModel):
+    """A token, without its secret."""
+
+    id: str
+    kind: str
+    name: str
+    owner: str
+    grants: list[GrantBody]
+    created_at: str
+    expires_at: str | None
+    used_at: str | None
+
+
+class Minted(TokenView):
+    """A new token, with its secret: it is not shown again."""
+
+    secret: str
+
+
+class AuditView(BaseModel):
+    """One change: who, from where, what, before and after."""
+
+    id: str
+    at: str
+    actor: str
+    action: str
+    target: str
+    origin: str
+    before: Any
+    after: Any
+    changed: list[str]
+    sealed_at: str | None
+
+
+class ChainView(BaseModel):
+    """What a look at the whole chain over the audit found."""
+
+    entries: int
+    seals: int
+    head: str
+    begins_at: str | None
+    open: int
+    faults: list[str]

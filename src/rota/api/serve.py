@@ -1,0 +1,109 @@
+"""Serving: the API at an address, in the loop of whoever asks, over TLS where there is a certificate."""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from rota.domain.errors import Invalid
+
+LAST_S = 5
+"""At the end, requests that are under way may take so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. Port 0 is any free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    certificate: str = ""
+    """Path of the chain, PEM; empty: no TLS."""
+    key: str = ""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+class Serving(NamedTuple):
+    """A server at work."""
+
+    url: str
+
+
+@asynccontextmanager
+async def served(
+    app: ASGIApp, address: Address, ending: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[Serving]:
+    """Serve while the block lasts; `ending` is awaited at its end, to close streams that would hold that up.
+
+    Raises `Invalid` for a port that is taken and for a certificate that is none.
+    """
+    listening = _bound(address)
+    try:
+        config = uvicorn.Config(
+            app,
+            ssl_certfile=address.certificate or None,
+            ssl_keyfile=address.key or None,
+            # The guard does these, and better: addresses, the log of requests, headers.
+            proxy_headers=False,
+            access_log=False,
+            server_header=False,
+            log_config=None,
+            ws="none",
+            timeout_graceful_shutdown=LAST_S,
+        )
+        try:
+            config.load()
+        except OSError as error:  # ssl.SSLError is one
+            raise Invalid("api.tls", f"{address.certificate} and {address.key} make no certificate: {error}") from None
+        # It would write whole queries, whoever listens; the guard's own line has none.
+        logging.getLogger("uvicorn.access").disabled = True
+        server = _Server(config)
+        task = asyncio.create_task(server.serve([listening]))
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        try:
+            yield Serving(f"{'https' if address.certificate else 'http'}://{host}:{listening.getsockname()[1]}")
+        finally:
+            if ending:
+                await ending()
+            server.should_exit = True
+            await task
+    finally:
+        listening.close()
+
+
+def _bound(address: Address) -> socket.socket:
+    try:
+        family, kind, number, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, number)
+    except OSError as error:
+        raise Invalid("api.host", f"{address.host!r:.60} is no address of this machine: {error}") from None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+        # From here on connections wait their turn, so whoever is told the address may come at once.
+        listening.listen(1_024)
+    except OSError as error:
+        listening.close()
+        raise Invalid("api.port", f"{address.host}:{address.port} cannot be listened on: {error.strerror}") from None
+    return listening
+
+
+class _Server(uvicorn.Server):
+    """Signals are the program's, not the server's."""
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._serve(sockets)

@@ -1,0 +1,66 @@
+"""Stats: the whole in numbers. Many ask, one look a second answers them all."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from rota.api.views import instant
+from rota.domain.access import ANY
+from rota.domain.lane import queue_of
+from rota.domain.records import Tally
+from rota.domain.run import LIVE, Run, State
+from rota.domain.schedule import Schedule
+from rota.domain.task import Task
+from rota.engine.engine import Engine
+from rota.engine.recover import open_sessions
+from rota.ports.store import Where
+
+MEMORY_MS = 1_000
+MINUTE_MS = 60_000
+MOST = 100
+
+
+class Stats:
+    """Remembers what it counted for a second, and counts for all who ask meanwhile but once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: dict[tuple[str, int], tuple[int, asyncio.Task[dict[str, Any]]]] = {}
+
+    async def of(self, namespace: str, since: int) -> dict[str, Any]:
+        """The numbers of a namespace (`*`: of all), and of what ended since the minute of an instant."""
+        now, key = self._engine.clock.monotonic(), (namespace, since // MINUTE_MS * MINUTE_MS)
+        known = self._known.get(key)
+        if known is None or known[0] + MEMORY_MS <= now:
+            if len(self._known) >= MOST:
+                self._known.clear()
+            known = self._known[key] = now, asyncio.create_task(self._counted(*key))
+        return await asyncio.shield(known[1])
+
+    async def _counted(self, namespace: str, since: int) -> dict[str, Any]:
+        store, space = self._engine.store, "" if namespace == ANY else namespace
+        live = await store.count(Run, "state", Where(space, tuple(sorted(LIVE))))
+        lanes = await store.count(Run, "lane", Where(space, (State.PENDING,)))
+        ended = await store.count(Tally, "outcome", Where(space, since=since))
+        counts = [await store.count(kind, "namespace", Where(space)) for kind in (Task, Schedule)]
+        sessions = [
+            one for one in await open_sessions(self._engine)
+            if not space or any(name.startswith(f"{space}/") for name in one.lanes)
+        ]  # fmt: skip
+        queues: Counter[str] = Counter()
+        for lane, number in lanes.items():
+            name = queue_of(lane)
+            queues[name if not space else name.partition("/")[2]] += number
+        return {
+            "tasks": sum(counts[0].values()),
+            "schedules": sum(counts[1].values()),
+            "runs": live,
+            "running": live.get(State.RUNNING, 0),
+            "queues": dict(sorted(queues.items())),
+            "workers": len(sessions),
+            "slots": sum(one.slots for one in sessions),
+            "ended": dict(sorted(ended.items())),
+            "completed": ended.get(State.SUCCESS, 0),
+            "failed": ended.get(State.FAILED, 0),
+            **instant("since", since),
+        }

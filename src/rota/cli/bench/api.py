@@ -1,0 +1,165 @@
+"""`rota bench api`: requests at a fixed rate, beside a working scheduler. Each counts from the instant it was meant for."""
+
+import asyncio
+import json
+import random
+import socket
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from rota.cli.bench.machine import cost, percentile, role
+from rota.cli.bench.measures import BULK, Told
+from rota.cli.bench.tasks import app, noop
+from rota.domain.ids import timed_id
+from rota.domain.lane import lane
+from rota.domain.run import Run, State
+from rota.ports.store import Change, Group
+from rota.wiring import credentials_place
+
+MIX = {"run": 40, "list": 20, "submit": 20, "write": 10, "stats": 10}
+"""Shares of the requests, in percent."""
+LISTS = (
+    "/api/runs?limit=50", "/api/runs?state=success&limit=50", "/api/runs?state=failed&task=noop", "/api/runs?task=noop",
+    "/api/runs?queue=default&state=success", "/api/tasks", "/api/schedules", "/api/workers", "/api/queues",
+)  # fmt: skip
+SPACING_MS = 1_000
+READY_S = 30.0
+
+
+async def api(url: str, runs: int, rate: int, seconds: int, told: Told) -> dict[str, Any]:
+    """`rate` requests a second for `seconds`, with `runs` ended ones in the store; ms by kind, and what went wrong."""
+    app.store = url
+    async with app:
+        told(f"filling in {runs} ended runs")
+        ids = await _fill(runs)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with role("up", url, 100, port) as process:
+        async with _client(port, url) as ask:
+            load = _Load(ask, ids)
+            told("warming up")
+            await load.run(rate // 3, 3)
+            load.forget()
+            told(f"{rate} requests a second for {seconds} s")
+            before = cost(process)
+            await load.run(rate, seconds)
+            after = cost(process)
+    return {
+        "runs": runs,
+        "rate": rate,
+        **load.result(),
+        "server_cpu_percent": round((after.cpu_s - before.cpu_s) / seconds * 100, 1),
+        "rss_mb": round(after.rss_mb, 1),
+    }
+
+
+class _Load:
+    """The requests, when they were meant to go, and how they went."""
+
+    def __init__(self, ask: Callable[..., Any], ids: list[str]) -> None:
+        self._ask = ask
+        self._ids = ids
+        self.forget()
+
+    def forget(self) -> None:
+        """Measure anew."""
+        self._spent: dict[str, list[float]] = defaultdict(list)
+        self._errors: Counter[str] = Counter()
+
+    async def run(self, rate: int, seconds: int) -> None:
+        """Send them, late or not, and wait for all answers."""
+        kinds = random.Random(7).choices(list(MIX), list(MIX.values()), k=rate * seconds)
+        began = time.perf_counter() + 0.05
+        async with asyncio.TaskGroup() as group:
+            for place, kind in enumerate(kinds):
+                due = began + place / rate
+                if (wait := due - time.perf_counter()) > 0:
+                    await asyncio.sleep(wait)
+                group.create_task(self._one(kind, due))
+
+    async def _one(self, kind: str, due: float) -> None:
+        try:
+            status, answer = await self._ask(*self._request(kind))
+            if status >= 400:
+                self._errors[f"{kind}: {status}"] += 1
+            elif kind == "submit":
+                self._ids.append(answer["id"])
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self._errors[f"{kind}: {type(error).__name__}"] += 1
+        self._spent[kind].append((time.perf_counter() - due) * 1_000)
+
+    def _request(self, kind: str) -> tuple[str, str, Any]:
+        match kind:
+            case "run":
+                return "GET", f"/api/runs/{random.choice(self._ids)}", None
+            case "list":
+                return "GET", random.choice(LISTS), None
+            case "submit":
+                return "POST", f"/api/tasks/{noop.task.name}/trigger", {}
+            case "write":
+                return "PATCH", "/api/tasks/written", {"description": f"at {time.time()}"}
+        return "GET", "/api/system/stats", None
+
+    def result(self) -> dict[str, Any]:
+        """Milliseconds, over all and by kind."""
+        every = [one for spent in self._spent.values() for one in spent]
+        kinds = {f"{kind}_p99_ms": round(percentile(spent, 0.99), 1) for kind, spent in sorted(self._spent.items())}
+        named = {"p50_ms": 0.5, "p99_ms": 0.99, "p999_ms": 0.999}
+        overall = {name: round(percentile(every, share), 1) for name, share in named.items()}
+        return {"requests": len(every), "errors": dict(self._errors), **overall, **kinds}
+
+
+@asynccontextmanager
+async def _client(port: int, url: str) -> AsyncIterator[Callable[..., Any]]:
+    """What asks as the administrator of the first start."""
+    base, connector = f"http://127.0.0.1:{port}", aiohttp.TCPConnector(limit=256)
+    async with aiohttp.ClientSession(base, connector=connector, timeout=aiohttp.ClientTimeout(30)) as session:
+
+        async def ask(method: str, path: str, body: Any = None) -> tuple[int, Any]:
+            async with session.request(method, path, json=body) as answer:
+                return answer.status, await answer.json(content_type=None)
+
+        await _until_ready(ask)
+        key = json.loads(credentials_place(url).read_text())["key"]
+        session.headers["Authorization"] = f"Bearer {key}"
+        await ask("POST", "/api/tasks", {"name": "written"})
+        yield ask
+
+
+async def _until_ready(ask: Callable[..., Any]) -> None:
+    end = time.monotonic() + READY_S
+    while True:
+        try:
+            if (await ask("GET", "/health/ready"))[0] == 200:
+                return
+        except aiohttp.ClientError:
+            if time.monotonic() > end:
+                raise
+        await asyncio.sleep(0.1)
+
+
+async def _fill(count: int) -> list[str]:
+    """Ended runs of a history, and ids of some of them."""
+    now, engine = app.engine.clock.now(), app.engine
+    ids: list[str] = []
+    for start in range(0, count, BULK):
+        made = [_ended(now - (count - number) * 100, number) for number in range(start, min(start + BULK, count))]
+        await engine.commit([Group((Change(None, one),)) for one in made])
+        ids.append(made[0].id)
+    return ids or [timed_id(now, 0)]
+
+
+def _ended(at: int, number: int) -> Run:
+    state = State.FAILED if number % 20 == 0 else State.SUCCESS
+    return Run(
+        timed_id(at, number), "main", noop.task.name, 1, "default", lane("main", "default", "python"), 1, state,
+        "done" if state is State.SUCCESS else "error", "", 0, None, at, at, b"{}", attempt=1, token=number + 1,
+        session="filled", worker="filled", tries=1, claimed_at=at, started_at=at, ended_at=at + 5, result=b"null",
+        error="" if state is State.SUCCESS else "ValueError: no",
+    )  # fmt: skip

@@ -1,0 +1,187 @@
+"""People: users, and the tokens that let them and their programs in. Every change is audited, no secret is in it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from rota.domain.access import ANY, Actor, Grant
+from rota.domain.errors import Invalid, Refused
+from rota.domain.names import check_name
+from rota.domain.people import LINK_MS, SESSION_MS, Kind, Token, User, administers, check_grants, within
+from rota.engine.audit import audited
+from rota.engine.engine import Engine, applied, every, read
+from rota.ports.identity import Minted
+from rota.ports.store import Change, Group, Versioned
+
+TRIES = 8
+FIRST = "admin"
+"""The user of the first start. It has no password until somebody gives it one."""
+
+
+async def users(engine: Engine) -> list[User]:
+    """All of them, oldest first."""
+    return [held.record for held in await every(engine, User, oldest=True)]
+
+
+async def tokens(engine: Engine, owner: str | None = None) -> list[Token]:
+    """All tokens that still open something, newest first; with `owner` theirs alone."""
+    now = engine.clock.now()
+    found = [held.record for held in await every(engine, Token)]
+    return [token for token in found if token.live(now) and owner in (None, token.owner)]
+
+
+async def add_user(engine: Engine, user: User, actor: Actor) -> User:
+    """A new user. Raises `Invalid`, and `Refused` for a name that is taken or rights that the actor lacks."""
+    now = engine.clock.now()
+    check_name("name", user.id)
+    made = replace(user, grants=_granted(user.grants, actor), created_at=now, updated_at=now)
+    entry = audited(engine, actor.name, "create", f"user:{user.id}", None, _shown(made))
+    if not applied(await engine.commit_one(Group((Change(None, made), entry)))):
+        raise Refused(f"there is a user {user.id} already; change that one, or choose another name")
+    return made
+
+
+async def change_user(
+    engine: Engine,
+    name: str,
+    actor: Actor,
+    grants: Iterable[Grant] | None = None,
+    disabled: bool | None = None,
+    password: str | None = None,
+) -> User:
+    """What is given becomes so; a new password ends all logins. Raises `Refused` where no admin would be left."""
+    for _ in range(TRIES):
+        held: Versioned[User] = await read(engine, User, name, "user")
+        was = held.record
+        after = replace(
+            was,
+            grants=was.grants if grants is None else _granted(grants, actor),
+            disabled=was.disabled if disabled is None else disabled,
+            password=was.password if password is None else password,
+            updated_at=engine.clock.now(),
+        )
+        entry = audited(engine, actor.name, "update", f"user:{name}", _shown(was), _shown(after, password is not None))
+        changes = [Change(held, after), entry, *await _witness(engine, was, after)]
+        if applied(await engine.commit_one(Group(tuple(changes)))):
+            if password is not None:
+                for token in await tokens(engine, name):
+                    if token.kind is Kind.SESSION:
+                        await revoke(engine, token.id, actor.name, "the password is a new one")
+            return after
+    raise Refused(f"user {name} changes too quickly; try again")
+
+
+async def _witness(engine: Engine, was: User, after: User) -> list[Change]:
+    """Another admin, who must stay as they are while one goes: so two admins cannot remove each other at once."""
+    if not _rules(was) or _rules(after):
+        return []
+    for other in await every(engine, User):
+        if other.record.id != was.id and _rules(other.record):
+            return [Change(other, replace(other.record, updated_at=engine.clock.now()))]
+    raise Refused(f"{was.id} is the last admin; make another one first")
+
+
+async def mint(engine: Engine, minted: Minted, token: Token, actor: Actor) -> Token:
+    """Keep a new key. It can do nothing that the actor cannot; users who are logged in make theirs, an admin of all
+    namespaces also those of others, and of nobody (a worker's, a service's). Raises `Invalid`, `Refused`, `NotFound`.
+    """
+    now = engine.clock.now()
+    check_name("name", token.name)
+    if actor.name != f"user:{token.owner}" and not administers(actor.grants):
+        raise Refused(
+            "users who are logged in make their own tokens; all others are made by an admin of all namespaces"
+        )
+    if token.owner:
+        await read(engine, User, token.owner, "user")
+    if token.expires_at is not None and token.expires_at <= now:
+        raise Invalid("expires_at", "is in the past")
+    made = replace(token, id=minted.id, digest=minted.digest, grants=_granted(token.grants, actor), created_at=now)
+    if token.kind is Kind.KEY and not made.grants:
+        raise Invalid("grants", "are empty: such a token could do nothing; name a role at least")
+    entry = audited(engine, actor.name, "create", f"token:{made.id}", None, _shown(made))
+    await engine.commit_one(Group((Change(None, made), entry)))
+    return made
+
+
+async def revoke(engine: Engine, token_id: str, actor: str, why: str = "") -> Token:
+    """From now on it opens nothing. Revoking twice is harmless. Raises `NotFound`."""
+    for _ in range(TRIES):
+        held: Versioned[Token] = await read(engine, Token, token_id, "token")
+        was, now = held.record, engine.clock.now()
+        if not was.live(now):
+            return was
+        after = replace(was, revoked=why or actor, expires_at=now)
+        entry = audited(engine, actor, "revoke", f"token:{token_id}", _shown(was), _shown(after))
+        if applied(await engine.commit_one(Group((Change(held, after), entry)))):
+            return after
+    raise Refused(f"token {token_id} changes too quickly; try again")
+
+
+async def log_in(engine: Engine, owner: str, link: Versioned[Token] | None = None) -> Token | None:
+    """A new login of a user; by a link, which opens once: None where somebody else was quicker."""
+    now = engine.clock.now()
+    made = Token(engine.new_id(now), Kind.SESSION, "login", owner=owner, created_at=now, expires_at=now + SESSION_MS)
+    changes = [Change(None, made), audited(engine, f"user:{owner}", "login", f"token:{made.id}")]
+    if link:
+        changes.append(Change(link, replace(link.record, revoked="used", expires_at=now)))
+    return made if applied(await engine.commit_one(Group(tuple(changes)))) else None
+
+
+async def renew(engine: Engine, session: str, generation: int) -> Token | None:
+    """The login, one refresh later. None where it is over; a refresh token that comes twice ends it, for one of the two
+    who hold it has stolen it.
+    """
+    held = (await engine.store.get(Token, [session]))[0]
+    now = engine.clock.now()
+    if held is None or held.record.kind is not Kind.SESSION or not held.record.live(now):
+        return None
+    after = replace(held.record, generation=generation + 1, expires_at=now + SESSION_MS, used_at=now)
+    if generation == held.record.generation and applied(await engine.commit_one(Group((Change(held, after),)))):
+        return after
+    await revoke(engine, session, f"user:{held.record.owner}", "a refresh token came twice")
+    return None
+
+
+async def used(engine: Engine, moments: Mapping[str, int]) -> None:
+    """Note when tokens were last used, all in one commit. What has changed meanwhile is noted the next time."""
+    found = await engine.store.get(Token, list(moments))
+    held = [one for one in found if one and one.record.used_at < moments[one.record.id]]
+    noted = [Change(one, replace(one.record, used_at=moments[one.record.id])) for one in held]
+    await engine.commit([Group((change,)) for change in noted])
+
+
+async def begin(engine: Engine, key: Minted, link: Minted) -> bool:
+    """The first start: an admin, a key for the command line, a link to log in once. False where there is somebody."""
+    if (await engine.store.find(User, limit=1)).items:
+        return False
+    now, all_of_it = engine.clock.now(), (Grant(FIRST, ANY),)
+    user = User(FIRST, all_of_it, created_at=now, updated_at=now)
+    made = [
+        Token(key.id, Kind.KEY, "first", key.digest, FIRST, all_of_it, created_at=now),
+        Token(link.id, Kind.LINK, "first", link.digest, FIRST, created_at=now, expires_at=now + LINK_MS),
+    ]
+    entries = [audited(engine, "rota", "create", f"user:{FIRST}", None, _shown(user))]
+    entries += [audited(engine, "rota", "create", f"token:{one.id}", None, _shown(one)) for one in made]
+    born = [Change(None, one) for one in (user, *made)]
+    # `applied` also where our own unclear try counted; another node's is a conflict.
+    return applied(await engine.commit_one(Group((*born, *entries))))
+
+
+def _granted(grants: Iterable[Grant], actor: Actor) -> tuple[Grant, ...]:
+    wanted = check_grants(grants)
+    if beyond := set(wanted) - set(within(wanted, actor.grants)):
+        raise Refused(f"{actor.name} cannot give what is not theirs: {', '.join(sorted(map(str, beyond)))}")
+    return wanted
+
+
+def _rules(user: User) -> bool:
+    return not user.disabled and administers(user.grants)
+
+
+def _shown(record: User | Token, anew: bool = False) -> dict[str, Any]:
+    """As the audit keeps it: without the digest of any secret."""
+    fields = asdict(record) | {"grants": [str(grant) for grant in record.grants]}
+    fields.pop("digest", "")
+    if "password" in fields:
+        fields["password"] = "a new one" if anew else "set" if fields["password"] else ""
+    return {name: value for name, value in fields.items() if name not in ("updated_at", "used_at")}

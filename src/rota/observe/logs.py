@@ -1,0 +1,93 @@
+"""Log lines of the program itself, as JSON or for a console. What tasks write becomes lines of their runs instead.
+
+Every line bears what the code around it bound (`request`, `actor`) and what `about` says (the run it works for).
+Nothing that looks like a credential leaves the process this way, whatever was logged.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+About = Callable[[], Mapping[str, str]]
+"""What is known of the work under way, such as run, attempt and task; empty outside of any."""
+
+SECRET_NAMES = re.compile(r"passw|secret|token|authorization|api.?key|cookie|credential|dsn", re.IGNORECASE)
+SECRETS = re.compile(
+    r"(?P<url>://[^/\s:@]*:)[^@/\s]+(?=@)"
+    r"|(?P<scheme>\b(?:Bearer|Basic)\s+)[\w.~+/=-]+"
+    r"|(?P<key>\brota_[a-z]+_)[\w-]{8,}"
+    r"|(?P<jwt>\beyJ)[\w-]+\.[\w-]+\.[\w-]*",
+    re.IGNORECASE,
+)
+HIDDEN = "•••"
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What could end a line, or move the cursor of whoever reads it."""
+
+
+def masked(text: str) -> str:
+    """A text without passwords in URLs, bearer credentials, API keys and JSON web tokens."""
+    return SECRETS.sub(lambda found: (found[found.lastgroup] if found.lastgroup else "") + HIDDEN, text)
+
+
+def configure(level: str = "info", style: str = "console", about: About = dict) -> None:
+    """Send everything that is logged, by whichever library, to standard error. `style`: `json` or `console`."""
+
+    def tell_about(_: Any, __: str, event: EventDict) -> EventDict:
+        for name, value in about().items():
+            event.setdefault(name, value)
+        return event
+
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        tell_about,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper("iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        _mask,
+    ]
+    last: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
+    if style == "console":
+        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last]
+        )
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [one for one in root.handlers if not _ours(one)] + [handler]
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """How much is told; other libraries than Rota speak from `warning` on, unless `debug` is asked for."""
+    number = logging.getLevelNamesMapping()[{"warn": "warning"}.get(level, level).upper()]
+    logging.getLogger("rota").setLevel(number)
+    logging.getLogger().setLevel(number if number <= logging.DEBUG else max(number, logging.WARNING))
+
+
+def _ours(handler: logging.Handler) -> bool:
+    return isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter)
+
+
+def _mask(_: Any, __: str, event: EventDict) -> EventDict:
+    """Values under a telling name go whole; of all others what looks like a secret. One line stays one line."""
+    for name, value in event.items():
+        if name.startswith("_") or isinstance(value, int | float | None):
+            continue
+        text = HIDDEN if value and SECRET_NAMES.search(name) else masked(str(value))
+        event[name] = text if name == "exception" else CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+    return event

@@ -1,0 +1,96 @@
+"""Follow: a changed file changes what can change while Rota runs; a broken one changes nothing."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from watchfiles import awatch
+
+from rota.ports.loops import end
+from rota.settings.load import Loaded, SettingsError
+from rota.settings.tree import Settings
+
+LIVE = (
+    "api.cors_origins",
+    "api.hosts",
+    "api.allow",
+    "api.proxies",
+    "api.rate_address",
+    "api.rate_actor",
+    "api.rate_login",
+    "api.rate_failed",
+    "observability.log_level",
+    "worker.max_concurrent_tasks",
+    "schedule.scan_interval",
+    "retention.runs",
+    "retention.max_runs",
+    "retention.audit",
+    "retention.tallies",
+    "retention.sessions",
+)
+"""What changes at once; all else needs a restart."""
+
+Apply = Callable[[Settings, frozenset[str]], Awaitable[None]]
+"""Takes over the named ones of the new settings."""
+
+log = logging.getLogger("rota.settings")
+
+
+class Follower:
+    """Compares what the sources say with what is in effect."""
+
+    def __init__(self, loaded: Loaded, apply: Apply) -> None:
+        self.loaded = loaded
+        self._apply = apply
+        self._effective = loaded.settings.flat()
+
+    async def look(self) -> None:
+        """Read the sources again, and take over what can be taken over."""
+        try:
+            fresh = self.loaded.again()
+            found = fresh.settings.flat()
+            changed = {key for key, value in found.items() if value != self._effective[key]}
+            live = frozenset(changed.intersection(LIVE))
+            if live:
+                await self._apply(fresh.settings, live)
+        except Exception as error:
+            why = str(error) if isinstance(error, SettingsError) else f"{type(error).__name__}: {error}"
+            log.error("the settings stay as they were: %s", why)
+            return
+        for key in sorted(live):
+            log.warning("%s is now %s", key, fresh.settings.spoken(key))
+        self._effective |= {key: found[key] for key in live}
+        if waiting := sorted(changed - live):
+            log.warning("changed, but in effect only after a restart: %s", ", ".join(waiting))
+
+    async def run(self) -> None:
+        """Look whenever something changes in the folder of the file, or in the one that it is a link into."""
+        path = self.loaded.path or Path()
+        before = _content(path)
+        await self.look()  # what changed since it was loaded
+        try:
+            async for _ in awatch(*{path.parent, path.resolve().parent}, watch_filter=None, recursive=False, step=250):
+                if (after := _content(path)) not in (b"", before):  # empty: somebody is writing it
+                    before = after
+                    await self.look()
+        except OSError as error:
+            log.warning("%s cannot be watched (%s); changes of it need a restart", path, error)
+
+
+@asynccontextmanager
+async def following(loaded: Loaded, apply: Apply) -> AsyncIterator[None]:
+    """Follow the file of these settings, if they have one, while the block lasts."""
+    task = asyncio.create_task(Follower(loaded, apply).run(), name="settings") if loaded.path else None
+    try:
+        yield
+    finally:
+        await end(task)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,207 @@
+"""Load: every source is asked, the strongest wins for each key, and the whole is checked at once."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import NoneType
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from rota.domain.errors import Invalid
+from rota.sdk.options import nearest
+from rota.settings.fields import SECONDS, is_length
+from rota.settings.place import USUAL, usual_file
+from rota.settings.secrets import MARK, decrypt
+from rota.settings.sources import document, from_environment, from_secrets
+from rota.settings.tree import Settings
+
+ENVIRONMENTS = "environments"
+VARIABLE = re.compile(r"\$(\$(?=\{)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<other>[^}]*))?\}|\{)")
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a table"}
+WANTED = {
+    "int": "write a whole number",
+    "bool": "write true or false",
+    "float": "write a number",
+    "string": "write text in quotes",
+    "tuple": 'write a list such as ["a", "b"]',
+}
+
+
+class SettingsError(Invalid):
+    """Settings that cannot be accepted; `problems` says all that is wrong, one line each, and never a value."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("", "; ".join(problems))
+        self.problems = problems
+
+
+class Layer(NamedTuple):
+    """A source, weaker than those after it."""
+
+    name: str
+    said: Mapping[str, Any]
+    file: bool = False
+
+
+class Said(NamedTuple):
+    """A raw value, and where from."""
+
+    value: Any
+    layer: Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, where each that was set comes from (by `section.key`), and how to load them again."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    path: Path | None
+    environment: str
+    given: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def settled(self) -> bool:
+        """Whether every program here finds the same store without being told."""
+        return self.origins.get("database.url") in (*USUAL, "environment")
+
+    def again(self) -> "Loaded":
+        """The same sources, as they are now. Raises `SettingsError`."""
+        return load(self.path, self.environment, self.given)
+
+
+def load(config: Path | None = None, environment: str = "", given: Mapping[str, Any] | None = None) -> Loaded:
+    """Read all sources: `given` (values by `section.key`) > environment > secrets directory > file > defaults.
+
+    Without a file the one that ROTA_CONFIG names, or of the current folder. Raises `SettingsError`.
+    """
+    environment = environment or os.environ.get("ROTA_ENV", "")
+    problems: list[str] = []
+    try:
+        path = config or usual_file()
+        layers = [*_of_file(path, environment), Layer("secrets directory", from_secrets(Settings))]
+        layers += [Layer("environment", from_environment(Settings)), Layer("command line", _nested(given or {}))]
+    except Invalid as error:
+        raise SettingsError([str(error)]) from None
+    said = {key: one for layer in layers for key, one in _flat(layer, problems)}
+    values = {key: value for key, one in said.items() if (value := _meant(key, one, problems)) is not _BAD}
+    settings = _checked(values, said, problems)
+    if problems or settings is None:
+        raise SettingsError(problems)
+    return Loaded(settings, {key: one.layer.name for key, one in said.items()}, path, environment, given or {})
+
+
+def _of_file(path: Path | None, environment: str) -> Iterator[Layer]:
+    """The file, and over it what it says of the environment. Raises `Invalid`."""
+    found = document(path) if path else {}
+    overlays = found.pop(ENVIRONMENTS, {})
+    yield Layer(str(path or ""), found, file=True)
+    if environment:
+        name = f"[{ENVIRONMENTS}.{environment}]"
+        if not isinstance(overlays, dict) or environment not in overlays:
+            where = f"{path} has no" if path else "there is no file with"
+            raise Invalid("environment", f"{where} {name}{nearest(environment, overlays)}")
+        yield Layer(f"{path} {name}", overlays[environment], file=True)
+
+
+def _flat(layer: Layer, problems: list[str]) -> Iterator[tuple[str, Said]]:
+    """The known settings of a layer by `section.key`; what is not known, or not there as it should be, is a problem."""
+    if not isinstance(layer.said, dict):
+        problems.append(f"{layer.name}: {_kind(layer.said)} is given; write sections with keys and values in them")
+        return
+    sections = Settings.model_fields
+    for section, keys in layer.said.items():
+        known = sections.get(str(section))
+        if known is None:
+            problems.append(f"{layer.name}: there is no section {section!s:.60}{nearest(str(section), sections)}")
+        elif not isinstance(keys, dict):
+            problems.append(f"{layer.name}: {section} is {_kind(keys)}; it is a section, with keys and values in it")
+        else:
+            yield from _keys(layer, str(section), keys, known.annotation, problems)
+
+
+def _keys(layer: Layer, section: str, keys: Any, kind: Any, problems: list[str]) -> Iterator[tuple[str, Said]]:
+    seen: set[str] = set()
+    names = {name: name for name in kind.model_fields}
+    names |= {name + SECONDS: name for name, one in kind.model_fields.items() if is_length(one)}
+    for key, value in keys.items():
+        name = names.get(str(key))
+        if name is None:
+            problems.append(
+                f"{layer.name}: there is no setting {section}.{key!s:.60}{nearest(str(key), kind.model_fields)}"
+            )
+        elif name in seen:
+            problems.append(f"{layer.name}: {section}.{name} is given twice, once with {SECONDS}; keep one of them")
+        else:
+            seen.add(name)
+            yield f"{section}.{name}", Said(value, layer)
+
+
+_BAD = object()
+
+
+def _meant(key: str, said: Said, problems: list[str]) -> Any:
+    """A value with its variables put in and its secrets decrypted."""
+    if isinstance(said.value, list):
+        found = [_meant(key, Said(one, said.layer), problems) for one in said.value]
+        return _BAD if _BAD in found else found
+    if not isinstance(said.value, str):
+        return said.value
+    try:
+        text = VARIABLE.sub(_variable, said.value) if said.layer.file else said.value
+        return decrypt(text) if text.startswith(MARK) else text
+    except Invalid as error:
+        problems.append(f"{said.layer.name}: {key} {error.message}")
+        return _BAD
+
+
+def _variable(found: re.Match[str]) -> str:
+    if found[1] == "$":
+        return "$"
+    if (name := found["name"]) is None:
+        raise Invalid("", "has a ${ that is no variable; write ${NAME} or ${NAME:-default}, and $${ for the signs")
+    value = os.environ.get(name, found["other"])
+    if value is None:
+        raise Invalid("", f"needs the environment variable {name}; set it, or write ${{{name}:-default}}")
+    return value
+
+
+def _checked(values: Mapping[str, Any], said: Mapping[str, Said], problems: list[str]) -> Settings | None:
+    try:
+        return Settings.model_validate(_nested(values))
+    except ValidationError as error:
+        for one in error.errors(include_url=False, include_context=False):
+            key = ".".join(map(str, one["loc"][:2]))
+            where = said[key].layer.name if key in said else _sources(key, said)
+            what = f" is {_kind(one['input'])};" if "." in key else ":"
+            problems.append(f"{where}: {key}{what} {_remedy(one['type'], one['msg'])}")
+    return None
+
+
+def _sources(section: str, said: Mapping[str, Said]) -> str:
+    """Where the values of a section come from."""
+    return ", ".join(dict.fromkeys(one.layer.name for key, one in said.items() if key.startswith(f"{section}.")))
+
+
+def _remedy(kind: str, message: str) -> str:
+    own = WANTED.get(kind.partition("_")[0]) if kind.endswith(("_type", "_parsing", "_from_float")) else None
+    return own or re.sub("^Value error, ", "", message).replace("Input should be", "it should be")
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`section.key` as sections."""
+    made: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        made.setdefault(section, {})[name] = value
+    return made
+
+
+def _kind(value: object) -> str:
+    """What a value is, without it."""
+    if isinstance(value, NoneType):
+        return "empty"
+    return next((name for kind, name in KINDS.items() if isinstance(value, kind)), f"a {type(value).__name__}")

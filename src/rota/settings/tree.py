@@ -1,0 +1,288 @@
+"""The tree of settings: what can be said, what holds where nothing is said, and the options that become of it."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from rota.domain.names import without_password
+from rota.domain.retry import RETRY_LIMIT, Defaults, Retry
+from rota.engine.control import SLOT_LIMIT
+from rota.engine.prune import Retention as RetentionOptions
+from rota.scheduler.options import Options as SchedulerOptions
+from rota.settings.fields import Delay, Length, Limit, Names, Section, Texts, is_length, spoken_ms, weakness
+from rota.wiring import Kinds
+from rota.worker.options import Options as WorkerOptions
+
+if TYPE_CHECKING:
+    from rota.api.guard import GuardOptions
+    from rota.api.limits import Rates
+    from rota.api.serve import Address
+
+_SCHEDULER, _WORKER, _KEEP, _RETRY = SchedulerOptions(), WorkerOptions(), RetentionOptions(), Retry()
+KINDS = ("scripts_dir", "shell", "http", "grpc")
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+def _secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and (why := weakness(value.get_secret_value())):
+        raise ValueError(f"it {why}")
+    return value
+
+
+class Database(Section):
+    """Where everything is kept."""
+
+    url: SecretStr | None = None
+    pool_size: Annotated[int, Field(ge=1, le=100)] = 4
+    connection_timeout: Length = 5_000
+
+
+class MessageQueue(Section):
+    """A message queue between schedulers and workers."""
+
+    type: Literal["rabbitmq", "redis"] = "rabbitmq"
+    host: str = "localhost"
+    port: Port = 5672
+    username: str = ""
+    password: SecretStr = SecretStr("")
+
+
+class Api(Section):
+    """Where people and programs reach Rota."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    cors_origins: Texts = ()
+    hosts: Texts = ()
+    allow: Texts = ()
+    proxies: Texts = ()
+    tls_certificate: str = ""
+    tls_key: str = ""
+    rate_address: str = "60000/minute"
+    rate_actor: str = "60000/minute"
+    rate_login: str = "10/minute"
+    rate_user: str = "20/minute"
+    rate_failed: str = "120/minute"
+
+    @model_validator(mode="after")
+    def _understood(self) -> "Api":
+        if self.model_fields_set - {"host", "port"}:
+            from rota.api.limits import Limits
+            from rota.api.places import places
+
+            places(self.hosts, self.allow, self.proxies, self.cors_origins, True)
+            Limits(self._rates())
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key, paths of PEM files, belong together; set both or none")
+        return self
+
+    def _rates(self) -> "Rates":
+        from rota.api.limits import Rates
+
+        return Rates(self.rate_address, self.rate_actor, self.rate_login, self.rate_user, self.rate_failed)
+
+    def address(self) -> "Address":
+        """Where the API listens."""
+        from rota.api.serve import Address
+
+        return Address(self.host, self.port, self.tls_certificate, self.tls_key)
+
+    def guard_options(self) -> "GuardOptions":
+        """Whom the API lets in."""
+        from rota.api.guard import GuardOptions
+
+        names = (self.hosts, self.allow, self.proxies, self.cors_origins)
+        return GuardOptions(*names, loopback=self.address().loopback, rates=self._rates())
+
+
+class Dispatcher(Section):
+    """How runs are given to workers."""
+
+    max_workers: Annotated[int, Field(ge=1)] = 50
+    task_timeout: Limit = None
+
+
+class Worker(Section):
+    """What a worker takes, how much at once, and how it tells that it lives."""
+
+    heartbeat_interval: Length = _WORKER.beat_ms
+    heartbeat_timeout: Length = _WORKER.ttl_ms
+    max_concurrent_tasks: Annotated[int, Field(ge=1, le=SLOT_LIMIT)] = _WORKER.slots
+    drain_timeout: Delay = _WORKER.drain_ms
+    queues: Annotated[Names, Field(min_length=1)] = _WORKER.queues
+    labels: Names = ()
+    scripts_dir: str = ""
+    shell: bool = False
+    http: bool = False
+    grpc: bool = False
+    allow: Texts = ()
+
+    @property
+    def lapse_ms(self) -> int:
+        """After so long without a beat a worker is not alive."""
+        return max(self.heartbeat_timeout, 3 * self.heartbeat_interval)
+
+
+class Schedule(Section):
+    """How schedulers agree on a leader, and how often it looks without being asked."""
+
+    leader_lock_ttl: Length = _SCHEDULER.ttl_ms
+    leader_renew_interval: Length = _SCHEDULER.renew_ms
+    scan_interval: Length = _SCHEDULER.scan_ms
+
+    @model_validator(mode="after")
+    def _renewed_in_time(self) -> "Schedule":
+        if 2 * self.leader_renew_interval > self.leader_lock_ttl:
+            raise ValueError("leader_renew_interval is over half of leader_lock_ttl; renew at least twice in its time")
+        return self
+
+
+class Task(Section):
+    """What holds for tasks that do not say otherwise."""
+
+    default_timeout: Limit = Defaults().attempt_ms
+    max_retry: Annotated[int, Field(ge=0, le=RETRY_LIMIT)] = _RETRY.retries
+    retry_delay: Delay = _RETRY.delay_ms
+    backoff_rate: Annotated[float, Field(gt=0, le=100)] = _RETRY.rate
+
+
+class Redis(Section):
+    """A Redis server."""
+
+    addr: str = "localhost:6379"
+    password: SecretStr = SecretStr("")
+    db: Annotated[int, Field(ge=0)] = 0
+    pool_size: Annotated[int, Field(ge=1, le=1_000)] = 10
+
+
+class Observability(Section):
+    """What Rota tells about itself."""
+
+    log_level: Literal["debug", "info", "warn", "error"] = "info"
+    metrics_enabled: bool = True
+    tracing_enabled: bool = False
+
+
+class Security(Section):
+    """What must not be known to others."""
+
+    secret: Annotated[SecretStr | None, AfterValidator(_secret)] = None
+
+    @property
+    def signing_secret(self) -> bytes:
+        """The key of signatures; empty where none is set."""
+        return self.secret.get_secret_value().encode() if self.secret else b""
+
+
+class Retention(Section):
+    """How long things are kept; `max_runs` bounds the number of ended runs as well."""
+
+    runs: Length = _KEEP.runs_ms
+    max_runs: Annotated[int, Field(ge=0)] = _KEEP.runs
+    audit: Length = _KEEP.audit_ms
+    tallies: Length = _KEEP.tallies_ms
+    sessions: Length = _KEEP.sessions_ms
+
+
+class Settings(BaseSettings):
+    """The whole tree. Making one reads nothing: `load` does."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ROTA_",
+        env_nested_delimiter="__",
+        enable_decoding=False,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database: Database = Database()
+    message_queue: MessageQueue = MessageQueue()
+    api: Api = Api()
+    dispatcher: Dispatcher = Dispatcher()
+    worker: Worker = Worker()
+    schedule: Schedule = Schedule()
+    task: Task = Task()
+    redis: Redis = Redis()
+    observability: Observability = Observability()
+    security: Security = Security()
+    retention: Retention = Retention()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is given: `load` asks the sources one by one, to know what came from where."""
+        return (init_settings,)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by `section.key`; secrets can be compared, but not seen."""
+        sections = {name: getattr(self, name) for name in type(self).model_fields}
+        return {f"{name}.{key}": value for name, section in sections.items() for key, value in section}
+
+    def spoken(self, key: str) -> str:
+        """A setting as people may see it, and write it; `key` is `section.key`."""
+        section, _, name = key.partition(".")
+        part = getattr(self, section)
+        match getattr(part, name):
+            case SecretStr() as secret:
+                hidden = "(secret)" if secret.get_secret_value() else ""
+                return without_password(secret.get_secret_value()) if key == "database.url" else hidden
+            case tuple() as listed:
+                return ", ".join(listed)
+            case bool() as yes:
+                return str(yes).lower()
+            case int() as length if is_length(type(part).model_fields[name]):
+                return spoken_ms(length)
+            case None:
+                return "none" if is_length(type(part).model_fields[name]) else ""
+            case value:
+                return str(value)
+
+    @property
+    def store(self) -> str:
+        """URL of the store, with the size of its pool if that is said; empty: not said."""
+        url = self.database.url.get_secret_value() if self.database.url else ""
+        if "pool_size" not in self.database.model_fields_set or not url.startswith("postgresql") or "pool=" in url:
+            return url
+        return f"{url}{'&' if '?' in url else '?'}pool={self.database.pool_size}"
+
+    def worker_options(self, name: str, namespaces: tuple[str, ...] = ("main",)) -> WorkerOptions:
+        """What a worker is told at its start."""
+        said = self.worker
+        return WorkerOptions(
+            name=name,
+            namespaces=namespaces,
+            queues=said.queues,
+            labels=said.labels,
+            slots=said.max_concurrent_tasks,
+            beat_ms=said.heartbeat_interval,
+            ttl_ms=said.lapse_ms,
+            scan_ms=self.schedule.scan_interval,
+            drain_ms=said.drain_timeout,
+        )
+
+    def scheduler_options(self, name: str) -> SchedulerOptions:
+        """What a scheduler node is told at its start."""
+        said, kept = self.schedule, self.retention
+        return SchedulerOptions(
+            name=name,
+            ttl_ms=said.leader_lock_ttl,
+            renew_ms=said.leader_renew_interval,
+            scan_ms=said.scan_interval,
+            retention=RetentionOptions(kept.runs, kept.max_runs, kept.audit, kept.tallies, kept.sessions),
+        )
+
+    def kinds(self, base: Kinds) -> Kinds:
+        """The executors of the app, and those that the settings name."""
+        given = {name: getattr(self.worker, name) for name in KINDS if name in self.worker.model_fields_set}
+        return replace(base, **given, allow=base.allow + self.worker.allow)
+
+    def defaults(self) -> Defaults:
+        """What holds for tasks that do not say otherwise; `task.default_timeout` before `dispatcher.task_timeout`."""
+        said = self.task
+        older = "task_timeout" in self.dispatcher.model_fields_set and "default_timeout" not in said.model_fields_set
+        limit = self.dispatcher.task_timeout if older else said.default_timeout
+        return Defaults(limit, Retry(retries=said.max_retry, delay_ms=said.retry_delay, rate=said.backoff_rate))

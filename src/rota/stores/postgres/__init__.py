@@ -1,0 +1,1 @@
+"""What PostgreSQL needs beside the SQL code that all databases share."""

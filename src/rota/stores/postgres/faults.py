@@ -1,0 +1,50 @@
+"""What PostgreSQL's errors mean for the caller: the one place that knows its error codes."""
+
+import asyncpg
+
+from rota.domain.errors import Incompatible, Invalid, RotaError, Unavailable, Unclear
+
+_FOR_NOW = {
+    "25006": "only reads: it is a replica, or set to read only; name the primary",
+    "25P03": "ended a transaction whose program had paused too long; nothing of it happened",
+    "28": "lets nobody in by this name and password; see the URL, and the server's pg_hba.conf",
+    "3D000": "does not exist; make it with CREATE DATABASE",
+    "42501": "forbids it; give this user the right to read, write and make tables",
+    "40": "met others who wrote the same records, again and again",
+    "53100": "cannot grow, its disk is full; free some space",
+    "53300": "has no connection left; raise max_connections, lower `pool=` in the URL, or use a pooler",
+    "55P03": "holds rows that others have locked for too long; see pg_locks for who",
+    "57014": "was too slow; see pg_stat_activity for what it does",
+    "57P03": "starts or stops just now",
+}
+_FOR_GOOD = {
+    "42": "lacks tables or columns that this version of Rota wants; run `rota migrate`",
+    "XX001": "is damaged; restore a backup",
+    "XX002": "has a damaged index; rebuild it with REINDEX",
+}
+_NOT_STORED = ("22", "23", "54")
+_UNDONE = ("40", "23")
+"""Errors of a COMMIT after which the transaction is known to be undone."""
+
+LOST = (asyncpg.InterfaceError, OSError, EOFError)
+"""Errors after which a connection is of no more use; a timeout is an `OSError`."""
+DRIVER_ERRORS = (asyncpg.PostgresError, *LOST)
+
+
+def code_of(error: BaseException) -> str:
+    """The SQLSTATE, or nothing."""
+    return str(getattr(error, "sqlstate", None) or "")
+
+
+def fault(error: BaseException, place: str, at_commit: bool = False) -> RotaError:
+    """The error for the caller: what is the matter, with which database, and what helps."""
+    code, said = code_of(error), str(error) or type(error).__name__
+    if at_commit and not code.startswith(_UNDONE):
+        return Unclear(f"{place}: no answer to the end of a transaction, it may or may not count: {said}")
+    for meaning, kind in ((_FOR_NOW, Unavailable), (_FOR_GOOD, Incompatible)):
+        for start in (code, code[:2]):
+            if start in meaning:
+                return kind(f"{place} {meaning[start]} ({said})")
+    if code.startswith(_NOT_STORED):
+        return Invalid("record", f"cannot be stored: {said}")
+    return Unavailable(f"{place} does not answer ({said})")

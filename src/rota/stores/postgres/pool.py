@@ -1,0 +1,197 @@
+"""Connections to one PostgreSQL server, and the transactions on them.
+
+The synchronous core runs in a greenlet on the event loop that opened the pool; where it waits for the server, the loop
+goes on. Other loops and threads hand their work over to that loop.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
+from secrets import randbits
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, StaticPool
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.util import await_only, greenlet_spawn
+
+from rota.domain.errors import RotaError, Unavailable
+from rota.stores.postgres.faults import DRIVER_ERRORS, LOST, code_of, fault
+from rota.stores.sql.db import Db
+from rota.stores.sql.flavours import POSTGRESQL
+from rota.stores.sql.rows import Row
+
+T = TypeVar("T")
+
+CLOSE_S = 2.0
+TRIES = 4
+"""How often a transaction is begun anew that the server undid for another one's sake."""
+_AGAIN = {"40001", "40P01"}
+
+
+class Mode(NamedTuple):
+    """How a transaction begins, and how long the client waits for each of its answers."""
+
+    begin: str
+    """Nothing: each statement is for itself."""
+    seconds: float | None
+    writes: bool = True
+
+
+class _Again(Exception):
+    """The server undid a transaction for another one's sake; it can be tried again."""
+
+    def __init__(self, met: BaseException) -> None:
+        super().__init__(str(met))
+        self.met = met
+
+
+class PostgresDb(Db):
+    """On asyncpg, from within a greenlet."""
+
+    flavour = POSTGRESQL
+
+    def __init__(self, connection: Any, stamp: int, seconds: float | None) -> None:
+        self.stamp = stamp
+        self._connection = connection
+        self._seconds = seconds
+
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        found: list[Row] = await_only(self._connection.fetch(statement, *parameters, timeout=self._seconds))
+        return found
+
+    def write(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        status = await_only(self._connection.execute(statement, *parameters, timeout=self._seconds))
+        number = status.rpartition(" ")[2]
+        return int(number) if number.isdigit() else 0
+
+    def write_all(self, statement: str, rows: Sequence[Row]) -> int:
+        return self.write(statement, list(zip(*rows, strict=True))) if rows else 0
+
+    @contextmanager
+    def alembic(self) -> Iterator[Connection]:
+        async def same() -> Any:
+            return self._connection
+
+        engine = create_async_engine("postgresql+asyncpg://", async_creator=same, poolclass=StaticPool).sync_engine
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+            connection.detach()
+
+
+class Pool:
+    """At most `size` connections, made when they are needed and kept."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Any]], place: str, size: int) -> None:
+        self.place = place
+        self._connect = connect
+        self._size = size
+        self._idle: list[Any] = []
+        self._home: asyncio.AbstractEventLoop | None = None
+        self._room = asyncio.Semaphore(size)
+        # Versions mean nothing but equality. Counted up from chance, they never meet those of another process.
+        self._stamps = count(randbits(62))
+
+    def open(self) -> None:
+        """Allow calls; the first one connects."""
+        if self._home is None:
+            self._home = asyncio.get_running_loop()
+            self._room = asyncio.Semaphore(self._size)
+
+    async def close(self) -> None:
+        """Let the calls under way end, then disconnect."""
+        if self._home is not None:
+            await self.at_home(self._close)
+
+    async def at_home(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Await `work` on the loop that the connections belong to."""
+        home = self._home
+        if home is None or home.is_closed():
+            raise Unavailable(f"{self.place} is not open; open the store before its use")
+        if asyncio.get_running_loop() is home:
+            return await work()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), home))
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Call `work` on that loop, if there is one; from any thread."""
+        with suppress(RuntimeError):
+            if self._home is not None:
+                self._home.call_soon_threadsafe(work)
+
+    async def do(self, mode: Mode, work: Callable[[Db], T], end: str = "COMMIT") -> T:
+        """What `work` returns, in a transaction of its own; `end` may have more behind the COMMIT."""
+
+        async def tried() -> T:
+            async with self._room:
+                return await self._tried(mode, work, end)
+
+        return await self.at_home(tried)
+
+    async def _tried(self, mode: Mode, work: Callable[[Db], T], end: str) -> T:
+        for left in reversed(range(TRIES)):
+            connection = await self._begun(mode)
+            try:
+                return await greenlet_spawn(self._transact, connection, mode, work, end)
+            except _Again as error:
+                if not left:
+                    raise fault(error.met, self.place) from error.met
+            finally:
+                if not connection.is_closed():
+                    self._idle.append(connection)
+        raise AssertionError("the last try returns or raises")
+
+    async def _begun(self, mode: Mode) -> Any:
+        """A connection on which a transaction has begun. One that was lost while nobody used it is replaced."""
+        while True:
+            idle = bool(self._idle)
+            try:
+                connection = self._idle.pop() if idle else await self._connect()
+            except DRIVER_ERRORS as error:
+                raise fault(error, self.place) from error
+            if connection.is_closed():
+                continue
+            try:
+                if mode.begin:
+                    await connection.execute(mode.begin, timeout=mode.seconds)
+            except BaseException as error:
+                connection.terminate()
+                if not isinstance(error, DRIVER_ERRORS):
+                    raise
+                if not idle or isinstance(error, TimeoutError):
+                    raise fault(error, self.place) from error
+            else:
+                return connection
+
+    def _transact(self, connection: Any, mode: Mode, work: Callable[[Db], T], end: str) -> T:
+        ending = False
+        try:
+            result = work(PostgresDb(connection, next(self._stamps), mode.seconds))
+            ending = True
+            if mode.begin:
+                await_only(connection.execute(end, timeout=mode.seconds))
+        except BaseException as error:
+            self._undo(connection, mode, error)
+            if code_of(error) in _AGAIN:
+                raise _Again(error) from error
+            if isinstance(error, DRIVER_ERRORS):
+                raise fault(error, self.place, at_commit=ending and mode.writes) from error
+            raise
+        return result
+
+    def _undo(self, connection: Any, mode: Mode, error: BaseException) -> None:
+        """Roll back where the connection still answers; else it is of no more use."""
+        if isinstance(error, Exception) and not isinstance(error, LOST) and not connection.is_closed():
+            with suppress(*DRIVER_ERRORS):
+                if mode.begin:
+                    await_only(connection.execute("ROLLBACK", timeout=mode.seconds))
+                return
+        connection.terminate()
+
+    async def _close(self) -> None:
+        self._home = None
+        for _ in range(self._size):
+            await self._room.acquire()
+        while self._idle:
+            connection = self._idle.pop()
+            with suppress(*DRIVER_ERRORS, RotaError):
+                await connection.close(timeout=CLOSE_S)

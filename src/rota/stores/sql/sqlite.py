@@ -1,0 +1,135 @@
+"""`Sqlite`: the ways to one SQLite file, or to a database in memory."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TypeVar
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from rota.domain.errors import Invalid, StoreError
+from rota.domain.names import without_password
+from rota.stores.hub import ANYTHING
+from rota.stores.sql.base import Base
+from rota.stores.sql.db import Db
+from rota.stores.sql.health import health
+from rota.stores.sql.hints import Post
+from rota.stores.sql.link import Link
+
+T = TypeVar("T")
+
+BUSY_MS = 5_000
+"""How long to wait for another process's write."""
+CHANGES = "PRAGMA data_version"
+"""Counts the commits of others."""
+_EXAMPLES = "write sqlite:///rota.db or sqlite:////full/path/rota.db"
+
+
+def wall_ms() -> int:
+    """The time by which terms lapse: all who share a file are on one machine."""
+    return time.time_ns() // 1_000_000
+
+
+def file_of(url: str) -> str:
+    """The file that a `sqlite:` URL names, empty for memory. Raises `Invalid`."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise Invalid("store", f"{without_password(url)!r} is no URL; {_EXAMPLES}") from None
+    if parsed.host or parsed.query or parsed.username:
+        raise Invalid("store", f"{without_password(url)!r} names more than a file; {_EXAMPLES}")
+    return "" if parsed.database in (None, "", ":memory:") else str(parsed.database)
+
+
+class Sqlite(Base):
+    """A writer and, for files, a reader, so that nobody who reads waits for a write.
+
+    In memory each is a place of its own. With `inline` all happens in the caller's thread, for simulation; then hints
+    stay in the process.
+    """
+
+    def __init__(
+        self, url: str, inline: bool = False, busy_ms: int = BUSY_MS, now: Callable[[], int] | None = None
+    ) -> None:
+        super().__init__()
+        self.file = file_of(url)
+        self.shared = not self.file
+        self.writer = Link(self.file, busy_ms, inline=inline)
+        self.reader = Link(self.file, busy_ms, writes=False) if self.file and not inline else self.writer
+        self.place = self.writer.place
+        self._now = now or wall_ms
+        self._others = "" if inline else self.file
+        self._listen_anew()
+
+    async def open(self) -> None:
+        await self.writer.open()
+        await self.reader.open()
+
+    async def close(self) -> None:
+        if self._post is not None:
+            self._post.close()
+        self.deafen()
+        self._listen_anew()
+        await self.reader.close()
+        await self.writer.close()
+
+    async def read(self, work: Callable[[Db], T], whole: bool = False) -> T:
+        return await self.reader.do(work)
+
+    async def write(self, work: Callable[[Db], T], hints: Mapping[str, int] = {}) -> T:
+        # Who claims needs the write lock, so it can set out before this commit has reached the disk.
+        early = {topic: number for topic, number in hints.items() if topic.startswith("lane:")}
+
+        def worked(db: Db) -> T:
+            result = work(db)
+            self._tell(early)
+            return result
+
+        def told() -> T:
+            result = self.writer.transact(worked)
+            self._tell({topic: number for topic, number in hints.items() if topic not in early})
+            return result
+
+        return await self.writer.run(told)
+
+    async def alter(self, work: Callable[[Db], T]) -> T:
+        return await self.writer.do(work)
+
+    async def prepare(self) -> list[str]:
+        # The writer connects first: it is who makes a file, for its owner alone.
+        self._seen = await self.writer.run(lambda: self.writer.first(CHANGES))
+        applied = await super().prepare()
+        await self.writer.run(self.writer.log_ahead)
+        return applied
+
+    def now(self, db: Db) -> int:
+        return self._now()
+
+    def listen(self) -> None:
+        if self._post is not None:
+            self._post.listen()
+
+    async def diagnose(self) -> list[tuple[str, str]]:
+        return await self.writer.run(lambda: health(self.writer, self._others))
+
+    def _listen_anew(self) -> None:
+        self._post = Post(self._others, self.hub.tell, self._look) if self._others else None
+        self._seen = 0
+
+    def _tell(self, hints: Mapping[str, int]) -> None:
+        if hints:
+            self.hub.tell(hints)
+            if self._post is not None:
+                self._post.send(hints)
+
+    def _look(self) -> None:
+        self.writer.call(self._compare)
+
+    def _compare(self) -> None:
+        """Wake everybody if another process changed the file, whether or not its hint arrived."""
+        with suppress(StoreError):
+            seen = self.writer.first(CHANGES)
+            if seen != self._seen:
+                self.hub.tell({ANYTHING: 1})
+            self._seen = seen

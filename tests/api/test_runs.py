@@ -1,0 +1,182 @@
+import pytest
+
+from rota.domain.run import End, Outcome, Run
+from rota.engine.settle import settle
+from rota.ports.desk import Settlement
+from rota.ports.store import Line
+from tests.api.conftest import hold
+
+
+@pytest.fixture
+async def task(api):
+    await api("POST", "/api/tasks", 201, {"name": "a", "executor": "own"})
+    return "a"
+
+
+async def finish(engine, end=End.SUCCESS, **fields):
+    """End whatever is ready."""
+    held = await hold(engine, kind="own", number=len((await engine.store.find(Run)).items))
+    await settle(engine, [Settlement(one.record.fence, Outcome(end, **fields), one) for one in held])
+
+
+async def listed(api, path):
+    found, cursor = [], ""
+    while cursor is not None:
+        page = await api("GET", path, params={"cursor": cursor})
+        found += page["items"]
+        cursor = page["next"]
+    return found
+
+
+async def test_a_run_is_submitted_shown_and_explained(api, engine, task):
+    order = {"task": task, "payload": {"x": [1, None, "中"]}, "priority": "urgent", "timeout_seconds": 0, "unique": "u"}
+    made = await api("POST", "/api/runs", 201, order)
+    assert made["created"]
+    assert "no live worker" in made["warning"]
+    assert (await api("POST", "/api/runs", 200, order))["id"] == made["id"]
+    run = await api("GET", f"/api/runs/{made['id']}")
+    assert (run["payload"], run["priority"], run["timeout_ms"], run["state"]) == (
+        order["payload"], "urgent", None, "pending",
+    )  # fmt: skip
+    story = (await api("GET", f"/api/runs/{made['id']}/explain"))["story"]
+    assert "submitted by user:anna" in story[0] or "triggered by user:anna" in story[0]
+    (row,) = (await api("GET", "/api/runs"))["items"]
+    assert row == {key: one for key, one in run.items() if key not in ("payload", "result", "history")}
+    await finish(engine, result=b'{"y": 2}')
+    run = await api("GET", f"/api/runs/{made['id']}")
+    assert (run["state"], run["result"]) == ("success", {"y": 2})
+    (attempt,) = (await api("GET", f"/api/runs/{made['id']}/attempts"))["items"]
+    assert (attempt["number"], attempt["worker"], attempt["reason"]) == (1, run["worker"], "done")
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "field"),
+    [
+        ({"task": "gone"}, 404, None),
+        ({"due_at": "soon"}, 422, "due_at"),
+        ({"due_at": "0000-01-01T00:00"}, 422, "due_at"),
+        ({"due_at": 10**18}, 422, "due_at"),
+        ({"due_at": "2030-01-01", "delay_seconds": 1}, 422, "delay_seconds"),
+        ({"delay_seconds": float(10**12)}, 422, "delay_seconds"),
+        ({"queue": ""}, 422, "queue"),
+        ({"unique": ""}, 422, "unique"),
+        ({"unique": "\0"}, 422, "unique"),
+        ({"payload": "x" * 300_000}, 413, "payload"),
+        ({"attempt": 3}, 422, "attempt"),
+        ({"fence": "x"}, 422, "fence"),
+        ({"actor": "user:root"}, 422, "actor"),
+    ],
+)
+async def test_an_order_that_cannot_be_names_its_field(api, engine, task, change, status, field):
+    problem = await api("POST", "/api/runs", status, {"task": task, **change})
+    assert [one["field"] for one in problem["errors"]] == ([field] if field else [])
+    assert (await engine.store.find(Run)).items == ()
+
+
+async def test_many_runs_are_submitted_all_or_none(api, engine, task):
+    key = {"Idempotency-Key": "bulk"}
+    body = {"runs": [{"task": task, "payload": number} for number in range(50)]}
+    first = await api("POST", "/api/runs/bulk", 201, body, headers=key)
+    assert await api("POST", "/api/runs/bulk", 201, body, headers=key) != first
+    again = await api("POST", "/api/runs/bulk", 201, body, headers=key)
+    assert [one["id"] for one in again["items"]] == [one["id"] for one in first["items"]]
+    assert not any(one["created"] for one in again["items"])
+    bad = {"runs": [{"task": task}, {"task": task, "queue": "a b"}]}
+    assert (await api("POST", "/api/runs/bulk", 422, bad))["errors"][0]["field"] == "runs.1.queue"
+    await api("POST", "/api/runs/bulk", 422, {"runs": [{"task": task}] * 1_001})
+    assert len(await listed(api, "/api/runs?limit=20")) == 50
+
+
+async def test_runs_are_filtered_and_paged(api, engine, task):
+    await api("POST", "/api/tasks", 201, {"name": "b", "executor": "own", "queue": "other", "retry_count": 0})
+    for name in ("a", "b", "a"):
+        await api("POST", "/api/runs", 201, {"task": name})
+    ids = [run["id"] for run in await listed(api, "/api/runs?limit=1")]
+    assert ids == sorted(ids, reverse=True)
+    assert {run["task"] for run in await listed(api, "/api/runs?queue=other")} == {"b"}
+    await finish(engine, End.FAILURE, reason="error", error="100% boom", final=True)
+    assert len(await listed(api, "/api/runs?state=failed&state=cancelled")) == 2
+    assert len(await listed(api, "/api/runs?search=100%25%20BOOM&limit=1")) == 2
+    assert await listed(api, "/api/runs?search=boom%25") == []
+    worker = (await listed(api, "/api/runs?state=failed"))[0]["worker"]
+    assert len(await listed(api, f"/api/runs?worker={worker}")) == 2
+    assert len(await listed(api, f"/api/runs?prefix={ids[0]}")) == 1
+    born = (await listed(api, "/api/runs?limit=1"))[-1]["created_at"]
+    assert len(await listed(api, f"/api/runs?since={born}")) == 3
+    assert await listed(api, f"/api/runs?until={born}") == []
+
+
+@pytest.mark.parametrize("sql", ["'; DROP TABLE runs; --", "' OR 1=1 --", "%", "_", "\\", '"', "\x00"])
+async def test_filters_hold_no_sql(api, engine, task, sql):
+    await api("POST", "/api/runs", 201, {"task": task})
+    for name in ("task", "queue", "prefix", "cursor", "since", "namespace", "state"):
+        known = sql == "_" and name in ("task", "queue", "namespace")
+        await api("GET", "/api/runs", 200 if known else 422, params={name: sql})
+    want = 422 if sql == "\x00" else 200
+    for name in ("search", "worker", "session"):
+        found = await api("GET", "/api/runs", want, params={name: sql})
+        assert want == 422 or found["items"] == []
+    assert len((await engine.store.find(Run)).items) == 1
+
+
+async def test_a_cursor_is_good_for_its_own_listing_only(api, task):
+    for _ in range(4):
+        await api("POST", "/api/runs", 201, {"task": task})
+    cursor = (await api("GET", "/api/runs?limit=1"))["next"]
+    assert len((await api("GET", f"/api/runs?limit=3&cursor={cursor}"))["items"]) == 3
+    flipped = cursor[:-1] + ("A" if cursor[-1] != "A" else "B")
+    for other in (flipped, cursor[1:], "W10", "x", "€", "=", "A" * 1_000):
+        assert (await api("GET", "/api/runs", 422, params={"cursor": other}))["errors"][0]["field"] == "cursor"
+    for path in ("/api/runs?state=failed", "/api/runs?namespace=other", "/api/tasks", "/api/system/logs"):
+        await api("GET", path, 422, params={"cursor": cursor})
+
+
+async def test_runs_are_cancelled_and_retried(api, engine, task):
+    runs = [(await api("POST", "/api/runs", 201, {"task": task}))["id"] for _ in range(3)]
+    assert await api("POST", f"/api/runs/{runs[0]}/cancel") == {"id": runs[0], "state": "cancelled"}
+    await api("POST", f"/api/runs/{runs[1]}/retry", 409)
+    again = await api("POST", f"/api/runs/{runs[0]}/retry", 201)
+    assert (await api("GET", f"/api/runs/{again['id']}"))["origin"] == runs[0]
+    gone = "0" * 32
+    done = await api("POST", "/api/runs/cancel", 200, {"ids": [runs[1], gone]})
+    assert [(one["status"], one["state"]) for one in done["items"]] == [(200, "cancelled"), (404, None)]
+    done = await api("POST", "/api/runs/cancel", 200, {"where": {"task": task, "limit": 1}})
+    assert len(done["items"]) == 1
+    where = {"task": task, "limit": 1, "cursor": done["next"]}
+    assert len((await api("POST", "/api/runs/cancel", 200, {"where": where}))["items"]) == 1
+    assert {run["state"] for run in await listed(api, "/api/runs")} == {"cancelled"}
+    retried = await api("POST", "/api/runs/retry", 200, {"where": {"state": ["cancelled"]}})
+    assert [one["status"] for one in retried["items"]] == [201] * 4
+    for body in ({}, {"ids": [gone], "where": {}}, {"ids": ["../x"]}, {"where": {"evil": 1}}):
+        await api("POST", "/api/runs/cancel", 422, body)
+
+
+async def test_lines_are_read_on_and_searched(api, engine, task):
+    made = await api("POST", "/api/runs", 201, {"task": task})
+    (held,) = await hold(engine, kind="own")
+    lines = [
+        Line(made["id"], 1, held.record.claimed_at + place, "stdout", "info", f"Line {place}") for place in range(5)
+    ]
+    await engine.logs.append([*lines, Line(made["id"], 1, 1, "log", "error", "{{7*7}} <b>%s")])
+    path = f"/api/runs/{made['id']}/logs"
+    page = await api("GET", f"{path}?limit=4")
+    assert [line["text"] for line in page["items"]] == [line.text for line in lines[:4]]
+    assert not page["over"]
+    rest = await api("GET", path, params={"cursor": page["next"]})
+    assert [line["text"] for line in rest["items"]] == ["Line 4", "{{7*7}} <b>%s"]
+    await api("GET", path, 422, params={"cursor": "1"})
+    found = await api("GET", "/api/system/logs?search=lINE&limit=2")
+    assert [line["text"] for line in found["items"]] == ["Line 4", "Line 3"]
+    further = await api("GET", "/api/system/logs?search=lINE&limit=2", params={"cursor": found["next"]})
+    assert [line["text"] for line in further["items"]] == ["Line 2", "Line 1"]
+    (boom,) = (await api("GET", f"/api/system/logs?level=error&task={task}&worker={held.record.worker}"))["items"]
+    assert (boom["run"], boom["task"], boom["worker"]) == (made["id"], task, held.record.worker)
+    assert (await api("GET", "/api/system/logs?task=other"))["items"] == []
+    assert (await api("GET", "/api/system/logs?namespace=other"))["items"] == []
+
+
+@pytest.mark.parametrize("name", ["..", "%2e%2e%2fx", "a", "A" * 32, "0" * 33, "0" * 31 + "%00", "%ff"])
+async def test_ids_that_are_none_lead_nowhere(api, name):
+    for path in ("", "/logs", "/explain", "/attempts"):
+        answer = await api.http.get(f"http://rota/api/runs/{name}{path}")
+        assert answer.status_code in (404, 422)

@@ -1,0 +1,101 @@
+import pytest
+
+from rota.domain.schedule import Schedule
+
+
+@pytest.fixture(autouse=True)
+async def task(api):
+    await api("POST", "/api/tasks", 201, {"name": "a"})
+
+
+async def test_a_schedule_lives_its_life(api):
+    body = {
+        "task": "a",
+        "name": "s",
+        "schedule": "0 2 * * *",
+        "timezone": "Europe/Berlin",
+        "policy": {"overlap": "allow"},
+    }
+    made = await api("POST", "/api/schedules", 201, body)
+    tag = api.headers["etag"]
+    assert (made["id"], made["when"], made["policy"]["overlap"]) == ("s", "0 2 * * * (Europe/Berlin)", "allow")
+    assert len(made["next_fires"]) == 3
+    assert await api("GET", "/api/schedules/s") == made
+    await api("POST", "/api/schedules", 409, body)
+    changed = await api("PATCH", "/api/schedules/s", 200, {"schedule": "0 3 * * *"}, headers={"If-Match": tag})
+    assert (changed["when"], changed["policy"]["overlap"]) == ("0 3 * * * (Europe/Berlin)", "allow")
+    await api("PATCH", "/api/schedules/s", 412, {"schedule": "0 4 * * *"}, headers={"If-Match": tag})
+    put = await api("PUT", "/api/schedules/s", 200, {"trigger": {"kind": "interval", "every_ms": 5_000}})
+    assert (put["when"], put["policy"]["overlap"], put["task"]) == ("every 5s", "skip", "a")
+    assert (await api("POST", "/api/schedules/s/pause", 200, {"why": "x"}))["state"] == "paused"
+    assert [one["name"] for one in (await api("GET", "/api/schedules?state=paused"))["items"]] == ["s"]
+    assert (await api("GET", "/api/schedules/s/explain"))["story"][0].endswith(": x")
+    assert (await api("POST", "/api/schedules/s/resume", 200, {"catch_up": True}))["state"] == "on"
+    assert len(await api("GET", "/api/schedules/s/next?count=5")) == 5
+    await api("DELETE", "/api/schedules/s", 412, headers={"If-Match": tag})
+    await api("DELETE", "/api/schedules/s", 204)
+    await api("GET", "/api/schedules/s", 404)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"schedule": None}, "schedule"),
+        ({"trigger": {"kind": "cron", "expression": "* * * * *"}}, "schedule"),
+        ({"schedule": "at 2020-01-01T00:00"}, "schedule"),
+        ({"schedule": "every 5s", "gap": "skip"}, "gap"),
+        ({"timezone": "Mars/Olympus"}, "timezone"),
+        ({"gap": "fly"}, "gap"),
+        ({"policy": {"max_runs": 0}}, "policy.max_runs"),
+        ({"policy": {"window_ms": -1}}, "policy.window_ms"),
+        ({"policy": {"overlap": "never"}}, "policy.overlap"),
+        ({"next_at": 5}, "next_at"),
+        ({"name": "a/b"}, "name"),
+    ],
+)
+async def test_what_cannot_be_names_its_field(api, engine, change, field):
+    problem = await api("POST", "/api/schedules", 422, {"task": "a", "schedule": "0 2 * * *", **change})
+    assert [one["field"] for one in problem["errors"]] == [field]
+    assert (await engine.store.find(Schedule)).items == ()
+
+
+async def test_triggers_as_json_are_read_strictly(api):
+    deep = {"kind": "cron", "expression": "* * * * *"}
+    for _ in range(50):
+        deep = {"kind": "any_of", "triggers": [deep]}
+    for trigger in (deep, {"kind": "os:system"}, {"kind": "__class__"}, {}, {"kind": "cron", "expression": 5}):
+        problem = await api("POST", "/api/schedules", 422, {"task": "a", "trigger": trigger})
+        assert problem["errors"][0]["field"] == "trigger"
+    await api("POST", "/api/schedules", 404, {"task": "gone", "schedule": "@daily"})
+
+
+async def test_a_preview_tells_fires_clock_changes_and_what_an_edit_changes(api, engine):
+    body = {"schedule": "30 2 * * *", "timezone": "Europe/Berlin", "count": 3}
+    told = await api("POST", "/api/schedules/preview", 200, body)
+    assert [one["local"][11:16] for one in told["next"]] == ["02:30"] * 3
+    notes = [one["note"] for one in told["clock_changes"]]
+    assert len(notes) == 2
+    assert any("forward" in note and "03:00:00+02:00 fires" in note for note in notes)
+    assert any("back" in note and "does not fire" in note for note in notes)
+    assert (told["added"], told["removed"], told["overlaps"]) == ([], [], "")
+    assert (await api("POST", "/api/schedules/preview", 200, {"schedule": "0 12 * * *", "timezone": "Asia/Tokyo"}))[
+        "clock_changes"
+    ] == []
+    await api("POST", "/api/schedules", 201, {"task": "a", "schedule": "0 * * * *"})
+    told = await api("POST", "/api/schedules/preview", 200, {"name": "a", "schedule": "0 */2 * * *", "count": 4})
+    assert told["added"] == []
+    assert len(told["removed"]) in (1, 2)
+    await api("POST", "/api/schedules/preview", 422, {"schedule": "at 2020-01-01"})
+    await api("POST", "/api/schedules/preview", 404, {"name": "gone", "schedule": "@daily"})
+    heavy = await api("POST", "/api/schedules/preview", 200, {"schedule": "* * * * * *", "timezone": "Europe/Berlin"})
+    assert len(heavy["next"]) == 10
+
+
+async def test_many_are_paused_resumed_and_deleted(api):
+    for name in ("x", "y"):
+        await api("POST", "/api/schedules", 201, {"task": "a", "name": name, "schedule": "@daily"})
+    ids = {"ids": ["x", "gone", "y"]}
+    for act, status in (("pause", 200), ("resume", 200), ("delete", 204)):
+        done = await api("POST", f"/api/schedules/{act}", 200, ids)
+        assert [one["status"] for one in done["items"]] == [status, 404, status]
+    assert (await api("GET", "/api/schedules"))["items"] == []

@@ -1,0 +1,39 @@
+"""Servers for tests: those that the environment names, else private ones for the session; skipped where neither is.
+
+With CI set, a missing server fails.
+"""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.services.postgresql import Databases, Missing, Server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Databases]:
+    """A PostgreSQL server with databases to be had."""
+    url, server = os.environ.get("ROTA_TEST_POSTGRESQL", ""), None
+    if not url:
+        try:
+            server = Server()
+            server.start()
+        except Missing as missing:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(str(missing))
+        url = server.url
+    databases = Databases(url)
+    yield databases
+    databases.close()
+    if server:
+        server.remove()
+
+
+@pytest.fixture
+async def database(postgresql: Databases) -> AsyncIterator[str]:
+    """URL of a database with empty tables, this test's own."""
+    url = await postgresql.make()
+    yield url
+    await postgresql.take_back(url)

@@ -1,0 +1,97 @@
+import pytest
+
+from tests.settings.samples import LIGHT
+
+
+def test_the_check_says_what_is_good_unused_and_meant(rota, write):
+    write(LIGHT, "light.yaml")
+    answer = rota("config", "check", "--config", "light.yaml")
+    assert answer.code == 0
+    assert answer.out.splitlines() == [
+        "light.yaml: good, 14 settings are made",
+        *(
+            f"redis.{key} is not used: this version of Rota has not got what it is for"
+            for key in ("addr", "password", "db", "pool_size")
+        ),
+        "a worker that vanishes is noticed after 30 s, and what it ran goes to others",
+    ]
+    assert rota.json("config", "check", "--config", "light.yaml")["noticed_after_ms"] == 30_000
+    assert rota("config", "check").out.splitlines()[0] == "no file: good, 0 settings are made"
+
+
+def test_the_check_says_each_problem_in_a_line_of_its_own(rota, write):
+    write("[api]\nport = 'x'\nprot = 1\n[redis]\npassword = 'canary'\n")
+    answer = rota("config", "check")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.splitlines() == [
+        "error: rota.toml: there is no setting api.prot; did you mean 'port'?",
+        "error: rota.toml: api.port is text; write a whole number",
+    ]
+    write("[database]\nurl = 'mysql://u:canary@h/d'")
+    answer = rota("config", "check")
+    assert answer.code == 2
+    assert "names no store" in answer.err
+    assert "canary" not in answer.err
+
+
+def test_show_tells_value_and_source(rota, write, monkeypatch):
+    write("[worker]\nheartbeat_interval_seconds = 5\n[redis]\npassword = 'canary'\n[environments.test.api]\nport = 1\n")
+    monkeypatch.setenv("ROTA_WORKER__QUEUES", "a,b")
+    shown = {row["key"]: (row["value"], row["source"]) for row in rota.json("config", "show", "--env", "test")}
+    assert shown["worker.heartbeat_interval"] == ("5s", "rota.toml")
+    assert shown["redis.password"] == ("(secret)", "rota.toml")
+    assert shown["api.port"] == ("1", "rota.toml [environments.test]")
+    assert shown["worker.queues"] == ("a, b", "environment")
+    assert shown["retention.runs"] == ("7d", "default")
+    assert shown["security.secret"] == ("", "default")
+
+
+@pytest.mark.parametrize("command", ["up", "worker", "scheduler"])
+def test_a_role_does_not_start_on_settings_that_are_wrong(start, write, command):
+    write("[security]\nsecret = 'changeme'", "my.toml")
+    code, out, err = start(command, "--config", "my.toml").ended()
+    assert (code, out) == (2, "")
+    assert err.startswith("error: my.toml: security.secret is text; it is shorter than 32 bytes; ")
+    assert err.count("\n") == 1
+
+
+def test_roles_and_commands_go_by_the_same_file(start, rota, write):
+    write(
+        """
+        [database]
+        url = "sqlite:///mine.db"
+        [worker]
+        max_concurrent_tasks = 2
+        shell = true
+        queues = ["default", "mail"]
+        [task]
+        default_timeout = "7s"
+        """
+    )
+    lines = start("up", "--slots", "3").until("stop:")
+    assert lines[0] == "rota: scheduler and worker with 3 slots, queues: default, mail, executors: python, shell"
+    assert lines[1] == "data: sqlite:///mine.db"
+    made = rota.json("tasks", "create", "backup", "--executor", "shell", "--command", "true")
+    assert made["clocks"]["attempt_ms"] == 7_000
+    made = rota.json("tasks", "create", "long", "--executor", "shell", "--command", "true", "--timeout", "1h")
+    assert made["clocks"]["attempt_ms"] == 3_600_000
+    assert [one["slots"] for one in rota.json("workers", "list")] == [3]
+
+
+def test_a_start_says_how_slow_recovery_will_be(start, write):
+    write("[worker]\nheartbeat_interval_seconds = 30")
+    lines = start("up", "--data", "d").until("stop:")
+    assert "a worker that vanishes is noticed after 1 min 30 s; see worker.heartbeat_timeout" in lines
+
+
+def test_options_and_the_variable_of_the_store_go_before_the_file(start, rota, write, monkeypatch, folder):
+    write("[database]\nurl = 'sqlite:///file.db'")
+    assert rota("migrate").code == 0
+    monkeypatch.setenv("ROTA_STORE", "sqlite:///variable.db")
+    assert rota("migrate").code == 0
+    assert start("up", "--data", "folder").until("stop:")[1].startswith("data: sqlite:///folder/rota.db")
+    assert start("up", "--store", "sqlite:///option.db").until("stop:")[1].startswith("data: sqlite:///option.db")
+    assert start("up", ROTA_STORE="sqlite:///variable.db").until("stop:")[1] == "data: sqlite:///variable.db"
+    assert start("up").until("stop:")[1] == "data: sqlite:///file.db"
+    found = {path.name for path in folder.glob("*.db")}
+    assert found == {"file.db", "variable.db", "option.db"}
