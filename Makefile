@@ -5,7 +5,7 @@ LOCK := $(BIN)/uv --no-config pip compile pyproject.toml --universal --python-ve
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check style types fast fix bench docs clean oracle lock
+.PHONY: help setup up test check style types fast fix bench docs services services-stop clean oracle lock
 
 # Two processes of tests, for two cores; one that is done takes over from the other.
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist worksteal
@@ -13,7 +13,7 @@ PYTEST := $(BIN)/pytest --numprocesses 2 --dist worksteal
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 
 help: ## print this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 setup: $(VENV)/dev ## install everything for development into .venv
 
@@ -46,6 +46,12 @@ bench: $(VENV)/runtime ## measure throughput, latency, schedules and idling
 	$(BIN)/rota bench latency
 	$(BIN)/rota bench schedules
 	$(BIN)/rota bench idle
+
+services: $(VENV)/dev ## start private servers for tests and benchmarks, and print how to use them
+	@$(BIN)/python -m tests.services start
+
+services-stop: $(VENV)/dev ## end them
+	@$(BIN)/python -m tests.services stop
 
 docs: $(VENV)/dev ## regenerate the generated parts of docs/
 	$(BIN)/python docs/generate.py

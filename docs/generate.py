@@ -10,6 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from rota.domain import errors
+from rota.domain.access import ROLES, Action
 from rota.domain.run import TERMINAL, Reason, State
 from rota.domain.schedule import SkipReason
 from rota.domain.states import TABLE, drawing
@@ -120,7 +121,14 @@ def state_drawing() -> str:
     return f"```mermaid\n{drawing()}\n```"
 
 
+def roles() -> str:
+    """The roles, and what each may."""
+    rows = [f"| `{role}` | {', '.join(f'`{one}`' for one in Action if one in may)} |" for role, may in ROLES.items()]
+    return "\n".join(["| role | may |", "|---|---|", *rows])
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "roles": roles,
     "states": states,
     "reasons": reasons,
     "skips": skips,

@@ -197,7 +197,8 @@ class Rota:
         self.store = self.store if self.names_store else found.store or self.store
         self.kinds = found.kinds(self.kinds)
         self.registry.defaults = found.defaults()
-        set_level(found)
+        if "observability.log_level" in loaded.origins:
+            set_level(found)
 
     async def settle_in(self) -> None:
         """Before it takes on a role: what this program declares is all that its app has, other schedules are gone.
@@ -248,11 +249,10 @@ class Rota:
                 await stack.enter_async_context(self)
             roles = Roles(self, self.engine)
             stack.push_async_callback(roles.stop)
-            if worker:
-                await roles.start_worker(worker_options or self.worker_options(default_name(), slots, queues))
-            # Last begun, so first to end: nothing is fired that the worker, as it drains, takes no more.
             if scheduler:
                 await roles.start_scheduler(scheduler_options or self.scheduler_options(default_name()))
+            if worker:
+                await roles.start_worker(worker_options or self.worker_options(default_name(), slots, queues))
             if self.loaded and self.loaded.path:
                 from rota.settings.follow import following
 
@@ -286,7 +286,7 @@ class Rota:
     async def _serve(self, options: Mapping[str, Any]) -> str:
         errors = sys.stderr  # a worker puts its own stream in its place
         async with self.running(**options) as roles:
-            stopped = asyncio.create_task(roles.until_stopped())
+            stopped = asyncio.create_task(until_stopped(roles.worker))
             # It listens before it says how to stop it.
             await asyncio.sleep(0)
             counts = f"{len(self.registry.tasks)} tasks, {len(self.registry.schedules)} schedules"
@@ -353,13 +353,14 @@ class Roles:
         await self._app.settle_in()
         made = self._app.executors()
         self.worker = make_worker(self._app.store, self._engine, made, options)
-        self._stops += [executor.close for executor in made.values()]
-        self._stops.append(self.worker.stop)
+        # A scheduler ends before: it must fire nothing that the worker, as it drains, takes no more.
+        self._stops[:0] = [*(executor.close for executor in made.values()), self.worker.stop]
         await self.worker.start()
 
     async def adjust(self, settings: "Settings", changed: Set[str]) -> None:
         """Take over the changed ones of the settings, as far as they can change alive."""
-        set_level(settings)
+        if "observability.log_level" in changed:
+            set_level(settings)
         for take_over in self.listeners:
             take_over(settings)
         if self.scheduler and any(key.startswith(("schedule.", "retention.")) for key in changed):
@@ -370,25 +371,26 @@ class Roles:
                 await resize(self._engine, self.worker.session, settings.worker.max_concurrent_tasks, "settings")
 
     async def stop(self) -> None:
-        """End the roles, last begun first, each whatever becomes of the others; harmless twice."""
+        """End the roles, the scheduler first, each whatever becomes of the others; harmless twice."""
         while self._stops:
             try:
                 await self._stops.pop()()
             except Exception as error:
                 self._engine.tell(Trouble("stop", error))
 
-    async def until_stopped(self) -> str:
-        """Until SIGINT or SIGTERM, or until the worker ends by itself; then why, empty for a signal or a drain."""
-        asked = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, asked.set)
-        waits = [asyncio.create_task(asked.wait())]
-        if self.worker:
-            waits.append(asyncio.create_task(self.worker.ended.wait()))
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)  # the next one ends the program as usual
-        return self.worker.failed if self.worker else ""
+
+async def until_stopped(worker: Worker | None) -> str:
+    """Until SIGINT or SIGTERM, or until the worker ends by itself; then why, empty for a signal or a drain."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked.set)
+    waits = [asyncio.create_task(asked.wait())]
+    if worker:
+        waits.append(asyncio.create_task(worker.ended.wait()))
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)  # the next one ends the program as usual
+    return worker.failed if worker else ""

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rota.domain.errors import Invalid
+from rota.domain.errors import Barred, Invalid
 from rota.domain.facts import Fact, Trouble
 from rota.engine.engine import Engine
 from rota.executors import by_kind
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from rota.api.guard import Guard, GuardOptions
     from rota.api.limits import Rates
     from rota.api.serve import Address
+    from rota.identity import Identity
+    from rota.worker.remote import Server
 
 log = logging.getLogger("rota")
 
@@ -198,6 +200,38 @@ def make_worker(url: str, engine: Engine, made: Mapping[str, Executor], options:
     return Worker(LocalDesk(engine), engine.store.watch, Beside(url, engine).desk, made, options, runtime)
 
 
+@asynccontextmanager
+async def remote_worker(
+    server: "Server", made: Mapping[str, Executor], options: WorkerOptions, emit: Emit | None = None
+) -> AsyncIterator[Worker]:
+    """A worker that needs no store: its desk is the API of a scheduler. Drained and closed at the end."""
+    from rota.worker.remote import DeskClock, reached
+
+    def told(fact: Fact) -> None:
+        # Its end says that once; each loop that notices would say it again.
+        if emit and not (isinstance(fact, Trouble) and isinstance(fact.error, Barred)):
+            emit(fact)
+
+    @asynccontextmanager
+    async def beside() -> AsyncIterator[tuple[Desk, Listen]]:
+        async with reached(server, clock) as desk:
+            yield desk, desk.listen
+
+    clock = DeskClock(SystemClock())
+    runtime = (clock, SystemChance(), listening(told if emit else None))
+    try:
+        async with reached(server, clock) as desk:
+            worker = Worker(desk, desk.listen, beside, made, options, runtime)
+            try:
+                await worker.start()
+                yield worker
+            finally:
+                await worker.stop()
+    finally:
+        for executor in made.values():
+            await executor.close()
+
+
 def make_scheduler(url: str, engine: Engine, options: SchedulerOptions) -> Scheduler:
     """A scheduler node."""
     return Scheduler(engine, Beside(url, engine).store, options)
@@ -209,9 +243,8 @@ def make_door(url: str, engine: Engine, secret: bytes = b"", rates: "Rates | Non
     Raises `Invalid` for a short secret, and for none where there is no such place.
     """
     from rota.api.door import Door
-    from rota.identity import Identity
 
-    return Door(engine, Identity(secret or _own_secret(url)), rates)
+    return Door(engine, locks(secret or _own_secret(url)), rates)
 
 
 @asynccontextmanager
@@ -246,11 +279,18 @@ def _own_secret(url: str) -> bytes:
     from rota.identity.files import signing_secret
 
     if folder := folder_of(url):
-        return signing_secret(folder / "secret")
+        return signing_secret(folder / "rota-secret")
     if url.startswith("sqlite"):
         return os.urandom(32)  # a store in memory lives no longer than this
     remedy = "make one with `rota secrets key`, and give all nodes the same by ROTA_SECURITY__SECRET"
     raise Invalid("security.secret", f"is missing, and this store has no folder to keep one in; {remedy}")
+
+
+def locks(secret: bytes = b"") -> "Identity":
+    """What makes keys and hashes passwords; without a secret, what it signs nobody else believes."""
+    from rota.identity import Identity
+
+    return Identity(secret or os.urandom(32))
 
 
 def folder_of(url: str) -> Path | None:
@@ -262,8 +302,9 @@ def folder_of(url: str) -> Path | None:
 
 def credentials_place(url: str = "") -> Path:
     """The private file of this machine's keys: beside an SQLite database, else in the user's configuration."""
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "rota"
-    return ((folder_of(url) if url else None) or config) / "credentials.json"
+    if url and (folder := folder_of(url)):
+        return folder / "rota-credentials.json"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "rota" / "credentials.json"
 
 
 async def first_start(url: str, engine: Engine, server: str) -> str:
@@ -273,9 +314,8 @@ async def first_start(url: str, engine: Engine, server: str) -> str:
     """
     from rota.engine.people import begin
     from rota.identity.files import keep_credential
-    from rota.identity.keys import mint
 
-    key, link = mint("key"), mint("link")
+    key, link = locks().mint("key"), locks().mint("link")
     if not await begin(engine, key, link):
         return ""
     keep_credential(credentials_place(url), server, key.text)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from rota.domain.run import End, Outcome
@@ -60,6 +62,7 @@ async def test_stats_count_what_there_is_and_what_ended(api, engine):
     for one in await hold(engine, kind="own"):
         await settle(engine, [Settlement(one.record.fence, Outcome(End.SUCCESS), one)])
     await api("POST", "/api/runs", 201, {"task": "a"})
+    told: dict[str, Any] = {}
     for namespace in ("main", "*"):
         told = await api("GET", "/api/system/stats", params={"namespace": namespace})
         assert (told["tasks"], told["schedules"], told["workers"], told["slots"]) == (1, 1, 1, 10)

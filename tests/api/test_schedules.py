@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from rota.domain.schedule import Schedule
@@ -60,7 +62,7 @@ async def test_what_cannot_be_names_its_field(api, engine, change, field):
 
 
 async def test_triggers_as_json_are_read_strictly(api):
-    deep = {"kind": "cron", "expression": "* * * * *"}
+    deep: dict[str, Any] = {"kind": "cron", "expression": "* * * * *"}
     for _ in range(50):
         deep = {"kind": "any_of", "triggers": [deep]}
     for trigger in (deep, {"kind": "os:system"}, {"kind": "__class__"}, {}, {"kind": "cron", "expression": 5}):

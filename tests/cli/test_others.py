@@ -3,14 +3,17 @@
 import asyncio
 import getpass
 import time
-from functools import partial
+from typing import Any
 
+import msgspec
 import pytest
 
 from rota.cli.show import length
-from rota.domain.records import Session
-from rota.domain.run import Reason, Run
+from rota.domain.records import Blob, Session
+from rota.domain.schedule import Occurrence
+from rota.engine.account import REPORT, STALE_MS, Report, report
 from rota.engine.sessions import enter
+from rota.ports.store import Change, Group
 from tests.cli.work import STORE, in_store, register, sample_app, work
 
 NOW = time.time_ns() // 1_000_000
@@ -208,16 +211,19 @@ def test_missing_handlers_are_told_of(here):
     app = sample_app()
     here("tasks", "create", "lost", "--command", "nowhere")
 
+    async def said(*args: str) -> Any:
+        return await asyncio.to_thread(here, *args)
+
     async def told() -> None:
         async with app.running():
-            here_ = partial(asyncio.to_thread, here)
-            run = (await here_("tasks", "trigger", "lost")).out.strip()
-            while (await app.engine.store.get(Run, [run]))[0].record.reason != Reason.NO_HANDLER:
+            run = (await said("tasks", "trigger", "lost")).out.strip()
+            while "lacks what it names" not in (story := (await said("runs", "explain", run)).out):
                 await app.engine.store.watch(["lane:*"]).wait(0.02)
-            lacks = "can run task lost: no handler 'nowhere' in its app; it has fails, greet, paints"
-            assert lacks.partition(": ")[2] in (await here_("runs", "explain", run)).out
-            assert lacks in (await here_("doctor")).out
-            assert lacks in (await here_("tasks", "trigger", "lost")).err
+            lacks = "no handler 'nowhere' in its app; it has fails, greet, paints"
+            assert lacks in story
+            for args in (("doctor",), ("tasks", "trigger", "lost")):
+                answer = await said(*args)
+                assert f"can run task lost: {lacks}" in answer.out + answer.err
 
     asyncio.run(told())
 
@@ -230,11 +236,35 @@ def test_the_doctor_is_content_with_a_whole_house(here):
             while not (lead := await app.engine.store.lead("scheduler", "asking", 0)).holder:
                 await app.engine.store.watch(["lead"]).wait(0.02)
             assert lead.number
+            while await report(app.engine) is None:
+                await app.engine.store.watch(["lead"]).wait(0.02)
             found = await asyncio.to_thread(here, "doctor", "--json")
             assert {one["level"] for one in found.json} == {"ok"}
             assert found.code == 0
 
     asyncio.run(examined())
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "lost", "level", "told"),
+    [
+        (0, (), "ok", "unaccounted: 0 up to"),
+        (0, (Occurrence("main/s", 1),), "fail", "unaccounted: 1: main/s at 1;"),
+        (STALE_MS, (), "warn", "no scheduler has looked since"),
+    ],
+)
+def test_the_doctor_tells_of_what_nobody_answers_for(here, age_ms, lost, level, told):
+    async def put(engine):
+        at = engine.clock.now() - age_ms
+        found = msgspec.json.encode(Report(at, at, missing=lost))
+        await engine.commit_one(Group((Change(None, Blob(REPORT, found, at)),)))
+        await engine.store.lead("scheduler", "somebody", 60_000)
+
+    in_store(put)
+    (found,) = [one for one in here("doctor", "--json").json if one["check"] == "account"]
+    assert found["level"] == level
+    assert told in found["text"]
+    assert here.json("stats")["unaccounted"] == (None if level == "warn" else len(lost))
 
 
 def test_the_doctor_fails_where_something_is_overdue(here):

@@ -82,7 +82,7 @@ class TestKeys:
         assert keys.read(keys.mint("key").text + "\n") is None
 
     def test_digests_are_compared_in_constant_time(self):
-        assert keys.compare_digest is hmac.compare_digest
+        assert vars(keys)["compare_digest"] is hmac.compare_digest
         assert keys.same("aé", "aé")
         assert not keys.same("a", "b")
 

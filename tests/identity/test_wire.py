@@ -3,14 +3,26 @@
 import asyncio
 import json
 import logging
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
+from rota.api import guard
+from rota.api.door import Door
 from rota.api.limits import Rates
 from rota.domain.access import ANY, Grant
-from rota.domain.people import Token, User
+from rota.domain.errors import Invalid
+from rota.domain.people import Kind, Token, User
 from rota.domain.records import Audit
-from tests.identity.support import PASSWORD, Served, serving
+from rota.engine import people
+from rota.identity import Identity
+from tests.identity.support import NO_RATES, PASSWORD, ROOT, SECRET, Served, serving
 
 EVIL = "https://evil.example"
 SCANNED = [
@@ -385,3 +397,67 @@ class TestWhatIsKept:
         (anna,) = await served.house.all(User)
         assert anna.password.startswith("$argon2id$")
         assert all(len(one.digest) == 64 for one in await served.house.all(Token) if one.kind == "key")
+
+
+class TestLongAnswers:
+    async def test_one_ends_when_its_credential_does(self, house, monkeypatch):
+        """17: a stream that was opened before is no way around a revoked key."""
+        monkeypatch.setattr(guard, "RECHECK_S", -1.0)
+        door = Door(house.engine, Identity(SECRET))
+        going, sent = asyncio.Event(), []
+
+        async def endless(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": b"data", "more_body": True})
+                await going.wait()
+
+        async def send(message):
+            sent.append(message)
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        token, text = await door.mint(Token("", Kind.KEY, "k", grants=(Grant("viewer"),)), ROOT)
+        headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {text}".encode())]
+        scope = {"type": "http", "method": "GET", "path": "/api/system/events", "headers": headers}
+        guarded = guard.Guard(endless, door.authenticate, guard.GuardOptions(rates=NO_RATES))
+        task = asyncio.create_task(guarded(scope, receive, send))
+        async with asyncio.timeout(10):
+            while len(sent) < 2:
+                await asyncio.wait([task], timeout=0)
+            await people.revoke(house.engine, token.id, "cli:root")
+            house.clock.advance(5_000)
+            going.set()
+            await task
+        assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+class TestTls:
+    async def test_a_certificate_makes_it_https_and_cookies_secure(self, house, tmp_path):
+        """21"""
+        async with serving(house, certificate(tmp_path)) as served:
+            assert served.base.startswith("https://")
+            await served.user("anna", password=PASSWORD)
+            answer = await served.logged_in(cookie=True)
+            assert "secure" in answer.headers["set-cookie"].lower()
+            assert answer.headers["strict-transport-security"].startswith("max-age=")
+
+    async def test_what_is_no_certificate_is_named(self, house, tmp_path):
+        (tmp_path / "x.pem").write_text("x")
+        files = {"certificate": str(tmp_path / "x.pem"), "key": str(tmp_path / "x.pem")}
+        with pytest.raises(Invalid, match=r"x\.pem"):
+            async with serving(house, files):
+                pass
+
+
+def certificate(folder: Path) -> dict[str, str]:
+    """One for this machine that nobody else signed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    (folder / "chain.pem").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "key.pem").write_bytes(plain)
+    return {"certificate": str(folder / "chain.pem"), "key": str(folder / "key.pem")}

@@ -9,6 +9,7 @@ from pathlib import Path
 from rota.ports.store import Store
 from rota.stores import connect
 from rota.stores.sql.store import SqlStore
+from tests.services.postgresql import Databases
 
 
 def itself(store: Store) -> Store:
@@ -34,6 +35,27 @@ class FileHome:
         for store in self.stores:
             await store.close()
         self.path.unlink()
+
+
+class DatabaseHome:
+    """A database with empty tables for each example."""
+
+    def __init__(self, databases: Databases) -> None:
+        self.databases = databases
+        self.url = ""
+        self.stores: list[Store] = []
+
+    async def open(self) -> Store:
+        self.url = self.url or await self.databases.make()
+        store = connect(self.url)
+        self.stores.append(store)
+        await store.open()
+        return store
+
+    async def leave(self) -> None:
+        for store in self.stores:
+            await store.close()
+        await self.databases.take_back(self.url)
 
 
 def inline(url: str) -> Store:

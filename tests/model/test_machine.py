@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,11 +12,13 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from rota.stores import connect
 from tests.contract import planted
-from tests.model.homes import Homes
+from tests.model.comparison import Home
+from tests.model.homes import DatabaseHome, Homes
 from tests.model.machine import StoreMachine
 
 EXAMPLES = int(os.environ.get("ROTA_EXAMPLES", "300"))
 STEPS = 40
+few = settings(max_examples=EXAMPLES // 15, stateful_step_count=STEPS, derandomize=False)
 RARE = {
     "Applied", "Already", "Conflict", "Stale", "claimed", "claimed again", "led on", "died", "lost reply", "repeated",
     "unavailable",
@@ -31,10 +33,10 @@ def homes(tmp_path: Path) -> Iterator[Homes]:
         yield Homes(Path(folder))
 
 
-def machine(homes: Homes, met: Counter[str]) -> type[StoreMachine]:
+def machine(another: Callable[[], Home], met: Counter[str]) -> type[StoreMachine]:
     class Machine(StoreMachine):
         def __init__(self) -> None:
-            super().__init__(homes.another(), met)
+            super().__init__(another(), met)
 
     return Machine
 
@@ -42,7 +44,7 @@ def machine(homes: Homes, met: Counter[str]) -> type[StoreMachine]:
 def test_the_store_does_what_the_model_does(homes):
     met = Counter[str]()
     run_state_machine_as_test(
-        machine(homes, met),
+        machine(homes.another, met),
         settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS, derandomize=False),
     )
     seldom = {what for what in RARE if met[what] < EXAMPLES / 30}
@@ -51,8 +53,11 @@ def test_the_store_does_what_the_model_does(homes):
 
 def test_the_store_with_threads_of_its_own_does_so_too(homes):
     homes.make = connect
-    few = settings(max_examples=EXAMPLES // 15, stateful_step_count=STEPS, derandomize=False)
-    run_state_machine_as_test(machine(homes, Counter()), settings=few)
+    run_state_machine_as_test(machine(homes.another, Counter()), settings=few)
+
+
+def test_postgresql_does_so_too(postgresql):
+    run_state_machine_as_test(machine(lambda: DatabaseHome(postgresql), Counter()), settings=few)
 
 
 @pytest.mark.parametrize(
@@ -76,4 +81,4 @@ def test_the_machine_sees_a_planted_bug(bug, homes):
         max_examples=200, stateful_step_count=STEPS, derandomize=True, database=None, phases=[Phase.generate]
     )
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(machine(homes, Counter()), settings=quick)
+        run_state_machine_as_test(machine(homes.another, Counter()), settings=quick)

@@ -1,4 +1,4 @@
-"""A cluster of real processes on one SQLite file."""
+"""A cluster of real processes on one store: an SQLite file or, where a test says `on_both`, also PostgreSQL."""
 
 import os
 import signal
@@ -18,8 +18,8 @@ PROGRAM = Path(__file__).with_name("tasks_ledger.py")
 class Cluster:
     """Starts roles in processes of their own, and ends those that it started."""
 
-    def __init__(self, folder: Path, ledger: Ledger) -> None:
-        self.store = f"sqlite:///{folder / 'rota.db'}"
+    def __init__(self, folder: Path, ledger: Ledger, store: str) -> None:
+        self.store = store
         self.ledger = ledger
         self.folder = folder
         self.children: list[subprocess.Popen[bytes]] = []
@@ -47,10 +47,20 @@ class Cluster:
                 child.stdout.close()
 
 
+on_both = pytest.mark.parametrize("store_url", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if getattr(request, "param", "sqlite") == "postgresql":
+        return str(request.getfixturevalue("database"))
+    return f"sqlite:///{tmp_path / 'rota.db'}"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, store_url: str) -> Iterator[Cluster]:
     ledger = Ledger(tmp_path / "ledger")
-    made = Cluster(tmp_path, ledger)
+    made = Cluster(tmp_path, ledger, store_url)
     yield made
     made.stop()
     ledger.close()

@@ -74,8 +74,8 @@ class Server:
     def of(self, database: str) -> str:
         return f"postgresql://rota:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
+    def start(self) -> int:
+        """Start it and wait until it answers; its process."""
         options = [f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}"]
         given = [part for one in (*options, "max_connections=200", *self.settings) for part in ("-c", one)]
         self.process = self._popen([self.binaries / "postgres", "-D", self.folder / "data", *given])
@@ -84,6 +84,7 @@ class Server:
         while subprocess.run(ask, check=False).returncode:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise Missing((self.folder / "log").read_text()[-2_000:])
+        return self.process.pid
 
     def signal(self, number: int) -> None:
         """Send it a signal; SIGINT ends it at once and in order, SIGQUIT as a crash would."""

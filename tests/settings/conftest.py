@@ -1,5 +1,6 @@
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -15,12 +16,13 @@ Write = Callable[[str, str], Path]
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty current folder, and an environment that says nothing about Rota."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("ROTA_")]:
         monkeypatch.delenv(name)
-    return tmp_path
+    yield tmp_path
+    logging.getLogger("rota").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

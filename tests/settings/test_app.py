@@ -1,4 +1,5 @@
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -66,17 +67,28 @@ async def test_an_app_with_broken_settings_does_not_open(write):
 
 
 async def test_a_running_app_obeys_and_follows_its_file(write):
-    path = write("[worker]\nmax_concurrent_tasks = 2\nheartbeat_interval = '50ms'\nqueues = ['mail']\n")
+    path = write(
+        """
+        [worker]
+        max_concurrent_tasks = 2
+        heartbeat_interval = "50ms"
+        queues = ["mail"]
+        [observability]
+        log_level = "error"
+        """
+    )
     app = Rota("sqlite:///:memory:")
     async with app.running() as roles, asyncio.timeout(30):
         assert roles.worker
         (session,) = await open_sessions(app.engine)
         assert (session.slots, session.queues, session.ttl_ms) == (2, ("mail",), 10_000)
+        assert logging.getLogger("rota").level == logging.ERROR
         text = "[worker]\nmax_concurrent_tasks = 3\n[schedule]\nscan_interval = '1s'\n"
         while (await open_sessions(app.engine))[0].slots != 3:
             replace(path, text := text + "#")
             await asyncio.wait([asyncio.create_task(roles.worker.ended.wait())], timeout=0.5)
         assert roles.worker.scan_ms == 1_000
+    assert logging.getLogger("rota").level == logging.INFO
 
 
 async def test_what_the_code_says_of_a_worker_goes_before_the_file(write):

@@ -1,5 +1,7 @@
 import pytest
 
+from rota.cli.config import NOT_YET
+from rota.settings.tree import Settings
 from tests.settings.samples import LIGHT
 
 
@@ -95,3 +97,7 @@ def test_options_and_the_variable_of_the_store_go_before_the_file(start, rota, w
     assert start("up").until("stop:")[1] == "data: sqlite:///file.db"
     found = {path.name for path in folder.glob("*.db")}
     assert found == {"file.db", "variable.db", "option.db"}
+
+
+def test_what_is_not_there_yet_is_named_rightly():
+    assert [one for one in NOT_YET if not any(key.startswith(one) for key in Settings().flat())] == []

@@ -74,6 +74,16 @@ def test_the_file_of_the_current_folder_is_found_unless_there_are_two(write):
         load()
 
 
+def test_a_variable_named_as_a_section_is_told_of(monkeypatch):
+    for name in ("ROTA_STORE", "ROTA_DATABASE", "ROTA_WORKER", "ROTA_WORKER__SHELL"):
+        monkeypatch.setenv(name, "x")
+    with pytest.raises(SettingsError) as refused:
+        load()
+    assert refused.value.problems == [
+        f"environment: {name} is text; it is a section, with keys and values in it" for name in ("database", "worker")
+    ]
+
+
 def test_nobody_pays_for_settings_that_nobody_made(write, monkeypatch):
     assert here() is None
     monkeypatch.setenv("ROTA_API__PORT", "1")

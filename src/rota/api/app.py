@@ -9,6 +9,7 @@ from secrets import token_bytes
 from fastapi import FastAPI
 
 from rota.api import problems
+from rota.api.crew import Crew
 from rota.api.denials import Denials
 from rota.api.door import Door
 from rota.api.feed import Feed
@@ -17,6 +18,7 @@ from rota.api.paging import Cursors
 from rota.api.routes import (
     audit,
     auth,
+    desk,
     events,
     pages,
     queues,
@@ -29,6 +31,7 @@ from rota.api.routes import (
     workers,
 )
 from rota.api.stats import Stats
+from rota.api.waiting import Waiting
 from rota.engine.engine import Engine
 
 
@@ -68,7 +71,9 @@ def make_routes(engine: Engine, options: Options) -> FastAPI:
     app.state.cursors = Cursors(options.secret)
     app.state.feed = options.feed or Feed(engine.store.watch, engine.emit)
     app.state.stats = Stats(engine)
+    app.state.crew = Crew(engine)
+    app.state.waiting = Waiting(engine, app.state.feed.closed)
     problems.add_to(app)
-    for part in (tasks, schedules, runs, workers, queues, events, system, auth, users, tokens, audit, pages):
+    for part in (tasks, schedules, runs, workers, queues, events, system, auth, users, tokens, audit, desk, pages):
         app.include_router(part.routes)
     return app

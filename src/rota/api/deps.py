@@ -25,8 +25,6 @@ from rota.domain.names import NAME
 from rota.domain.payload import decoded
 from rota.engine.engine import Engine
 
-PUBLIC = frozenset({"/health", "/health/live", "/health/ready"})
-"""The exact paths that need no credential; the identity's routes add theirs in `app`."""
 JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 PATTERN = f"^{NAME.pattern}$"
 
@@ -131,7 +129,8 @@ class Route(APIRoute):
                     raise _refused("query", name, f"is unknown here; choose from {', '.join(sorted(known)) or 'none'}")
                 if known[name] and len(request.query_params.getlist(name)) > 1:
                     raise _refused("query", name, "is given twice")
-            if has_body and not JSON_TYPE.match(request.headers.get("content-type", "application/json")):
+            sent = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+            if has_body and sent and not JSON_TYPE.match(request.headers.get("content-type", "")):
                 raise HTTPException(415, "send JSON, with Content-Type: application/json")
             return await inner(_Strict(request.scope, request.receive))
 

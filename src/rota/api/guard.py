@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -29,6 +30,8 @@ Denied = Callable[[str, str, str], None]
 """Told of each refusal: who, what, where from."""
 
 LOGINS = frozenset({"/api/auth/login", "/api/auth/link", "/api/auth/refresh"})
+GUESSED = LOGINS - {"/api/auth/refresh"}
+"""Nobody guesses a signature, and many may refresh behind one address."""
 PUBLIC = frozenset({"/health", "/health/live", "/health/ready", "/login", "/login.js"}) | LOGINS
 """The exact paths that need no credential; each is on this list by somebody's decision."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -117,7 +120,8 @@ class Guard:
                 await refusal(scope, receive, sending)
             else:
                 state = {"actor": call.actor, "address": call.address, "request_id": call.id, "secure": call.secure}
-                scope.setdefault("state", {}).update(state)
+                still = partial(self._authenticate, call.headers, call.address)
+                scope.setdefault("state", {}).update(state, still=still)
                 await self._app(scope, self._receiving(receive), sending)
         except ClientDisconnect:
             call.status = call.status or 499
@@ -169,11 +173,11 @@ class Guard:
         return _slower(wait_s) if wait_s else None
 
     async def _refusal_of_stranger(self, call: _Call) -> Response | None:
-        if call.path in LOGINS:
-            if call.method == "POST" and (wait_s := await self._limits.hit("login", neighbours(call.address))):
-                return _slower(wait_s)
-            return self._forged(call, "origin" in call.headers)
-        return None
+        if call.path not in LOGINS:
+            return None
+        if call.path in GUESSED and (wait_s := await self._limits.hit("login", neighbours(call.address))):
+            return _slower(wait_s)
+        return self._forged(call, "origin" in call.headers)
 
     def _forged(self, call: _Call, from_page: bool = True) -> Response | None:
         """Refuse what a foreign page may have sent with somebody's cookie, or to log somebody in unawares."""

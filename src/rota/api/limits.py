@@ -57,4 +57,4 @@ def _item(name: str, text: str) -> RateLimitItem | None:
     try:
         return parse(text) if text else None
     except ValueError:
-        raise Invalid(f"api.rate_{name}", f"{text!r:.40} is no rate; write it as 10/minute, or leave it empty") from None
+        raise Invalid(f"api.rate_{name}", f"{text!r:.40} is no rate; write 10/minute, or leave it empty") from None

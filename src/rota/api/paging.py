@@ -88,10 +88,12 @@ async def listing(
             return found, cursors.sealed(asked, position)
 
 
-def readable(asked: Asked, where: Where, of: Callable[[Any], tuple[str, str, str]]) -> tuple[Where, Fits | None]:
+def readable(
+    asked: Asked, where: Where, of: Callable[[Any], tuple[str, str, str]], narrow: bool = True
+) -> tuple[Where, Fits | None]:
     """A filter narrowed to what the asker may see, and what is left to look at one by one.
 
-    `of`: namespace, task and queue of a record.
+    `of`: namespace, task and queue of a record; `narrow`: whether the listing can be filtered by task.
     """
     if asked.sees(where.namespace):
         return where, None
@@ -99,5 +101,5 @@ def readable(asked: Asked, where: Where, of: Callable[[Any], tuple[str, str, str
     if not mine:
         return where._replace(prefix=NOTHING), None
     tasks = {one.task for one in mine}
-    narrowed = where._replace(task=tasks.pop()) if len(tasks) == 1 and not where.task else where
+    narrowed = where._replace(task=tasks.pop()) if narrow and len(tasks) == 1 and not where.task else where
     return narrowed, lambda record: asked.sees(*of(record))

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from rota.domain.errors import (
+    Barred,
     Changed,
     Invalid,
     NotFound,
@@ -39,6 +40,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     Changed: HTTPStatus.PRECONDITION_FAILED,
     Refused: HTTPStatus.CONFLICT,
     Stale: HTTPStatus.CONFLICT,
+    Barred: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
     Unclear: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreError: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -11,6 +11,7 @@ from rota.domain.records import Tally
 from rota.domain.run import LIVE, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task
+from rota.engine.account import unaccounted
 from rota.engine.engine import Engine
 from rota.engine.recover import open_sessions
 from rota.ports.store import Where
@@ -62,5 +63,6 @@ class Stats:
             "ended": dict(sorted(ended.items())),
             "completed": ended.get(State.SUCCESS, 0),
             "failed": ended.get(State.FAILED, 0),
+            "unaccounted": await unaccounted(self._engine),
             **instant("since", since),
         }

@@ -3,12 +3,14 @@ hold; secrets of the protocol (tokens) left out.
 """
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Hashable, Mapping, Set
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 from rota.domain.durations import UNITS_MS
+from rota.domain.people import Token, User
 from rota.domain.priority import Priority
 from rota.domain.records import Session
 from rota.domain.run import Run
@@ -37,6 +39,40 @@ def instant(name: str, moment: int | None) -> dict[str, Any]:
 
 def plain(value: Any, leave: Set[str] = frozenset()) -> Any:
     """JSON values of a record without the fields to leave out, of what was found out about one, or of its parts."""
+    kind = type(value)
+    if kind in ATOMS:
+        return value
+    shape = _shape(cast(Hashable, kind))
+    if shape is None:
+        return _part(value)
+    found: dict[str, Any] = {}
+    for name, timed in shape:
+        if name in leave:
+            continue
+        member = getattr(value, name)
+        if timed:
+            found[name], found[f"{name}_ms"] = None if member is None else iso(member), member
+        elif name == "priority":
+            found[name] = Priority(member).name.lower()
+        else:
+            found[name] = member if type(member) in ATOMS else plain(member)
+    found |= _derived(value)
+    return found.pop(shape[0][0]) | found if isinstance(value, RunDetail | WorkerView | QueueView) else found
+
+
+ATOMS = frozenset({str, int, float, bool, type(None)})
+
+
+@cache
+def _shape(kind: Hashable) -> tuple[tuple[str, bool], ...] | None:
+    """The fields that are told of a record, and which of them are instants; None for what is no record."""
+    names = getattr(kind, "_fields", None) or getattr(kind, "__dataclass_fields__", None)
+    if names is None or hasattr(kind, "to_json"):
+        return None
+    return tuple((name, is_instant(name)) for name in names if name not in HIDDEN)
+
+
+def _part(value: Any) -> Any:
     if hasattr(value, "to_json"):
         return value.to_json()
     match value:
@@ -49,19 +85,9 @@ def plain(value: Any, leave: Set[str] = frozenset()) -> Any:
             return value.value
         case Mapping():
             return {str(key): plain(one) for key, one in value.items()}
-    names = getattr(value, "_fields", None) or getattr(value, "__dataclass_fields__", None)
-    if names is None:
-        return [plain(one) for one in value] if isinstance(value, tuple | list) else value
-    found: dict[str, Any] = {}
-    for name, member in ((name, getattr(value, name)) for name in names if name not in HIDDEN | leave):
-        if name == "priority":
-            found[name] = Priority(member).name.lower()
-        else:
-            found |= instant(name, member) if is_instant(name) else {name: plain(member)}
-    found |= _derived(value)
-    if isinstance(value, WorkerView) and value.silent_ms:
-        found["session"]["state"] = f"silent for {value.silent_ms // 1_000} s"
-    return found.pop(names[0]) | found if isinstance(value, RunDetail | WorkerView | QueueView) else found
+        case tuple() | list():
+            return [plain(one) for one in value]
+    return value
 
 
 def _derived(record: Any) -> dict[str, Any]:
@@ -76,6 +102,20 @@ def _derived(record: Any) -> dict[str, Any]:
             state = "closed" if not record.open else "draining" if record.draining else "open"
             return {"session": record.id, "state": state}
     return {}
+
+
+def user_row(user: User) -> dict[str, Any]:
+    """A user: never the password, nor its digest."""
+    fields = {"id": user.id, "grants": plain(user.grants), "has_password": bool(user.password)}
+    times = instant("created_at", user.created_at) | instant("updated_at", user.updated_at)
+    return {**fields, "disabled": user.disabled, **times}
+
+
+def token_row(token: Token) -> dict[str, Any]:
+    """A token: never its secret, nor its digest."""
+    fields = {"id": token.id, "kind": str(token.kind), "name": token.name, "owner": token.owner}
+    times = instant("created_at", token.created_at) | instant("expires_at", token.expires_at)
+    return {**fields, "grants": plain(token.grants), **times, **instant("used_at", token.used_at or None)}
 
 
 def when(trigger: Trigger) -> str:

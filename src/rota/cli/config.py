@@ -9,7 +9,14 @@ from rota.stores import connect
 
 group = typer.Typer(name="config", help="The settings: check and show them.")
 
-NOT_YET = ("message_queue", "redis", "database.connection_timeout", "dispatcher.max_workers", "observability.tracing")
+NOT_YET = (
+    "message_queue",
+    "redis",
+    "database.connection_timeout",
+    "dispatcher.max_workers",
+    "observability.metrics",
+    "observability.tracing",
+)
 """Sections and settings of what this version has not got."""
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 import typer
 
+from rota.api.views import iso
 from rota.cli.common import Json, Store, ask, store_url
 from rota.cli.show import Listing, counted, show
 from rota.domain.errors import StoreError
@@ -12,8 +13,10 @@ from rota.domain.records import Session
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule
 from rota.engine import query
+from rota.engine.account import STALE_MS, report
 from rota.engine.engine import Engine
 from rota.engine.explain import unable
+from rota.engine.seal import verify
 from rota.ports.store import Where
 from rota.scheduler.leader import NAME
 
@@ -68,6 +71,8 @@ async def _checks(engine: Engine) -> list[Finding]:
         else ("fail", "workers", "none is alive: nothing is run; start `rota worker`"),
         *(("warn", "workers", _silent(one)) for one in seen if one.silent_ms),
         *await _unable(engine, sessions),
+        *(await _accounted(engine) if lead.holder else []),
+        *await _audited(engine),
     ]
 
 
@@ -75,6 +80,27 @@ def _silent(view: query.WorkerView) -> str:
     one, seconds = view.session, view.silent_ms // 1_000
     held = f", a scheduler takes back the {view.running} runs that it holds" if view.running else ""
     return f"{one.worker} (pid {one.pid} on {one.host}) has been silent for {seconds} s{held}"
+
+
+async def _accounted(engine: Engine) -> list[Finding]:
+    """Whether the leader's look at its own house found all in order, and whether there was one."""
+    found = await report(engine)
+    if found is None or found.at < engine.clock.now() - STALE_MS:
+        return [("warn", "account", f"no scheduler has looked since {iso(found.at) if found else 'ever'}; see its log")]
+    if found.unaccounted:
+        return [("fail", "account", f"unaccounted: {found.unaccounted}: {found.examples}; please report this fault")]
+    return [("ok", "account", f"unaccounted: 0 up to {iso(found.until)}, by schedules: {found.schedules}")]
+
+
+async def _audited(engine: Engine) -> list[Finding]:
+    """Whether the chain over the audit is whole."""
+    found = await verify(engine)
+    if found.faults:
+        found = await verify(engine)  # entries may have been pruned during the first look
+    whole = f"{found.entries} entries are whole in {found.seals} seals, {found.open} wait for theirs"
+    began = f"; older ones were pruned up to {iso(found.begins_at)}" if found.begins_at is not None else ""
+    note = f"; to prove it later, note seal {found.head}" if found.head else ""
+    return [("fail", "audit", fault) for fault in found.faults] or [("ok", "audit", whole + began + note)]
 
 
 async def _unable(engine: Engine, sessions: list[Session]) -> list[Finding]:

@@ -9,7 +9,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rota.cli import bench, client, config, doctor, queues, runs, schedules, secrets, tasks, up, whole, workers
+from rota.cli import (
+    bench,
+    client,
+    config,
+    doctor,
+    login,
+    people,
+    queues,
+    runs,
+    schedules,
+    secrets,
+    tasks,
+    up,
+    whole,
+    workers,
+)
 from rota.cli.show import fail
 from rota.domain.errors import Invalid, NotFound, Refused, RotaError
 
@@ -75,8 +90,10 @@ def root(
         print(context.get_help())
 
 
-for part in (up, tasks, schedules, runs, workers, queues, client, whole, doctor, config, secrets):
+for part in (up, tasks, schedules, runs, workers, queues, client, whole, doctor, config, secrets, login):
     app.add_typer(part.group)
+for group in (people.users, people.tokens):
+    app.add_typer(group)
 bench.add_to(app)
 
 

@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 
 import typer
 
+from rota.domain.access import Grant
 from rota.domain.errors import Invalid
 from rota.domain.ids import definition_id
 from rota.domain.names import check_name
 from rota.domain.payload import check_payload
+from rota.domain.people import check_grants
 from rota.domain.priority import Priority, priority
 from rota.domain.triggers import Cron, Trigger, parse
 from rota.sdk.duration import to_ms
@@ -23,6 +25,7 @@ WHEN = '"0 2 * * *", "@daily", "every 10s" or "at 2026-12-24T18:00".'
 DAILY = Cron("@daily")
 NO_LIMIT: Any = object()
 """What `none` means; an option's None means that it was not given."""
+GRANT = re.compile(r"([a-z]+)(?:@([^/]+))?(?:/(task|queue):(.+))?")
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
@@ -45,6 +48,16 @@ def full_name(text: str) -> str:
 def name(text: str) -> str:
     """A name without a namespace."""
     return check_name("", text)
+
+
+def grant(text: str) -> Grant:
+    """A grant from `role@namespace/task:name`."""
+    found = GRANT.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r:.60} is no grant; write developer, viewer@etl, worker@*/queue:mail or admin@*")
+    role, space, kind, own = found.groups("")
+    named = {kind: name(own)} if kind else {}
+    return check_grants([Grant(role, space or "main", **named)])[0]
 
 
 def payload(text: str) -> bytes:

@@ -7,13 +7,14 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -23,14 +24,16 @@ from rota.cli.show import Sheet, fail, show, warn
 from rota.cli.telling import Teller, first_lines, overview
 from rota.domain.errors import Invalid
 from rota.domain.names import without_password
-from rota.embed import Roles, Rota
+from rota.embed import Roles, Rota, until_stopped
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.stores import migrate as migrated
-from rota.wiring import DATA, default_name, made_in, make_api
+from rota.wiring import DATA, default_name, made_in, make_api, remote_worker
 from rota.worker.options import Options as WorkerOptions
+from rota.worker.runtime import Worker
 
 if TYPE_CHECKING:
     from rota.api.guard import Guard
+    from rota.worker.remote import Server
 
 group = typer.Typer()
 
@@ -87,6 +90,16 @@ def worker_flags(
     """The options of a worker."""
 
 
+def remote_flags(
+    scheduler: Annotated[str, typer.Option(metavar="URL", help="Work for the scheduler whose API is there.")] = "",
+    token: Annotated[
+        str, typer.Option(help="Its worker token. All users of this machine see it here: better ROTA_TOKEN, or a file.")
+    ] = "",
+    ca: Annotated[str, typer.Option(help="File of the authorities (PEM) to check its certificate against.")] = "",
+) -> None:
+    """The options of a worker that needs no store."""
+
+
 def up(**flags: Any) -> None:
     """Run scheduler, worker and API in one process. Scripts are looked for in ./scripts if there is such a folder."""
     _serve(flags, scheduler=True, worker=True, api=True)
@@ -98,7 +111,7 @@ def scheduler(**flags: Any) -> None:
 
 
 def worker(**flags: Any) -> None:
-    """Run a worker; there may be any number of them on one store."""
+    """Run a worker; there may be any number of them on one store, or for one scheduler at an address."""
     _serve(flags, scheduler=False, worker=True)
 
 
@@ -110,7 +123,7 @@ def api(**flags: Any) -> None:
 group.command("up")(with_flags(up, node_flags, worker_flags, api_flags))
 group.command("api")(with_flags(api, node_flags, api_flags))
 group.command("scheduler")(with_flags(scheduler, node_flags))
-group.command("worker")(with_flags(worker, node_flags, worker_flags))
+group.command("worker")(with_flags(worker, node_flags, worker_flags, remote_flags))
 
 
 @group.command("migrate")
@@ -132,7 +145,9 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     given = {key: flags[flag] for flag, key in SETTINGS.items() if flags.get(flag) not in (None, [])}
     loaded = load(flags["config"], flags["environment"], given)
     app.configure(loaded)
-    _place(app, flags, loaded.settings.store)
+    server = _server(flags) if flags.get("scheduler") else None
+    if server is None:
+        _place(app, flags, loaded.settings.store)
     if flags.get("allow") and not (app.kinds.http or app.kinds.grpc):
         raise Invalid("allow", "is for tasks of --http and --grpc; give one of these as well")
     name = flags["node_id"] or default_name()
@@ -141,7 +156,25 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     # Most objects here live as long as a run: looking for cycles less often spares a tenth of the time of each.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    raise typer.Exit(asyncio.run(_live(app, leading, working, api, Teller(flags["quiet"], flags["as_json"]))))
+    teller = Teller(flags["quiet"], flags["as_json"])
+    if server and working:
+        raise typer.Exit(asyncio.run(_remote(app, server, working, teller)))
+    raise typer.Exit(asyncio.run(_live(app, leading, working, api, teller)))
+
+
+def _server(flags: Mapping[str, Any]) -> "Server":
+    """Where to work, and by which token: as given, of ROTA_TOKEN, or as `rota login` keeps it. Raises `Invalid`."""
+    from rota.api.serve import Address
+    from rota.cli.login import key_of
+    from rota.worker.remote import Server
+
+    if flags["store"] or flags["data"]:
+        raise Invalid("scheduler", "a worker at an address needs no store; leave --store and --data out")
+    url = flags["scheduler"].rstrip("/")
+    server = Server(url, flags["token"] or key_of(url, None), flags["ca"])
+    if url.startswith("http:") and not Address(urlsplit(url).hostname or "").loopback:
+        warn(f"{url} is not encrypted: others on the way can read the token and the work; use https")
+    return server
 
 
 def _place(app: Rota, flags: Mapping[str, Any], said: str) -> None:
@@ -190,9 +223,6 @@ async def _live(
         scheduler=bool(leading), worker=bool(working), scheduler_options=leading, worker_options=working
     )
     async with begun as roles, _api(app, roles, api) as (url, login):
-        stopped = asyncio.create_task(roles.until_stopped())
-        # It listens before the first word is said: whoever reads that may answer with a signal.
-        await asyncio.sleep(0)
         kinds = [kind for kind, made in app.executors().items() if made.kind == kind] if working else []
         data = {
             "scheduler": bool(leading),
@@ -202,21 +232,48 @@ async def _live(
             "login": login,
             **await overview(app.engine.store, app.engine.clock.now()),
         }
-        teller.say(
-            "started",
-            data,
-            first_lines(data, bool(app.loaded and app.loaded.settled), working.ttl_ms if working else None),
-        )
-        await stopped
-        haste = _hurry_at_next_signal(roles)
-        running = roles.worker.running if roles.worker else 0
-        said = f"stopping; {running} running, they may finish" if running else "stopping"
-        teller.say("stopping", {"running": running}, [said])
-    if roles.worker and roles.worker.failed:
-        fail(roles.worker.failed)
+        lines = first_lines(data, bool(app.loaded and app.loaded.settled), working.ttl_ms if working else None)
+        haste = await _until_over(roles.worker, teller, data, lines)
+    return _farewell(roles.worker, haste, teller)
+
+
+async def _remote(app: Rota, server: "Server", working: WorkerOptions, teller: Teller) -> int:
+    """Work for the scheduler at an address until told to stop; the exit code."""
+    made = app.executors()
+    async with remote_worker(server, made, working, teller) as worker:
+        kinds = [kind for kind, one in made.items() if one.kind == kind]
+        data = {"scheduler": server.url, "worker": worker.session, "slots": working.slots, "executors": kinds}
+        lines = [
+            f"worker {working.name} works for {server.url}: {working.slots} slots, "
+            f"queues {', '.join(working.queues)}, executors {', '.join(kinds)}",
+            "Ctrl-C stops it",
+        ]
+        haste = await _until_over(worker, teller, data, lines)
+    return _farewell(worker, haste, teller)
+
+
+async def _until_over(
+    worker: Worker | None, teller: Teller, data: Mapping[str, Any], lines: Iterable[str]
+) -> asyncio.Event:
+    """Say that it has begun, wait for the end, say that too; whether there will have been haste."""
+    stopped = asyncio.create_task(until_stopped(worker))
+    # It listens before the first word is said: whoever reads that may answer with a signal.
+    await asyncio.sleep(0)
+    teller.say("started", data, lines)
+    await stopped
+    haste = _hurry_at_next_signal(worker)
+    running = worker.running if worker else 0
+    said = f"stopping; {running} running, they may finish" if running and worker and not worker.failed else "stopping"
+    teller.say("stopping", {"running": running}, [said])
+    return haste
+
+
+def _farewell(worker: Worker | None, haste: asyncio.Event, teller: Teller) -> int:
+    if worker and worker.failed:
+        fail(worker.failed)
         return 1
     if haste.is_set():
-        fail("stopped at once" + ("; what was running was ended and handed back" if roles.worker else ""))
+        fail("stopped at once" + ("; what was running was ended and handed back" if worker else ""))
         return 130
     teller.say("stopped", {}, ["stopped"])
     return 0
@@ -238,7 +295,7 @@ async def _api(app: Rota, roles: Roles, wanted: bool) -> AsyncIterator[tuple[str
         yield told
 
 
-def _hurry_at_next_signal(roles: Roles) -> asyncio.Event:
+def _hurry_at_next_signal(worker: Worker | None) -> asyncio.Event:
     """Let one more SIGINT or SIGTERM end what runs, and LAST_S later the process; whether there was one."""
     loop, haste = asyncio.get_running_loop(), asyncio.Event()
     asked_at = loop.time()
@@ -250,8 +307,8 @@ def _hurry_at_next_signal(roles: Roles) -> asyncio.Event:
         last = threading.Timer(LAST_S, _end, (code,))
         last.daemon = True
         last.start()
-        if roles.worker:
-            roles.worker.hurry()
+        if worker:
+            worker.hurry()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, hurry, 128 + number)

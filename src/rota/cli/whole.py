@@ -52,7 +52,8 @@ async def stats(engine: Engine, since: Since = "1h") -> Answer:
 async def audit(engine: Engine, since: Since = None, limit: Limit = 50) -> Answer:
     """Show who changed what, newest first."""
     found = await newest(engine, Audit, Where(since=since), limit)
-    return Listing("entries", [_entry(one) for one in found], ("at", "actor", "action", "target", "why"), ("changed",))
+    columns = ("at", "actor", "action", "target", "why")
+    return Listing("entries", [_entry(one) for one in found], columns, ("origin", "changed"))
 
 
 def _entry(entry: Audit) -> dict[str, Any]:

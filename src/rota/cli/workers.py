@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from rota.api.views import plain
 from rota.cli.common import actor, command, only
 from rota.cli.show import Answer, Listing, Sheet
 from rota.engine import control, query
@@ -19,8 +20,13 @@ MORE = ("host", "pid", "executors", "labels")
 
 @command(group, "list")
 async def listed(engine: Engine) -> Answer:
-    """List live workers."""
-    return Listing("live workers", await query.workers(engine), COLUMNS, MORE)
+    """List workers whose session is open, and tell of each that has been silent for too long."""
+    rows = [plain(one) | _silent(one) for one in await query.workers(engine)]
+    return Listing("live workers", rows, COLUMNS, MORE)
+
+
+def _silent(view: query.WorkerView) -> dict[str, str]:
+    return {"state": f"silent for {view.silent_ms // 1_000} s"} if view.silent_ms else {}
 
 
 @command(group, "drain")

@@ -7,6 +7,7 @@ RotaError
 ├── NotFound            no such task, schedule, run, queue or worker
 ├── Refused             the state of things forbids it (a finished run, a taken name, another body for the same key)
 │   └── Changed         it is not any more as whoever changes it has read it
+├── Barred              the credential opens nothing (any more): unknown, revoked, expired, or without the right
 ├── Stale               a write by a leader or session whose time is over; it changed nothing
 ├── Unclear             no answer: it may or may not have happened; look again
 ├── RunFailed           raised where a caller waits for a result that will not come
@@ -52,6 +53,10 @@ class Refused(RotaError):
 
 class Changed(Refused):
     """It is not any more as whoever wants to change it has read it. Nothing was changed."""
+
+
+class Barred(RotaError):
+    """The credential shown opens nothing (any more): unknown, revoked, expired, or without the right. Ask no more."""
 
 
 class Stale(RotaError):

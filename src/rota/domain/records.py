@@ -47,6 +47,10 @@ class Session:
     closed_at: int | None = None
     reason: str = ""
     version: str = ""
+    opened_by: str = ""
+    """The credential that opened it through the API; empty: a worker beside the store."""
+    address: str = ""
+    """URL at which the worker is reached, where it said one."""
 
     @property
     def open(self) -> bool:

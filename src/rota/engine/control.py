@@ -7,6 +7,7 @@ from rota.domain.errors import Invalid, NotFound, Refused
 from rota.domain.facts import RunsSettled, RunsSubmitted
 from rota.domain.ids import definition_id
 from rota.domain.names import check_name, check_text
+from rota.domain.payload import check_payload
 from rota.domain.records import Queue, Session
 from rota.domain.run import TERMINAL, Cause, Run, State
 from rota.domain.schedule import Overlap, Schedule
@@ -35,6 +36,7 @@ async def trigger(engine: Engine, order: Order, actor: str, overlap: bool = Fals
 
 async def _in_turn(engine: Engine, order: Order, actor: str) -> Receipt:
     """Submit behind the schedule's open runs, as one of them. Raises `Refused` where its policy says skip."""
+    check_payload(order.payload)
     name = definition_id(order.namespace, order.schedule or order.task)
     for _ in range(TRIES):
         held: Versioned[Schedule] = await read(engine, Schedule, name, "schedule")

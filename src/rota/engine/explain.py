@@ -8,6 +8,7 @@ from rota.domain.ids import definition_id
 from rota.domain.records import Audit, Queue, Session
 from rota.domain.run import LOST_LIMIT, TERMINAL, Attempt, Cause, Reason, Run, State
 from rota.domain.schedule import Schedule, Skip, SkipReason
+from rota.engine.account import report
 from rota.engine.engine import PAGE, Engine, read
 from rota.engine.recover import open_sessions
 from rota.ports.store import Where
@@ -138,6 +139,9 @@ async def explain_schedule(engine: Engine, schedule_id: str, limit: int = 10) ->
     story.append(f"since it was made: runs fired: {schedule.fired}, occurrences skipped: {schedule.skipped}")
     story.append(f"every occurrence from {_at(schedule.accounted_from)} to {_at(schedule.cursor_at)} is accounted for")
     page = await engine.store.find(Skip, Where(schedule=schedule_id), "", limit)
+    found = await report(engine)
+    missing = [one.nominal_at for one in found.missing if one.schedule == schedule_id] if found else []
+    story += [f"the occurrence of {_at(one)} is neither run nor skipped: please report this fault" for one in missing]
     ranges = ([schedule.skip] if schedule.skip else []) + [held.record for held in page.items]
     return story + [_range(skip) for skip in ranges]
 

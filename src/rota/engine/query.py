@@ -1,12 +1,15 @@
 """Query: what people look at. Reads only; may be a little late, never wrong about what it shows."""
 
+from collections import Counter
 from typing import NamedTuple
 
+from rota.domain.lane import queue_of
 from rota.domain.records import Blob, Pulse, Queue, Session, Tally
 from rota.domain.run import LIVE, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task
 from rota.domain.timing import preview
+from rota.engine.account import unaccounted
 from rota.engine.engine import Engine, every, read
 from rota.engine.recover import open_sessions
 from rota.ports.store import Where
@@ -48,6 +51,8 @@ class Stats(NamedTuple):
     workers: int
     totals: dict[str, int]
     since: int
+    unaccounted: int | None
+    """What nobody answers for, see `engine/account.py`; anything but 0 is a fault, None: nobody has looked lately."""
 
 
 async def run_detail(engine: Engine, run_id: str) -> RunDetail:
@@ -75,7 +80,10 @@ async def workers(engine: Engine) -> list[WorkerView]:
 
 async def queues(engine: Engine, namespace: str = "main") -> list[QueueView]:
     """Queues that have a record, or runs that are not over."""
-    pending = await engine.store.count(Run, "queue", Where(namespace=namespace, states=(State.PENDING,)))
+    pending: Counter[str] = Counter()
+    # By lane, for the index of what is ready holds no queue.
+    for name, number in (await engine.store.count(Run, "lane", Where(namespace, (State.PENDING,)))).items():
+        pending[queue_of(name).partition("/")[2]] += number
     running = await engine.store.count(Run, "queue", Where(namespace=namespace, states=(State.RUNNING,)))
     known = {held.record.name: held.record for held in await every(engine, Queue, Where(namespace=namespace))}
     names = sorted({*pending, *running, *known, "default"})
@@ -88,11 +96,10 @@ async def stats(engine: Engine, since: int) -> Stats:
     """Numbers of everything, and of what ended since an instant, from the tallies."""
     tasks = await engine.store.count(Task, "namespace")
     schedules = await engine.store.count(Schedule, "namespace")
-    totals: dict[str, int] = {}
-    for tally in await tallies(engine, since):
-        totals[tally.outcome] = totals.get(tally.outcome, 0) + tally.count
+    totals = await engine.store.count(Tally, "outcome", Where(since=since))
     runs = await engine.store.count(Run, "state", Where(states=tuple(LIVE)))
-    return Stats(sum(tasks.values()), sum(schedules.values()), runs, len(await open_sessions(engine)), totals, since)
+    alive, missed = len(await open_sessions(engine)), await unaccounted(engine)
+    return Stats(sum(tasks.values()), sum(schedules.values()), runs, alive, totals, since, missed)
 
 
 async def tallies(engine: Engine, since: int) -> list[Tally]:

@@ -72,16 +72,17 @@ async def open_sessions(engine: Engine) -> list[Session]:
     return [held.record for held in await every(engine, Session, Where(open=True))]
 
 
+async def vanished(engine: Engine) -> list[str]:
+    """Sessions that hold running runs and are not open."""
+    names = list(await engine.store.count(Run, "session", Where(states=(State.RUNNING,))))
+    sessions = await engine.store.get(Session, names) if names else []
+    return [name for name, found in zip(names, sessions, strict=True) if found is None or not found.record.open]
+
+
 async def recover(engine: Engine, term: Term) -> int:
     """Take back running runs whose session is not open; how many."""
-    held = await engine.store.count(Run, "session", Where(states=(State.RUNNING,)))
-    if not held:
-        return 0
-    names = list(held)
-    sessions = await engine.store.get(Session, names)
-    gone = [name for name, found in zip(names, sessions, strict=True) if found is None or not found.record.open]
     total = 0
-    for name in gone:
+    for name in await vanished(engine):
         while page := (await engine.store.find(Run, Where(session=name), "", PAGE)).items:
             await settle(engine, [_lost(run, name) for run in page], term)
             total += len(page)

@@ -104,9 +104,9 @@ async def _mark(engine: Engine, found: Sequence[Versioned[Audit]], seal: Seal, t
 async def _faults(engine: Engine, seal: Seal) -> list[str]:
     found = await engine.store.get(Audit, list(seal.entries))
     if missing := [name for name, held in zip(seal.entries, found, strict=True) if held is None]:
-        return [f"seal {seal.id}: {len(missing)} of its entries were removed, first {missing[0]}"]
+        return [f"seal {int(seal.id)}: {len(missing)} of its entries were removed, first {missing[0]}"]
     if _root([held.record for held in found if held]) != seal.root:
-        return [f"seal {seal.id}: one of its {len(found)} entries was changed"]
+        return [f"seal {int(seal.id)}: one of its {len(found)} entries was changed"]
     return []
 
 

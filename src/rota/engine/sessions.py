@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from rota.domain.errors import Refused
 from rota.domain.facts import SessionChanged
 from rota.domain.records import Session
 from rota.engine.engine import Engine, applied
@@ -11,8 +12,9 @@ TRIES = 5
 
 
 async def enter(engine: Engine, session: Session) -> None:
-    """Open a session. Its id is minted by the worker for this life alone, so nobody can share it."""
-    await engine.commit_one(Group((Change(None, session),)), None, [Hint("sessions")])
+    """Open a session. Its id is minted by the worker for this life alone; raises `Refused` where it is shared."""
+    if not applied(await engine.commit_one(Group((Change(None, session),)), None, [Hint("sessions")])):
+        raise Refused(f"there is a session {session.id} already; mint a new id for each life")
     engine.tell(SessionChanged(session.id, True, ""))
 
 

@@ -188,7 +188,6 @@ def blobs(run: Run, payload: bytes, now: int) -> tuple[Change, ...]:
 
 
 def _check(order: Order, now: int) -> None:
-    check_payload(order.payload)
     if order.queue is not None:
         check_name("queue", order.queue)
     if order.priority is not None:

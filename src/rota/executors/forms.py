@@ -86,7 +86,10 @@ def url_of(command: str) -> "URL":
 def checked_url(field: str, url: "URL") -> "URL":
     """`url` if a request can go there, else `Invalid`."""
     if url.scheme not in ("http", "https"):
-        raise Invalid(field, f"{url.scheme[:30] or 'no scheme'!r} is not http or https; write a URL such as https://example.org/hook")
+        raise Invalid(
+            field,
+            f"{url.scheme[:30] or 'no scheme'!r} is not http or https; write a URL such as https://example.org/hook",
+        )
     if not HOST.fullmatch(url.raw_host or ""):
         raise Invalid(field, f"{(url.raw_host or '')[:60]!r} is no host name or address")
     if url.user is not None or url.password is not None:

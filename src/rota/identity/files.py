@@ -51,8 +51,9 @@ def signing_secret(beside: Path) -> bytes:
 
 def credentials(path: Path) -> dict[str, str]:
     """Keys by the address of their server, from a private file. Raises `Invalid` for one that cannot be read."""
+    text = private(path) or "{}"
     try:
-        found = json.loads(private(path) or "{}")
+        found = json.loads(text)
     except ValueError:
         found = None
     if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):

@@ -31,6 +31,8 @@ class Taken(NamedTuple):
     assignments: tuple[Assignment, ...]
     contended: bool
     open: bool
+    waited_ms: int = 0
+    """How long the desk waited for something to claim, before it claimed."""
 
 
 class Settlement(NamedTuple):

@@ -6,6 +6,7 @@ from itertools import count
 from typing import NamedTuple
 
 from rota.domain.errors import Stale
+from rota.engine.account import Accountant
 from rota.engine.admit import release, ripen
 from rota.engine.engine import Engine
 from rota.engine.fire import fire
@@ -36,6 +37,7 @@ class Duty(NamedTuple):
 def duties(engine: Engine, options: Options) -> list[Duty]:
     """Everything that needs a leader."""
     watch, watched = Watch(engine), Term("", 0)
+    accountant, accounted_in = Accountant(engine), Term("", 0)
 
     async def released(term: Term) -> int | None:
         return engine.clock.now() if await release(engine, term) else None
@@ -62,12 +64,23 @@ def duties(engine: Engine, options: Options) -> list[Duty]:
     async def sealed(term: Term) -> int | None:
         return engine.clock.now() if await seal(engine, term) else None
 
+    async def accounted(term: Term) -> int | None:
+        nonlocal accountant, accounted_in
+        if term != accounted_in:
+            accountant = Accountant(engine)
+        # Known again only after a whole look: one that failed half-way has seen what it did not judge.
+        accounted_in = Term("", 0)
+        complete = await accountant.look(term)
+        accounted_in = term
+        return engine.clock.now() + (options.account_ms if complete else 0)
+
     return [
         Duty("fire", lambda term: fire(engine, term), ("schedules",), options.scan_ms),
         Duty("ripen", lambda term: ripen(engine, term), ("due",), options.scan_ms),
         Duty("release", released, ("gate",), options.scan_ms),
         Duty("recover", recovered, ("sessions",), options.scan_ms),
         Duty("seal", sealed, (), options.scan_ms),
+        Duty("account", accounted, (), options.account_ms),
         Duty("prune", pruned, (), options.prune_ms),
     ]
 

@@ -27,6 +27,5 @@ def here(config: Path | None = None) -> "Loaded | None":
 
 
 def set_level(settings: "Settings") -> None:
-    """Log by the level that the settings name, if they do."""
-    if "log_level" in settings.observability.model_fields_set:
-        logging.getLogger("rota").setLevel(settings.observability.log_level.upper())
+    """Log from this level on."""
+    logging.getLogger("rota").setLevel(settings.observability.log_level.upper())

@@ -67,7 +67,7 @@ class Follower:
 
     async def run(self) -> None:
         """Look whenever something changes in the folder of the file, or in the one that it is a link into."""
-        path = self.loaded.path or Path()
+        path = (self.loaded.path or Path()).absolute()
         before = _content(path)
         await self.look()  # what changed since it was loaded
         try:

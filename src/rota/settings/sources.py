@@ -78,8 +78,8 @@ def _spoken(error: Exception) -> str:
 def from_environment(kind: type[BaseSettings]) -> dict[str, Any]:
     """What `ROTA_SECTION__KEY` variables say, ROTA_STORE among them."""
     said = dict(EnvSettingsSource(kind)())
-    if url := os.environ.get("ROTA_STORE"):
-        said["database"] = {"url": url, **said.get("database", {})}
+    if (url := os.environ.get("ROTA_STORE")) and isinstance(said.setdefault("database", {}), dict):
+        said["database"].setdefault("url", url)
     return _with_strangers(said, os.environ)
 
 
@@ -102,6 +102,6 @@ def _with_strangers(said: dict[str, Any], names: Mapping[str, Any]) -> dict[str,
     """With the sections that nobody knows, which the library passes over, so that they are refused by name."""
     for name in names:
         section, split, key = name.upper().removeprefix(PREFIX).lower().partition(SPLIT)
-        if name.upper().startswith(PREFIX) and split:
-            said.setdefault(section, {}).setdefault(key, None)
+        if name.upper().startswith(PREFIX) and split and isinstance(said.setdefault(section, {}), dict):
+            said[section].setdefault(key, None)
     return said

@@ -7,6 +7,7 @@ people want, and whether the store's idea of what the session holds is the worke
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from rota.domain.errors import Barred
 from rota.domain.facts import Beaten, Trouble
 from rota.ports.desk import Desk
 from rota.ports.loops import Backoff, keep
@@ -28,7 +29,7 @@ class Pulse:
         session: str,
         beat_ms: int,
         connect: Connect,
-        heard: Callable[[BeatReply], None],
+        heard: Callable[[BeatReply | Barred], None],
         clock: Clock,
         emit: Emit | None,
     ) -> None:
@@ -60,13 +61,15 @@ class Pulse:
                 while True:
                     asked = self._clock.monotonic()
                     try:
-                        reply = await desk.beat(self._session)
+                        reply: BeatReply | Barred = await desk.beat(self._session)
+                    except Barred as error:
+                        reply = error
                     except Exception as error:
                         await backoff.failed(error)
                         continue
                     backoff.reset()
                     self._tell_of_stall()
-                    if self._emit:
+                    if self._emit and isinstance(reply, BeatReply):
                         self._emit(Beaten(self._clock.monotonic() - asked))
                     self._side.tell(self._heard, reply)
                     await ear.wait(self._beat_ms / 1000)

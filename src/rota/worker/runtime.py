@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping
 from functools import partial
 
-from rota.domain.errors import Incompatible
+from rota.domain.errors import Barred, Incompatible
 from rota.domain.facts import Trouble
 from rota.domain.ids import timed_id
 from rota.domain.lane import lanes
@@ -73,7 +73,7 @@ class Worker:
         self._doubt = False
         self._differing = 0
         self._claiming = False
-        self._leaving = self._hurried = False
+        self._leaving = self._hurried = self._barred = False
         self._pulse: Pulse | None = None
         self._ear: Watch | None = None
         self._taking: asyncio.Task[None] | None = None
@@ -114,7 +114,7 @@ class Worker:
         for attempt in list(self._attempts.values()):
             self._give_up(attempt, cut_short(attempt))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._options.drain_ms / 1000):
+            async with asyncio.timeout(0 if self._barred else self._options.drain_ms / 1000):
                 await self._outbox.empty()
         await end(*self._loops)
         self._loops = []
@@ -129,7 +129,9 @@ class Worker:
 
     async def _take_no_more(self) -> None:
         """A claim under way is waited for, and a lost one asked about: what it brought is ours to end or hand back."""
-        if self._taking and self._claiming:
+        if self._ear:
+            self._ear.wake()  # a desk across a network lets a claim that waits for work go
+        if self._taking and self._claiming and not self._barred:
             await asyncio.wait([self._taking], timeout=self._options.ttl_ms / 1000)
             self._doubt = self._doubt or not self._taking.done()
         await end(self._taking)
@@ -185,6 +187,8 @@ class Worker:
             except Exception as error:
                 # No answer: the claim may have happened. What the store says we hold decides.
                 self._doubt, self._claiming = True, False
+                if isinstance(error, Barred):
+                    return self._stop_barred(error)
                 if isinstance(error, Incompatible):
                     self.failed = self.failed or str(error)
                     self.ended.set()
@@ -212,7 +216,7 @@ class Worker:
         self._claiming, asked = True, self._clock.monotonic()
         taken = await self._desk.claim(want)
         self._claiming, self._closed = False, self._closed or not taken.open
-        if self._clock.monotonic() - asked > self._options.ttl_ms // 2:
+        if self._clock.monotonic() - asked - taken.waited_ms > self._options.ttl_ms // 2:
             # We were away: the session may have lapsed, the runs been taken back, even cancelled. Ask before starting.
             self._doubt = True
             return
@@ -297,10 +301,21 @@ class Worker:
         self._excluded = {task: until for task, until in self._excluded.items() if until > now}
         return tuple(self._excluded)
 
-    def _heard(self, session: str, reply: BeatReply) -> None:
+    def _stop_barred(self, error: Barred) -> None:
+        """Nobody listens to it any more: what runs is ended, as work that is not ours."""
+        self.failed = self.failed or str(error)
+        self._barred = True
+        for attempt in self._attempts.values():
+            self._wheel.stop(attempt, FOREIGN)
+        self.hurry()
+        self.ended.set()
+
+    def _heard(self, session: str, reply: BeatReply | Barred) -> None:
         """The answer to a beat, on the worker's loop."""
         if session != self._session:
             return
+        if isinstance(reply, Barred):
+            return self._stop_barred(reply)
         if not reply.open:
             self._closed = True
             self._wake()

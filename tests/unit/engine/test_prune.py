@@ -9,6 +9,7 @@ from rota.domain.schedule import CatchUp, Overlap, Policy, Schedule, Skip, SkipR
 from rota.engine.control import cancel, retry
 from rota.engine.define import delete_schedule, pause_schedule, resume_schedule
 from rota.engine.prune import STEP, Retention, prune
+from rota.engine.seal import seal
 from rota.engine.sessions import leave
 from rota.engine.submit import KEY_MS, Order, submit
 from rota.ports.store import Line
@@ -38,6 +39,7 @@ async def ended(house, count=1, **changes):
 async def pruned(house, retention=PLAIN, counting=False):
     """All steps until nothing is left to go."""
     total = 0
+    await seal(house.engine, house.term)
     while gone := await prune(house.engine, retention, house.term, counting):
         total += gone
     return total

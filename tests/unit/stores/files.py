@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rota.ports.store import Change, Group, Hint, Result
+from rota.stores.sql.sqlite import Sqlite
 from rota.stores.sql.store import SqlStore
 
 BUSY_MS = 50
@@ -24,6 +25,12 @@ async def opened(where: Path | str, **options: Any) -> AsyncIterator[SqlStore]:
         yield store
     finally:
         await store.close()
+
+
+def base(store: SqlStore) -> Sqlite:
+    """The connections below a store."""
+    assert isinstance(store.base, Sqlite)
+    return store.base
 
 
 async def put(store: SqlStore, *records: Any, hints: tuple[Hint, ...] = ()) -> list[Result]:

@@ -12,10 +12,11 @@ from rota.domain.schedule import Schedule, Skip
 from rota.domain.task import Revision, Task
 from rota.ports.store import Where
 from rota.stores.sql import statements, tables
-from rota.stores.sql.find import find
+from rota.stores.sql.db import SqliteDb
+from rota.stores.sql.find import count, find
 from rota.stores.sql.flavours import SQLITE
 from rota.testing.factories import make_run
-from tests.unit.stores.files import opened, put
+from tests.unit.stores.files import base, opened, put
 
 MAIN = Where(namespace="main")
 
@@ -26,17 +27,21 @@ def explained(db, statement, parameters):
 
 def listed(db, kind, where):
     """The plans of all that a listing asks for before it reads its page."""
+    return asked_for(db, lambda: [find(db, kind, where, "", 50, oldest) for oldest in (False, True)])
+
+
+def asked_for(db, act):
+    """The plans of all that is asked of the database."""
     asked = []
 
-    class Noting(type(db)):
+    class Noting(SqliteDb):
         def select(self, query):
             written = query.compile(dialect=SQLITE.dialect, compile_kwargs={"render_postcompile": True})
             asked.append((str(written), [written.params[name] for name in written.positiontup]))
             return super().select(query)
 
     db.__class__ = Noting
-    for oldest in (False, True):
-        find(db, kind, where, "", 50, oldest)
+    act()
     return [explained(db, *one) for one in asked]
 
 
@@ -78,11 +83,31 @@ def listed(db, kind, where):
 async def test_a_listing_walks_along_its_index(kind, where, index):
     async with opened("sqlite://", inline=True) as store:
         await put(store, make_run(1), make_run(2, namespace="other"))
-        plans = store.base.writer.transact(lambda db: listed(db, kind, where))
+        plans = base(store).writer.transact(lambda db: listed(db, kind, where))
         assert plans
         for plan in plans:
             (walked,) = (step for step in plan if step.startswith(("SEARCH", "SCAN")) and "anon_" not in step)
             assert walked.endswith(index), plan
+
+
+@pytest.mark.parametrize(
+    ("by", "where", "index"),
+    [
+        ("session", Where(states=(State.RUNNING,)), "runs_live"),
+        ("queue", MAIN._replace(states=(State.RUNNING,)), "runs_live"),
+        ("state", MAIN._replace(states=(State.RUNNING,)), "runs_live"),
+        ("state", MAIN._replace(states=(State.PENDING,)), "runs_ready (lane>? AND lane<?)"),
+        ("lane", MAIN._replace(states=(State.PENDING,)), "runs_ready (lane>? AND lane<?)"),
+        ("state", MAIN._replace(states=(State.RETRYING,)), "COVERING INDEX runs_state (namespace=? AND state=?)"),
+    ],
+    ids=str,
+)
+async def test_a_count_walks_along_its_index(by, where, index):
+    async with opened("sqlite://", inline=True) as store:
+        await put(store, make_run(1), make_run(2, namespace="other"))
+        for plan in base(store).writer.transact(lambda db: asked_for(db, lambda: count(db, Run, by, where))):
+            assert any(step.endswith(index) for step in plan), plan
+            assert not any("runs_time" in step or step == "SCAN runs" for step in plan), plan
 
 
 @pytest.mark.parametrize(
@@ -103,7 +128,7 @@ async def test_a_listing_walks_along_its_index(kind, where, index):
 async def test_a_hot_statement_uses_its_index_and_sorts_nothing(statement, index):
     async with opened("sqlite://", inline=True) as store:
         parameters = ["[]"] * statement.count("?")
-        plan = store.base.writer.transact(lambda db: explained(db, statement, parameters))
+        plan = base(store).writer.transact(lambda db: explained(db, statement, parameters))
         assert any(step.endswith(index) for step in plan), plan
         assert not [step for step in plan if "TEMP B-TREE" in step]
 
@@ -123,6 +148,6 @@ async def test_a_normal_run_lies_in_few_indexes_at_a_time(tmp_path):
             found = set()
             for name, condition in conditions.items():
                 text = f"SELECT count(*) FROM runs WHERE id = '{run.id}' AND ({1 if condition is None else condition})"
-                if await store.base.reader.run(partial(store.base.reader.first, text)):
+                if await base(store).reader.run(partial(base(store).reader.first, text)):
                     found.add(name)
             assert found == wanted | {"runs_time", "runs_task"}

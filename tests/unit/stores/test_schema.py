@@ -14,7 +14,7 @@ from rota.stores.sql import migrations, schema
 from rota.stores.sql.store import SqlStore
 from rota.testing.factories import make_run
 from tests.unit.stores import files
-from tests.unit.stores.files import opened, put, raw, url
+from tests.unit.stores.files import base, opened, put, raw, url
 
 OPEN_AND_WRITE = """
 import asyncio, sys
@@ -39,7 +39,7 @@ def path(tmp_path):
 
 
 def migrated(store):
-    return store.base.writer.transact(schema.migrate)
+    return base(store).writer.transact(schema.migrate)
 
 
 async def test_migrations_make_what_the_tables_say(path, tmp_path):
@@ -47,10 +47,10 @@ async def test_migrations_make_what_the_tables_say(path, tmp_path):
         pass
     other = tmp_path / "other.db"
     store = SqlStore(url(other), inline=True)
-    await store.base.writer.open()
+    await base(store).writer.open()
     assert migrated(store) == list(schema.REVISIONS)
     assert migrated(store) == []
-    await store.base.writer.close()
+    await base(store).writer.close()
     assert files.schema(path) == files.schema(other)
 
 
@@ -92,12 +92,12 @@ async def test_several_stores_open_a_fresh_file_at_once(path):
 
 async def test_a_file_is_kept_durable(path):
     async with opened(path) as store:
-        for link in (store.base.writer, store.base.reader):
+        for link in (base(store).writer, base(store).reader):
             assert await link.run(partial(link.first, "PRAGMA journal_mode")) == "wal"
             assert await link.run(partial(link.first, "PRAGMA synchronous")) == 2
-        assert await store.base.reader.run(partial(store.base.reader.first, "PRAGMA busy_timeout")) == files.BUSY_MS
+        assert await base(store).reader.run(partial(base(store).reader.first, "PRAGMA busy_timeout")) == files.BUSY_MS
         # The writer waits by itself, see `Link._begin`.
-        assert await store.base.writer.run(partial(store.base.writer.first, "PRAGMA busy_timeout")) == 0
+        assert await base(store).writer.run(partial(base(store).writer.first, "PRAGMA busy_timeout")) == 0
 
 
 async def test_alembic_is_not_loaded_to_open_a_store(path):

@@ -12,7 +12,7 @@ import pytest
 from rota.domain.errors import Incompatible, Unavailable, Unclear
 from rota.domain.run import Run
 from rota.testing.factories import make_run
-from tests.unit.stores.files import opened, put, raw, schema
+from tests.unit.stores.files import base, opened, put, raw, schema
 
 NOBODY = 65_534
 
@@ -62,12 +62,12 @@ async def test_a_locked_file_is_unavailable_for_writing_and_fine_for_reading(pat
 async def test_a_full_disk_refuses_and_recovers(path):
     async with opened(path) as store:
         await put(store, make_run(1))
-        pages = await store.base.writer.run(partial(store.base.writer.first, "PRAGMA page_count"))
-        await store.base.writer.run(partial(store.base.writer.first, f"PRAGMA max_page_count={pages}"))
+        pages = await base(store).writer.run(partial(base(store).writer.first, "PRAGMA page_count"))
+        await base(store).writer.run(partial(base(store).writer.first, f"PRAGMA max_page_count={pages}"))
         with pytest.raises(Unavailable, match="disk is full"):
             await put(store, *(make_run(number, payload=b"x" * 4_000) for number in range(10, 60)))
         assert await store.count(Run, "state") == {"pending": 1}
-        await store.base.writer.run(partial(store.base.writer.first, "PRAGMA max_page_count=100000"))
+        await base(store).writer.run(partial(base(store).writer.first, "PRAGMA max_page_count=100000"))
         await put(store, make_run(2))
         assert await store.count(Run, "state") == {"pending": 2}
 
@@ -197,7 +197,7 @@ async def test_readers_do_not_wait_for_a_write(path):
             loop.call_soon_threadsafe(begun.set)
             asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
 
-        writing = asyncio.create_task(store.base.writer.do(slow))
+        writing = asyncio.create_task(base(store).writer.do(slow))
         await begun.wait()
         assert (await store.get(Run, [make_run(1).id]))[0]
         go_on.set()

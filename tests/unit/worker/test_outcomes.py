@@ -9,10 +9,10 @@ import pytest
 from rota import Context
 from rota.domain.facts import RunsClaimed
 from rota.domain.run import Reason, State
-from rota.domain.task import Clocks, OnLost
+from rota.domain.task import Clocks
 from rota.executors.python import PythonExecutor, PythonOptions
 from rota.worker.runtime import EXCLUDE_MS
-from tests.unit.worker.support import House, breathe
+from tests.unit.worker.support import House
 
 SHORT_MS = 30
 
@@ -174,94 +174,6 @@ async def test_a_result_after_the_timeout_does_not_count(house: House, gate):
     await house.worker()
     run = await house.settled(run_id)
     assert (run.state, run.reason, run.result) == (State.RETRYING, Reason.TIMEOUT, None)
-
-
-async def test_a_drain_lets_run_what_ends_in_time(house: House, gate):
-    run_id = await house.begun(gate, name="gate")
-    worker = await house.worker()
-    await gate.holds(1)
-    stopping = asyncio.create_task(worker.stop())
-    waiting = await house.submit("gate")
-    gate.open()
-    await stopping
-    assert (await house.run(run_id)).state is State.SUCCESS
-    assert (await house.run(waiting)).attempt == 0
-
-
-async def test_a_drain_hands_back_unburnt_what_does_not(house: House, gate):
-    run_id = await house.begun(gate, name="gate")
-    worker = await house.worker(drain_ms=SHORT_MS)
-    await gate.holds(1)
-    await worker.stop()
-    run = await house.run(run_id)
-    assert (run.state, run.reason, run.tries, run.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
-
-
-async def test_a_success_that_beats_a_drain_counts(house: House, gate):
-    async def hurried() -> str:
-        with suppress(asyncio.CancelledError):
-            await gate()
-        return "done"
-
-    run_id = await house.begun(hurried)
-    worker = await house.worker(drain_ms=SHORT_MS)
-    await gate.holds(1)
-    await worker.stop()
-    run = await house.run(run_id)
-    assert (run.state, run.result) == (State.SUCCESS, b'"done"')
-
-
-async def test_who_fails_because_its_worker_leaves_has_not_failed(house: House, gate):
-    async def upset() -> None:
-        try:
-            await gate()
-        except asyncio.CancelledError:
-            raise RuntimeError("interrupted") from None
-
-    run_id = await house.begun(upset)
-    worker = await house.worker(drain_ms=SHORT_MS)
-    await gate.holds(1)
-    await worker.stop()
-    run = await house.run(run_id)
-    assert (run.state, run.reason, run.tries) == (State.PENDING, Reason.RETURNED, 0)
-
-
-async def test_who_ignores_a_drain_is_handed_back_all_the_same(house: House, gate):
-    async def stubborn() -> None:
-        while True:
-            with suppress(asyncio.CancelledError):
-                await gate()
-                return
-
-    run_id = await house.begun(stubborn)
-    worker = await house.worker(drain_ms=SHORT_MS, grace_ms=SHORT_MS)
-    await gate.holds(1)
-    await worker.stop()
-    run = await house.run(run_id)
-    assert (run.state, run.reason, run.tries, run.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
-    gate.open()
-
-
-@pytest.mark.parametrize("when", ["before", "meanwhile"])
-async def test_in_a_hurry_nothing_is_waited_for_and_all_is_handed_back(house: House, gate, when):
-    async def slow_to_end() -> None:
-        try:
-            await gate()
-        except asyncio.CancelledError:
-            await asyncio.Event().wait()
-
-    runs = [await house.begun(slow_to_end), await house.begun(gate, name="fails", on_lost=OnLost.FAIL)]
-    worker = await house.worker()
-    await gate.holds(2)
-    if when == "before":
-        worker.hurry()
-    stopping = asyncio.create_task(worker.stop())
-    await breathe()
-    worker.hurry()
-    await stopping
-    back, failed = [await house.run(one) for one in runs]
-    assert (back.state, back.reason, back.tries, back.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
-    assert (failed.state, failed.reason, failed.lost) == (State.FAILED, Reason.LOST, 0)
 
 
 async def test_the_progress_of_a_short_run_is_kept(house: House):

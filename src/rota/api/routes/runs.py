@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Header, Query, Response
 
-from rota.api.asked import Asked
+from rota.api.asked import Asked, held
 from rota.api.bulk import each
 from rota.api.deps import Here, Id, Json, Key, Namespace, News, Operator, Reader, Seals, answers, router
 from rota.api.feed import Feed, event, stream
@@ -19,7 +19,7 @@ from rota.api.views import plain
 from rota.domain.errors import NotFound
 from rota.domain.run import LIVE, TERMINAL, Run, State
 from rota.engine import control, query
-from rota.engine.engine import Engine, read
+from rota.engine.engine import Engine
 from rota.engine.explain import explain_run
 from rota.engine.submit import submit
 from rota.ports.store import Line, Where
@@ -38,7 +38,7 @@ def of(run: Run) -> tuple[str, str, str]:
 
 async def known(engine: Engine, name: str, asked: Asked) -> Run:
     """The run of that id. Raises `NotFound` and `Forbidden`."""
-    run: Run = (await read(engine, Run, name, "run")).record
+    run: Run = await held(engine, Run, name, "run", name)
     asked.check("run", name, *of(run))
     return run
 
@@ -67,7 +67,7 @@ async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[R
     return Json({"items": [plain(run, HEAVY) for run in found], "next": after})
 
 
-@routes.post("", status_code=201, response_model=shown.Receipt, responses=answers(404, 409))
+@routes.post("", status_code=201, response_model=shown.Receipt, responses=answers(404, 409) | shown.KNOWN)
 async def create(
     engine: Here, asked: Operator, body: RunNew, namespace: Namespace = "main", key: Key = None
 ) -> Response:
@@ -120,8 +120,8 @@ async def _chosen(
         found, after = await _found(engine, cursors, asked, body.where, states)
         return [run.id for run in found], {run.id: run for run in found}, after
     ids = body.ids or []
-    held = await engine.store.get(Run, ids)
-    return ids, {one.record.id: one.record for one in held if one}, None
+    there = await engine.store.get(Run, ids)
+    return ids, {one.record.id: one.record for one in there if one}, None
 
 
 def _check(asked: Asked, runs: dict[str, Run], name: str) -> None:
@@ -133,9 +133,8 @@ def _check(asked: Asked, runs: dict[str, Run], name: str) -> None:
 @routes.get("/{run}", response_model=shown.RunView, responses=answers(404))
 async def show(engine: Here, asked: Reader, run: Id) -> Response:
     """Show a run with its payload, its result and its earlier attempts."""
-    found = await query.run_detail(engine, run)
-    asked.check("run", run, *of(found.run))
-    return Json(plain(found))
+    await known(engine, run, asked)
+    return Json(plain(await query.run_detail(engine, run)))
 
 
 @routes.get("/{run}/explain", response_model=shown.Story, responses=answers(404))
@@ -208,14 +207,14 @@ async def follow(
 
 async def _lines(engine: Engine, cursors: Cursors, feed: Feed, run: str, position: int) -> AsyncIterator[bytes]:
     while not feed.closed.is_set():
-        held = (await engine.store.get(Run, [run]))[0]
+        now = (await engine.store.get(Run, [run]))[0]
         lines: list[Line]
         lines, position = await engine.logs.read(run, position, LINES)
         number = cursors.sealed(("lines", run), str(position)) or ""
         if lines:
             yield event("lines", [plain(line) for line in lines], number)
-        elif held is None or held.record.state in TERMINAL:
-            yield event("end", {"state": held.record.state if held else None}, number)
+        elif now is None or now.record.state in TERMINAL:
+            yield event("end", {"state": now.record.state if now else None}, number)
             return
         else:
             await feed.rest(LOOK_S)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Query, Response
 
-from rota.api.asked import Asked
+from rota.api.asked import Asked, held
 from rota.api.bulk import each
 from rota.api.deps import (
     Definer,
@@ -32,7 +32,7 @@ from rota.domain.ids import definition_id
 from rota.domain.schedule import TIMED, Schedule
 from rota.domain.timing import preview
 from rota.engine import define
-from rota.engine.engine import Engine, read
+from rota.engine.engine import Engine
 from rota.engine.explain import explain_schedule
 from rota.ports.store import Where
 
@@ -53,7 +53,7 @@ def row(schedule: Schedule) -> dict[str, Any]:
 
 async def known(engine: Engine, namespace: str, name: str, asked: Asked) -> Schedule:
     """The schedule of that name. Raises `NotFound` and `Forbidden`."""
-    schedule: Schedule = (await read(engine, Schedule, definition_id(namespace, name), "schedule")).record
+    schedule: Schedule = await held(engine, Schedule, definition_id(namespace, name), "schedule", name)
     asked.check("schedule", name, *of(schedule))
     return schedule
 

@@ -10,6 +10,7 @@ from rota.api.problems import Forbidden
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import Instant
 from rota.api.schemas.filters import LogFilter
+from rota.api.spec import spec
 from rota.api.stats import Stats
 from rota.api.views import plain
 from rota.domain.errors import Invalid
@@ -37,6 +38,12 @@ async def ready(engine: Here) -> Response:
     """Answers while the store does. Needs no credential."""
     await engine.store.get(Run, ["ready"])
     return Json({"status": "ok"})
+
+
+@routes.get("/api/openapi.json", response_model=dict[str, Any])
+async def openapi(request: Request, asked: Reader) -> Response:
+    """The spec of this API, OpenAPI 3.1."""
+    return Json(spec(request.app))
 
 
 @routes.get("/api/system/stats", response_model=shown.Stats)

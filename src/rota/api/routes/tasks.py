@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Query, Response
 
-from rota.api.asked import Asked
+from rota.api.asked import Asked, held
 from rota.api.bulk import each
 from rota.api.deps import (
     Definer,
@@ -35,8 +35,7 @@ from rota.domain.schedule import Schedule
 from rota.domain.task import DEFINED, Task
 from rota.engine import control, define
 from rota.engine.define import schedules_of
-from rota.engine.engine import Engine, read
-from rota.engine.explain import warning
+from rota.engine.engine import Engine
 from rota.engine.recover import open_sessions
 from rota.ports.store import Where
 
@@ -57,7 +56,7 @@ def row(task: Task) -> dict[str, Any]:
 
 async def known(engine: Engine, namespace: str, name: str, asked: Asked) -> Task:
     """The task of that name. Raises `NotFound` and `Forbidden`."""
-    task: Task = (await read(engine, Task, definition_id(namespace, name), "task")).record
+    task: Task = await held(engine, Task, definition_id(namespace, name), "task", name)
     asked.check("task", name, *of(task))
     return task
 
@@ -70,7 +69,7 @@ async def told(engine: Engine, task: Task, status: int = 200, warning: str = "")
 
 
 async def _times(engine: Engine, task: Task) -> dict[str, Any]:
-    mine = [held.record for held in reversed(await schedules_of(engine, task))]
+    mine = [one.record for one in reversed(await schedules_of(engine, task))]
     next_at = min((one.next_at for one in mine if one.next_at is not None), default=None)
     times = {"schedules": [one.name for one in mine], "when": [when(one.trigger) for one in mine]}
     return {**times, **instant("next_at", next_at)}
@@ -78,16 +77,21 @@ async def _times(engine: Engine, task: Task) -> dict[str, Any]:
 
 async def _accepted(engine: Engine, task: Task, status: int = 200) -> Response:
     """A task that nobody can run is accepted with a warning: its worker may come later."""
-    wanted = lane(task.namespace, task.queue, task.executor, task.requires)
-    able = any(wanted in session.lanes for session in await open_sessions(engine))
-    lacking = f"no live worker takes queue {task.queue} with executor {task.executor}; its runs wait for one"
-    return await told(engine, task, status, "" if able else lacking)
+    return await told(engine, task, status, await _lacking(engine, task, task.queue))
+
+
+async def _lacking(engine: Engine, task: Task, queue: str) -> str:
+    """What workers there would have to be, where there are none that can take its runs from a queue."""
+    wanted = lane(task.namespace, queue, task.executor, task.requires)
+    if any(wanted in session.lanes for session in await open_sessions(engine)):
+        return ""
+    return f"no live worker takes queue {queue} with executor {task.executor}; its runs wait for one"
 
 
 @routes.get("", response_model=shown.page(shown.TaskRow))
 async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[TaskFilter, Query()]) -> Response:
     """List tasks, newest first."""
-    where, fits = readable(asked, Where(namespace=query.namespace, queue=query.queue), of)
+    where, fits = readable(asked, Where(namespace=query.namespace, queue=query.queue), of, narrow=False)
     text = query.search.lower()
 
     def wanted(task: Task) -> bool:
@@ -148,15 +152,15 @@ async def _changed(
 
 async def _timed(engine: Engine, task: Task, trigger: Any, actor: str) -> None:
     """Let the schedule of the task's name have this trigger; None deletes it."""
-    held = (await engine.store.get(Schedule, [task.id]))[0]
-    if held and held.record.task != task.name:
-        raise Refused(f"schedule {task.name} is of task {held.record.task}; change it under /api/schedules")
+    found = (await engine.store.get(Schedule, [task.id]))[0]
+    if found and found.record.task != task.name:
+        raise Refused(f"schedule {task.name} is of task {found.record.task}; change it under /api/schedules")
     if trigger is None:
-        if held:
+        if found:
             await define.delete_schedule(engine, task.id, actor)
-    elif held is None:
+    elif found is None:
         await define.create_schedule(engine, Schedule(task.namespace, task.name, task.name, trigger), actor)
-    elif held.record.trigger != trigger:
+    elif found.record.trigger != trigger:
         await define.update_schedule(engine, task.id, {"trigger": trigger}, actor)
 
 
@@ -183,7 +187,9 @@ async def reset(
     return await _accepted(engine, await define.reset_task(engine, task.id, asked.name, unchanged(DEFINED, match)))
 
 
-@routes.post("/{name}/trigger", status_code=201, response_model=shown.Receipt, responses=answers(404, 409))
+@routes.post(
+    "/{name}/trigger", status_code=201, response_model=shown.Receipt, responses=answers(404, 409) | shown.KNOWN
+)
 async def trigger(
     engine: Here,
     asked: Operator,
@@ -203,7 +209,8 @@ async def triggered(
     task = await known(engine, namespace, name, asked)
     order = ordered(engine, asked, task, body, key)
     receipt = await control.trigger(engine, order, asked.name, body.overlap)
-    data = {"id": receipt.id, "created": receipt.created, "warning": await warning(engine, receipt.id)}
+    lacking = await _lacking(engine, task, order.queue or task.queue)
+    data = {"id": receipt.id, "created": receipt.created, "warning": lacking}
     return Json(data, 201 if receipt.created else 200, {"Location": f"/api/runs/{receipt.id}"})
 
 
@@ -240,7 +247,7 @@ async def resume(
 async def _scheduled(engine: Engine, task: Task) -> list[str]:
     """The ids of its schedules. Raises `Refused` where it has none."""
     if found := await schedules_of(engine, task):
-        return [held.record.id for held in found]
+        return [one.record.id for one in found]
     raise Refused(f"task {task.name} has no schedule, so nothing fires it by itself; to hold runs back pause its queue")
 
 

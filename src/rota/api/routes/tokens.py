@@ -1,6 +1,6 @@
 """Tokens: keys of programs and workers, logins, login links. Everybody sees and revokes theirs, admins those of all."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Response
 
@@ -8,7 +8,7 @@ from rota.api.deps import Here, Json, Reader, answers, router
 from rota.api.routes.auth import Doors
 from rota.api.schemas import people as said
 from rota.api.schemas.views import page
-from rota.api.views import instant
+from rota.api.views import token_row
 from rota.domain.errors import NotFound
 from rota.domain.people import LINK_MS, Kind, Token, administers
 from rota.engine import people
@@ -18,19 +18,12 @@ routes = router("/api/tokens", "tokens")
 TokenId = Annotated[str, Path(pattern="^[0-9a-f]{16,32}$", description="Its public part.")]
 
 
-def row(token: Token) -> dict[str, Any]:
-    """A token as JSON: never its secret, nor its digest."""
-    fields = {"id": token.id, "kind": token.kind, "name": token.name, "owner": token.owner, "grants": token.grants}
-    times = instant("created_at", token.created_at) | instant("expires_at", token.expires_at)
-    return fields | times | instant("used_at", token.used_at or None)
-
-
 @routes.get("", response_model=page(said.TokenView))
 async def listed(engine: Here, asked: Reader) -> Response:
     """List the tokens that open something: one's own, or for admins all."""
     owner = None if administers(asked.actor.grants) else asked.actor.user
     found = await people.tokens(engine, owner) if owner != "" else []
-    return Json({"items": [row(one) for one in found], "next": None})
+    return Json({"items": [token_row(one) for one in found], "next": None})
 
 
 @routes.post("", status_code=201, response_model=said.Minted, responses=answers(404, 409))
@@ -42,7 +35,7 @@ async def mint(engine: Here, door: Doors, asked: Reader, body: said.TokenNew) ->
     token, secret = await door.mint(
         Token("", kind, body.name, owner=owner, grants=grants, expires_at=ends), asked.actor
     )
-    return Json(row(token) | {"secret": secret}, 201)
+    return Json(token_row(token) | {"secret": secret}, 201)
 
 
 @routes.delete("/{token}", status_code=204, responses=answers(404))

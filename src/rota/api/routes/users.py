@@ -1,6 +1,6 @@
 """Users and what they may do. For admins of all namespaces alone."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Response
 
@@ -10,7 +10,7 @@ from rota.api.problems import Forbidden
 from rota.api.routes.auth import Doors
 from rota.api.schemas import people as said
 from rota.api.schemas.views import page
-from rota.api.views import instant
+from rota.api.views import user_row
 from rota.domain.access import Action
 from rota.domain.people import User, administers, check_password
 from rota.engine import people
@@ -26,23 +26,11 @@ def only_admins_of_all(asked: Asked) -> None:
         raise Forbidden(f"{asked.name} may not do this; it takes an admin of all namespaces")
 
 
-def row(user: User) -> dict[str, Any]:
-    """A user as JSON: never the password, nor its digest."""
-    times = instant("created_at", user.created_at) | instant("updated_at", user.updated_at)
-    return {
-        "id": user.id,
-        "grants": user.grants,
-        "has_password": bool(user.password),
-        "disabled": user.disabled,
-        **times,
-    }
-
-
 @routes.get("", response_model=page(said.UserView))
 async def listed(engine: Here, asked: Admin) -> Response:
     """List all users."""
     only_admins_of_all(asked)
-    return Json({"items": [row(one) for one in await people.users(engine)], "next": None})
+    return Json({"items": [user_row(one) for one in await people.users(engine)], "next": None})
 
 
 @routes.post("", status_code=201, response_model=said.UserView, responses=answers(409))
@@ -51,14 +39,14 @@ async def create(engine: Here, door: Doors, asked: Admin, body: said.UserNew) ->
     only_admins_of_all(asked)
     password = "" if body.password is None else await door.hashed(check_password(body.name, body.password))
     user = User(body.name, tuple(one.grant() for one in body.grants), password)
-    return Json(row(await people.add_user(engine, user, asked.actor)), 201)
+    return Json(user_row(await people.add_user(engine, user, asked.actor)), 201)
 
 
 @routes.get("/{name}", response_model=said.UserView, responses=answers(404))
 async def show(engine: Here, asked: Admin, name: Name) -> Response:
     """Show a user."""
     only_admins_of_all(asked)
-    return Json(row((await read(engine, User, name, "user")).record))
+    return Json(user_row((await read(engine, User, name, "user")).record))
 
 
 @routes.patch("/{name}", response_model=said.UserView, responses=answers(404, 409))
@@ -69,4 +57,4 @@ async def update(engine: Here, door: Doors, asked: Admin, name: Name, body: said
     grants = None if body.grants is None else [one.grant() for one in body.grants]
     user = await people.change_user(engine, name, asked.actor, grants, body.disabled, password)
     door.forget()
-    return Json(row(user))
+    return Json(user_row(user))

@@ -1,6 +1,7 @@
 """What comes in: bodies, strict in their types, refusing what they do not know. Each tells what it means."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -34,8 +35,10 @@ When = Annotated[str, Field(max_length=200, description='Cron text, "@daily", "e
 
 
 def _instant(value: object) -> object:
-    """Milliseconds of ISO 8601; without an offset it is UTC."""
-    return parse(f"at {value:.100}").after(0) if isinstance(value, str) else value
+    """Milliseconds of ISO 8601, without an offset in UTC; a query has its numbers as text."""
+    if not isinstance(value, str):
+        return value
+    return int(value) if re.fullmatch("[0-9]{5,16}", value) else parse(f"at {value:.100}").after(0)
 
 
 Instant = Annotated[

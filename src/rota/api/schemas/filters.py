@@ -37,9 +37,7 @@ class RunFilter(Window):
     queue: Named | Literal[""] = ""
     schedule: Named | Literal[""] = ""
     session: Searched = Field(default="", description="What this session holds now.")
-    worker: Searched = Field(
-        default="", description="Whose newest attempt this worker has."
-    )
+    worker: Searched = Field(default="", description="Whose newest attempt this worker has.")
     prefix: Prefix = ""
     search: Searched = Field(default="", description="In error and progress.")
 

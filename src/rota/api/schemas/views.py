@@ -40,8 +40,8 @@ def page(item: Any) -> type[BaseModel]:
 
 
 def answer(name: str, doc: str, /, **fields: Any) -> type[BaseModel]:
-    """The model of an answer."""
-    members: dict[str, Any] = {key: (kind, ...) for key, kind in fields.items()}
+    """The model of an answer; a member with a default may be missing."""
+    members: dict[str, Any] = {key: kind if isinstance(kind, tuple) else (kind, ...) for key, kind in fields.items()}
     made: type[BaseModel] = create_model(name, __config__=CLOSED, __doc__=doc, **members)
     return made
 
@@ -85,7 +85,7 @@ _RUN: dict[str, Any] = {"duration_ms": int | None}
 _SCHEDULE: dict[str, Any] = {"id": str, "when": str, "state": Literal["on", "paused"]}
 _SESSION: dict[str, Any] = {"session": str, "state": Literal["open", "draining", "closed"]}
 
-TaskRow: Any = view("TaskRow", Task, **_TASK)
+TaskRow: Any = view("TaskRow", Task, **_TASK, **{name: (kind, None) for name, kind in _TIMES.items()})
 TaskView: Any = view("TaskView", Task, **_TASK, **_TIMES, warning=str)
 RunRow: Any = view("RunRow", Run, _VALUES, **_RUN)
 RunView: Any = view("RunView", Run, frozenset(), **_RUN)
@@ -113,6 +113,7 @@ Receipt: Any = answer(
     "Receipt", "The run of an order; `created` is false where a key led to an earlier one.",
     id=str, created=bool, warning=str,
 )  # fmt: skip
+KNOWN: dict[int | str, dict[str, Any]] = {200: {"model": Receipt, "description": "A key led to an earlier run"}}
 Receipts: Any = answer("Receipts", "The runs of orders, in their order.", items=list[Receipt])
 Cancelled: Any = answer(
     "Cancelled", "`cancelled` is absolute; `cancelling`: its worker is told.",
@@ -123,7 +124,7 @@ Health: Any = answer("Health", "It works.", status=Literal["ok"])
 Stats: Any = answer(
     "Stats", "The whole at a glance: what is not over by state, and what ended since an instant by state.",
     tasks=int, schedules=int, runs=dict[State, int], workers=int, slots=int, queues=dict[str, int], running=int,
-    completed=int, failed=int, ended=dict[str, int], since=str, since_ms=int,
+    completed=int, failed=int, unaccounted=int | None, ended=dict[str, int], since=str, since_ms=int,
 )  # fmt: skip
 Fire: Any = answer("Fire", "An instant of a schedule, in UTC and on its wall clock.", at=str, at_ms=int, local=str)
 ClockChange: Any = answer(

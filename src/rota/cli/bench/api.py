@@ -1,4 +1,4 @@
-"""`rota bench api`: requests at a fixed rate, beside a working scheduler. Each counts from the instant it was meant for."""
+"""`rota bench api`: requests at a fixed rate beside a working scheduler, timed from the instant each was meant for."""
 
 import asyncio
 import json
@@ -27,7 +27,8 @@ LISTS = (
     "/api/runs?limit=50", "/api/runs?state=success&limit=50", "/api/runs?state=failed&task=noop", "/api/runs?task=noop",
     "/api/runs?queue=default&state=success", "/api/tasks", "/api/schedules", "/api/workers", "/api/queues",
 )  # fmt: skip
-SPACING_MS = 1_000
+WRITTEN = 50
+"""Tasks that are written to."""
 READY_S = 30.0
 
 
@@ -103,7 +104,7 @@ class _Load:
             case "submit":
                 return "POST", f"/api/tasks/{noop.task.name}/trigger", {}
             case "write":
-                return "PATCH", "/api/tasks/written", {"description": f"at {time.time()}"}
+                return "PATCH", f"/api/tasks/written-{random.randrange(WRITTEN)}", {"description": f"at {time.time()}"}
         return "GET", "/api/system/stats", None
 
     def result(self) -> dict[str, Any]:
@@ -126,9 +127,10 @@ async def _client(port: int, url: str) -> AsyncIterator[Callable[..., Any]]:
                 return answer.status, await answer.json(content_type=None)
 
         await _until_ready(ask)
-        key = json.loads(credentials_place(url).read_text())["key"]
+        (key,) = json.loads(credentials_place(url).read_text()).values()
         session.headers["Authorization"] = f"Bearer {key}"
-        await ask("POST", "/api/tasks", {"name": "written"})
+        for number in range(WRITTEN):
+            await ask("POST", "/api/tasks", {"name": f"written-{number}"})
         yield ask
 
 

@@ -29,7 +29,7 @@ LOCK = 0x726F7461
 """Whoever changes the schema holds this advisory lock."""
 CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 SETTINGS = {
-    "lock_timeout": str(PATIENCE_MS),
+    "lock_timeout": str(PATIENCE_MS * 4 // 5),
     "statement_timeout": str(PATIENCE_MS),
     "idle_in_transaction_session_timeout": str(PATIENCE_MS),
     # Each statement has an index that it was written for. Statistics lag behind a queue and would mislead the planner.
@@ -130,10 +130,14 @@ class Postgres(Base):
             )
         except ValueError as error:
             raise Invalid("store", f"{error}; {_EXAMPLE}") from None
+        lack = ""
         if connection.get_server_version().major < OLDEST:
-            raise Incompatible(f"{self.place} is older than PostgreSQL {OLDEST}; install a newer one")
-        if connection.get_settings().server_encoding != "UTF8":
-            raise Incompatible(f"{self.place} cannot keep every text; make the database with ENCODING 'UTF8'")
+            lack = f"is older than PostgreSQL {OLDEST}; install a newer one"
+        elif connection.get_settings().server_encoding != "UTF8":
+            lack = "cannot keep every text; make the database with ENCODING 'UTF8'"
+        if lack:
+            connection.terminate()
+            raise Incompatible(f"{self.place} {lack}")
         return connection
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from rota.domain.errors import RotaError
+from rota.ports.loops import wait_for_event
 from rota.stores.hub import ANYTHING
 from rota.stores.postgres.faults import DRIVER_ERRORS
 
@@ -59,17 +61,22 @@ class Notices:
 
     async def _listen(self, connect: Callable[[], Awaitable[Any]]) -> None:
         while True:
-            with suppress(*DRIVER_ERRORS):
-                connection = await connect()
-                try:
-                    await connection.add_listener(CHANNEL, self._heard)
-                    self._tell({ANYTHING: 1})  # what was said meanwhile is lost
-                    while True:
-                        await asyncio.sleep(CHECK_S)
-                        await connection.execute("SELECT 1", timeout=CHECK_S)
-                finally:
-                    connection.terminate()
+            with suppress(*DRIVER_ERRORS, RotaError):
+                await self._attend(await connect())
             await asyncio.sleep(AGAIN_S)
+
+    async def _attend(self, connection: Any) -> None:
+        """Listen for as long as the connection lasts."""
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
+        try:
+            await connection.add_listener(CHANNEL, self._heard)
+            self._tell({ANYTHING: 1})  # what was said meanwhile is lost
+            while True:
+                await wait_for_event(lost, CHECK_S)
+                await connection.execute("SELECT 1", timeout=CHECK_S)
+        finally:
+            connection.terminate()
 
     async def _look(self) -> None:
         while True:

@@ -73,10 +73,10 @@ class PostgresDb(Db):
         async def same() -> Any:
             return self._connection
 
-        engine = create_async_engine("postgresql+asyncpg://", async_creator=same, poolclass=StaticPool).sync_engine
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        options = {"poolclass": StaticPool, "isolation_level": "AUTOCOMMIT"}  # the transaction is under way already
+        engine = create_async_engine("postgresql+asyncpg://", async_creator=same, **options).sync_engine
+        with engine.connect() as connection:
             yield connection
-            connection.detach()
 
 
 class Pool:

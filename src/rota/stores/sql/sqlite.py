@@ -98,9 +98,9 @@ class Sqlite(Base):
 
     async def prepare(self) -> list[str]:
         # The writer connects first: it is who makes a file, for its owner alone.
-        self._seen = await self.writer.run(lambda: self.writer.first(CHANGES))
+        await self.writer.run(lambda: self.writer.first(CHANGES))
         applied = await super().prepare()
-        await self.writer.run(self.writer.log_ahead)
+        await self.writer.run(self._begin)
         return applied
 
     def now(self, db: Db) -> int:
@@ -116,6 +116,10 @@ class Sqlite(Base):
     def _listen_anew(self) -> None:
         self._post = Post(self._others, self.hub.tell, self._look) if self._others else None
         self._seen = 0
+
+    def _begin(self) -> None:
+        self.writer.log_ahead()
+        self._seen = self.writer.first(CHANGES)
 
     def _tell(self, hints: Mapping[str, int]) -> None:
         if hints:

@@ -179,7 +179,7 @@ def paused(flavour: Flavour) -> str:
 def stocked(flavour: Flavour) -> str:
     """Those of these lanes that hold ready runs. (lanes)."""
     lane = flavour.unfold("lanes")
-    # With a limit it stays a look for each lane; PostgreSQL would make a join of an EXISTS, and read all of the backlog.
+    # With a limit it stays a look for each lane; of an EXISTS PostgreSQL makes a join that reads all of the backlog.
     first = select(ONE).where(text(tables.PENDING), runs.c.lane == lane).limit(ONE).offset(ZERO).correlate_except(runs)
     return render(flavour, select(lane).where(first.scalar_subquery().is_not(None)), "lanes")
 

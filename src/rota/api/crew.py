@@ -1,0 +1,72 @@
+"""The crew: the sessions that remote workers have opened, and whose each is. A worker speaks for its own alone."""
+
+from collections.abc import Iterable
+
+from rota.api.problems import Forbidden
+from rota.domain.access import Action, Actor, allowed
+from rota.domain.records import Session
+from rota.domain.run import Run, State
+from rota.engine.engine import Engine
+from rota.ports.store import Versioned
+
+MOST_REMEMBERED = 10_000
+
+
+def credential(actor: Actor) -> str:
+    """What names the asker's credential in a session that it opened."""
+    return actor.token or actor.name
+
+
+class Crew:
+    """What never changes of a session is remembered: who opened it, and its lanes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: dict[str, Session] = {}
+
+    async def own(self, actor: Actor, session: str) -> Session | None:
+        """The asker's session, None where there is none of that id. Raises `Forbidden` for that of somebody else."""
+        found = (await self._sessions([session])).get(session)
+        if found and found.opened_by != credential(actor):
+            raise Forbidden(f"session {session} was not opened by {actor.name}")
+        return found
+
+    async def check_held(self, actor: Actor, named: Iterable[tuple[str, int]]) -> dict[str, Versioned[Run]]:
+        """The runs of these attempts (run id, number), as far as they are there.
+
+        Raises `Forbidden` where one is the attempt that another credential's session, or a worker beside the store,
+        holds now.
+        """
+        named = set(named)
+        ids = list({run for run, _ in named})
+        runs: dict[str, Versioned[Run]] = {
+            held.record.id: held for held in await self._engine.store.get(Run, ids) if held
+        }
+        current = [runs[run].record for run, attempt in named if run in runs and is_current(runs[run].record, attempt)]
+        sessions = await self._sessions({run.session for run in current})
+        for run in current:
+            holder = sessions.get(run.session)
+            if holder is None or holder.opened_by != credential(actor):
+                raise Forbidden(f"run {run.id} is not held by a session of {actor.name}")
+        return runs
+
+    async def _sessions(self, ids: Iterable[str]) -> dict[str, Session]:
+        known = {session: self._known[session] for session in ids if session in self._known}
+        if missing := [session for session in ids if session not in known]:
+            if len(self._known) > MOST_REMEMBERED:
+                self._known.clear()
+            for held in await self._engine.store.get(Session, missing):
+                if held:
+                    known[held.record.id] = self._known[held.record.id] = held.record
+        return known
+
+
+def is_current(run: Run, attempt: int) -> bool:
+    """Whether somebody holds the run by this attempt."""
+    return run.state is State.RUNNING and run.attempt == attempt
+
+
+def may_take(actor: Actor, lanes: Iterable[str]) -> bool:
+    """Whether the asker may work on the queues of all these lanes."""
+    queues = {tuple(lane.split("/", 2)[:2]) for lane in lanes}
+    return all(allowed(actor.grants, Action.WORK, space, queue=queue) for space, queue in queues)

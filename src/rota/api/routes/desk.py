@@ -1,0 +1,266 @@
+"""The desk of remote workers: the calls of `rota.ports.desk` over HTTP, in the words of `rota.worker.wire`; and the
+early form of workers that are reached at a URL of their own, which are listed while they say that they live.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+from fastapi import Body as JsonBody
+from fastapi import Depends, Request, Response
+from pydantic import AliasChoices, Field
+
+from rota.api.asked import Asked
+from rota.api.crew import Crew, credential, is_current, may_take
+from rota.api.deps import Here, Json, may, router
+from rota.api.problems import Forbidden
+from rota.api.schemas.bodies import Body
+from rota.api.schemas.views import answer
+from rota.api.waiting import Waiting
+from rota.domain.access import Action, Actor
+from rota.domain.errors import Invalid, TooLarge
+from rota.domain.ids import RunId
+from rota.domain.lane import lane, queue_of
+from rota.domain.payload import check_payload
+from rota.domain.records import VALUE_LIMIT, Session
+from rota.domain.run import End, Fence, Run
+from rota.domain.states import Verdict
+from rota.engine.engine import Engine, every
+from rota.engine.recover import open_sessions
+from rota.engine.report import report as keep_report
+from rota.engine.sessions import enter as open_session
+from rota.engine.sessions import leave as close_session
+from rota.engine.settle import settle as settle_all
+from rota.ports.desk import Progress, Settlement
+from rota.ports.store import Line, Want, Where
+from rota.worker import wire
+
+T = TypeVar("T")
+M = TypeVar("M", bound=wire.Message)
+
+CLAIM_WAIT_S = 20.0
+CLAIM_LIMIT = 250
+"""Runs in one answer: each may bring a payload of VALUE_LIMIT."""
+ALIVE_MS = 30_000
+"""A worker at a URL is listed so long after its last heartbeat."""
+JSON = "application/json"
+
+routes = router("/api/worker", "desk")
+Worker = Annotated[Asked, may(Action.WORK)]
+
+
+async def _crew(request: Request) -> Crew:
+    crew: Crew = request.app.state.crew
+    return crew
+
+
+Sessions = Annotated[Crew, Depends(_crew)]
+
+
+async def _read(request: Request, kind: type[M]) -> M:
+    """The message in the body. Raises `Invalid`."""
+    return wire.decode(kind, await request.body())
+
+
+def _told(message: wire.Message) -> Response:
+    return Response(wire.encode(message), 200, None, JSON)
+
+
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:
+    """What `work` brings; None, and it is cancelled, where the asker goes away meanwhile."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+        leaving.cancel()
+
+
+@routes.post("/enter", include_in_schema=False)
+async def enter(engine: Here, asked: Worker, request: Request) -> Response:
+    """Open a session, on queues that the credential is for."""
+    said = await _read(request, wire.Enter)
+    if not may_take(asked.actor, said.lanes):
+        queues = ", ".join(sorted({queue_of(lane) for lane in said.lanes})[:5])
+        raise Forbidden(f"{asked.name} may not work on all of {queues}; its grants name namespaces and queues")
+    now = engine.clock.now()
+    fields = {name: getattr(said, name) for name in wire.Enter.__struct_fields__}
+    await open_session(engine, Session(**fields, opened_at=now, opened_by=credential(asked.actor)))
+    return _told(wire.Entered(now))
+
+
+@routes.post("/leave", include_in_schema=False)
+async def leave(engine: Here, crew: Sessions, asked: Worker, request: Request) -> Response:
+    """Close a session."""
+    said = await _read(request, wire.Leave)
+    if await crew.own(asked.actor, said.session):
+        await close_session(engine, said.session, said.reason)
+    return _told(wire.Entered(engine.clock.now()))
+
+
+@routes.post("/claim", include_in_schema=False)
+async def claim(engine: Here, crew: Sessions, asked: Worker, request: Request) -> Response:
+    """Ready runs, or none for a while: who waits here is asked for together with all others."""
+    said = await _read(request, wire.Ask)
+    session = await crew.own(asked.actor, said.session)
+    if session is None:
+        return _told(wire.Work(engine.clock.now(), False, False, 0))
+    lanes, limit = session.lanes, min(said.limit, CLAIM_LIMIT)
+    if not may_take(asked.actor, lanes):
+        raise Forbidden(f"{asked.name} may not work on these queues any more")
+
+    async def still() -> bool:
+        actor: Actor | None = await request.state.still()
+        return actor is not None and may_take(actor, lanes)
+
+    want = Want(session.id, session.worker, said.token, limit, lanes, said.exclude)
+    waiting: Waiting = request.app.state.waiting
+    taken = await _unless_gone(request, waiting.claim(want, still, CLAIM_WAIT_S))
+    return _told(wire.work(taken, engine.clock.now())) if taken else Response(status_code=204)
+
+
+@routes.post("/beat", include_in_schema=False)
+async def beat(engine: Here, crew: Sessions, asked: Worker, request: Request) -> Response:
+    """A sign of life. It may wait for its answer, so that a cancel is told at once; it counts as of the answer."""
+    said = await _read(request, wire.Beat)
+    session = await crew.own(asked.actor, said.session)
+    if session and said.wait_ms:
+        waiting: Waiting = request.app.state.waiting
+        rest = waiting.rest(session.id, said.wait_ms / 1_000)
+        if await _unless_gone(request, rest) is None:
+            return Response(status_code=204)
+    reply = (await engine.store.beat([said.session]))[0]
+    return _told(wire.Beaten(engine.clock.now(), reply))
+
+
+@routes.post("/held", include_in_schema=False)
+async def held(engine: Here, crew: Sessions, asked: Worker, request: Request) -> Response:
+    """The running runs of a session."""
+    said = await _read(request, wire.Held)
+    found = await crew.own(asked.actor, said.session)
+    runs = await every(engine, Run, Where(session=found.id)) if found else []
+    return _told(wire.Holding(tuple(wire.sent(one.record) for one in runs)))
+
+
+@routes.post("/report", include_in_schema=False)
+async def report(engine: Here, crew: Sessions, asked: Worker, request: Request) -> Response:
+    """News and output of running attempts; lines of attempts that nobody holds any more are dropped."""
+    said = await _read(request, wire.Report)
+    named = [(one.run, one.attempt) for one in said.progress] + [(one.run, one.attempt) for one in said.lines]
+    runs = await crew.check_held(asked.actor, named)
+    now = engine.clock.now()
+    current = {run: one.record for run, one in runs.items()}
+    lines = [
+        Line(one.run, one.attempt, _between(one.at, current[one.run], now), one.stream, one.level, one.text)
+        for one in said.lines
+        if one.run in current and is_current(current[one.run], one.attempt)
+    ]
+    news = [_news(one, current.get(one.run), now) for one in said.progress]
+    return _told(wire.Judged(tuple(await keep_report(engine, news, lines))))
+
+
+def _news(said: wire.Said, run: Run | None, now: int) -> Progress:
+    fence = Fence(RunId(said.run), said.attempt, said.token)
+    return Progress(fence, said.started_at and _between(said.started_at, run, now), said.progress)
+
+
+def _between(moment: int, run: Run | None, now: int) -> int:
+    """The moment, if it can be: a worker's clock may say anything."""
+    return min(max(moment, run.claimed_at or 0 if run else 0), now)
+
+
+@routes.post("/settle", include_in_schema=False)
+async def settle(engine: Here, crew: Sessions, asked: Worker, request: Request) -> Response:
+    """Ends of attempts. A repeated one is told so, one under another fence changes nothing."""
+    said = await _read(request, wire.Settle)
+    runs = await crew.check_held(asked.actor, [(one.run, one.attempt) for one in said.settlements])
+    now, verdicts = engine.clock.now(), [Verdict.STALE] * len(said.settlements)
+    known = [at for at, one in enumerate(said.settlements) if one.run in runs]
+    ends = []
+    for at in known:
+        one = wire.settlement(said.settlements[at])
+        _check(at, one)
+        held = runs[one.fence.run]
+        started_at = one.outcome.started_at and _between(one.outcome.started_at, held.record, now)
+        ends.append(one._replace(outcome=one.outcome._replace(started_at=started_at), held=held))
+    for at, verdict in zip(known, await settle_all(engine, ends), strict=True):
+        verdicts[at] = verdict
+    return _told(wire.Judged(tuple(verdicts)))
+
+
+def _check(at: int, one: Settlement) -> None:
+    """Raises `Invalid` for what no honest worker says: a loss, which only the scheduler sees, or what is no JSON."""
+    if one.outcome.end is End.LOST:
+        raise Invalid(f"settlements[{at}].end", "a worker cannot say of itself that it is lost")
+    result = one.outcome.result
+    if result is None or result == b"null" or len(result) > VALUE_LIMIT:
+        return  # the last one ends as a failure that says so
+    check_payload(result, f"settlements[{at}].result")
+
+
+class Reachable(Body):
+    """A worker that is reached at a URL."""
+
+    url: Annotated[str, Field(max_length=500, validation_alias=AliasChoices("url", "address", "worker"))]
+
+
+Listed: Any = answer(
+    "ListedWorker", "It is listed as live; runs are not posted to it.", session=str, worker=str, queues=list[str],
+    ttl_ms=int, takes_runs=bool, detail=str,
+)  # fmt: skip
+At = Annotated[str | Reachable, JsonBody(examples=["http://10.0.0.7:9000", {"url": "http://10.0.0.7:9000"}])]
+
+
+@routes.post("/register", response_model=Listed)
+@routes.post("/heartbeat", response_model=Listed)
+async def heartbeat(engine: Here, asked: Worker, body: At) -> Response:
+    """List a worker at a URL as live, for half a minute from now."""
+    url = _checked(body if isinstance(body, str) else body.url)
+    session = await _at(engine, asked.actor, url)
+    if session is None or not (await engine.store.beat([session.id]))[0].open:
+        session = _listed(engine, asked.actor, url)
+        await open_session(engine, session)
+        await engine.store.beat([session.id])
+    detail = "runs are not posted to it; `rota worker --scheduler` takes them"
+    shown = {"session": session.id, "worker": session.worker, "queues": session.queues, "ttl_ms": session.ttl_ms}
+    return Json(shown | {"takes_runs": False, "detail": detail})
+
+
+async def _at(engine: Engine, actor: Actor, url: str) -> Session | None:
+    found = await open_sessions(engine)
+    return next((one for one in found if one.address == url and one.opened_by == credential(actor)), None)
+
+
+def _listed(engine: Engine, actor: Actor, url: str) -> Session:
+    """A session of the queues that the credential is for. Its lanes have no kind, so that nothing is claimed for it."""
+    grants = [one for one in actor.grants if one.role == "worker" and not one.task]
+    places = {("main" if one.namespace == "*" else one.namespace, one.queue or "default") for one in grants}
+    if not places:
+        raise Forbidden(f"{actor.name} has no grant for a queue")
+    now, host = engine.clock.now(), urlsplit(url).netloc
+    queues, lanes = tuple({queue for _, queue in places}), tuple(lane(*place, "") for place in places)
+    name = f"worker@{host}".replace("[", "").replace("]", "")
+    session = Session(engine.new_id(now), name, host, 0, lanes, queues, (), (), 1, False, ALIVE_MS, now)
+    return replace(session, opened_by=credential(actor), address=url)
+
+
+def _checked(url: str) -> str:
+    """The URL. Raises `Invalid` for what is none of HTTP, or holds a secret."""
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        named = False
+    if not named or not url.isprintable() or " " in url:
+        raise Invalid("url", f"{url!r:.60} is no worker's URL; write one such as http://10.0.0.7:9000")
+    if len(url) > 500:
+        raise TooLarge("url", "is over 500 characters")
+    return url

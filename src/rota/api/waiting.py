@@ -1,0 +1,176 @@
+"""Workers that wait at this node: for work, all asked for in one call, and between beats, for a hint."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+
+from rota.domain.errors import Barred
+from rota.domain.run import End, Outcome
+from rota.engine.claim import claim
+from rota.engine.engine import Engine
+from rota.engine.settle import settle
+from rota.ports.desk import Assignment, Settlement, Taken
+from rota.ports.loops import end, keep
+from rota.ports.store import Want, Watch
+
+SCAN_MS = 5_000
+"""Without a hint, those who wait for work ask again so often."""
+NOTHING = Taken((), False, True)
+
+Still = Callable[[], Awaitable[bool]]
+"""Whether who waits may still have what it waits for: its credential may be revoked meanwhile."""
+
+
+class Waiter:
+    """A claim that waits."""
+
+    def __init__(self, want: Want, still: Still, now: int) -> None:
+        self.want = want
+        self.still = still
+        self.began = now
+        self.asked_at: int | None = None
+        self.asking = False
+        self.over = False
+        self.answer: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
+
+    def hears(self, lanes: str) -> bool:
+        """Whether it takes from a lane that begins so."""
+        return any(lane.startswith(lanes) for lane in self.want.lanes)
+
+    def let_go(self) -> None:
+        """Answer it now, or with what the call under way brings."""
+        self.over = True
+        if not self.asking:
+            self.end(NOTHING)
+
+    def end(self, taken: Taken) -> bool:
+        """Give it its answer; False where it has gone."""
+        if self.answer.done():
+            return False
+        self.answer.set_result(taken)
+        return True
+
+
+class Waiting:
+    """One claim for all who wait: at once for who comes, then when a hint names a lane of theirs.
+
+    `closed` ends all waiting, so that it does not hold up the end of the node.
+    """
+
+    def __init__(self, engine: Engine, closed: asyncio.Event) -> None:
+        self._engine = engine
+        self._closed = closed
+        self._waiters: dict[str, Waiter] = {}
+        self._resting: dict[str, asyncio.Future[None]] = {}
+        self._ear: Watch | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def claim(self, want: Want, still: Still, wait_s: float) -> Taken:
+        """Ready runs, or none within that time. A session waits once: its newer claim lets the older one go.
+
+        Raises `Barred` where `still` says no.
+        """
+        ear = self._listening()
+        if former := self._waiters.pop(want.session, None):
+            former.let_go()
+        if want.limit == 0 or self._closed.is_set():
+            return NOTHING
+        waiter = self._waiters[want.session] = Waiter(want, still, self._engine.clock.monotonic())
+        ear.wake()
+        try:
+            async with asyncio.timeout(wait_s):
+                return await waiter.answer
+        except TimeoutError:
+            return NOTHING
+        finally:
+            if self._waiters.get(want.session) is waiter:
+                del self._waiters[want.session]
+
+    async def rest(self, session: str, wait_s: float) -> bool:
+        """True after so long, or once a hint names the session."""
+        self._listening()
+        future = self._resting[session] = asyncio.get_running_loop().create_future()
+        if not self._closed.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await future
+        if self._resting.get(session) is future:
+            del self._resting[session]
+        return True
+
+    def _listening(self) -> Watch:
+        if self._ear is None:
+            self._ear = self._engine.store.watch(["lane:*", "session:*"])
+            self._tasks = [asyncio.create_task(keep("claims", self._round, self._engine.emit))]
+            self._tasks.append(asyncio.create_task(self._end()))
+        return self._ear
+
+    async def _end(self) -> None:
+        await self._closed.wait()
+        for waiter in self._waiters.values():
+            waiter.let_go()
+        _rouse(self._resting.values())
+        if self._ear:
+            self._ear.close()
+        await end(self._tasks[0])
+
+    async def _round(self) -> None:
+        """One call for all whose turn it is."""
+        if self._ear is None:
+            return
+        heard = await self._ear.wait(SCAN_MS / 1_000)
+        _rouse(self._resting.pop(topic.removeprefix("session:"), None) for topic in heard)
+        asking = self._turn(heard)
+        for waiter in asking:
+            waiter.asking = True
+        try:
+            await self._ask(asking)
+        except Exception as error:
+            for waiter in asking:
+                if not waiter.answer.done():
+                    waiter.answer.set_exception(error)
+        finally:
+            for waiter in asking:
+                waiter.asking = False
+
+    def _turn(self, heard: Mapping[str, int]) -> list[Waiter]:
+        """Who has just come, or not asked for long; of those who wait for a lane twice as many as it has news for."""
+        long_ago = self._engine.clock.monotonic() - SCAN_MS
+        others = list(self._waiters.values())
+        turn = {one: None for one in others if one.asked_at is None or one.asked_at <= long_ago}
+        for topic, count in heard.items():
+            if topic.startswith("lane:"):
+                lanes = topic.removeprefix("lane:").removesuffix("*")
+                fit = [one for one in others if one not in turn and one.hears(lanes)]
+                turn |= dict.fromkeys(fit[: 2 * count] if lanes.count("/") == 3 else fit)
+        return list(turn)
+
+    async def _ask(self, waiters: list[Waiter]) -> None:
+        """Claim for them; what was claimed for somebody who has gone is given back."""
+        allowed = [one for one in waiters if one.asked_at is None or await self._is_still(one)]
+        if not allowed:
+            return
+        now = self._engine.clock.monotonic()
+        for waiter in allowed:
+            waiter.asked_at = now
+        left: list[Assignment] = []
+        for waiter, taken in zip(allowed, await claim(self._engine, [one.want for one in allowed]), strict=True):
+            answers = taken.assignments or taken.contended or not taken.open or waiter.over
+            if answers and not waiter.end(taken._replace(waited_ms=now - waiter.began)):
+                left += taken.assignments
+        if left:
+            gone = Outcome(End.RETURNED, reason="its worker had gone before it was told")
+            await settle(self._engine, [Settlement(one.run.fence, gone, one.held, one.task) for one in left])
+
+    async def _is_still(self, waiter: Waiter) -> bool:
+        if await waiter.still():
+            return True
+        if not waiter.answer.done():
+            waiter.answer.set_exception(Barred("the credential is not valid any more"))
+        return False
+
+
+def _rouse(futures: Iterable[asyncio.Future[None] | None]) -> None:
+    for future in futures:
+        if future and not future.done():
+            future.set_result(None)

@@ -1,0 +1,160 @@
+"""Account: the house looks after itself. Is every occurrence of every schedule a run or a skip, once its instant is
+past, and has every live attempt an open session? Anything else is a fault of Rota's, never of its users'.
+
+The leader looks, a page of schedules a step, at what came since it looked last: a round costs reads by id in the number
+of new occurrences, whatever the history holds. What a whole round found is one record, which doctor and stats read; its
+age is the dead man's switch, for who does not look finds nothing.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from rota.domain.facts import Trouble
+from rota.domain.ids import occurrence_id
+from rota.domain.records import Blob
+from rota.domain.run import Fence, Run
+from rota.domain.schedule import Occurrence, Schedule, Skip
+from rota.engine.engine import PAGE, Engine
+from rota.engine.recover import vanished
+from rota.ports.store import Change, Group, Term, Versioned, Where
+
+REPORT = "account/report"
+STEP = 200
+"""Schedules of one step."""
+EACH = 100
+"""Occurrences of one schedule in one round; one that is further behind is followed up by the next rounds."""
+KEPT = 100
+"""Missing occurrences that are remembered; a number that stands here means so many or more."""
+STALE_MS = 150_000
+"""A report older than this says that nobody looks."""
+
+
+class Report(NamedTuple):
+    """What the last whole round found."""
+
+    at: int
+    until: int
+    """Every occurrence up to this instant was looked for."""
+    schedules: int = 0
+    occurrences: int = 0
+    """Looked for in this round."""
+    missing: tuple[Occurrence, ...] = ()
+    """Neither run nor skipped, in earlier rounds too; at most KEPT."""
+    orphans: tuple[Fence, ...] = ()
+    """Attempts that had no open session in this round and the one before."""
+
+    @property
+    def unaccounted(self) -> int:
+        """What nobody answers for; anything but 0 is a fault of Rota's."""
+        return len(self.missing) + len(self.orphans)
+
+    @property
+    def examples(self) -> str:
+        """The first few, for people."""
+        found = [f"{one.schedule} at {one.nominal_at}" for one in self.missing[:3]]
+        return ", ".join(found + [f"attempt {one.attempt} of run {one.run}" for one in self.orphans[:3]])
+
+
+async def unaccounted(engine: Engine) -> int | None:
+    """What nobody answers for; None where nobody has looked lately."""
+    found = await report(engine)
+    return found.unaccounted if found and found.at > engine.clock.now() - STALE_MS else None
+
+
+async def report(engine: Engine) -> Report | None:
+    """The newest report; None before the first round."""
+    held = (await engine.store.get(Blob, [REPORT]))[0]
+    return msgspec.json.decode(held.record.data, type=Report) if held else None
+
+
+class Accountant:
+    """Looks during one term; a new term, or one who met an error, begins anew where the last report ends."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._last: Report | None = None
+        self._now = Report(0, 0)
+        self._cursor = ""
+        self._before: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
+        """By schedule: its revision, and up to which instant it was looked at; `_before`: in the last round."""
+        self._suspects: frozenset[Fence] = frozenset()
+
+    async def look(self, term: Term) -> bool:
+        """One step; True once the round is complete and reported."""
+        if not self._cursor:
+            self._last = self._last or await report(self._engine) or Report(0, 0)
+            self._now = Report(0, self._engine.clock.now(), missing=self._last.missing)
+            self._before, self._seen = self._seen, {}
+        page = await self._engine.store.find(Schedule, Where(), self._cursor, STEP)
+        wanted = [Occurrence(one.record.id, moment) for one in page.items for moment in self._moments(one.record)]
+        self._now = self._now._replace(
+            schedules=self._now.schedules + len(page.items),
+            occurrences=self._now.occurrences + len(wanted),
+            missing=(*self._now.missing, *await self._lacking(wanted)),
+        )
+        self._cursor = page.cursor
+        if not page.cursor:
+            await self._report(term)
+        return not page.cursor
+
+    def _moments(self, schedule: Schedule) -> list[int]:
+        """Its occurrences that are to be looked for now, oldest first."""
+        revision, start = self._before.get(schedule.id, (schedule.revision, -1))
+        if start < 0:
+            start = max(schedule.updated_at, self._last.until if self._last else 0)
+        elif revision != schedule.revision:
+            start = schedule.cursor_at  # what came before had another trigger
+        start, moments = max(start, schedule.accounted_from), []
+        while start < schedule.cursor_at and len(moments) < EACH:
+            moment = schedule.trigger.after(start)
+            start = schedule.cursor_at if moment is None else min(moment, schedule.cursor_at)
+            moments += [moment] if moment == start else []
+        self._seen[schedule.id] = schedule.revision, start
+        if schedule.next_at is not None:
+            until = schedule.next_at - 1 if start >= schedule.cursor_at else start
+            self._now = self._now._replace(until=min(self._now.until, until))
+        return moments
+
+    async def _lacking(self, wanted: Iterable[Occurrence]) -> tuple[Occurrence, ...]:
+        """Those of `wanted` that are neither run nor skipped, and that their schedule still answers for."""
+        ids = {occurrence_id(*one): one for one in wanted}
+        runs = await self._engine.store.get(Run, list(ids))
+        lacking = [one for one, run in zip(ids.values(), runs, strict=True) if run is None]
+        # Read after the runs: prune raises `accounted_from` before it takes any.
+        names = list({one.schedule for one in lacking})
+        schedules = [held.record for held in await self._engine.store.get(Schedule, names) if held]
+        missing = []
+        for schedule in schedules:
+            mine = [one for one in lacking if one.schedule == schedule.id and one.nominal_at > schedule.accounted_from]
+            skips = await self._skips(schedule, mine[0].nominal_at) if mine else []
+            missing += [one for one in mine if not any(skip.first_at <= one[1] <= skip.last_at for skip in skips)]
+        return tuple(missing)
+
+    async def _skips(self, schedule: Schedule, since: int) -> list[Skip]:
+        """Its ranges that may reach beyond `since`: newest first and disjoint, so down to one that begins before."""
+        found, cursor = [schedule.skip] if schedule.skip else [], ""
+        while True:
+            page = await self._engine.store.find(Skip, Where(schedule=schedule.id), cursor, PAGE)
+            found += [one.record for one in page.items]
+            cursor = page.cursor
+            if not cursor or (page.items and page.items[-1].record.first_at <= since):
+                return found
+
+    async def _report(self, term: Term) -> None:
+        pages = [await self._engine.store.find(Run, Where(session=name)) for name in await vanished(self._engine)]
+        suspects = frozenset(run.record.fence for page in pages for run in page.items)
+        self._last = self._now._replace(
+            at=self._engine.clock.now(),
+            missing=(await self._lacking(self._now.missing))[:KEPT],
+            orphans=tuple(sorted(suspects & self._suspects)),
+        )
+        self._suspects = suspects
+        blob = Blob(REPORT, msgspec.json.encode(self._last), self._last.at)
+        before: list[Versioned[Blob] | None] = await self._engine.store.get(Blob, [REPORT])
+        await self._engine.commit_one(Group((Change(before[0], blob),)), term)
+        if found := self._last.unaccounted:
+            text = f"unaccounted: {found}: {self._last.examples}; this is a fault of Rota's, please report it"
+            self._engine.tell(Trouble("account", AssertionError(text)))

@@ -1,0 +1,273 @@
+"""The desk across a network: the calls of `rota.ports.desk` over HTTP to the API of a scheduler.
+
+Nothing is sent twice in here: a call without an answer raises, and the runtime sends outcomes again until they are
+confirmed, and asks what it holds where a claim may have happened. Fences and tokens make that right.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from rota.domain.errors import Barred, Incompatible, Invalid, Refused, RotaError, TooLarge, Unavailable, Unclear
+from rota.domain.records import Session
+from rota.domain.run import Run
+from rota.domain.states import Verdict
+from rota.ports.desk import Progress, Settlement, Taken
+from rota.ports.loops import wait_for_event
+from rota.ports.runtime import Clock
+from rota.ports.store import BeatReply, Line, Want
+from rota.worker import wire
+
+T = TypeVar("T")
+M = TypeVar("M", bound=wire.Message)
+
+ANSWER_S = 10.0
+BEAT_S = 3.0
+"""An answer to a beat may take so long, beside the time that it was asked to wait."""
+POLL_S = 30.0
+"""Longer than any desk lets a claim wait."""
+IDLE_S = 3.0
+"""A connection unused so long is not used again; the other side may be about to close it."""
+PAUSE_S = 0.05
+"""Between two claims that brought nothing: a desk that does not wait is not asked without end."""
+MESSAGE_BYTES = 1 << 20
+"""About so much goes into one message."""
+SKEW_MS = 1_000
+"""The desk's clock is followed where one's own differs by more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the scheduler's API is, and what lets this worker in. Raises `Invalid`."""
+
+    url: str
+    token: str
+    ca: str = ""
+    """File of the authorities (PEM) that its certificate is checked against; empty: those of this machine."""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+            raise Invalid("scheduler", f"{self.url!r:.80} is no address; write one such as https://rota.example:8080")
+        if not self.token or not self.token.isascii() or not self.token.isprintable():
+            raise Invalid("token", "is missing; `rota tokens add NAME --grant worker` makes one; give it by ROTA_TOKEN")
+
+    def tls(self) -> ssl.SSLContext | bool:
+        """How its certificate is checked: always, by name too. Raises `Invalid` for a file that cannot be read."""
+        try:
+            return ssl.create_default_context(cafile=self.ca) if self.ca else True
+        except OSError as error:
+            raise Invalid("ca", f"{self.ca} holds no certificates: {error}") from None
+
+
+class DeskClock:
+    """This machine's clocks; the time of day as the desk has it, where they differ: deadlines are the desk's words."""
+
+    def __init__(self, own: Clock) -> None:
+        self._own = own
+        self._ahead = 0
+
+    def now(self) -> int:
+        """Milliseconds since the epoch."""
+        return self._own.now() + self._ahead
+
+    def monotonic(self) -> int:
+        """Milliseconds that never go back."""
+        return self._own.monotonic()
+
+    def follow(self, at: int) -> None:
+        """The desk says that it is now `at`."""
+        ahead = at - self._own.now()
+        self._ahead = ahead if abs(ahead) > SKEW_MS else 0
+
+
+class HttpDesk:
+    """`ports.desk.Desk` over HTTP; `listen` gives the ears that go with it."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, clock: DeskClock) -> None:
+        self._http = http
+        self._url = url.rstrip("/")
+        self._clock = clock
+        self._polling = ""
+        self._releasing: asyncio.Task[None] | None = None
+        self.idle = False
+        """Whether the last claim brought nothing."""
+        self.patience_s = 0.0
+        """How long the next beat may wait for its answer."""
+
+    def listen(self, topics: Sequence[str]) -> "_Poll | _Rest":
+        """There are no hints but answers: a claim waits for work at the desk, a beat for what is new of its session."""
+        return _Rest(self) if topics[0].startswith("session:") else _Poll(self)
+
+    async def enter(self, session: Session) -> None:
+        self._clock.follow((await self._call("enter", wire.entering(session), wire.Entered)).at)
+
+    async def leave(self, session: str, reason: str) -> None:
+        await self._call("leave", wire.Leave(session, reason), wire.Entered)
+
+    async def claim(self, want: Want) -> Taken:
+        self._polling, self.idle = want.session, False
+        try:
+            said = await self._call(
+                "claim", wire.Ask(want.session, want.token, want.limit, want.exclude), wire.Work, POLL_S
+            )
+        finally:
+            self._polling = ""
+        self._clock.follow(said.at)
+        self.idle = not said.runs
+        return wire.taken(said)
+
+    async def beat(self, session: str) -> BeatReply:
+        wait_s, self.patience_s = self.patience_s, 0.0
+        wait_ms = min(round(wait_s * 1_000), wire.LONGEST_BEAT_MS)
+        said = await self._call("beat", wire.Beat(session, wait_ms), wire.Beaten, wait_s + BEAT_S)
+        self._clock.follow(said.at)
+        return said.reply
+
+    async def held(self, session: str) -> list[Run]:
+        return list(map(wire.received, (await self._call("held", wire.Held(session), wire.Holding)).runs))
+
+    async def report(self, progress: Sequence[Progress], lines: Sequence[Line]) -> list[Verdict]:
+        news, *more = list(_parts(lines, lambda line: 2 * len(line.text))) or [[]]
+        judged = await self._call("report", wire.report(tuple(progress), tuple(news)), wire.Judged)
+        for part in more:
+            await self._call("report", wire.report((), tuple(part)), wire.Judged)
+        return list(judged.verdicts)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Verdict]:
+        verdicts: list[Verdict] = []
+        for part in _parts(settlements, lambda one: 2 * len(one.outcome.result or b"") + 2 * len(one.outcome.error)):
+            judged = await self._call("settle", wire.Settle(tuple(map(wire.ended, part))), wire.Judged)
+            verdicts += judged.verdicts
+        return verdicts
+
+    def release(self) -> None:
+        """Let a claim that waits at the desk come back at once, with what it has got."""
+        if self._polling:
+            self._releasing = asyncio.create_task(self._release(self._polling))
+
+    async def _release(self, session: str) -> None:
+        with suppress(RotaError):  # then it comes back by itself
+            await self._call("claim", wire.Ask(session, 0, 0), wire.Work)
+
+    async def _call(self, call: str, message: wire.Message, answer: type[M], within_s: float = ANSWER_S) -> M:
+        url = f"{self._url}/api/worker/{call}"
+        headers = {"Content-Type": "application/json"}
+        within = aiohttp.ClientTimeout(total=within_s)
+        try:
+            asked = self._http.post(
+                url, data=wire.encode(message), headers=headers, timeout=within, allow_redirects=False
+            )
+            async with asked as found:
+                status, data = found.status, await found.read()
+        except aiohttp.ClientConnectorError as error:
+            raise Unavailable(f"{self._url} cannot be reached: {error}") from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unclear(f"no answer from {self._url}: {type(error).__name__} {error}".rstrip()) from None
+        if status != 200:
+            raise self._trouble(status, data)
+        try:
+            return wire.decode(answer, data)
+        except Invalid as error:
+            raise Incompatible(f"{self._url} answers what this worker cannot read: {error}") from None
+
+    def _trouble(self, status: int, data: bytes) -> RotaError:
+        """What an answer of trouble means to a worker."""
+        detail, field = _problem(data)
+        match status:
+            case 401:
+                remedy = "it is unknown, expired or revoked: `rota tokens add NAME --grant worker` makes another"
+                return Barred(f"{self._url} does not accept this worker's token; {remedy}")
+            case 403:
+                return Barred(f"{self._url} refuses this worker: {detail}")
+            case 413:
+                return TooLarge(field, detail)
+            case 422 if field != "v":
+                return Invalid(field, detail)
+            case 409:
+                return Refused(detail)
+            case 408 | 429 | 500 | 502 | 503 | 504:
+                return Unavailable(f"{self._url}: {detail}")
+        return Incompatible(f"{self._url} is no desk for this worker: {status} {detail}")
+
+
+def _problem(data: bytes) -> tuple[str, str]:
+    """Detail and first field of a problem; of an answer that is none, its beginning."""
+    try:
+        found = msgspec.json.decode(data)
+        errors = found.get("errors") or [{"field": ""}]
+        return str(found["detail"])[:500], str(errors[0]["field"])
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return repr(data[:80].decode(errors="replace")), ""
+
+
+def _parts(items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """In messages of bearable size, in order."""
+    part: list[T] = []
+    total = 0
+    for item in items:
+        total += (own := size(item))
+        if part and (total > MESSAGE_BYTES or len(part) == wire.BATCH):
+            yield part
+            part, total = [], own
+        part.append(item)
+    if part:
+        yield part
+
+
+class _Poll:
+    """The ear of who claims: its claims wait at the desk, so there is hardly anything to wait for here."""
+
+    def __init__(self, desk: HttpDesk) -> None:
+        self._desk = desk
+        self._woken = asyncio.Event()
+
+    async def wait(self, seconds: float | None) -> Mapping[str, int]:
+        if self._desk.idle:
+            await wait_for_event(self._woken, PAUSE_S)
+        self._woken.clear()
+        return {}
+
+    def wake(self) -> None:
+        self._woken.set()
+        self._desk.release()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _Rest:
+    """The ear of who beats: the next beat waits at the desk."""
+
+    def __init__(self, desk: HttpDesk) -> None:
+        self._desk = desk
+
+    async def wait(self, seconds: float | None) -> Mapping[str, int]:
+        self._desk.patience_s = seconds or 0.0
+        return {}
+
+    def wake(self) -> None:
+        """Nobody waits here."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@asynccontextmanager
+async def reached(server: Server, clock: DeskClock) -> AsyncIterator[HttpDesk]:
+    """A desk with connections of its own, kept alive. No proxy of the environment, no cookies."""
+    http = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=server.tls(), keepalive_timeout=IDLE_S, limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"Authorization": f"Bearer {server.token}", "User-Agent": "rota-worker"},
+        trust_env=False,
+    )
+    async with http:
+        yield HttpDesk(http, server.url, clock)

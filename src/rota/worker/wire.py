@@ -1,0 +1,275 @@
+"""What a worker and its desk say to each other across a network: versioned JSON, decoded into types or refused.
+
+One message a call and one an answer. Whoever reads skips members that it does not know and takes the
+default of those that are missing, so that nodes and workers need not be upgraded at once; `VERSION` is raised when
+that would be wrong.
+"""
+
+from dataclasses import replace
+from functools import cache
+from operator import attrgetter
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from rota.domain.errors import Invalid
+from rota.domain.names import NAME, TEXT_LIMIT
+from rota.domain.records import Session
+from rota.domain.run import End, Fence, Outcome, Run
+from rota.domain.states import Verdict
+from rota.domain.task import Task
+from rota.ports.desk import Assignment, Progress, Settlement, Taken
+from rota.ports.store import BeatReply, Line
+
+VERSION = 1
+BATCH = 1_000
+"""Runs, outcomes, lines in one message, at most."""
+LONGEST_BEAT_MS = 5_000
+"""How long an answer to a beat may be put off."""
+
+_NAME = NAME.pattern
+Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+Name = Annotated[str, Meta(pattern=rf"\A{_NAME}\Z")]
+Names = Annotated[tuple[Name, ...], Meta(max_length=1_000)]
+Lane = Annotated[str, Meta(pattern=rf"\A{_NAME}/{_NAME}/{_NAME}/({_NAME}(,{_NAME})*)?\Z")]
+TaskId = Annotated[str, Meta(pattern=rf"\A{_NAME}/{_NAME}\Z")]
+Short = Annotated[str, Meta(max_length=500)]
+Text = Annotated[str, Meta(max_length=TEXT_LIMIT)]
+LineText = Annotated[str, Meta(max_length=20_000)]
+Stream = Annotated[str, Meta(pattern=r"\A(stdout|stderr|log)\Z")]
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Token = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Instant = Annotated[int, Meta(ge=0, le=2**48)]
+Delay = Annotated[int, Meta(ge=0, le=366 * 86_400_000)]
+
+
+class Message(Struct, frozen=True, omit_defaults=True, tag_field="v", tag=VERSION):
+    """Anything said; `v` is the version that its sender speaks."""
+
+
+class Enter(Message, frozen=True):
+    """A session to be opened. The desk says when that was."""
+
+    id: Id
+    worker: Name
+    host: Short
+    pid: Count
+    lanes: Annotated[tuple[Lane, ...], Meta(min_length=1, max_length=10_000)]
+    queues: Names
+    executors: Names
+    slots: Annotated[int, Meta(ge=1, le=10_000)]
+    ttl_ms: Annotated[int, Meta(ge=1_000, le=600_000)]
+    labels: Names = ()
+    version: Short = ""
+
+
+class Entered(Message, frozen=True):
+    """It is open, or its leaving is done; `at`: the desk's clock."""
+
+    at: Instant
+
+
+class Leave(Message, frozen=True):
+    """A session to be closed."""
+
+    session: Id
+    reason: Short = ""
+
+
+class Ask(Message, frozen=True):
+    """A want. What lanes its session takes, the desk knows. Limit 0 lets an earlier one that still waits go."""
+
+    session: Id
+    token: Token
+    limit: Annotated[int, Meta(ge=0, le=BATCH)]
+    exclude: Annotated[tuple[TaskId, ...], Meta(max_length=BATCH)] = ()
+
+
+Sent: Any = msgspec.defstruct(
+    "Sent",
+    [(name, kind, Run._field_defaults.get(name, msgspec.NODEFAULT)) for name, kind in get_type_hints(Run).items()],
+    frozen=True,
+    omit_defaults=True,
+)
+"""A run as it travels: without its payload, which goes beside it, and what its worker has no use for."""
+_FIELDS = attrgetter(*Run._fields)
+
+
+class Given(Struct, frozen=True, omit_defaults=True):
+    """A claimed run; `task` is its place among the tasks of the answer."""
+
+    run: Sent
+    task: Count
+    version: int
+    payload: bytes
+
+
+class Work(Message, frozen=True):
+    """What a claim brought."""
+
+    at: Instant
+    contended: bool
+    open: bool
+    waited_ms: Count
+    tasks: tuple[Task, ...] = ()
+    runs: tuple[Given, ...] = ()
+
+
+class Beat(Message, frozen=True):
+    """A sign of life, to be answered at once when a hint names the session, else after `wait_ms`."""
+
+    session: Id
+    wait_ms: Annotated[int, Meta(ge=0, le=LONGEST_BEAT_MS)] = 0
+
+
+class Beaten(Message, frozen=True):
+    """The answer to a beat."""
+
+    at: Instant
+    reply: BeatReply
+
+
+class Held(Message, frozen=True):
+    """A question: the runs that a session holds."""
+
+    session: Id
+
+
+class Holding(Message, frozen=True):
+    """These."""
+
+    runs: tuple[Sent, ...]
+
+
+class Said(Struct, frozen=True, omit_defaults=True):
+    """News of a running attempt."""
+
+    run: Id
+    attempt: Count
+    token: Token
+    started_at: Instant | None = None
+    progress: Short = ""
+
+
+class Printed(Struct, frozen=True, omit_defaults=True):
+    """A line of its output."""
+
+    run: Id
+    attempt: Count
+    at: Instant
+    stream: Stream
+    level: Annotated[str, Meta(max_length=40)]
+    text: LineText
+
+
+class Report(Message, frozen=True):
+    """News and lines."""
+
+    progress: Annotated[tuple[Said, ...], Meta(max_length=10 * BATCH)] = ()
+    lines: Annotated[tuple[Printed, ...], Meta(max_length=BATCH)] = ()
+
+
+class Ended(Struct, frozen=True, omit_defaults=True):
+    """An attempt's end."""
+
+    run: Id
+    attempt: Count
+    token: Token
+    end: End
+    result: bytes | None = None
+    reason: Text = ""
+    error: Text = ""
+    errors: Annotated[tuple[Short, ...], Meta(max_length=100)] = ()
+    final: bool = False
+    delay_ms: Delay = 0
+    started_at: Instant | None = None
+    progress: Short = ""
+
+
+class Settle(Message, frozen=True):
+    """Ends of attempts."""
+
+    settlements: Annotated[tuple[Ended, ...], Meta(max_length=BATCH)]
+
+
+class Judged(Message, frozen=True):
+    """One verdict for each."""
+
+    verdicts: tuple[Verdict, ...]
+
+
+M = TypeVar("M", bound=Message)
+_decoder: Any = cache(msgspec.json.Decoder)
+
+
+def encode(message: Message) -> bytes:
+    """A message as JSON."""
+    return msgspec.json.encode(message)
+
+
+def decode(kind: type[M], data: bytes) -> M:
+    """The message of that kind. Raises `Invalid` that names the member, also for a version that is not ours."""
+    try:
+        found: M = _decoder(kind).decode(data)
+        return found
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        text, _, place = str(error).partition(" - at `$")
+        field = place.strip("`").lstrip(".") or "body"
+        remedy = f"; this is version {VERSION}: upgrade the older of the two sides" if field == "v" else ""
+        raise Invalid(field, f"{text[:200]}{remedy}") from None
+
+
+def sent(run: Run) -> Any:
+    """A run, ready to travel."""
+    return Sent(*run._replace(payload=None, result=None, history=(), keys=()))
+
+
+def received(run: Any) -> Run:
+    """The run that travelled."""
+    return Run(*_FIELDS(run))
+
+
+def work(taken: Taken, now: int) -> Work:
+    """What a claim brought; each task travels once, without what only its editors need."""
+    places: dict[tuple[str, int], int] = {}
+    tasks: list[Task] = []
+    runs: list[Given] = []
+    for run, task, payload, version in taken.assignments:
+        place = places.setdefault((task.id, task.revision), len(places))
+        if place == len(tasks):
+            tasks.append(replace(task, overrides={}, payload=b""))
+        runs.append(Given(sent(run), place, version, payload))
+    return Work(now, taken.contended, taken.open, taken.waited_ms, tuple(tasks), tuple(runs))
+
+
+def taken(said: Work) -> Taken:
+    """What a claim brought, on the worker's side."""
+    assignments = tuple(
+        Assignment(received(one.run), said.tasks[one.task], one.payload, one.version) for one in said.runs
+    )
+    return Taken(assignments, said.contended, said.open, said.waited_ms)
+
+
+def entering(session: Session) -> Enter:
+    """A session to be opened, as its worker says it."""
+    return Enter(**{name: getattr(session, name) for name in Enter.__struct_fields__})
+
+
+def ended(one: Settlement) -> Ended:
+    """An end, ready to travel; what its reporter holds of the run stays."""
+    values: tuple[Any, ...] = (*one.fence, *one.outcome)
+    return Ended(*values)
+
+
+def settlement(said: Ended) -> Settlement:
+    """The end that travelled."""
+    values = [getattr(said, name) for name in Ended.__struct_fields__]
+    return Settlement(Fence(*values[:3]), Outcome(*values[3:]))
+
+
+def report(progress: tuple[Progress, ...], lines: tuple[Line, ...]) -> Report:
+    """News and lines, ready to travel."""
+    return Report(
+        tuple(Said(*one.fence, one.started_at, one.progress) for one in progress), tuple(Printed(*one) for one in lines)
+    )

@@ -1,0 +1,56 @@
+"""`python -m tests.services start|stop`: private servers for development, which stay until they are stopped.
+
+Each prints the line by which tests and benchmarks find it.
+"""
+
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from tests.services.postgresql import Server
+
+SERVICES = {"POSTGRESQL": lambda: Server(settings=())}
+KNOWN = Path(tempfile.gettempdir()) / f"rota-services-{psutil.Process().uids().real}.json"
+
+
+def start() -> None:
+    """Start what does not run yet; print a line for each."""
+    known = _known()
+    for name, make in SERVICES.items():
+        if name not in known:
+            server = make()
+            known[name] = {"url": server.url, "pid": str(server.start()), "folder": str(server.folder)}
+            KNOWN.write_text(json.dumps(known))
+        sys.stdout.write(f"export ROTA_TEST_{name}={known[name]['url']}\n")
+
+
+def stop() -> None:
+    """End those that `start` began, and remove what they kept."""
+    for one in _known().values():
+        process = psutil.Process(int(one["pid"]))
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        shutil.rmtree(one["folder"], ignore_errors=True)
+    KNOWN.unlink(missing_ok=True)
+
+
+def _known() -> dict[str, dict[str, str]]:
+    """What still runs of what was started."""
+    known = json.loads(KNOWN.read_text()) if KNOWN.exists() else {}
+    return {name: one for name, one in known.items() if _lives(one)}
+
+
+def _lives(one: dict[str, str]) -> bool:
+    try:
+        return one["folder"] in " ".join(psutil.Process(int(one["pid"])).cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+if __name__ == "__main__":
+    {"start": start, "stop": stop}[sys.argv[1]]()
