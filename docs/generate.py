@@ -9,6 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from fastapi.routing import APIRoute
+
+from rota.api.app import PARTS as API
+from rota.api.deps import May
+from rota.api.routes import pages
 from rota.domain import errors
 from rota.domain.access import ROLES, Action
 from rota.domain.run import TERMINAL, Reason, State
@@ -56,6 +61,16 @@ DST: dict[str, Trigger] = {
     '"*/30 2 * * *", gap="shift", fold="first"': Cron("*/30 2 * * *", "Europe/Berlin", gap="shift", fold="first"),
     '"every 1h"': Interval(60 * MINUTE_MS),
 }
+
+
+def routes() -> str:
+    """Every route of the API, what it does, and what it needs."""
+    rows = ["| request | does | needs |", "|---|---|---|"]
+    for route in (one for part in API for one in part.routes.routes if isinstance(one, APIRoute) and part is not pages):
+        needs = " ".join(f"`{one.call.action}`" for one in route.dependant.dependencies if isinstance(one.call, May))
+        does = (route.endpoint.__doc__ or "").partition("\n")[0]
+        rows.append(f"| `{' '.join(sorted(route.methods or ()))} {route.path}` | {does} | {needs or 'nobody'} |")
+    return "\n".join(rows)
 
 
 def states() -> str:
@@ -129,6 +144,7 @@ def roles() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "roles": roles,
+    "routes": routes,
     "states": states,
     "reasons": reasons,
     "skips": skips,

@@ -98,6 +98,17 @@ class TestLogin:
         assert await status(served, anna["access_token"]) == 401
         assert [(await served.logged_in("anna", one)).status_code for one in (PASSWORD, body["new"])] == [401, 200]
 
+    async def test_a_login_by_a_password_that_is_just_changed_does_not_last(self, served, anna, monkeypatch):
+        log_in = people.log_in
+
+        async def late(engine: Any, owner: str) -> Any:
+            await people.change_user(engine, owner, ROOT, password="another")
+            return await log_in(engine, owner)
+
+        monkeypatch.setattr(people, "log_in", late)
+        assert (await served.logged_in()).status_code == 401
+        assert [one for one in await people.tokens(served.engine, "anna") if one.kind is Kind.SESSION] == []
+
 
 class TestRefresh:
     async def refreshed(self, served: Served, text: str) -> Any:
@@ -287,6 +298,14 @@ class TestRights:
         assert await made(grants=[]) == 422
         assert await made(grants=[{"role": "owner"}]) == 422
         assert await made(grants=viewer, expires_at=1) == 422
+
+    async def test_a_stolen_key_revokes_nothing_but_itself(self, served, anna):
+        body = {"name": "k", "grants": [{"role": "viewer"}]}
+        keys = [(await served.ask("POST", "/api/tokens", anna["access_token"], json=body)).json() for _ in range(2)]
+        for name, wanted in ((keys[1]["id"], 404), (await session(served), 404), (keys[0]["id"], 204)):
+            assert (await served.ask("DELETE", f"/api/tokens/{name}", keys[0]["secret"])).status_code == wanted
+        assert await status(served, keys[0]["secret"]) == 401
+        assert (await served.ask("DELETE", f"/api/tokens/{keys[1]['id']}", anna["access_token"])).status_code == 204
 
     async def test_a_key_makes_no_other_keys(self, served, anna):
         body = {"name": "k", "grants": [{"role": "viewer"}]}

@@ -248,6 +248,27 @@ class TestBorders:
             )
             assert (await spoken(hasty, *lines)).split()[1] == b"408"
 
+    async def test_a_body_in_drops_is_not_waited_for_either(self, house):
+        async with serving(house, body_s=0.5) as hasty:
+            await hasty.everybody()
+
+            async def drops():
+                while True:
+                    yield b" "
+                    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=0.1)
+
+            headers = {"Content-Type": "application/json"}
+            answer = await hasty.ask("POST", "/api/users", "admin", content=drops(), headers=headers)
+            assert answer.status_code == 408
+
+    async def test_while_the_store_is_away_nobody_is_let_in(self, served):
+        served.house.store.down = True
+        answer = await served.ask("GET", "/api/users", "admin")
+        served.house.store.down = False
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert (answer.headers["content-type"], "planned" in answer.text) == ("application/problem+json", False)
+        assert (await served.ask("GET", "/api/users", "admin")).status_code == 200
+
     async def test_an_id_of_the_request_is_kept_if_it_is_harmless(self, served):
         assert (await served.ask("GET", "/health", headers={"X-Request-ID": "abc-12345"})).headers[
             "x-request-id"

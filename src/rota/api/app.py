@@ -7,6 +7,7 @@ from importlib.metadata import version
 from secrets import token_bytes
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from rota.api import problems
 from rota.api.crew import Crew
@@ -33,6 +34,9 @@ from rota.api.routes import (
 from rota.api.stats import Stats
 from rota.api.waiting import Waiting
 from rota.engine.engine import Engine
+
+PARTS = (tasks, schedules, runs, workers, queues, events, system, auth, users, tokens, audit, desk, pages)
+"""All routes, by the kind of thing that they are about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,11 @@ def make_app(
 
 def make_routes(engine: Engine, options: Options) -> FastAPI:
     """All routes, without their guard."""
-    app = FastAPI(title="Rota", version=version("rota"), openapi_url=None, redirect_slashes=False)
+    # Its own spans would tell of queries, and of every beat of a worker; `submission` makes ours.
+    silent = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
+    app = FastAPI(
+        title="Rota", version=version("rota"), openapi_url=None, redirect_slashes=False, telemetry=silent
+    )
     app.state.engine = engine
     app.state.cursors = Cursors(options.secret)
     app.state.feed = options.feed or Feed(engine.store.watch, engine.emit)
@@ -74,6 +82,6 @@ def make_routes(engine: Engine, options: Options) -> FastAPI:
     app.state.crew = Crew(engine)
     app.state.waiting = Waiting(engine, app.state.feed.closed)
     problems.add_to(app)
-    for part in (tasks, schedules, runs, workers, queues, events, system, auth, users, tokens, audit, desk, pages):
+    for part in PARTS:
         app.include_router(part.routes)
     return app

@@ -63,6 +63,7 @@ class May:
         asked = Asked(actor, self.action)
         if not any(allowed([grant], self.action, grant.namespace, grant.task, grant.queue) for grant in actor.grants):
             raise Forbidden(f"{actor.name} may not {self.action} anything; ask for a role that may")
+        request.state.asked = asked
         return asked
 
 

@@ -99,6 +99,11 @@ class Door:
         if not await self._locks.fits(password, user.password if user else "") or user is None:
             return None
         session = await people.log_in(self._engine, user.id)
+        again = (await self._engine.store.get(User, [name]))[0]
+        if session and (again is None or again.record.password != user.password):
+            # A change of the password ends the logins that it finds; this one may have come just behind it.
+            await people.revoke(self._engine, session.id, "rota", "the password is a new one")
+            return None
         return self._opened(session) if session else None
 
     async def open_link(self, text: str) -> Opened | None:

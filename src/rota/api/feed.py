@@ -22,6 +22,8 @@ GAP_S = 0.25
 BEAT_S = 15.0
 """A comment after so long without news, by which both sides notice that the other is gone."""
 LISTENERS = 500
+ECHO_S = 1.0
+"""That a run was taken is not hinted at; what became ready has mostly been taken so long after."""
 
 
 class Feed:
@@ -36,6 +38,7 @@ class Feed:
         self._ear: Watch | None = None
         self._task: asyncio.Task[None] | None = None
         self._listeners = 0
+        self._echo = False
         self.closed = asyncio.Event()
 
     def events(self) -> StreamingResponse:
@@ -74,9 +77,14 @@ class Feed:
     async def _hear(self) -> None:
         if self._ear is None:
             return
-        heard = await self._ear.wait(None)
-        for kind in {KINDS.get(topic) or KINDS[f"{topic.partition(':')[0]}:*"] for topic in heard}:
+        heard = await self._ear.wait(ECHO_S if self._echo else None)
+        if not heard and not self._echo:
+            await self.rest(GAP_S)  # the store was closed, and nobody said so here
+            return
+        kinds = {KINDS.get(topic) or KINDS[f"{topic.partition(':')[0]}:*"] for topic in heard}
+        for kind in kinds or {"runs"}:
             self._versions[kind] += 1
+        self._echo = "runs" in kinds
         self._spread()
 
     def _spread(self) -> None:

@@ -15,13 +15,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from rota.api.door import shown
 from rota.api.limits import Limits, Rates, neighbours
 from rota.api.places import places
-from rota.api.problems import problem
+from rota.api.problems import RETRY_S, problem
 from rota.domain.access import Actor
+from rota.domain.errors import RotaError
 from rota.engine.audit import origin
+from rota.observe.logs import masked
+from rota.observe.traces import parent_of
+from rota.ports.runtime import TRACE
 
 log = logging.getLogger("rota.api")
 
@@ -34,6 +39,7 @@ GUESSED = LOGINS - {"/api/auth/refresh"}
 """Nobody guesses a signature, and many may refresh behind one address."""
 PUBLIC = frozenset({"/health", "/health/live", "/health/ready", "/login", "/login.js"}) | LOGINS
 """The exact paths that need no credential; each is on this list by somebody's decision."""
+NOBODY = "nobody"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 JSON_BODY = re.compile(r"application/([\w.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
@@ -112,11 +118,20 @@ class Guard:
             await self._app(scope, receive, send)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call, began = self._call(scope), time.monotonic()
-        sending = self._sending(call, send)
+        call = self._call(scope)
+        above = TRACE.set(parent_of(call.headers.get("traceparent", "")))
         mark = origin.set(call.address)
         try:
-            if refusal := await self._refusal(call, scope):
+            with bound_contextvars(request=call.id, actor=NOBODY):
+                await self._answered(call, scope, receive, send)
+        finally:
+            origin.reset(mark)
+            TRACE.reset(above)
+
+    async def _answered(self, call: _Call, scope: Scope, receive: Receive, send: Send) -> None:
+        began, sending = time.monotonic(), self._sending(call, send)
+        try:
+            if refusal := await self._judged(call, scope):
                 await refusal(scope, receive, sending)
             else:
                 state = {"actor": call.actor, "address": call.address, "request_id": call.id, "secure": call.secure}
@@ -126,7 +141,6 @@ class Guard:
         except ClientDisconnect:
             call.status = call.status or 499
         finally:
-            origin.reset(mark)
             self._told(call, time.monotonic() - began)
 
     def _call(self, scope: Scope) -> _Call:
@@ -147,6 +161,14 @@ class Guard:
             given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8),
         )
 
+    async def _judged(self, call: _Call, scope: Scope) -> Response | None:
+        try:
+            return await self._refusal(call, scope)
+        except RotaError as error:
+            # Whoever cannot be known is not let in.
+            log.warning("%s: %s", type(error).__name__, error)
+            return problem(503, "the store cannot serve now; try again", (), {"Retry-After": RETRY_S})
+
     async def _refusal(self, call: _Call, scope: Scope) -> Response | None:
         """The answer to who may not pass; None for who may."""
         if not self._places.lets_in(call.address):
@@ -166,6 +188,7 @@ class Guard:
         if call.actor is None:
             wait_s = await self._limits.hit("failed", neighbours(call.address))
             return _slower(wait_s) if wait_s else _unknown()
+        bind_contextvars(actor=call.actor.name)
         call.by_cookie = shown(call.headers)[1]
         if call.by_cookie and (forged := self._forged(call)):
             return forged
@@ -193,14 +216,14 @@ class Guard:
 
     def _receiving(self, receive: Receive) -> Receive:
         """The body, as far as it keeps within its size and its time."""
-        size, whole = 0, False
+        size, whole, until = 0, False, asyncio.get_running_loop().time() + self._options.body_s
 
         async def bounded() -> Message:
             nonlocal size, whole
             if whole:
                 return await receive()
             try:
-                async with asyncio.timeout(self._options.body_s):
+                async with asyncio.timeout_at(until):
                     message = await receive()
             except TimeoutError:
                 raise HTTPException(408, f"the body took longer than {self._options.body_s:.0f} s") from None
@@ -242,12 +265,11 @@ class Guard:
 
     def _told(self, call: _Call, seconds: float) -> None:
         """The log of requests: one line each, never the query, never a credential."""
-        who = call.actor.name if call.actor else "nobody"
-        path = call.path.encode("unicode_escape").decode("ascii")[:300]
-        log.info(
-            "%s %s %d %.1f ms %s %s %s", call.method, path, call.status, seconds * 1_000, who, call.address, call.id
-        )
+        path = masked(call.path).encode("unicode_escape").decode("ascii")[:300]
+        about = {"status": call.status, "ms": round(seconds * 1_000, 1), "address": call.address}
+        log.info("%s %s %d", call.method, path, call.status, extra=about)
         if self._denied and call.status in (401, 403, 429):
+            who = call.actor.name if call.actor else NOBODY
             self._denied(who, f"{call.method} {path}"[:200], call.address)
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rota.api.asked import Asked
 from rota.api.schemas.bodies import PATTERN, Instant
-from rota.domain.access import Action
+from rota.domain.access import ANY, Action
 from rota.domain.errors import Invalid
 from rota.engine.engine import Engine
 from rota.ports.store import Where
@@ -95,9 +95,13 @@ def readable(
 
     `of`: namespace, task and queue of a record; `narrow`: whether the listing can be filtered by task.
     """
-    if asked.sees(where.namespace):
+    space = where.namespace or ANY
+    if asked.sees(space):
         return where, None
-    mine = [one for one in asked.actor.grants if one.covers(Action.READ, where.namespace, one.task, one.queue)]
+    mine = [
+        one for one in asked.actor.grants
+        if one.covers(Action.READ, one.namespace if space == ANY else space, one.task, one.queue)
+    ]  # fmt: skip
     if not mine:
         return where._replace(prefix=NOTHING), None
     tasks = {one.task for one in mine}

@@ -23,6 +23,7 @@ from rota.domain.errors import (
     TooLarge,
     Unclear,
 )
+from rota.domain.names import NAME, not_a_name
 
 log = logging.getLogger("rota.api")
 MEDIA = "application/problem+json"
@@ -89,6 +90,16 @@ def add_to(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
+def let_through(app: FastAPI) -> None:
+    """Let what the server itself fails at reach the caller in this process, whom it concerns."""
+    for kind in (StoreError, Unclear, Exception):
+        app.add_exception_handler(kind, _raised)
+
+
+async def _raised(_: Request, error: Exception) -> Response:
+    raise error
+
+
 async def _told(_: Request, error: Exception) -> Response:
     status = status_of(error)
     errors = [(error.field, error.message)] if isinstance(error, Invalid) else []
@@ -113,6 +124,8 @@ async def _invalid(_: Request, error: Exception) -> Response:
 def _fault(one: Mapping[str, Any]) -> tuple[str, str]:
     """Field and message; the domain says both better than the library around it."""
     path, raised = [str(part) for part in one["loc"][1:]], one.get("ctx", {}).get("error")
+    if one.get("ctx", {}).get("pattern") == f"^{NAME.pattern}$":
+        raised = Invalid("", not_a_name(one["input"]))
     if not isinstance(raised, Invalid):
         return ".".join(path), str(one["msg"]).removeprefix("Value error, ")
     return ".".join(path) or raised.field, raised.message

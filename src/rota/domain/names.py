@@ -13,8 +13,12 @@ def check_name(field: str, value: object) -> str:
     """`value` if it can be a name, else `Invalid`."""
     if isinstance(value, str) and NAME.fullmatch(value):
         return value
-    shown = repr(value)[:60]
-    raise Invalid(field, f"{shown} is not a name: use 1 to 128 letters, digits and _ . : @ + -, no blanks")
+    raise Invalid(field, not_a_name(value))
+
+
+def not_a_name(value: object) -> str:
+    """What is said of a value that cannot be a name."""
+    return f"{repr(value)[:60]} is not a name: use 1 to 128 letters, digits and _ . : @ + -, no blanks"
 
 
 def check_key(field: str, value: object) -> str:

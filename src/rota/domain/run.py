@@ -156,6 +156,8 @@ class Run(NamedTuple):
     progress: str = ""
     history: tuple[Attempt, ...] = ()
     """Ended attempts before the newest, oldest first; bounded."""
+    trace: str = ""
+    """W3C traceparent of whoever asked for it, if they said one."""
 
     @property
     def fence(self) -> Fence:

@@ -114,6 +114,7 @@ async def retry(engine: Engine, run_id: str, actor: str) -> Receipt:
         schedule=run.schedule,
         nominal_at=run.nominal_at,
         origin=run.id,
+        trace=run.trace,
     )
     return (await submit(engine, [order]))[0]
 

@@ -272,11 +272,12 @@ async def _gone(engine: Engine, app: str, code: Sequence[Task | Schedule]) -> li
     """Groups that pause the app's schedules that its code no longer has."""
     groups, now, kept = [], engine.clock.now(), {one.id for one in code if isinstance(one, Schedule)}
     spaces = {one.namespace for one in code}
+    versions = {(one.app, one.version): one for one in code}.values()
     why = f"{GONE}{app} {code[0].version if code else ''}".rstrip()
     for held in await every(engine, Schedule):
         known = held.record
         mine = known.owner is Owner.CODE and known.app == app and (known.namespace in spaces or not spaces)
-        if mine and known.id not in kept and not known.paused and not any(outdated(known, one) for one in code):
+        if mine and known.id not in kept and not known.paused and not any(outdated(known, one) for one in versions):
             after = paused(known, why, now)
             entry = audited(engine, f"app:{app}", "pause", f"schedule:{known.id}", known, after)
             groups.append(Group((Change(held, after), entry)))

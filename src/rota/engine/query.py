@@ -1,6 +1,7 @@
 """Query: what people look at. Reads only; may be a little late, never wrong about what it shows."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rota.domain.lane import queue_of
@@ -66,16 +67,20 @@ async def run_detail(engine: Engine, run_id: str) -> RunDetail:
 
 async def workers(engine: Engine) -> list[WorkerView]:
     """Open sessions with what they hold."""
-    sessions = await open_sessions(engine)
+    return await views(engine, await open_sessions(engine))
+
+
+async def views(engine: Engine, sessions: Sequence[Session]) -> list[WorkerView]:
+    """Sessions, closed ones too, with what they hold."""
     held = await engine.store.count(Run, "session", Where(states=(State.RUNNING,)))
     pulses = await engine.store.get(Pulse, [session.id for session in sessions])
     now = engine.clock.now()
-    views = []
+    found = []
     for session, pulse in zip(sessions, pulses, strict=True):
         beat_at = pulse.record.count if pulse else session.opened_at
-        silent_ms = now - beat_at if now - beat_at > session.ttl_ms else 0
-        views.append(WorkerView(session, held.get(session.id, 0), beat_at, silent_ms))
-    return views
+        silent_ms = now - beat_at if session.open and now - beat_at > session.ttl_ms else 0
+        found.append(WorkerView(session, held.get(session.id, 0), beat_at, silent_ms))
+    return found
 
 
 async def queues(engine: Engine, namespace: str = "main") -> list[QueueView]:

@@ -50,6 +50,7 @@ class Order(NamedTuple):
     schedule: str = ""
     nominal_at: int | None = None
     origin: str = ""
+    trace: str = ""
 
 
 class Receipt(NamedTuple):
@@ -168,6 +169,7 @@ def draft(run_id: RunId, order: Order, task: Task, now: int) -> Run:
         timeout_ms=clocks.attempt_ms if order.timeout_ms is None else order.timeout_ms or None,
         queue_ms=clocks.queue_ms,
         end_by=start + clocks.total_ms if clocks.total_ms is not None else None,
+        trace=order.trace,
     )
 
 

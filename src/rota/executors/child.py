@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from importlib import import_module
 from io import TextIOWrapper
 from operator import attrgetter
@@ -24,6 +25,7 @@ from rota.executors.outcomes import no_handler
 from rota.executors.pool import WORK, Said, Work, packed
 from rota.executors.programs import KEEP_LIMIT, LINE_COST, LINE_LIMIT
 from rota.ports.executor import IMPORTING, About, Handlers
+from rota.ports.runtime import TRACE
 
 
 class ChildContext(About):
@@ -73,7 +75,17 @@ class Child:
             return no_handler(f"no handler {name!r} in the app as the child process imported it", handlers)
         self.context = ChildContext(work, self._send)
         self._call = Call(handler, assignment.payload, self.context)
-        return self._call.run()
+        return copy_context().run(self._within, work.trace, self._call)
+
+    def _within(self, trace: str, call: Call) -> Outcome:
+        """Call in the trace of the attempt, where there is one."""
+        if trace:
+            from opentelemetry import context
+            from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+            TRACE.set(trace)
+            context.attach(TraceContextTextMapPropagator().extract({"traceparent": trace}))
+        return call.run()
 
     def _send(self, said: Said) -> None:
         # With the worker gone nobody hears it, and the listening thread draws the conclusion.

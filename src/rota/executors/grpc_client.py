@@ -27,6 +27,7 @@ from rota.executors.forms import grpc as target_of
 from rota.executors.guard import Guard
 from rota.executors.outcomes import failure, from_json, refused, to_json
 from rota.ports.desk import Assignment
+from rota.ports.runtime import TRACE
 
 FINAL = frozenset({
     "INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION",
@@ -68,6 +69,8 @@ class GrpcClient:
         run = assignment.run
         metadata = METADATA.checked("params.metadata", assignment.task.params.get("metadata", {}))
         metadata |= {"idempotency-key": run.id, "x-rota-run": run.id, "x-rota-attempt": str(run.attempt)}
+        if trace := TRACE.get():
+            metadata["traceparent"] = trace
         payload = from_json(assignment.payload)
         addresses = await self._guard.addresses(target.host.strip("[]"), target.port)
         async with _channel(target, addresses) as channel:

@@ -26,6 +26,7 @@ from rota.executors.forms import checked_url, http
 from rota.executors.guard import Guard, is_numeric
 from rota.executors.outcomes import NOT_JSON, failure, refused
 from rota.ports.desk import Assignment
+from rota.ports.runtime import TRACE
 
 HARMLESS = re.compile(r"accept|accept-.*|content-type|idempotency-key|user-agent|x-rota-.*", re.IGNORECASE)
 """Headers that go along to another host; any other one may be a credential."""
@@ -76,6 +77,8 @@ def request_of(assignment: Assignment) -> Request:
         headers["Content-Type"] = "application/json"
     headers.update(asked.headers)
     headers.update({"Idempotency-Key": run.id, "X-Rota-Run": run.id, "X-Rota-Attempt": str(run.attempt)})
+    if trace := TRACE.get():
+        headers["traceparent"] = trace
     return Request(asked.method, asked.url, headers, body, asked.success)
 
 

@@ -15,6 +15,7 @@ from rota.executors.outcomes import NOT_JSON, died, failure
 from rota.executors.programs import Program
 from rota.ports.desk import Assignment
 from rota.ports.executor import Context
+from rota.ports.runtime import TRACE
 
 SPARE = 2
 """Idle children kept for the next attempt."""
@@ -27,6 +28,8 @@ class Work(msgspec.Struct):
 
     assignment: Assignment
     deadline_at: int | None
+    trace: str = ""
+    """What to go on in, see `TRACE`."""
 
 
 class Said(msgspec.Struct, omit_defaults=True):
@@ -78,7 +81,7 @@ class Child:
         """One attempt. Cancelled, it returns only when nothing of the child's group runs."""
         self._program.attach(context)
         try:
-            self._writer.write(packed(Work(assignment, context.deadline_at)))
+            self._writer.write(packed(Work(assignment, context.deadline_at, TRACE.get())))
             return await self._heard(context) or await self._obituary(assignment)
         except BaseException:
             await self._stop(context)

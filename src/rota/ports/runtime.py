@@ -1,12 +1,16 @@
 """Time, ids, facts and lifecycle, passed in so that a whole cluster can run on a virtual clock."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Protocol
 
 from rota.domain.facts import Fact
 
 Emit = Callable[[Fact], None]
 """Where facts go. A failing listener never harms a run."""
+
+TRACE: ContextVar[str] = ContextVar("trace", default="")
+"""W3C traceparent of the work under way: what calls that it makes send along, and runs that it submits keep."""
 
 
 class Clock(Protocol):

@@ -10,6 +10,7 @@ from rota.domain.run import TERMINAL, Run
 from rota.engine.control import cancel
 from rota.engine.engine import Engine
 from rota.engine.submit import Order, Receipt, submit, submit_each
+from rota.observe.traces import submission
 from rota.sdk.gather import Gather
 
 SCAN_S = 1.0
@@ -35,11 +36,13 @@ class Client:
         loop = asyncio.get_running_loop()
         if loop not in self._gathers:
             self._gathers[loop] = Gather(lambda orders: submit_each(self.engine, self._mine(orders)), PLAIN)
-        return await self._gathers[loop](order)
+        with submission(order.task) as trace:
+            return await self._gathers[loop](order._replace(trace=trace) if trace else order)
 
     async def submit_many(self, orders: Sequence[Order]) -> list[Receipt]:
         """Submit all, in commits of 1,000; none where one of them is invalid."""
-        return await submit(self.engine, self._mine(orders))
+        with submission(f"{len(orders)} runs") as trace:
+            return await submit(self.engine, [order._replace(trace=trace) for order in self._mine(orders)])
 
     def _mine(self, orders: Sequence[Order]) -> list[Order]:
         return [order._replace(actor=order.actor or self.actor) for order in orders]

@@ -5,6 +5,7 @@ confirmed, and asks what it holds where a claim may have happened. Fences and to
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -167,8 +168,12 @@ class HttpDesk:
             )
             async with asked as found:
                 status, data = found.status, await found.read()
+        except aiohttp.ClientConnectorCertificateError as error:
+            trouble = f"shows a certificate that is not trusted here: {error.certificate_error}"
+            raise Unavailable(f"{self._url} {trouble}; name its authority by --ca") from None
         except aiohttp.ClientConnectorError as error:
-            raise Unavailable(f"{self._url} cannot be reached: {error}") from None
+            said = os.strerror(error.os_error.errno) if (error.os_error.errno or 0) > 0 else str(error)
+            raise Unavailable(f"{self._url} cannot be reached: {said}") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unclear(f"no answer from {self._url}: {type(error).__name__} {error}".rstrip()) from None
         if status != 200:

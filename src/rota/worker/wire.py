@@ -45,7 +45,7 @@ Delay = Annotated[int, Meta(ge=0, le=366 * 86_400_000)]
 
 
 class Message(Struct, frozen=True, omit_defaults=True, tag_field="v", tag=VERSION):
-    """Anything said; `v` is the version that its sender speaks."""
+    """Anything said; `v` is the version that its sender speaks, this one where it is missing."""
 
 
 class Enter(Message, frozen=True):
@@ -166,7 +166,7 @@ class Printed(Struct, frozen=True, omit_defaults=True):
 class Report(Message, frozen=True):
     """News and lines."""
 
-    progress: Annotated[tuple[Said, ...], Meta(max_length=10 * BATCH)] = ()
+    progress: Annotated[tuple[Said, ...], Meta(max_length=10 * BATCH)]
     lines: Annotated[tuple[Printed, ...], Meta(max_length=BATCH)] = ()
 
 

@@ -43,10 +43,10 @@ def raw(path: Path) -> sqlite3.Connection:
 
 
 def schema(path: Path) -> dict[str, str]:
-    """Every table and index with the words that made it."""
+    """Every table and index with the words that made it, in any order: what a migration adds stands last."""
     connection = raw(path)
     try:
         rows = connection.execute("SELECT name, coalesce(sql, '') FROM sqlite_master").fetchall()
     finally:
         connection.close()
-    return {name: " ".join(sql.split()) for name, sql in rows}
+    return {name: ", ".join(sorted(" ".join(sql.strip("\n )").split()).split(", "))) for name, sql in rows}

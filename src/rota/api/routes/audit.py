@@ -37,7 +37,8 @@ def row(entry: Audit) -> dict[str, Any]:
     both = isinstance(before, dict) and isinstance(after, dict)
     fields: dict[str, Any] = {"id": entry.id, "actor": entry.actor, "action": entry.action, "target": entry.target}
     changed = sorted(before.keys() & after) if both else []
-    fields |= {"origin": entry.origin, "before": before, "after": after, "changed": changed}
+    why = after.get("paused", "") if isinstance(after, dict) else ""
+    fields |= {"origin": entry.origin, "why": why, "before": before, "after": after, "changed": changed}
     return fields | instant("at", entry.at) | instant("sealed_at", entry.sealed_at)
 
 

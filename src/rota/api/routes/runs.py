@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Header, Query, Response
+from fastapi import Depends, Header, Query, Request, Response
 
 from rota.api.asked import Asked, held
 from rota.api.bulk import each
@@ -16,12 +16,14 @@ from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import RunNew, RunsNew
 from rota.api.schemas.filters import RunFilter, RunsChosen
 from rota.api.views import plain
+from rota.domain.access import ANY
 from rota.domain.errors import NotFound
 from rota.domain.run import LIVE, TERMINAL, Run, State
 from rota.engine import control, query
 from rota.engine.engine import Engine
 from rota.engine.explain import explain_run
 from rota.engine.submit import submit
+from rota.observe.traces import submission
 from rota.ports.store import Line, Where
 
 routes = router("/api/runs", "runs")
@@ -43,21 +45,30 @@ async def known(engine: Engine, name: str, asked: Asked) -> Run:
     return run
 
 
+async def _named(request: Request, engine: Here, run: Id) -> Run:
+    return await known(engine, run, request.state.asked)
+
+
+Named = Annotated[Run, Depends(_named)]
+"""The run of the path, which the asker may do this to; named behind the asker."""
+
+
 async def _found(
     engine: Engine, cursors: Cursors, asked: Asked, chosen: RunFilter, states: tuple[State, ...] = ()
 ) -> tuple[list[Run], str | None]:
     """Runs of a filter, and the cursor behind them."""
+    space = "" if chosen.namespace == ANY else chosen.namespace
     where, fits = readable(asked, Where(
-        chosen.namespace, tuple(chosen.state) or states, chosen.task, chosen.queue, chosen.schedule, chosen.session,
+        space, tuple(chosen.state) or states, chosen.task, chosen.queue, chosen.schedule, chosen.session,
         chosen.prefix, chosen.since, chosen.until,
     ), of)  # fmt: skip
-    text, worker = chosen.search.lower(), chosen.worker
+    text, worker, end = chosen.search.lower(), chosen.worker, chosen.suffix
 
     def wanted(run: Run) -> bool:
         mine = (fits is None or fits(run)) and (not worker or run.worker == worker)
-        return mine and (not text or text in f"{run.error}\n{run.progress}".lower())
+        return mine and run.id.endswith(end) and (not text or text in f"{run.error}\n{run.progress}".lower())
 
-    return await listing(engine, cursors, Run, where, chosen, wanted if text or worker else fits)
+    return await listing(engine, cursors, Run, where, chosen, wanted if text or worker or end else fits)
 
 
 @routes.get("", response_model=shown.page(shown.RunRow))
@@ -72,7 +83,7 @@ async def create(
     engine: Here, asked: Operator, body: RunNew, namespace: Namespace = "main", key: Key = None
 ) -> Response:
     """Run a task. 200 where a key led to an earlier run."""
-    return await triggered(engine, asked, namespace, body.task, body, key)
+    return await triggered(engine, asked, await known_task(engine, namespace, body.task, asked), body, key)
 
 
 @routes.post("/bulk", status_code=201, response_model=shown.Receipts, responses=answers(404, 409))
@@ -81,10 +92,12 @@ async def create_many(
 ) -> Response:
     """Submit many runs, all or none. The Idempotency-Key is good for all of them together."""
     tasks = {name: await known_task(engine, namespace, name, asked) for name in {one.task for one in body.runs}}
-    orders = [
-        ordered(engine, asked, tasks[one.task], one, key and f"{key}/{place}") for place, one in enumerate(body.runs)
-    ]
-    receipts = await submit(engine, orders)
+    with submission(f"{len(body.runs)} runs"):
+        orders = [
+            ordered(engine, asked, tasks[one.task], one, key and f"{key}/{place}")
+            for place, one in enumerate(body.runs)
+        ]
+        receipts = await submit(engine, orders)
     return Json({"items": [{"id": one.id, "created": one.created, "warning": ""} for one in receipts]}, 201)
 
 
@@ -131,45 +144,40 @@ def _check(asked: Asked, runs: dict[str, Run], name: str) -> None:
 
 
 @routes.get("/{run}", response_model=shown.RunView, responses=answers(404))
-async def show(engine: Here, asked: Reader, run: Id) -> Response:
+async def show(engine: Here, asked: Reader, run: Named) -> Response:
     """Show a run with its payload, its result and its earlier attempts."""
-    await known(engine, run, asked)
-    return Json(plain(await query.run_detail(engine, run)))
+    return Json(plain(await query.run_detail(engine, run.id)))
 
 
 @routes.get("/{run}/explain", response_model=shown.Story, responses=answers(404))
-async def explain(engine: Here, asked: Reader, run: Id) -> Response:
+async def explain(engine: Here, asked: Reader, run: Named) -> Response:
     """Tell the story of a run: why it ran, waits or failed."""
-    await known(engine, run, asked)
-    return Json({"id": run, "story": await explain_run(engine, run)})
+    return Json({"id": run.id, "story": await explain_run(engine, run.id)})
 
 
 @routes.get("/{run}/attempts", response_model=shown.Attempts, responses=answers(404))
-async def attempts(engine: Here, asked: Reader, run: Id) -> Response:
+async def attempts(engine: Here, asked: Reader, run: Named) -> Response:
     """Tell the attempts of a run, oldest first; the newest one may be under way."""
-    found = await known(engine, run, asked)
-    items = [plain(one) for one in found.history]
-    if found.attempt and not (found.history and found.history[-1].number == found.attempt):
-        newest = {name: getattr(found, name) for name in ("worker", "session", "claimed_at", "started_at")}
-        ended_at, reason = (None, "") if found.state is State.RUNNING else (found.ended_at, found.reason)
-        about = {"number": found.attempt, "ended_at": ended_at, "reason": reason, "error": found.error}
+    items = [plain(one) for one in run.history]
+    if run.attempt and not (run.history and run.history[-1].number == run.attempt):
+        newest = {name: getattr(run, name) for name in ("worker", "session", "claimed_at", "started_at")}
+        ended_at, reason = (None, "") if run.state is State.RUNNING else (run.ended_at, run.reason)
+        about = {"number": run.attempt, "ended_at": ended_at, "reason": reason, "error": run.error}
         items.append(plain({**about, **newest}))
     return Json({"items": items, "next": None})
 
 
 @routes.post("/{run}/cancel", response_model=shown.Cancelled, responses=answers(404, 409))
-async def cancel(engine: Here, asked: Operator, run: Id) -> Response:
+async def cancel(engine: Here, asked: Operator, run: Named) -> Response:
     """Cancel a run. One that runs is told to stop, and ends cancelled."""
-    await known(engine, run, asked)
-    return Json({"id": run, "state": await control.cancel(engine, run, asked.name)})
+    return Json({"id": run.id, "state": await control.cancel(engine, run.id, asked.name)})
 
 
 @routes.post("/{run}/retry", status_code=201, response_model=shown.Retried, responses=answers(404, 409))
-async def retry(engine: Here, asked: Operator, run: Id) -> Response:
+async def retry(engine: Here, asked: Operator, run: Named) -> Response:
     """Run an ended run again, as a new run that points back at it."""
-    await known(engine, run, asked)
-    receipt = await control.retry(engine, run, asked.name)
-    return Json({"id": receipt.id, "origin": run}, 201, {"Location": f"/api/runs/{receipt.id}"})
+    receipt = await control.retry(engine, run.id, asked.name)
+    return Json({"id": receipt.id, "origin": run.id}, 201, {"Location": f"/api/runs/{receipt.id}"})
 
 
 @routes.get("/{run}/logs", response_model=shown.RunLines, responses=answers(404))
@@ -177,17 +185,17 @@ async def logs(
     engine: Here,
     asked: Reader,
     cursors: Seals,
-    run: Id,
+    run: Named,
     cursor: Annotated[str, Query(max_length=1_000)] = "",
     limit: Annotated[int, Query(ge=1, le=LINES)] = 100,
     search: Annotated[Searched, Query()] = "",
 ) -> Response:
     """Lines of a run, oldest first. `next` reads on from there, later too; `over`: the run has ended, none follow."""
-    # Before reading, so that no line which a run wrote just before its end is missed.
-    over = (await known(engine, run, asked)).state in TERMINAL
-    after = int(cursors.opened(("lines", run), cursor) or 0)
-    lines, position = await engine.logs.read(run, after, limit, search)
-    sealed = cursors.sealed(("lines", run), str(position))
+    # The run was read before, so that no line which it wrote just before its end is missed.
+    over = run.state in TERMINAL
+    after = int(cursors.opened(("lines", run.id), cursor) or 0)
+    lines, position = await engine.logs.read(run.id, after, limit, search)
+    sealed = cursors.sealed(("lines", run.id), str(position))
     return Json({"items": [plain(line) for line in lines], "next": sealed, "over": over and len(lines) < limit})
 
 
@@ -197,12 +205,11 @@ async def follow(
     asked: Reader,
     cursors: Seals,
     feed: News,
-    run: Id,
+    run: Named,
     last: Annotated[str, Header(alias="Last-Event-ID", max_length=1_000)] = "",
 ) -> Response:
     """Lines of a run as they come, as server-sent events `lines`, until `end` says that it has ended."""
-    await known(engine, run, asked)
-    return stream(_lines(engine, cursors, feed, run, int(cursors.opened(("lines", run), last) or 0)))
+    return stream(_lines(engine, cursors, feed, run.id, int(cursors.opened(("lines", run.id), last) or 0)))
 
 
 async def _lines(engine: Engine, cursors: Cursors, feed: Feed, run: str, position: int) -> AsyncIterator[bytes]:

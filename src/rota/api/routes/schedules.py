@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import Query, Response
+from fastapi import Depends, Query, Request, Response
 
 from rota.api.asked import Asked, held
 from rota.api.bulk import each
@@ -58,6 +58,14 @@ async def known(engine: Engine, namespace: str, name: str, asked: Asked) -> Sche
     return schedule
 
 
+async def _named(request: Request, engine: Here, name: Name, namespace: Namespace = "main") -> Schedule:
+    return await known(engine, namespace, name, request.state.asked)
+
+
+Named = Annotated[Schedule, Depends(_named)]
+"""The schedule of the path, which the asker may do this to; named behind the asker."""
+
+
 def told(engine: Engine, schedule: Schedule, status: int = 200) -> Response:
     """A schedule with its next fires and its ETag."""
     fires = [iso(one) for one in preview(schedule, engine.clock.now(), FIRES)]
@@ -105,29 +113,26 @@ async def previewed(engine: Here, asked: Reader, body: PreviewBody, namespace: N
 
 
 @routes.get("/{name}", response_model=shown.ScheduleView, responses=answers(404))
-async def show(engine: Here, asked: Reader, name: Name, namespace: Namespace = "main") -> Response:
+async def show(engine: Here, asked: Reader, schedule: Named) -> Response:
     """Show a schedule and its next fires."""
-    return told(engine, await known(engine, namespace, name, asked))
+    return told(engine, schedule)
 
 
 @routes.patch("/{name}", response_model=shown.ScheduleView, responses=answers(404, 409, 412))
-async def update(
-    engine: Here, asked: Definer, name: Name, body: ScheduleChange, namespace: Namespace = "main", match: Match = None
-) -> Response:
+async def update(engine: Here, asked: Definer, schedule: Named, body: ScheduleChange, match: Match = None) -> Response:
     """Change what the body names, from now on; the past is never fired again."""
-    before = await known(engine, namespace, name, asked)
-    return await _changed(engine, asked, before, body.applied(before, body.made(before.trigger)), body, match)
+    wanted = body.applied(schedule, body.made(schedule.trigger))
+    return await _changed(engine, asked, schedule, wanted, body, match)
 
 
 @routes.put("/{name}", response_model=shown.ScheduleView, responses=answers(404, 409, 412))
 async def replaced(
-    engine: Here, asked: Definer, name: Name, body: ScheduleChange, namespace: Namespace = "main", match: Match = None
+    engine: Here, asked: Definer, schedule: Named, body: ScheduleChange, match: Match = None
 ) -> Response:
     """Put the whole definition: what the body leaves out, but for the task, goes back to its default."""
-    before = await known(engine, namespace, name, asked)
     trigger = body.made()
-    wanted = body.applied(Schedule(namespace, name, before.task, trigger), trigger)
-    return await _changed(engine, asked, before, wanted, body, match)
+    wanted = body.applied(Schedule(schedule.namespace, schedule.name, schedule.task, trigger), trigger)
+    return await _changed(engine, asked, schedule, wanted, body, match)
 
 
 async def _changed(
@@ -145,63 +150,43 @@ async def _changed(
 
 
 @routes.delete("/{name}", status_code=204, responses=answers(404, 412))
-async def delete(
-    engine: Here, asked: Definer, name: Name, namespace: Namespace = "main", match: Match = None
-) -> Response:
+async def delete(engine: Here, asked: Definer, schedule: Named, match: Match = None) -> Response:
     """Delete a schedule; runs that it fired go on."""
-    await _delete(engine, asked, namespace, name, match)
+    await define.delete_schedule(engine, schedule.id, asked.name, unchanged(TAGGED, match))
     return Response(status_code=204)
 
 
-async def _delete(engine: Engine, asked: Asked, namespace: str, name: str, match: str | None = None) -> None:
-    schedule = await known(engine, namespace, name, asked)
-    await define.delete_schedule(engine, schedule.id, asked.name, unchanged(TAGGED, match))
-
-
 @routes.post("/{name}/reset", response_model=shown.ScheduleView, responses=answers(404, 409))
-async def reset(engine: Here, asked: Definer, name: Name, namespace: Namespace = "main") -> Response:
+async def reset(engine: Here, asked: Definer, schedule: Named) -> Response:
     """Drop what people changed: the schedule is as its code has it."""
-    schedule = await known(engine, namespace, name, asked)
     return told(engine, await define.reset_schedule(engine, schedule.id, asked.name))
 
 
 @routes.post("/{name}/pause", response_model=shown.ScheduleView, responses=answers(404, 409))
-async def pause(
-    engine: Here, asked: Operator, name: Name, body: WhyBody | None = None, namespace: Namespace = "main"
-) -> Response:
+async def pause(engine: Here, asked: Operator, schedule: Named, body: WhyBody | None = None) -> Response:
     """Let a schedule rest until it is resumed."""
-    schedule = await known(engine, namespace, name, asked)
     return told(engine, await define.pause_schedule(engine, schedule.id, body.why if body else "", asked.name))
 
 
 @routes.post("/{name}/resume", response_model=shown.ScheduleView, responses=answers(404, 409))
-async def resume(
-    engine: Here, asked: Operator, name: Name, body: ResumeBody | None = None, namespace: Namespace = "main"
-) -> Response:
+async def resume(engine: Here, asked: Operator, schedule: Named, body: ResumeBody | None = None) -> Response:
     """Let a schedule fire again, from now on."""
-    schedule = await known(engine, namespace, name, asked)
     again = bool(body and body.catch_up)
     return told(engine, await define.resume_schedule(engine, schedule.id, asked.name, again))
 
 
 @routes.get("/{name}/next", response_model=list[str], responses=answers(404))
 async def next_fires(
-    engine: Here,
-    asked: Reader,
-    name: Name,
-    namespace: Namespace = "main",
-    count: Annotated[int, Query(ge=1, le=1_000)] = 10,
+    engine: Here, asked: Reader, schedule: Named, count: Annotated[int, Query(ge=1, le=1_000)] = 10
 ) -> Response:
     """Tell the next fires of a schedule, whether it is paused or not."""
-    schedule = await known(engine, namespace, name, asked)
     return Json([iso(one) for one in preview(schedule, engine.clock.now(), count)])
 
 
 @routes.get("/{name}/explain", response_model=shown.Story, responses=answers(404))
-async def explain(engine: Here, asked: Reader, name: Name, namespace: Namespace = "main") -> Response:
+async def explain(engine: Here, asked: Reader, schedule: Named) -> Response:
     """Say why a schedule fires or does not, and what it skipped."""
-    schedule = await known(engine, namespace, name, asked)
-    return Json({"id": name, "story": await explain_schedule(engine, schedule.id)})
+    return Json({"id": schedule.name, "story": await explain_schedule(engine, schedule.id)})
 
 
 @routes.post("/pause", response_model=shown.Bulk)
@@ -231,4 +216,9 @@ async def resume_many(engine: Here, asked: Operator, body: Names, namespace: Nam
 @routes.post("/delete", response_model=shown.Bulk)
 async def delete_many(engine: Here, asked: Definer, body: Names, namespace: Namespace = "main") -> Response:
     """Delete these schedules."""
-    return await each(body.ids, lambda name: _delete(engine, asked, namespace, name), 204)
+
+    async def one(name: str) -> None:
+        schedule = await known(engine, namespace, name, asked)
+        await define.delete_schedule(engine, schedule.id, asked.name)
+
+    return await each(body.ids, one, 204)

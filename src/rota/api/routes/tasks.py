@@ -1,8 +1,10 @@
 """Tasks: what can be run. A task's id is its name."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Query, Response
+from fastapi import Depends, Query, Request, Response
 
 from rota.api.asked import Asked, held
 from rota.api.bulk import each
@@ -33,10 +35,12 @@ from rota.domain.lane import lane
 from rota.domain.retry import Defaults
 from rota.domain.schedule import Schedule
 from rota.domain.task import DEFINED, Task
+from rota.domain.timing import started
 from rota.engine import control, define
 from rota.engine.define import schedules_of
 from rota.engine.engine import Engine
 from rota.engine.recover import open_sessions
+from rota.observe.traces import submission
 from rota.ports.store import Where
 
 routes = router("/api/tasks", "tasks")
@@ -59,6 +63,14 @@ async def known(engine: Engine, namespace: str, name: str, asked: Asked) -> Task
     task: Task = await held(engine, Task, definition_id(namespace, name), "task", name)
     asked.check("task", name, *of(task))
     return task
+
+
+async def _named(request: Request, engine: Here, name: Name, namespace: Namespace = "main") -> Task:
+    return await known(engine, namespace, name, request.state.asked)
+
+
+Named = Annotated[Task, Depends(_named)]
+"""The task of the path, which the asker may do this to; named behind the asker."""
 
 
 async def told(engine: Engine, task: Task, status: int = 200, warning: str = "") -> Response:
@@ -113,25 +125,21 @@ async def create(engine: Here, asked: Definer, body: TaskNew, namespace: Namespa
 
 
 @routes.get("/{name}", response_model=shown.TaskView, responses=answers(404))
-async def show(engine: Here, asked: Reader, name: Name, namespace: Namespace = "main") -> Response:
+async def show(engine: Here, asked: Reader, task: Named) -> Response:
     """Show a task and when it runs."""
-    return await told(engine, await known(engine, namespace, name, asked))
+    return await told(engine, task)
 
 
 @routes.patch("/{name}", response_model=shown.TaskView, responses=answers(404, 409, 412))
-async def update(
-    engine: Here, asked: Definer, name: Name, body: TaskChange, namespace: Namespace = "main", match: Match = None
-) -> Response:
+async def update(engine: Here, asked: Definer, task: Named, body: TaskChange, match: Match = None) -> Response:
     """Change what the body names. On a task from code the change stays over deploys until it is reset."""
-    return await _changed(engine, asked, await known(engine, namespace, name, asked), body, match)
+    return await _changed(engine, asked, task, body, match)
 
 
 @routes.put("/{name}", response_model=shown.TaskView, responses=answers(404, 409, 412))
-async def replaced(
-    engine: Here, asked: Definer, name: Name, body: TaskChange, namespace: Namespace = "main", match: Match = None
-) -> Response:
+async def replaced(engine: Here, asked: Definer, task: Named, body: TaskChange, match: Match = None) -> Response:
     """Put the whole definition: what the body leaves out goes back to its default. Schedules stay if not named."""
-    return await _changed(engine, asked, await known(engine, namespace, name, asked), body, match, engine.defaults)
+    return await _changed(engine, asked, task, body, match, engine.defaults)
 
 
 async def _changed(
@@ -140,50 +148,44 @@ async def _changed(
     changes = body.changes(task, whole)
     if queue := changes.get("queue"):
         asked.permit("task", task.name, task.namespace, task.name, queue)
-    trigger = trigger_of(body.schedule, body.timezone) if body.schedule is not None else None
     unchanged(DEFINED, match)(task)
+    timed = await _timing(engine, task, body)
     after = task
     if changes:
         after = await define.update_task(engine, task.id, changes, asked.name, unchanged(DEFINED, match))
-    if "schedule" in body.model_fields_set:
-        await _timed(engine, after, trigger, asked.name)
+    if timed:
+        await timed(asked.name)
     return await _accepted(engine, after)
 
 
-async def _timed(engine: Engine, task: Task, trigger: Any, actor: str) -> None:
-    """Let the schedule of the task's name have this trigger; None deletes it."""
-    found = (await engine.store.get(Schedule, [task.id]))[0]
-    if found and found.record.task != task.name:
-        raise Refused(f"schedule {task.name} is of task {found.record.task}; change it under /api/schedules")
-    if trigger is None:
-        if found:
-            await define.delete_schedule(engine, task.id, actor)
-    elif found is None:
-        await define.create_schedule(engine, Schedule(task.namespace, task.name, task.name, trigger), actor)
-    elif found.record.trigger != trigger:
-        await define.update_schedule(engine, task.id, {"trigger": trigger}, actor)
+async def _timing(engine: Engine, task: Task, body: TaskChange) -> Callable[[str], Awaitable[object]] | None:
+    """How the schedule of the task's name becomes what the body says; None where it is so. Raises before any change."""
+    if "schedule" not in body.model_fields_set:
+        return None
+    held = (await engine.store.get(Schedule, [task.id]))[0]
+    if held and held.record.task != task.name:
+        raise Refused(f"schedule {task.name} is of another task; change it under /api/schedules")
+    if body.schedule is None:
+        return partial(define.delete_schedule, engine, task.id) if held else None
+    trigger = trigger_of(body.schedule, body.timezone)
+    if held and held.record.trigger == trigger:
+        return None
+    made = started(Schedule(task.namespace, task.name, task.name, trigger), engine.clock.now())
+    if held is None:
+        return partial(define.create_schedule, engine, made)
+    return partial(define.update_schedule, engine, task.id, {"trigger": trigger})
 
 
 @routes.delete("/{name}", status_code=204, responses=answers(404, 412))
-async def delete(
-    engine: Here, asked: Definer, name: Name, namespace: Namespace = "main", match: Match = None
-) -> Response:
+async def delete(engine: Here, asked: Definer, task: Named, match: Match = None) -> Response:
     """Delete a task and its schedules; runs that exist go on."""
-    await _delete(engine, asked, namespace, name, match)
+    await define.delete_task(engine, task.id, asked.name, unchanged(DEFINED, match))
     return Response(status_code=204)
 
 
-async def _delete(engine: Engine, asked: Asked, namespace: str, name: str, match: str | None = None) -> None:
-    task = await known(engine, namespace, name, asked)
-    await define.delete_task(engine, task.id, asked.name, unchanged(DEFINED, match))
-
-
 @routes.post("/{name}/reset", response_model=shown.TaskView, responses=answers(404, 409, 412))
-async def reset(
-    engine: Here, asked: Definer, name: Name, namespace: Namespace = "main", match: Match = None
-) -> Response:
+async def reset(engine: Here, asked: Definer, task: Named, match: Match = None) -> Response:
     """Drop what people changed: the task is as its code has it."""
-    task = await known(engine, namespace, name, asked)
     return await _accepted(engine, await define.reset_task(engine, task.id, asked.name, unchanged(DEFINED, match)))
 
 
@@ -191,24 +193,17 @@ async def reset(
     "/{name}/trigger", status_code=201, response_model=shown.Receipt, responses=answers(404, 409) | shown.KNOWN
 )
 async def trigger(
-    engine: Here,
-    asked: Operator,
-    name: Name,
-    body: TriggerBody | None = None,
-    namespace: Namespace = "main",
-    key: Key = None,
+    engine: Here, asked: Operator, task: Named, body: TriggerBody | None = None, key: Key = None
 ) -> Response:
     """Run a task now, or when the body says. 200 where a key led to an earlier run."""
-    return await triggered(engine, asked, namespace, name, body or TriggerBody(), key)
+    return await triggered(engine, asked, task, body or TriggerBody(), key)
 
 
-async def triggered(
-    engine: Engine, asked: Asked, namespace: str, name: str, body: TriggerBody, key: str | None
-) -> Response:
+async def triggered(engine: Engine, asked: Asked, task: Task, body: TriggerBody, key: str | None) -> Response:
     """The receipt of one run."""
-    task = await known(engine, namespace, name, asked)
-    order = ordered(engine, asked, task, body, key)
-    receipt = await control.trigger(engine, order, asked.name, body.overlap)
+    with submission(task.name):
+        order = ordered(engine, asked, task, body, key)
+        receipt = await control.trigger(engine, order, asked.name, body.overlap)
     lacking = await _lacking(engine, task, order.queue or task.queue)
     data = {"id": receipt.id, "created": receipt.created, "warning": lacking}
     return Json(data, 201 if receipt.created else 200, {"Location": f"/api/runs/{receipt.id}"})
@@ -223,22 +218,16 @@ def ordered(engine: Engine, asked: Asked, task: Task, body: TriggerBody, key: st
 
 
 @routes.post("/{name}/pause", response_model=shown.TaskView, responses=answers(404, 409))
-async def pause(
-    engine: Here, asked: Operator, name: Name, body: WhyBody | None = None, namespace: Namespace = "main"
-) -> Response:
+async def pause(engine: Here, asked: Operator, task: Named, body: WhyBody | None = None) -> Response:
     """Pause all schedules of a task. It can still be triggered."""
-    task = await known(engine, namespace, name, asked)
     for one in await _scheduled(engine, task):
         await define.pause_schedule(engine, one, body.why if body else "", asked.name)
     return await told(engine, task)
 
 
 @routes.post("/{name}/resume", response_model=shown.TaskView, responses=answers(404, 409))
-async def resume(
-    engine: Here, asked: Operator, name: Name, body: ResumeBody | None = None, namespace: Namespace = "main"
-) -> Response:
+async def resume(engine: Here, asked: Operator, task: Named, body: ResumeBody | None = None) -> Response:
     """Resume all schedules of a task."""
-    task = await known(engine, namespace, name, asked)
     for one in await _scheduled(engine, task):
         await define.resume_schedule(engine, one, asked.name, bool(body and body.catch_up))
     return await told(engine, task)
@@ -257,8 +246,9 @@ async def trigger_many(engine: Here, asked: Operator, body: Names, namespace: Na
 
     async def one(name: str) -> str:
         task = await known(engine, namespace, name, asked)
-        order = ordered(engine, asked, task, TriggerBody(), None)
-        return (await control.trigger(engine, order, asked.name)).id
+        with submission(name):
+            order = ordered(engine, asked, task, TriggerBody(), None)
+            return (await control.trigger(engine, order, asked.name)).id
 
     return await each(body.ids, one, 201)
 
@@ -266,4 +256,9 @@ async def trigger_many(engine: Here, asked: Operator, body: Names, namespace: Na
 @routes.post("/delete", response_model=shown.Bulk)
 async def delete_many(engine: Here, asked: Definer, body: Names, namespace: Namespace = "main") -> Response:
     """Delete these tasks and their schedules."""
-    return await each(body.ids, lambda name: _delete(engine, asked, namespace, name), 204)
+
+    async def one(name: str) -> None:
+        task = await known(engine, namespace, name, asked)
+        await define.delete_task(engine, task.id, asked.name)
+
+    return await each(body.ids, one, 204)

@@ -12,9 +12,8 @@ from rota.api.schemas.bodies import WorkerChange
 from rota.api.schemas.filters import WorkerFilter
 from rota.api.views import plain
 from rota.domain.errors import Invalid, NotFound
-from rota.domain.records import Pulse, Session
-from rota.domain.run import Run, State
-from rota.engine import control
+from rota.domain.records import Session
+from rota.engine import control, query
 from rota.engine.engine import Engine
 from rota.engine.recover import open_sessions
 from rota.ports.store import Where
@@ -34,12 +33,7 @@ def sees(asked: Asked, session: Session) -> bool:
 
 async def rows(engine: Engine, sessions: list[Session]) -> list[dict[str, Any]]:
     """Sessions as JSON, with what they hold."""
-    held = await engine.store.count(Run, "session", Where(states=(State.RUNNING,)))
-    pulses = await engine.store.get(Pulse, [session.id for session in sessions])
-    return [
-        {**plain(one), "running": held.get(one.id, 0), "beats": pulse.record.count if pulse else 0}
-        for one, pulse in zip(sessions, pulses, strict=True)
-    ]
+    return [plain(one) for one in await query.views(engine, sessions)]
 
 
 async def known(engine: Engine, name: str, asked: Asked) -> Session:

@@ -16,6 +16,7 @@ from rota.domain.schedule import CatchUp, Overlap, Policy, Schedule
 from rota.domain.task import COMMANDED, DEFINED, Isolation, OnLost, Task, meant
 from rota.domain.triggers import Cron, Trigger, from_json, parse
 from rota.engine.submit import Order
+from rota.observe.traces import current
 
 R = TypeVar("R")
 
@@ -25,7 +26,10 @@ PATTERN = f"^{NAME.pattern}$"
 
 NameText = Annotated[str, Field(pattern=PATTERN)]
 Ms = Annotated[int, Field(ge=0, le=LONGEST_MS)]
+Tries = Annotated[int, Field(ge=0, le=RETRY_LIMIT)]
 LimitMs = Annotated[int, Field(gt=0, le=LONGEST_MS)]
+Span = Annotated[float, Field(ge=0, le=LONGEST_MS / 1_000)]
+Unique = Annotated[str, Field(min_length=1, max_length=512)]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_MS / 1_000)]
 _LEVELS: Any = Literal["low", "normal", "high", "urgent"] | Annotated[int, Field(ge=0, le=3)]
 Level = Annotated[Priority, BeforeValidator(priority, json_schema_input_type=_LEVELS)]
@@ -60,6 +64,11 @@ def _elsewhere(error: InvalidTrigger, field: str) -> Invalid:
     return error if error.field == "timezone" else Invalid(field, str(error))
 
 
+def shown_as(example: dict[str, Any]) -> ConfigDict:
+    """What the spec shows of a body."""
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
 class Body(BaseModel):
     """A JSON object with these members and no others."""
 
@@ -85,7 +94,7 @@ def packed(value: Any) -> bytes:
 class RetryBody(Body):
     """When a failed run is tried again. Delays grow as delay · rate^n, up to the cap."""
 
-    retries: Annotated[int, Field(ge=0, le=RETRY_LIMIT)] = 3
+    retries: Tries = 3
     delay_ms: Ms = 10_000
     rate: Annotated[float, Field(gt=0, le=100)] = 2.0
     cap_ms: Ms = 3_600_000
@@ -106,9 +115,7 @@ class ClocksBody(Body):
 class _Tried(Body):
     """The short and the whole form of retry and timeout; one of them is given."""
 
-    retry_count: Annotated[int, Field(ge=0, le=RETRY_LIMIT)] | None = Field(
-        default=None, description="Short for retry.retries"
-    )
+    retry_count: Tries | None = Field(default=None, description="Short for retry.retries.")
     retry: RetryBody | None = None
 
     @model_validator(mode="after")
@@ -126,15 +133,11 @@ class _Tried(Body):
 class TaskFields(_Tried):
     """What can be said of a task; what is left out has its default, or in a PATCH stays as it is."""
 
-    description: Annotated[str, Field(max_length=4_000)] = ""
+    description: str = Field(default="", max_length=4_000)
     task_type: Text = Field(default="", description="What people sort it by; means nothing to Rota.")
     executor: NameText = Field(default="python", description="python, script, shell, http, grpc or one of your own.")
-    command: Annotated[str, Field(max_length=32_000)] = Field(
-        default="", description="Handler, file, shell line or URL."
-    )
-    params: Annotated[dict[str, Any], Field(max_length=100)] = Field(
-        default={}, description="Settings of the executor."
-    )
+    command: str = Field(default="", max_length=32_000, description="Handler, file, shell line or URL.")
+    params: dict[str, Any] = Field(default={}, max_length=100, description="Settings of the executor.")
     payload: Any = Field(default=None, description="JSON arguments of runs that bring none.")
     queue: NameText = "default"
     priority: Level = Priority.NORMAL
@@ -142,10 +145,8 @@ class TaskFields(_Tried):
     timeout_seconds: Seconds | None = Field(default=None, description="Short for clocks.attempt_ms; null is no limit.")
     on_lost: Annotated[OnLost, Field(strict=False)] = OnLost.RETRY
     isolation: Annotated[Isolation, Field(strict=False)] = Isolation.AUTO
-    requires: Annotated[list[NameText], Field(max_length=6)] = Field(default=[], description="Labels of its workers.")
-    schedule: When | None = Field(
-        default=None, description="When it runs by itself: a schedule of the task's own name."
-    )
+    requires: list[NameText] = Field(default=[], max_length=6, description="Labels of its workers.")
+    schedule: When | None = Field(default=None, description="When it runs by itself: a schedule of its own name.")
     timezone: Text = Field(default="UTC", description="IANA zone of `schedule`.")
 
     @model_validator(mode="after")
@@ -176,21 +177,17 @@ class TaskNew(TaskFields):
     """A new task, and with `schedule` a schedule of the same name."""
 
     name: NameText
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "nightly-report",
-                    "description": "The figures of the day",
-                    "task_type": "batch",
-                    "executor": "python",
-                    "command": "process_data.py",
-                    "schedule": "0 2 * * *",
-                    "priority": "normal",
-                    "retry_count": 3,
-                    "timeout_seconds": 3600,
-                }
-            ]
+    model_config = shown_as(
+        {
+            "name": "nightly-report",
+            "description": "The figures of the day",
+            "task_type": "batch",
+            "executor": "python",
+            "command": "process_data.py",
+            "schedule": "0 2 * * *",
+            "priority": "normal",
+            "retry_count": 3,
+            "timeout_seconds": 3600,
         }
     )
 
@@ -199,7 +196,7 @@ class TaskChange(TaskFields):
     """What to change of a task. `schedule` changes the one of the task's name, or makes it; null deletes it."""
 
     name: NameText | None = Field(default=None, description="May be sent, but not changed.")
-    model_config = ConfigDict(json_schema_extra={"examples": [{"retry_count": 5, "timeout_seconds": 600}]})
+    model_config = shown_as({"retry_count": 5, "timeout_seconds": 600})
 
     def changes(self, task: Task, whole: Defaults | None = None) -> dict[str, Any]:
         """Fields that change; `whole`: what the body leaves out goes back to its default. Raises `Invalid`."""
@@ -271,18 +268,14 @@ class ScheduleNew(ScheduleFields):
 
     task: NameText
     name: NameText | None = Field(default=None, description="The task's if not given.")
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"task": "nightly-report", "schedule": "0 2 * * *", "timezone": "Europe/Berlin"}]
-        }
-    )
+    model_config = shown_as({"task": "nightly-report", "schedule": "0 2 * * *", "timezone": "Europe/Berlin"})
 
 
 class ScheduleChange(ScheduleFields):
     """What to change of a schedule, from now on; its past is never fired again."""
 
     name: NameText | None = Field(default=None, description="May be sent, but not changed.")
-    model_config = ConfigDict(json_schema_extra={"examples": [{"schedule": "30 2 * * *"}]})
+    model_config = shown_as({"schedule": "30 2 * * *"})
 
 
 class PreviewBody(ScheduleFields):
@@ -290,9 +283,7 @@ class PreviewBody(ScheduleFields):
 
     name: NameText | None = Field(default=None, description="Of the schedule that would be changed.")
     count: Annotated[int, Field(ge=1, le=1_000)] = 10
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"schedule": "30 2 * * *", "timezone": "Europe/Berlin", "count": 3}]}
-    )
+    model_config = shown_as({"schedule": "30 2 * * *", "timezone": "Europe/Berlin", "count": 3})
 
 
 class TriggerBody(_Tried):
@@ -300,17 +291,13 @@ class TriggerBody(_Tried):
 
     payload: Any = Field(default=None, description="JSON arguments; the task's if not given.")
     due_at: Instant | None = None
-    delay_seconds: Annotated[float, Field(ge=0, le=LONGEST_MS / 1_000)] | None = None
+    delay_seconds: Span | None = None
     queue: NameText | None = None
     priority: Level | None = None
-    unique: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
-        default=None, description="At most one live run of the namespace has it; a second order gives that run."
-    )
-    timeout_seconds: Annotated[float, Field(ge=0, le=LONGEST_MS / 1_000)] | None = Field(
-        default=None, description="Of one attempt; 0 is no limit, null as the task says."
-    )
+    unique: Unique | None = Field(default=None, description="One live run has it; a second order gives that run.")
+    timeout_seconds: Span | None = Field(default=None, description="Of an attempt; 0: no limit, null: the task's.")
     overlap: bool = Field(default=False, description="Obey the overlap rule of the schedule of the task's name.")
-    model_config = ConfigDict(json_schema_extra={"examples": [{"payload": {"day": "2026-11-20"}}]})
+    model_config = shown_as({"payload": {"day": "2026-11-20"}})
 
     def order(self, task: Task, actor: str, key: str | None, now: int) -> Order:
         """What the engine is asked for."""
@@ -329,6 +316,7 @@ class TriggerBody(_Tried):
             retry=self.retried(task.retry) if self.retry or self.retry_count is not None else None,
             timeout_ms=None if self.timeout_seconds is None else round(self.timeout_seconds * 1_000),
             actor=actor,
+            trace=current(),
         )
 
 
@@ -336,9 +324,7 @@ class RunNew(TriggerBody):
     """One run of a task."""
 
     task: NameText
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"task": "nightly-report", "payload": {"day": "2026-11-20"}}]}
-    )
+    model_config = shown_as({"task": "nightly-report", "payload": {"day": "2026-11-20"}})
 
 
 class RunsNew(Body):
@@ -362,18 +348,14 @@ class WhyBody(Body):
 class ResumeBody(Body):
     """How to resume."""
 
-    catch_up: bool = Field(
-        default=False, description="Judge what passed meanwhile as missed, by the schedule's policy."
-    )
+    catch_up: bool = Field(default=False, description="Judge what passed meanwhile as missed.")
 
 
 class WorkerChange(Body):
     """What to change of a live worker."""
 
     slots: Annotated[int, Field(ge=1, le=10_000)] | None = Field(default=None, description="How many runs at once.")
-    draining: Literal[True] | None = Field(
-        default=None, description="Finish what it holds, take nothing more and leave."
-    )
+    draining: Literal[True] | None = Field(default=None, description="Finish what it holds, and leave.")
 
 
 class QueueChange(Body):

@@ -11,6 +11,7 @@ from rota.domain.run import State
 
 RunId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Prefix = Annotated[str, Field(pattern="^[0-9a-f]{0,32}$", description="First digits of ids.")]
+Suffix = Annotated[str, Field(pattern="^[0-9a-f]{0,32}$", description="Last digits of ids.")]
 
 
 class TaskFilter(Paged):
@@ -32,6 +33,7 @@ class ScheduleFilter(Paged):
 class RunFilter(Window):
     """Which runs."""
 
+    namespace: Named | Literal["*"] = Field(default="main", description="`*`: all of them.")
     state: Annotated[list[State], Field(max_length=9)] = Field(default=[], description="May be given several times.")
     task: Named | Literal[""] = ""
     queue: Named | Literal[""] = ""
@@ -39,6 +41,7 @@ class RunFilter(Window):
     session: Searched = Field(default="", description="What this session holds now.")
     worker: Searched = Field(default="", description="Whose newest attempt this worker has.")
     prefix: Prefix = ""
+    suffix: Suffix = ""
     search: Searched = Field(default="", description="In error and progress.")
 
 

@@ -142,6 +142,7 @@ class AuditView(BaseModel):
     action: str
     target: str
     origin: str
+    why: str
     before: Any
     after: Any
     changed: list[str]

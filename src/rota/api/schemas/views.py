@@ -83,15 +83,16 @@ _TIMES: dict[str, Any] = {"schedules": list[str], "when": list[str], "next_at": 
 _VALUES = frozenset({"payload", "result", "history"})
 _RUN: dict[str, Any] = {"duration_ms": int | None}
 _SCHEDULE: dict[str, Any] = {"id": str, "when": str, "state": Literal["on", "paused"]}
+_BEAT: dict[str, Any] = {"beat_at": str, "beat_at_ms": int, "silent_ms": int}
 _SESSION: dict[str, Any] = {"session": str, "state": Literal["open", "draining", "closed"]}
 
-TaskRow: Any = view("TaskRow", Task, **_TASK, **{name: (kind, None) for name, kind in _TIMES.items()})
+TaskRow: Any = view("TaskRow", Task, frozenset(), **_TASK, **{name: (kind, None) for name, kind in _TIMES.items()})
 TaskView: Any = view("TaskView", Task, **_TASK, **_TIMES, warning=str)
 RunRow: Any = view("RunRow", Run, _VALUES, **_RUN)
 RunView: Any = view("RunView", Run, frozenset(), **_RUN)
 ScheduleRow: Any = view("ScheduleRow", Schedule, **_SCHEDULE)
 ScheduleView: Any = view("ScheduleView", Schedule, **_SCHEDULE, next_fires=list[str])
-WorkerView: Any = view("WorkerView", Session, **_SESSION, running=int, beats=int)
+WorkerView: Any = view("WorkerView", Session, **_SESSION, running=int, **_BEAT)
 QueueView: Any = view("QueueView", Queue, id=str, pending=int, running=int)
 RunLine: Any = view("RunLine", Line)
 LineView: Any = view("LineView", Line, task=str, worker=str)
@@ -120,6 +121,10 @@ Cancelled: Any = answer(
     id=str, state=Literal["cancelled", "cancelling"],
 )  # fmt: skip
 Retried: Any = answer("Retried", "The new run, and the one that it points back at.", id=str, origin=str)
+Findings: Any = page(
+    answer("Finding", "What was looked at, how it is (`ok`, `warn` or `fail`), and what was found.",
+           level=Literal["ok", "warn", "fail"], check=str, text=str)
+)  # fmt: skip
 Health: Any = answer("Health", "It works.", status=Literal["ok"])
 Stats: Any = answer(
     "Stats", "The whole at a glance: what is not over by state, and what ended since an instant by state.",

@@ -1,8 +1,8 @@
 """The tables and their indexes, the same on every SQL database.
 
 What people filter by and report on is a column; the rest of a definition is its `body` (see `rota.stores.codec`).
-`version`, the last column, is drawn anew with every write of a row. Indexes are partial wherever they can be, so that
-a run lies in few of them at a time: a claim and a settle together touch five.
+`version`, the last column (but for what migrations added behind it), is drawn anew with every write of a row. Indexes
+are partial wherever they can be, so that a run lies in few of them at a time: a claim and a settle together touch five.
 """
 
 from typing import Any
@@ -95,6 +95,7 @@ runs = Table(
     Column("spilled", Boolean, nullable=False, server_default=text("false")),
     *_texts("error", "progress", default=""),
     Column("history", Text),
+    *_texts("trace", default=""),
     *_numbers("version"),
     postgresql_with=TURNING,
 )
