@@ -18,6 +18,7 @@ from rota.domain.names import without_password
 from rota.engine.control import resize
 from rota.engine.define import register
 from rota.engine.engine import Engine
+from rota.observe import traces
 from rota.ports.executor import IMPORTING, Executor, Handlers
 from rota.ports.runtime import Emit
 from rota.scheduler.node import Scheduler
@@ -199,6 +200,8 @@ class Rota:
         self.registry.defaults = found.defaults()
         if "observability.log_level" in loaded.origins:
             set_level(found)
+        if found.observability.tracing_enabled:
+            traces.start(found.observability.otlp_endpoint)
 
     async def settle_in(self) -> None:
         """Before it takes on a role: what this program declares is all that its app has, other schedules are gone.

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rota.domain.access import ANY, Actor, Grant
 from rota.domain.errors import Barred, Invalid
 from rota.domain.facts import Fact, Trouble
 from rota.engine.engine import Engine
@@ -23,6 +24,7 @@ from rota.executors.python import PythonExecutor, PythonOptions
 from rota.executors.samples import SAMPLES
 from rota.executors.script import ScriptExecutor
 from rota.executors.shell import ShellExecutor
+from rota.observe.traces import active, traced
 from rota.ports.desk import Desk
 from rota.ports.executor import Executor, Handlers
 from rota.ports.runtime import Emit
@@ -30,17 +32,21 @@ from rota.ports.store import Store
 from rota.scheduler.node import Scheduler
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.stores import connect
+from rota.worker.context import current
 from rota.worker.desks import LocalDesk
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.pulse import Listen
 from rota.worker.runtime import Worker
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from rota.api.door import Door
     from rota.api.guard import Guard, GuardOptions
     from rota.api.limits import Rates
     from rota.api.serve import Address
     from rota.identity import Identity
+    from rota.observe.metrics import Metrics
     from rota.worker.remote import Server
 
 log = logging.getLogger("rota")
@@ -120,7 +126,8 @@ def executors(handlers: Handlers, kinds: Kinds, own: Mapping[str, Executor]) -> 
         made.append(HttpExecutor(HttpOptions(allow=kinds.allow)))
     if kinds.grpc:
         made.append(GrpcExecutor(GrpcOptions(allow=kinds.allow)))
-    return by_kind([*made, *own.values()])
+    found = by_kind([*made, *own.values()])
+    return traced(found) if active() else found
 
 
 def own_executor(kind: str, function: Callable[..., Any]) -> Executor:
@@ -255,6 +262,7 @@ async def make_api(
     guard: "GuardOptions | None" = None,
     secret: bytes = b"",
     made: Callable[["Guard"], None] | None = None,
+    metrics: "Metrics | None" = None,
 ) -> AsyncIterator[tuple[str, str]]:
     """Serve the API while the block lasts: where, and where nobody was yet, the link to log in by. `made`: its guard.
 
@@ -268,11 +276,46 @@ async def make_api(
     feed = Feed(engine.store.watch, engine.emit)
     given = guard or GuardOptions(loopback=address.loopback)
     sealing = blake2b(secret or _own_secret(url), digest_size=32, person=b"rota cursors").digest()
-    app = make_app(engine, make_door(url, engine, secret, given.rates), Options(sealing, given, feed))
+    app = make_app(engine, make_door(url, engine, secret, given.rates), Options(sealing, given, feed, metrics))
     if made:
         made(app)
     async with served(app, address, feed.close) as serving:
         yield serving.url, await first_start(url, engine, serving.url)
+
+
+@asynccontextmanager
+async def serve_metrics(place: tuple[str, int], metrics: "Metrics", engine: Engine | None) -> AsyncIterator[str]:
+    """Serve metrics alone at a host and port while the block lasts, the store's too where an engine is given; the URL.
+
+    Raises `Invalid` for an address that cannot be listened on.
+    """
+    from rota.api.scrape import make_scrape
+    from rota.api.serve import Address, served
+    from rota.api.stats import Stats
+
+    if engine and not metrics.numbers:
+        metrics.numbers = Stats(engine).gauges
+    async with served(make_scrape(metrics), Address(*place, setting="observability.metrics_")) as serving:
+        yield serving.url
+
+
+def about_run() -> dict[str, str]:
+    """What log lines say of the attempt that is under way."""
+    if (context := current.get()) is None:
+        return {}
+    return {"run": context.run_id, "task": context.task, "attempt": str(context.attempt)}
+
+
+def inner_api(engine: Engine, name: str) -> "ASGIApp":
+    """The API in this process, for whoever may open the store: they may do everything in it. `name`: for the audit."""
+    from rota.api.bare import inner
+
+    def door() -> "Door":
+        from rota.api.door import Door
+
+        return Door(engine, locks())
+
+    return inner(engine, Actor(name, (Grant("admin", ANY),)), door)
 
 
 def _own_secret(url: str) -> bytes:

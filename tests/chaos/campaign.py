@@ -135,7 +135,7 @@ class Campaign:
                 await until(self.cluster, lambda: all(one.gone.is_set() for one in victims), MEETING_MS)
             case "freeze":
                 await self._frozen(victims[0], blow)
-            case "stop" | "die before" | "die after" | "lose" | "refuse":
+            case "stop" | "die before" | "die after" | "lose" | "refuse" | "waver":
                 await self._point(victims[0], action, blow)
             case "clock":
                 await self._clock(victims[0], blow)
@@ -144,7 +144,7 @@ class Campaign:
                 self._log(blow.kind, None, began)
             case "partition" | "cut":
                 await self._proxy(victims[0], "hold" if action == "partition" else "mute", blow)
-            case "store" if self.service:
+            case "store" | "disk" if self.service:
                 self.service.crash()
                 await pause(self.cluster, blow.lasts)
                 self.service.begin()
@@ -168,7 +168,7 @@ class Campaign:
     async def _point(self, one: Process, action: str, blow: Blow) -> None:
         began = boot()
         path = self.cluster.point(one.name, action)
-        if action in ("lose", "refuse"):
+        if action in ("lose", "refuse", "waver"):
             await pause(self.cluster, blow.lasts)
         met = await until(self.cluster, lambda: self.cluster.met(path, action), MEETING_MS)
         if met and action == "stop":
@@ -207,6 +207,7 @@ class Campaign:
         offset = honest() - boot()
         workers = frozenset(one.pid for one in self.cluster.of("worker"))
         await self._wait(engine, lambda: self._all_work(engine, workers, healed))
+        self.cluster.wanted["client"] = 0
         for one in self.cluster.of("client"):
             await self.cluster.leave(one)
         await self._wait(engine, lambda: self._caught_up(engine, healed + offset))
@@ -268,7 +269,9 @@ class Campaign:
         facts = list(told(self.folder / "facts"))
 
         def of(event: str) -> list[dict[str, Any]]:
-            return [{key: value for key, value in one.items() if key != "event"} for one in facts if one["event"] == event]
+            return [
+                {key: value for key, value in one.items() if key != "event"} for one in facts if one["event"] == event
+            ]
 
         return History(
             self.began, healed, offset, tasks_chaos.LEASE_MS, final, operations(self.folder / "client"),

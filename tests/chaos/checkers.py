@@ -76,7 +76,9 @@ def one_disposition(h: History) -> Violations:
     for schedule in fixed(h):
         runs = Counter(run.nominal_at for run in h.final.runs if run.schedule == schedule.name)
         expected = set(occurrences(schedule, schedule.accounted_from, schedule.cursor_at))
-        covered = Counter(moment for moment in expected for first, last in skipped(h, schedule) if first <= moment <= last)
+        covered = Counter(
+            moment for moment in expected for first, last in skipped(h, schedule) if first <= moment <= last
+        )
         for moment in sorted(expected):
             if runs[moment] + covered[moment] != 1:
                 found.append(f"{schedule.id} at {moment}: runs: {runs[moment]}, skips: {covered[moment]}")
@@ -85,7 +87,9 @@ def one_disposition(h: History) -> Violations:
             if op.verb == "create" and op.subject == schedule.id and op.answer == OK and op.ended:
                 made = h.wall(op.ended) + h.skew(op.ended)
                 if schedule.accounted_from > made:
-                    found.append(f"{schedule.id} was acknowledged at {made}, and answers from {schedule.accounted_from} on")
+                    found.append(
+                        f"{schedule.id} was acknowledged at {made}, and answers from {schedule.accounted_from} on"
+                    )
         behind = h.wall(h.until) - schedule.cursor_at
         if behind > 0:
             found.append(f"{schedule.id} is {behind} ms behind")
@@ -204,7 +208,9 @@ def fenced(h: History) -> Violations:
         for before, after in pairwise(sorted(attempts, key=lambda one: one.attempt)):
             end = ends.get((run, before.attempt, before.token), h.final.at)
             if end > after.at and not struck(h, before.pid, before.at, after.at):
-                found.append(f"attempt {after.attempt} of run {run} started while {before.attempt} was running unharmed")
+                found.append(
+                    f"attempt {after.attempt} of run {run} started while {before.attempt} was running unharmed"
+                )
         if run in runs and runs[run].state is State.SUCCESS:
             final = runs[run]
             if final.result is not None and json.loads(final.result) != final.attempt:
@@ -262,7 +268,9 @@ def in_order(h: History) -> Violations:
     for schedule in h.final.schedules:
         if schedule.policy.overlap not in (Overlap.BUFFER_ALL, Overlap.BUFFER_ONE):
             continue
-        chain = sorted((run for run in runs.values() if run.schedule == schedule.name), key=lambda run: run.nominal_at or 0)
+        chain = sorted(
+            (run for run in runs.values() if run.schedule == schedule.name), key=lambda run: run.nominal_at or 0
+        )
         for before, after in pairwise(chain):
             if before.state is State.SUCCESS and starts.get(after.id, h.final.at) < ends.get(before.id, 0):
                 found.append(f"run {after.id} started before {before.id}, which it waits for, had ended")
@@ -290,7 +298,10 @@ def cancelled(h: History) -> Violations:
 
 def frozen(h: History, pid: int, start: int, end: int) -> bool:
     """Whether this process was frozen then: what it was about to do, it does when it wakes, and is refused for."""
-    return any(one.pid == pid and one.kind in ("freeze", "stop") and one.began <= end and one.ended >= start for one in h.strikes)
+    return any(
+        one.pid == pid and one.kind in ("freeze", "stop") and one.began <= end and one.ended >= start
+        for one in h.strikes
+    )
 
 
 def edits_obeyed(h: History) -> Violations:
@@ -304,8 +315,9 @@ def edits_obeyed(h: History) -> Violations:
     for run in h.final.runs:
         if run.schedule and run.nominal_at is not None:
             fired[f"main/{run.schedule}"].append(run.nominal_at)
+    unchanged = {schedule.id for schedule in fixed(h)}
     for subject, ops in acts.items():
-        for before, after in pairwise([*ops, None]):
+        for before, after in () if subject in unchanged else pairwise([*ops, None]):
             if before is None or before.answer != OK or before.ended is None:
                 continue
             start = h.wall(before.ended) + h.skew(before.ended)
@@ -331,7 +343,9 @@ def catch_up(h: History) -> Violations:
     found = []
     for schedule in fixed(h):
         policy = schedule.policy
-        ranges = [one for one in h.final.skips if one.schedule == schedule.id] + ([schedule.skip] if schedule.skip else [])
+        ranges = [one for one in h.final.skips if one.schedule == schedule.id] + (
+            [schedule.skip] if schedule.skip else []
+        )
         reasons = {one.reason for one in ranges}
         late: dict[int, list[int]] = defaultdict(list)
         for run in h.final.runs:

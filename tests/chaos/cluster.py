@@ -17,11 +17,13 @@ from tests.chaos.proxy import Proxy
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60
+MANY = 5
 POINTS = {
     "stop": "commit before stop 1",
     "die before": "commit before kill 1",
     "die after": "commit after kill 1",
-    "lose": "* after lose 4",
+    "lose": "* after lose 12",
+    "waver": "* after waver 21",
     "refuse": "* before refuse 1000",
 }
 
@@ -102,7 +104,10 @@ class Cluster:
         return process
 
     async def fill(self) -> None:
-        """Start what there should be and is not."""
+        """Start what there should be and is not. Raises `RuntimeError` where they fall over by themselves."""
+        broken = [one for one in self.exits if one.code]
+        if len(broken) > MANY:
+            raise RuntimeError((self.folder / f"{broken[-1].name}.log").read_text()[-3_000:])
         for role, number in self.wanted.items():
             while len(self.of(role)) < number:
                 await self.start(role)

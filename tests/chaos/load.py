@@ -4,9 +4,11 @@ before it is begun and after it was answered. The same seed and name do the same
 
 import asyncio
 import json
+import os
 import signal
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import count
 from random import Random
 
 from rota import Rota
@@ -41,6 +43,7 @@ class Client:
         self.name = name
         self.random = Random(f"{seed}/{name}")
         self.number = 0
+        self.acts = count()
         self.mine: deque[str] = deque(maxlen=20)
         """Keys that were tried lately."""
         self.runs: deque[str] = deque(maxlen=20)
@@ -94,7 +97,7 @@ class Client:
     async def noted(self, verb: str, subject: str, ask: Callable[[], Awaitable[tuple[str, str]]]) -> bool:
         """Ask, with the log told before and after; whether it was answered."""
         began = boot()
-        act = f"{self.name}/{began}/{self.random.getrandbits(32)}"
+        act = f"{os.getpid()}/{self.name}/{next(self.acts)}"
         self.log.tell(op=act, verb=verb, subject=subject, began=began)
         run = more = ""
         try:

@@ -29,7 +29,9 @@ KINDS: dict[str, tuple[str, str, tuple[int, int], int]] = {
     "leader dies before a write": (LEADER, "die before", (0, 0), 2),
     "leader dies after a write": (LEADER, "die after", (0, 0), 2),
     "worker dies after a write": (WORKER, "die after", (0, 0), 2),
-    "lost replies": (ANY, "lose", (300, 1_000), 5),
+    "lost replies": (ANY, "lose", (300, 1_000), 4),
+    "lost replies to a client": (CLIENT, "lose", (300, 1_000), 3),
+    "a store that wavers": (CLIENT, "waver", (300, 1_000), 2),
     "store unreachable": (ANY, "refuse", (500, 3_000), 3),
     "clock": (ANY, "clock", (1_000, 3_000), 4),
     "rolling restart": (ALL, "restart", (0, 0), 1),
@@ -54,12 +56,13 @@ def plan(seed: int, ms: int, kinds: Sequence[str] = EVERYWHERE) -> list[Blow]:
     random.shuffle(first)
     weights = [KINDS[kind][3] for kind in kinds]
     blows, at = [], 1_500
-    while True:
+    while kinds:
         kind = first.pop() if first else random.choices(kinds, weights)[0]
         lasts = random.randint(*KINDS[kind][2])
         gap = random.randint(*GAP_MS)
         if at + lasts + gap > ms:
-            return blows
+            break
         error = random.choice((-1, 1)) * random.randint(500, SKEW_MS)
         blows.append(Blow(at, kind, random.randrange(1_000), lasts, error if kind == "clock" else 0))
         at += lasts + gap
+    return blows

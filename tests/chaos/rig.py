@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rota import wiring
 from rota.domain.errors import Stale
@@ -32,6 +33,11 @@ def honest() -> int:
     return time.time_ns() // 1_000_000
 
 
+def put(owner: Any, name: str, value: Any) -> None:
+    """In place of what was there."""
+    setattr(owner, name, value)
+
+
 class Rig:
     """The handles on one process; `name` is given after the fork."""
 
@@ -46,9 +52,9 @@ class Rig:
     def install(self) -> None:
         """Take the place of the real store and of the real clocks."""
         connect = wiring.connect
-        setattr(wiring, "connect", lambda url: FaultyStore(self.wrap(Recording(connect(url), self)), self.planned))
-        setattr(wiring.SystemClock, "now", lambda _: self.now())
-        setattr(sqlite, "wall_ms", self.now)
+        put(wiring, "connect", lambda url: FaultyStore(self.wrap(Recording(connect(url), self)), self.planned))
+        put(wiring.SystemClock, "now", lambda _: self.now())
+        put(sqlite, "wall_ms", self.now)
 
     def now(self) -> int:
         """This process's wall clock."""
@@ -70,7 +76,8 @@ class Rig:
                 path.write_text(f"{verb} {side} {action} {int(count) - 1}")
             else:
                 path.unlink()
-        self.facts.tell(event="hit", name=self.name, pid=os.getpid(), action=action, at=boot())
+        if action == "waver":
+            return Fault(action, after=_lose) if int(count) % 2 else Fault(action, before=_refuse)
         return Fault(action, before=ACTIONS[action]) if side == "before" else Fault(action, after=ACTIONS[action])
 
     def heard(self, fact: Fact) -> None:
@@ -94,7 +101,9 @@ class Recording(FaultyStore):
         lead = await super().lead(name, holder, ttl_ms)
         if ttl_ms:
             times = {"began": began, "ended": boot()}
-            self.rig.facts.tell(event="lead", pid=os.getpid(), holder=lead.holder, number=lead.number, mine=lead.mine, **times)
+            self.rig.facts.tell(
+                event="lead", pid=os.getpid(), holder=lead.holder, number=lead.number, mine=lead.mine, **times
+            )
         return lead
 
     async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:

@@ -128,8 +128,15 @@ async def play(order: dict[str, Any]) -> None:
         worker=not scheduler,
         scheduler_options=SchedulerOptions(**{**vars_of(SCHEDULER), "name": name}),
         worker_options=WorkerOptions(**{**vars_of(WORKER), "name": name}),
-    ) as roles:
-        await roles.until_stopped()
+    ):
+        await asked_to_leave()
+
+
+async def asked_to_leave() -> None:
+    """Until SIGTERM."""
+    asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
+    await asked.wait()
 
 
 def vars_of(options: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A served API: uvicorn on a free port over a store in memory, and people of each role with their keys."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -77,3 +78,14 @@ async def serving(house: House, tls: Mapping[str, str] = NO_TLS, **guard: Any) -
         client = httpx.AsyncClient(base_url=at.url, timeout=20, verify=not tls)
         async with client:
             yield Served(house, door, at.url, client)
+
+
+async def spoken(served: Served, *lines: str, body: bytes = b"") -> bytes:
+    """The first line of what comes back for these very bytes."""
+    host, port = served.base.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode("latin-1") + body)
+    async with asyncio.timeout(10):
+        answer = await reader.readline()
+    writer.close()
+    return answer

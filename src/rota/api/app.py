@@ -3,19 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from secrets import token_bytes
 
 from fastapi import FastAPI
-from fastapi.telemetry import TelemetryConfig
 
-from rota.api import problems
+from rota.api.bare import bare
 from rota.api.crew import Crew
 from rota.api.denials import Denials
 from rota.api.door import Door
 from rota.api.feed import Feed
 from rota.api.guard import Authenticate, Guard, GuardOptions
-from rota.api.paging import Cursors
 from rota.api.routes import (
     audit,
     auth,
@@ -31,9 +28,9 @@ from rota.api.routes import (
     users,
     workers,
 )
-from rota.api.stats import Stats
 from rota.api.waiting import Waiting
 from rota.engine.engine import Engine
+from rota.observe.metrics import Metrics
 
 PARTS = (tasks, schedules, runs, workers, queues, events, system, auth, users, tokens, audit, desk, pages)
 """All routes, by the kind of thing that they are about."""
@@ -48,6 +45,8 @@ class Options:
     guard: GuardOptions = field(default_factory=GuardOptions)
     feed: Feed | None = None
     """Where streams come from: whoever serves closes it at the end, so that they do not hold that up."""
+    metrics: Metrics | None = None
+    """What `/metrics` tells; None: nothing."""
 
 
 def make_app(
@@ -70,18 +69,12 @@ def make_app(
 
 def make_routes(engine: Engine, options: Options) -> FastAPI:
     """All routes, without their guard."""
-    # Its own spans would tell of queries, and of every beat of a worker; `submission` makes ours.
-    silent = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
-    app = FastAPI(
-        title="Rota", version=version("rota"), openapi_url=None, redirect_slashes=False, telemetry=silent
-    )
-    app.state.engine = engine
-    app.state.cursors = Cursors(options.secret)
-    app.state.feed = options.feed or Feed(engine.store.watch, engine.emit)
-    app.state.stats = Stats(engine)
+    app = bare(engine, options.secret, options.feed)
+    app.state.metrics = options.metrics
+    if options.metrics:
+        options.metrics.numbers = app.state.stats.gauges
     app.state.crew = Crew(engine)
     app.state.waiting = Waiting(engine, app.state.feed.closed)
-    problems.add_to(app)
     for part in PARTS:
         app.include_router(part.routes)
     return app

@@ -23,6 +23,7 @@ from rota.domain.access import Action, Actor, allowed
 from rota.domain.errors import Changed
 from rota.domain.names import NAME
 from rota.domain.payload import decoded
+from rota.domain.people import administers
 from rota.engine.engine import Engine
 
 JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
@@ -75,6 +76,13 @@ def may(action: Action) -> Any:
 Reader = Annotated[Asked, may(Action.READ)]
 Operator = Annotated[Asked, may(Action.OPERATE)]
 Definer = Annotated[Asked, may(Action.DEFINE)]
+Admin = Annotated[Asked, may(Action.ADMIN)]
+
+
+def only_admins_of_all(asked: Asked) -> None:
+    """Raises `Forbidden` for who administers some namespaces only."""
+    if not administers(asked.actor.grants):
+        raise Forbidden(f"{asked.name} may not do this; it takes an admin of all namespaces")
 
 
 async def _here(request: Request) -> Engine:

@@ -255,6 +255,8 @@ class Guard:
 
     def _headers(self, call: _Call) -> dict[bytes, bytes]:
         found = HEADERS | {b"x-request-id": call.id.encode()}
+        if call.status == 408:
+            found[b"connection"] = b"close"
         if call.secure:
             found[b"strict-transport-security"] = b"max-age=31536000"
         if self._places.origins:

@@ -20,13 +20,14 @@ LAST_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen. Port 0 is any free one."""
+    """Where to listen. Port 0 is any free one; `setting` is the section that says where."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     certificate: str = ""
     """Path of the chain, PEM; empty: no TLS."""
     key: str = ""
+    setting: str = "api."
 
     @property
     def loopback(self) -> bool:
@@ -90,7 +91,8 @@ def _bound(address: Address) -> socket.socket:
         family, kind, number, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, number)
     except OSError as error:
-        raise Invalid("api.host", f"{address.host!r:.60} is no address of this machine: {error}") from None
+        what = f"{address.host!r:.60} is no address of this machine: {error}"
+        raise Invalid(f"{address.setting}host", what) from None
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(place)
@@ -98,7 +100,8 @@ def _bound(address: Address) -> socket.socket:
         listening.listen(1_024)
     except OSError as error:
         listening.close()
-        raise Invalid("api.port", f"{address.host}:{address.port} cannot be listened on: {error.strerror}") from None
+        what = f"{address.host}:{address.port} cannot be listened on: {error.strerror}"
+        raise Invalid(f"{address.setting}port", what) from None
     return listening
 
 

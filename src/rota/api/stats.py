@@ -38,6 +38,19 @@ class Stats:
             known = self._known[key] = now, asyncio.create_task(self._counted(*key))
         return await asyncio.shield(known[1])
 
+    async def gauges(self) -> dict[tuple[str, tuple[str, ...]], float]:
+        """What metrics tell of the store: gauge and labels."""
+        whole = await self.of(ANY, self._engine.clock.now())
+        found: dict[tuple[str, tuple[str, ...]], float]
+        found = {("runs", (str(state),)): whole["runs"].get(state, 0) for state in sorted(LIVE)}
+        found |= {(name, ()): whole[name] for name in ("workers", "tasks", "schedules")}
+        found |= {("queue_pending", tuple(name.split("/"))): number for name, number in whole["queues"].items()}
+        lanes = await self._engine.store.count(Run, "lane", Where(states=(State.RUNNING,)))
+        for lane, number in lanes.items():
+            key = ("queue_running", tuple(queue_of(lane).split("/")))
+            found[key] = found.get(key, 0) + number
+        return found if whole["unaccounted"] is None else found | {("unaccounted", ()): whole["unaccounted"]}
+
     async def _counted(self, namespace: str, since: int) -> dict[str, Any]:
         store, space = self._engine.store, "" if namespace == ANY else namespace
         live = await store.count(Run, "state", Where(space, tuple(sorted(LIVE))))

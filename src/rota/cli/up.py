@@ -22,6 +22,7 @@ from rota.cli import read
 from rota.cli.common import Config, Environment, Json, Store, place, settled_store, with_flags
 from rota.cli.show import Sheet, fail, show, warn
 from rota.cli.telling import Teller, first_lines, overview
+from rota.cli.watch import Watch
 from rota.domain.errors import Invalid
 from rota.domain.names import without_password
 from rota.embed import Roles, Rota, until_stopped
@@ -156,10 +157,10 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     # Most objects here live as long as a run: looking for cycles less often spares a tenth of the time of each.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    teller = Teller(flags["quiet"], flags["as_json"])
+    watch = Watch(loaded.settings, Teller(flags["quiet"], flags["as_json"]), api)
     if server and working:
-        raise typer.Exit(asyncio.run(_remote(app, server, working, teller)))
-    raise typer.Exit(asyncio.run(_live(app, leading, working, api, teller)))
+        raise typer.Exit(asyncio.run(_remote(app, server, working, watch)))
+    raise typer.Exit(asyncio.run(_live(app, leading, working, api, watch)))
 
 
 def _server(flags: Mapping[str, Any]) -> "Server":
@@ -215,14 +216,15 @@ async def _live(
     leading: SchedulerOptions | None,
     working: WorkerOptions | None,
     api: bool,
-    teller: Teller,
+    watch: Watch,
 ) -> int:
     """Take on the roles until told to stop; the exit code."""
-    app.listen(teller)
+    app.listen(watch)
     begun = app.running(
         scheduler=bool(leading), worker=bool(working), scheduler_options=leading, worker_options=working
     )
-    async with begun as roles, _api(app, roles, api) as (url, login):
+    async with begun as roles, _api(app, roles, api, watch) as (url, login):
+        roles.listeners.append(watch.adjust)
         kinds = [kind for kind, made in app.executors().items() if made.kind == kind] if working else []
         data = {
             "scheduler": bool(leading),
@@ -233,14 +235,15 @@ async def _live(
             **await overview(app.engine.store, app.engine.clock.now()),
         }
         lines = first_lines(data, bool(app.loaded and app.loaded.settled), working.ttl_ms if working else None)
-        haste = await _until_over(roles.worker, teller, data, lines)
-    return _farewell(roles.worker, haste, teller)
+        async with watch.served(app.engine if leading else None):
+            haste = await _until_over(roles.worker, watch.teller, data, lines)
+    return _farewell(roles.worker, haste, watch.teller)
 
 
-async def _remote(app: Rota, server: "Server", working: WorkerOptions, teller: Teller) -> int:
+async def _remote(app: Rota, server: "Server", working: WorkerOptions, watch: Watch) -> int:
     """Work for the scheduler at an address until told to stop; the exit code."""
     made = app.executors()
-    async with remote_worker(server, made, working, teller) as worker:
+    async with remote_worker(server, made, working, watch) as worker, watch.served():
         kinds = [kind for kind, one in made.items() if one.kind == kind]
         data = {"scheduler": server.url, "worker": worker.session, "slots": working.slots, "executors": kinds}
         lines = [
@@ -248,8 +251,8 @@ async def _remote(app: Rota, server: "Server", working: WorkerOptions, teller: T
             f"queues {', '.join(working.queues)}, executors {', '.join(kinds)}",
             "Ctrl-C stops it",
         ]
-        haste = await _until_over(worker, teller, data, lines)
-    return _farewell(worker, haste, teller)
+        haste = await _until_over(worker, watch.teller, data, lines)
+    return _farewell(worker, haste, watch.teller)
 
 
 async def _until_over(
@@ -280,7 +283,7 @@ def _farewell(worker: Worker | None, haste: asyncio.Event, teller: Teller) -> in
 
 
 @asynccontextmanager
-async def _api(app: Rota, roles: Roles, wanted: bool) -> AsyncIterator[tuple[str, str]]:
+async def _api(app: Rota, roles: Roles, wanted: bool, watch: Watch) -> AsyncIterator[tuple[str, str]]:
     """Serve the API while the block lasts, if at all: where, and at the first start of all the link to log in by."""
     if not wanted or app.loaded is None:
         yield "", ""
@@ -291,7 +294,7 @@ async def _api(app: Rota, roles: Roles, wanted: bool) -> AsyncIterator[tuple[str
 
     said = app.loaded.settings
     place, guard, secret = said.api.address(), said.api.guard_options(), said.security.signing_secret
-    async with make_api(app.store, app.engine, place, guard, secret, made) as told:
+    async with make_api(app.store, app.engine, place, guard, secret, made, watch.metrics) as told:
         yield told
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rota.domain.errors import NotFound, Unclear
+from rota.domain.errors import NotFound, Unavailable, Unclear
 from rota.domain.facts import Fact
 from rota.domain.ids import RunId, timed_id
 from rota.domain.records import Queue
@@ -69,8 +69,12 @@ class Engine:
             told = hints if start + BATCH >= len(groups) else ()
             try:
                 results += await self.store.commit(part, guard, told)
-            except Unclear:
-                results += await self.store.commit(part, guard, told)
+            except Unclear as unclear:
+                try:
+                    results += await self.store.commit(part, guard, told)
+                except Unavailable:
+                    # That nothing happened is true of the second try alone.
+                    raise unclear from None
         return results
 
     async def commit_one(self, group: Group, guard: Guard = None, hints: Sequence[Hint] = ()) -> Result:

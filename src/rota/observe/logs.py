@@ -48,6 +48,7 @@ def configure(level: str = "info", style: str = "console", about: About = dict) 
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper("iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
@@ -57,6 +58,8 @@ def configure(level: str = "info", style: str = "console", about: About = dict) 
     if style == "console":
         last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
+    # What a task says, or what it calls, becomes a line of its run, for those who may read that; ours are told here.
+    handler.addFilter(lambda record: _of_rota(record.name) or not about())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last]
@@ -77,6 +80,10 @@ def set_level(level: str) -> None:
     number = logging.getLevelNamesMapping()[{"warn": "warning"}.get(level, level).upper()]
     logging.getLogger("rota").setLevel(number)
     logging.getLogger().setLevel(number if number <= logging.DEBUG else max(number, logging.WARNING))
+
+
+def _of_rota(logger: str) -> bool:
+    return f"{logger}.".startswith("rota.") and not f"{logger}.".startswith("rota.task.")
 
 
 def _ours(handler: logging.Handler) -> bool:

@@ -1,15 +1,24 @@
 """Metrics for Prometheus, counted from the facts of this process and, at a scrape, from the store.
 
-Labels are bounded: states, queues and tasks by name up to `NAMES` of each, the others as `other`. Names follow the
-convention (`rota_`, base units, `_total`); `task_failures_total` is there under the name that alert rules know.
+Labels are bounded: states, and queues and tasks by name up to `NAMES` of each, the others as `other`. Names follow the
+convention (`rota_`, base units, `_total`); `task_failures_total` is there under the name that alert rules know. A batch
+of runs is counted by itself first, in plain numbers, so that a run costs about a microsecond in all.
 """
 
+import asyncio
+import time
+from bisect import bisect_left
 from collections import Counter as Tallied
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from threading import Lock
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, ProcessCollector, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
+from rota.domain.errors import RotaError
 from rota.domain.facts import (
     Beaten,
     Fact,
@@ -22,126 +31,207 @@ from rota.domain.facts import (
     SessionChanged,
     Trouble,
 )
-from rota.domain.run import Run, State
+from rota.domain.run import Reason, Run, State
 
 NAMES = 1_000
 """Tasks and queues that have a line of their own."""
-WAITS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 300, 3_600)
+OTHER = ("other", "other")
+WAITS_MS = (1, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 60_000, 300_000, 3_600_000)
+FRESH_S = 5.0
+"""The store's numbers are read so often at most, however many ask."""
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
+QUEUE, TASK = ("namespace", "queue"), ("namespace", "task")
 
-Numbers = Callable[[], Awaitable[Mapping[tuple[str, str], float]]]
-"""What the store says now: by name of a gauge and value of its label (empty for those without)."""
+Key = tuple[str, ...]
+"""Values of labels."""
+Numbers = Callable[[], Awaitable[Mapping[tuple[str, Key], float]]]
+"""What the store says now: by name of a gauge and values of its labels."""
+
+
+class Spread(Collector):
+    """A histogram of lengths of time. Many at once go in faster than one by one into the library's own."""
+
+    def __init__(self, registry: CollectorRegistry, name: str, text: str, labels: Key = ()) -> None:
+        self.name, self.text, self.labels = name, text, labels
+        self._cells: dict[Key, list[float]] = {} if labels else {(): self._cell()}
+        registry.register(self)
+
+    @staticmethod
+    def _cell() -> list[float]:
+        """How many per bucket, those beyond all of them, and the sum in ms."""
+        return [0.0] * (len(WAITS_MS) + 2)
+
+    def add(self, key: Key, lengths_ms: Iterable[int]) -> None:
+        """Count these."""
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells[key] = self._cell()
+        for length in lengths_ms:
+            cell[bisect_left(WAITS_MS, length)] += 1
+            cell[-1] += length
+
+    def collect(self) -> Iterator[Metric]:
+        """For the library."""
+        family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
+        bounds = [str(bound / 1_000) for bound in WAITS_MS] + ["+Inf"]
+        for key, cell in list(self._cells.items()):
+            family.add_metric(key, list(zip(bounds, accumulate(cell[:-1]), strict=True)), cell[-1] / 1_000)
+        yield family
 
 
 class Metrics:
     """Listens to facts and tells them as numbers. Safe to call from any thread."""
 
-    def __init__(self, numbers: Numbers | None = None) -> None:
-        self._numbers = numbers
-        self._names: dict[str, set[str]] = {"queue": set(), "task": set()}
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.numbers: Numbers | None = None
+        """Where the gauges of the store come from, if this process tells them."""
+        self._clock, self._read_at = clock, -FRESH_S
+        self._reading, self._lock = asyncio.Lock(), Lock()
+        self._names: dict[Key, set[Key]] = {QUEUE: set(), TASK: set()}
+        self._children: dict[tuple[Counter, Key], Any] = {}
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
+        def counter(name: str, text: str, labels: Key = ()) -> Counter:
             return Counter(name, text, labels, registry=registry)
 
-        def seconds(name: str, text: str, *labels: str) -> Histogram:
-            return Histogram(name, text, labels, buckets=WAITS_S, registry=registry)
-
-        self._submitted = counter("rota_runs_submitted", "Runs made by submissions here", "queue")
-        self._claimed = counter("rota_attempts_claimed", "Attempts begun by claims here", "queue")
-        self._settled = counter("rota_attempts_settled", "Attempts that ended here, by what became of the run", "state")
-        self._failures = counter("task_failures", "Attempts that failed, whether tried again or not", "task")
-        self._retries = counter("rota_retries", "Attempts that will be tried again", "queue")
-        self._lasted = seconds("rota_attempt_duration_seconds", "From start to end of an attempt", "queue")
-        self._waited = seconds("rota_queue_wait_seconds", "From ready to claimed", "queue")
-        self._late = seconds("rota_schedule_delay_seconds", "From nominal time to the first claim")
+        self._submitted = counter("rota_runs_submitted", "Runs made by submissions here", QUEUE)
+        self._claimed = counter("rota_attempts_claimed", "Attempts begun by claims here", QUEUE)
+        self._settled = counter(
+            "rota_runs_settled", "Ends of attempts here, by what the run became", ("state",)
+        )
+        self._undone = counter("rota_dispatch_failures", "Attempts that were given back or lost", ("reason",))
+        self._failures = counter("task_failures", "Attempts that failed, to be tried again or not", TASK)
+        self._retries = counter("rota_retries", "Attempts that will be tried again", QUEUE)
+        self._lasted = Spread(registry, "rota_attempt_duration_seconds", "From start to end of an attempt", QUEUE)
+        self._waited = Spread(registry, "rota_queue_wait_seconds", "From ready to claimed", QUEUE)
+        self._late = Spread(registry, "rota_schedule_delay_seconds", "From nominal time to the first claim")
         self._fired = counter("rota_schedules_fired", "Schedules that made runs or skips")
         self._refused = counter("rota_reports_refused", "Reports under old fences, which changed nothing")
-        self._sessions = counter("rota_sessions", "Sessions opened and closed here", "event")
+        self._sessions = counter("rota_sessions", "Sessions opened and closed here", ("event",))
         self._elections = counter("rota_elections", "Terms granted to this node")
         self._leading = Gauge("rota_leader", "1 while this node leads", registry=registry)
-        self._beat = seconds("rota_beat_seconds", "How long a sign of life took to be answered")
-        self._troubles = counter("rota_troubles", "Errors that a loop met and went on after", "where")
+        self._beat = Spread(registry, "rota_beat_seconds", "How long a sign of life took to be answered")
+        self._troubles = counter("rota_troubles", "Errors that a loop met and went on after", ("where",))
+        self._reached = Gauge("rota_store_up", "Whether the store answered at the last look", registry=registry)
         self._gauges = {
             name: Gauge(f"rota_{name}", text, labels, registry=registry) for name, (text, *labels) in GAUGES.items()
         }
 
     def __call__(self, fact: Fact) -> None:
         """Count one fact."""
-        match fact:
-            case RunsSubmitted(runs):
-                self._count(self._submitted, "queue", (run.queue for run in runs))
-            case RunsClaimed(runs):
-                self._begun(runs)
-            case RunsSettled(runs):
-                self._ended(runs)
-            case SchedulesFired(schedules):
-                self._fired.inc(len(schedules))
-            case ReportsRefused(runs):
-                self._refused.inc(len(runs))
-            case SessionChanged(open=opened):
-                self._sessions.labels("opened" if opened else "closed").inc()
-            case LeaderChanged(leading=leading):
-                self._leading.set(leading)
-                self._elections.inc(leading)
-            case Beaten(took_ms):
-                self._beat.observe(took_ms / 1_000)
-            case Trouble(where):
-                self._troubles.labels(where.partition(" ")[0]).inc()
+        with self._lock:
+            match fact:
+                case RunsSubmitted(runs):
+                    self._count(self._submitted, QUEUE, [(run.namespace, run.queue) for run in runs])
+                case RunsClaimed(runs):
+                    self._begun(runs)
+                case RunsSettled(runs):
+                    self._ended(runs)
+                case SchedulesFired(schedules):
+                    self._fired.inc(len(schedules))
+                case ReportsRefused(runs):
+                    self._refused.inc(len(runs))
+                case SessionChanged(open=opened):
+                    self._child(self._sessions, ("opened" if opened else "closed",)).inc()
+                case LeaderChanged(leading=leading):
+                    self._leading.set(leading)
+                    self._elections.inc(leading)
+                case Beaten(took_ms):
+                    self._beat.add((), (took_ms,))
+                case Trouble(where):
+                    self._child(self._troubles, (where.partition(" ")[0],)).inc()
 
     async def text(self) -> bytes:
-        """All metrics in Prometheus's text format, the store's numbers read anew."""
-        if self._numbers:
-            found = await self._numbers()
-            for gauge in self._gauges.values():
-                gauge.clear()
-            for (name, label), value in found.items():
-                gauge = self._gauges[name]
-                (gauge.labels(self._bounded("queue", label)) if label else gauge).set(value)
+        """All metrics in Prometheus's text format, the store's numbers at most FRESH_S old."""
+        async with self._reading:
+            if self.numbers and self._clock() - self._read_at >= FRESH_S:
+                await self._read(self.numbers)
+                self._read_at = self._clock()
         return generate_latest(self.registry)
 
-    def _begun(self, runs: Any) -> None:
-        self._count(self._claimed, "queue", (run.queue for run in runs))
-        for run in runs:
-            if run.ready_at is not None:
-                self._waited.labels(self._bounded("queue", run.queue)).observe((run.claimed_at - run.ready_at) / 1_000)
-            if run.nominal_at is not None and run.attempt == 1:
-                self._late.observe(max(run.claimed_at - run.nominal_at, 0) / 1_000)
+    async def _read(self, numbers: Numbers) -> None:
+        try:
+            found = await numbers()
+        except RotaError:
+            found = {}
+        self._reached.set(bool(found))
+        for gauge in self._gauges.values():
+            gauge.clear()
+        for (name, key), value in found.items():
+            gauge = self._gauges[name]
+            (gauge.labels(*self._bounded(QUEUE, key) if len(key) > 1 else key) if key else gauge).set(value)
 
-    def _ended(self, runs: Any) -> None:
-        self._count(self._settled, "", (run.state for run in runs))
+    def _begun(self, runs: Sequence[Run]) -> None:
+        waits: dict[Key, list[int]] = {}
         for run in runs:
-            if run.started_at is not None and run.ended_at is not None:
-                taken = (run.ended_at - run.started_at) / 1_000
-                self._lasted.labels(self._bounded("queue", run.queue)).observe(taken)
-        self._count(self._failures, "task", (run.task for run in runs if _failed(run)))
-        self._count(self._retries, "queue", (run.queue for run in runs if run.state is State.RETRYING))
+            waits.setdefault((run.namespace, run.queue), []).append((run.claimed_at or 0) - (run.ready_at or 0))
+        for key, lengths in waits.items():
+            bounded = self._bounded(QUEUE, key)
+            self._child(self._claimed, bounded).inc(len(lengths))
+            self._waited.add(bounded, lengths)
+        first = [run for run in runs if run.nominal_at is not None and run.attempt == 1]
+        self._late.add((), [max((run.claimed_at or 0) - (run.nominal_at or 0), 0) for run in first])
 
-    def _count(self, counter: Counter, label: str, values: Any) -> None:
+    def _ended(self, runs: Sequence[Run]) -> None:
+        for state, number in Tallied([run.state for run in runs]).items():
+            self._child(self._settled, (state.value,)).inc(number)
+        lasted: dict[Key, list[int]] = {}
+        others = []
+        for run in runs:
+            if run.state is not State.SUCCESS:
+                others.append(run)
+            if (took := _took(run)) is not None:
+                lasted.setdefault((run.namespace, run.queue), []).append(took)
+        for key, lengths in lasted.items():
+            self._lasted.add(self._bounded(QUEUE, key), lengths)
+        if others:
+            self._not_well(others)
+
+    def _not_well(self, runs: Sequence[Run]) -> None:
+        again = [run for run in runs if run.state is State.RETRYING and run.reason != Reason.SNOOZED]
+        failed = [run for run in runs if run.state is State.FAILED] + again
+        self._count(self._failures, TASK, [(run.namespace, run.task) for run in failed])
+        self._count(self._retries, QUEUE, [(run.namespace, run.queue) for run in again])
+        for reason, number in Tallied([run.reason for run in runs if run.reason in UNDONE]).items():
+            self._child(self._undone, (str(reason),)).inc(number)
+
+    def _count(self, counter: Counter, labels: Key, values: Sequence[Key]) -> None:
         for value, number in Tallied(values).items():
-            counter.labels(self._bounded(label, value)).inc(number)
+            self._child(counter, self._bounded(labels, value)).inc(number)
 
-    def _bounded(self, label: str, value: str) -> str:
+    def _child(self, counter: Counter, key: Key) -> Any:
+        found = self._children.get((counter, key))
+        if found is None:
+            found = self._children[counter, key] = counter.labels(*key)
+        return found
+
+    def _bounded(self, labels: Key, value: Key) -> Key:
         """The value, or `other` where there are too many: whoever names tasks must not fill the memory of all."""
-        names = self._names.get(label)
-        if names is None or value in names:
-            return value
-        if len(names) >= NAMES:
-            return "other"
-        names.add(value)
+        names = self._names[labels]
+        if value not in names:
+            if len(names) >= NAMES:
+                return OTHER
+            names.add(value)
         return value
 
 
-def _failed(run: Run) -> bool:
-    return run.state in (State.FAILED, State.RETRYING)
+def _took(run: Run) -> int | None:
+    """How long the attempt took that has just ended, in ms; None where none has."""
+    began, ended = run.started_at, run.ended_at
+    if run.history and run.history[-1].number == run.attempt:
+        # In the history already: it will be tried again, or it ended before, and the run only now.
+        began, ended = (run.history[-1].started_at, run.history[-1].ended_at) if ended is None else (None, None)
+    return None if began is None or ended is None else ended - began
 
 
+UNDONE = frozenset({Reason.LOST, Reason.POISON, Reason.RETURNED, Reason.NO_HANDLER})
 GAUGES: dict[str, tuple[str, ...]] = {
     "runs": ("Runs that are not over, by state", "state"),
-    "queue_pending": ("Runs that wait in a queue", "queue"),
-    "queue_running": ("Runs that are being worked on", "queue"),
+    "queue_pending": ("Runs that wait in a queue", *QUEUE),
+    "queue_running": ("Runs of a queue that are being worked on", *QUEUE),
     "workers": ("Workers that are alive",),
     "tasks": ("Task definitions",),
     "schedules": ("Schedules",),
-    "unaccounted": ("Occurrences that are neither run nor skipped; anything but 0 is a fault",),
+    "unaccounted": ("Occurrences and attempts that nobody answers for; anything but 0 is a fault",),
 }

@@ -6,7 +6,7 @@ nothing is imported and no span is made; who asks for a run may still say a trac
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -118,8 +118,13 @@ def traced(made: Mapping[str, Executor]) -> Mapping[str, Executor]:
     return {kind: wrapped[id(one)] for kind, one in made.items()}
 
 
-def start(endpoint: str) -> Callable[[], None]:
-    """Set up the SDK: spans go to `endpoint` by OTLP over HTTP, in batches, in the background. What ends that."""
+def start(endpoint: str) -> None:
+    """Set up the SDK, unless somebody did: spans go to `endpoint` by OTLP over HTTP, in batches, in the background.
+
+    The last ones are sent when the program ends.
+    """
+    if active():
+        return
     from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
@@ -130,11 +135,10 @@ def start(endpoint: str) -> Callable[[], None]:
     provider = TracerProvider(resource=Resource.create({"service.name": "rota"}), id_generator=_ids())
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(url)))
     trace.set_tracer_provider(provider)
-    return provider.shutdown
 
 
 def _ids() -> Any:
-    from opentelemetry.sdk.trace import RandomIdGenerator
+    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
     class Ids(RandomIdGenerator):
         """A trace that begins with a run has the run's id, so that its later attempts find it."""

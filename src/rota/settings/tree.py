@@ -1,5 +1,6 @@
 """The tree of settings: what can be said, what holds where nothing is said, and the options that become of it."""
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,6 +29,12 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 def _secret(value: SecretStr | None) -> SecretStr | None:
     if value is not None and (why := weakness(value.get_secret_value())):
         raise ValueError(f"it {why}")
+    return value
+
+
+def _collector(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[^\s@?#]+", value):
+        raise ValueError('write the address of an OTLP collector, such as "http://localhost:4318"')
     return value
 
 
@@ -161,8 +168,12 @@ class Observability(Section):
     """What Rota tells about itself."""
 
     log_level: Literal["debug", "info", "warn", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
     metrics_enabled: bool = True
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     tracing_enabled: bool = False
+    otlp_endpoint: Annotated[str, AfterValidator(_collector)] = ""
 
 
 class Security(Section):

@@ -14,11 +14,12 @@ from contextvars import Context, ContextVar, copy_context
 from heapq import heappop
 from math import ceil
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from rota.testing.clock import START_AT
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 OUTSIDE = Context()
 """Where what belongs to no process runs: the network, the store."""
@@ -70,7 +71,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self.ms / 1000
 
     def call_soon_threadsafe(
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """As from another thread: the callback runs in the main lane, even if this one is a side's."""
         lane = LANE.get()
@@ -125,7 +126,7 @@ def _whole(seconds: float) -> int:
 
 
 class HostClock:
-    """A `rota.ports.runtime.Clock` of one machine: its wall clock is `skew` ms off, its monotonic one began anywhere."""
+    """A `rota.ports.runtime.Clock` of one machine: the wall clock is `skew` ms off, the monotonic one began anywhere."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self.skew = 0

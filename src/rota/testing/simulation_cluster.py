@@ -123,8 +123,14 @@ class Host:
 
     def _emit(self, fact: Fact) -> None:
         self.cluster.told[type(fact).__name__] += 1
-        if isinstance(fact, Trouble) and not isinstance(fact.error, RotaError):
+        expected = isinstance(fact, Trouble) and fact.where in ("worker", "worker loop")  # of blocked loops it tells
+        if isinstance(fact, Trouble) and not expected and not isinstance(fact.error, RotaError):
             self.cluster.loop.errors.append(f"{self.name}, {fact.where}: {fact.error!r}")
+
+    def hear(self, hints: Mapping[str, int]) -> None:
+        """Hints arrive."""
+        for ear in self.wire.ears:
+            ear.hear(hints)
 
     def stop(self, side: bool = True) -> None:
         """As by SIGSTOP; without `side` as by a task that blocks the main loop."""
@@ -284,9 +290,8 @@ class Cluster:
     def _tell(self, hints: Sequence[Hint] = ()) -> None:
         counts = {hint.topic: hint.count for hint in hints}
         for host in self.alive() if counts else ():
-            for ear in host.wire.ears:
-                if self.loop.random.random() >= self.weather.deaf and not host.cut:
-                    self._later(ear.hear, counts, within_ms=self.weather.delay_ms * 10)
+            if self.loop.random.random() >= self.weather.deaf and not host.cut:
+                self._later(host.hear, counts, within_ms=self.weather.delay_ms * 10)
 
 
 def _settle(answer: "asyncio.Future[Any]", outcome: Any) -> None:

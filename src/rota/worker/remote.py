@@ -27,7 +27,6 @@ from rota.ports.store import BeatReply, Line, Want
 from rota.worker import wire
 
 T = TypeVar("T")
-M = TypeVar("M", bound=wire.Message)
 
 ANSWER_S = 10.0
 BEAT_S = 3.0
@@ -103,9 +102,9 @@ class HttpDesk:
         self.patience_s = 0.0
         """How long the next beat may wait for its answer."""
 
-    def listen(self, topics: Sequence[str]) -> "_Poll | _Rest":
-        """There are no hints but answers: a claim waits for work at the desk, a beat for what is new of its session."""
-        return _Rest(self) if topics[0].startswith("session:") else _Poll(self)
+    def listen(self, topics: Sequence[str]) -> "_Ear":
+        """The ear of who claims, or of who beats."""
+        return _Ear(self, topics[0].startswith("session:"))
 
     async def enter(self, session: Session) -> None:
         self._clock.follow((await self._call("enter", wire.entering(session), wire.Entered)).at)
@@ -133,20 +132,19 @@ class HttpDesk:
         return said.reply
 
     async def held(self, session: str) -> list[Run]:
-        return list(map(wire.received, (await self._call("held", wire.Held(session), wire.Holding)).runs))
+        return list(map(wire.received, await self._call("held", wire.Held(session), wire.Holding)))
 
     async def report(self, progress: Sequence[Progress], lines: Sequence[Line]) -> list[Verdict]:
         news, *more = list(_parts(lines, lambda line: 2 * len(line.text))) or [[]]
         judged = await self._call("report", wire.report(tuple(progress), tuple(news)), wire.Judged)
         for part in more:
             await self._call("report", wire.report((), tuple(part)), wire.Judged)
-        return list(judged.verdicts)
+        return judged
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Verdict]:
         verdicts: list[Verdict] = []
         for part in _parts(settlements, lambda one: 2 * len(one.outcome.result or b"") + 2 * len(one.outcome.error)):
-            judged = await self._call("settle", wire.Settle(tuple(map(wire.ended, part))), wire.Judged)
-            verdicts += judged.verdicts
+            verdicts += await self._call("settle", wire.Settle(tuple(map(wire.ended, part))), wire.Judged)
         return verdicts
 
     def release(self) -> None:
@@ -158,21 +156,18 @@ class HttpDesk:
         with suppress(RotaError):  # then it comes back by itself
             await self._call("claim", wire.Ask(session, 0, 0), wire.Work)
 
-    async def _call(self, call: str, message: wire.Message, answer: type[M], within_s: float = ANSWER_S) -> M:
-        url = f"{self._url}/api/worker/{call}"
-        headers = {"Content-Type": "application/json"}
-        within = aiohttp.ClientTimeout(total=within_s)
+    async def _call(self, call: str, message: wire.Message, answer: type[T], within_s: float = ANSWER_S) -> T:
+        url, within = f"{self._url}/api/worker/{call}", aiohttp.ClientTimeout(total=within_s)
         try:
-            asked = self._http.post(
-                url, data=wire.encode(message), headers=headers, timeout=within, allow_redirects=False
-            )
+            asked = self._http.post(url, data=wire.encode(message), timeout=within, allow_redirects=False)
             async with asked as found:
                 status, data = found.status, await found.read()
         except aiohttp.ClientConnectorCertificateError as error:
             trouble = f"shows a certificate that is not trusted here: {error.certificate_error}"
             raise Unavailable(f"{self._url} {trouble}; name its authority by --ca") from None
         except aiohttp.ClientConnectorError as error:
-            said = os.strerror(error.os_error.errno) if (error.os_error.errno or 0) > 0 else str(error)
+            number = error.os_error.errno or 0
+            said = os.strerror(number) if number > 0 else str(error)
             raise Unavailable(f"{self._url} cannot be reached: {said}") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unclear(f"no answer from {self._url}: {type(error).__name__} {error}".rstrip()) from None
@@ -227,15 +222,18 @@ def _parts(items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
         yield part
 
 
-class _Poll:
-    """The ear of who claims: its claims wait at the desk, so there is hardly anything to wait for here."""
+class _Ear:
+    """Hears nothing: a claim waits for work at the desk, a beat for news of its session, and the answer tells."""
 
-    def __init__(self, desk: HttpDesk) -> None:
+    def __init__(self, desk: HttpDesk, beats: bool) -> None:
         self._desk = desk
+        self._beats = beats
         self._woken = asyncio.Event()
 
     async def wait(self, seconds: float | None) -> Mapping[str, int]:
-        if self._desk.idle:
+        if self._beats:
+            self._desk.patience_s = seconds or 0.0
+        elif self._desk.idle:
             await wait_for_event(self._woken, PAUSE_S)
         self._woken.clear()
         return {}
@@ -248,30 +246,17 @@ class _Poll:
         """Nothing is held."""
 
 
-class _Rest:
-    """The ear of who beats: the next beat waits at the desk."""
-
-    def __init__(self, desk: HttpDesk) -> None:
-        self._desk = desk
-
-    async def wait(self, seconds: float | None) -> Mapping[str, int]:
-        self._desk.patience_s = seconds or 0.0
-        return {}
-
-    def wake(self) -> None:
-        """Nobody waits here."""
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
 @asynccontextmanager
 async def reached(server: Server, clock: DeskClock) -> AsyncIterator[HttpDesk]:
     """A desk with connections of its own, kept alive. No proxy of the environment, no cookies."""
     http = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=server.tls(), keepalive_timeout=IDLE_S, limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Authorization": f"Bearer {server.token}", "User-Agent": "rota-worker"},
+        headers={
+            "Authorization": f"Bearer {server.token}",
+            "Content-Type": "application/json",
+            "User-Agent": "rota-worker",
+        },
         trust_env=False,
     )
     async with http:

@@ -136,12 +136,6 @@ class Held(Message, frozen=True):
     session: Id
 
 
-class Holding(Message, frozen=True):
-    """These."""
-
-    runs: tuple[Sent, ...]
-
-
 class Said(Struct, frozen=True, omit_defaults=True):
     """News of a running attempt."""
 
@@ -193,25 +187,23 @@ class Settle(Message, frozen=True):
     settlements: Annotated[tuple[Ended, ...], Meta(max_length=BATCH)]
 
 
-class Judged(Message, frozen=True):
-    """One verdict for each."""
+Holding: Any = list[Sent]
+"""The answer to `Held`."""
+Judged = list[Verdict]
+"""The answer to `Report` and `Settle`: one for each."""
 
-    verdicts: tuple[Verdict, ...]
-
-
-M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 _decoder: Any = cache(msgspec.json.Decoder)
 
 
-def encode(message: Message) -> bytes:
-    """A message as JSON."""
-    return msgspec.json.encode(message)
+encode = msgspec.json.Encoder().encode
+"""A message, or what it is answered, as JSON."""
 
 
-def decode(kind: type[M], data: bytes) -> M:
+def decode(kind: type[T], data: bytes) -> T:
     """The message of that kind. Raises `Invalid` that names the member, also for a version that is not ours."""
     try:
-        found: M = _decoder(kind).decode(data)
+        found: T = _decoder(kind).decode(data)
         return found
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         text, _, place = str(error).partition(" - at `$")

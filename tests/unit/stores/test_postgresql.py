@@ -1,6 +1,7 @@
 """What only PostgreSQL does: connections that break, locks that last, migrations side by side, options of its URL."""
 
 import asyncio
+import os
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 
@@ -50,10 +51,10 @@ async def asked(url, query, *arguments):
 @pytest.fixture
 async def empty(postgresql):
     """URL of a database without any table."""
-    url = postgresql.named("rota_bare")
-    await do(postgresql.url, "CREATE DATABASE rota_bare TEMPLATE template0 ENCODING 'UTF8'")
-    yield url
-    await do(postgresql.url, "DROP DATABASE rota_bare WITH (FORCE)")
+    name = f"rota_bare_{os.getpid()}"
+    await do(postgresql.url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    yield postgresql.named(name)
+    await do(postgresql.url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def break_all(url):
@@ -244,7 +245,7 @@ async def test_a_newer_schema_is_incompatible(empty):
 
 
 async def test_a_database_that_cannot_keep_every_text_is_refused(postgresql):
-    name = "rota_ascii"
+    name = f"rota_ascii_{os.getpid()}"
     await do(postgresql.url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
     try:
         with pytest.raises(Incompatible, match="UTF8"):

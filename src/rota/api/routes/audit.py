@@ -6,9 +6,8 @@ from typing import Annotated, Any
 from fastapi import Query, Response
 from pydantic import Field
 
-from rota.api.deps import Here, Json, Seals, router
+from rota.api.deps import Admin, Here, Json, Seals, only_admins_of_all, router
 from rota.api.paging import Paged, listing
-from rota.api.routes.users import Admin, only_admins_of_all
 from rota.api.schemas import people as said
 from rota.api.schemas.bodies import Instant
 from rota.api.schemas.views import page

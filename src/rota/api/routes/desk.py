@@ -64,7 +64,7 @@ async def _read(request: Request, kind: type[M]) -> M:
     return wire.decode(kind, await request.body())
 
 
-def _told(message: wire.Message) -> Response:
+def _told(message: object) -> Response:
     return Response(wire.encode(message), 200, None, JSON)
 
 
@@ -147,7 +147,7 @@ async def held(engine: Here, crew: Sessions, asked: Worker, request: Request) ->
     said = await _read(request, wire.Held)
     found = await crew.own(asked.actor, said.session)
     runs = await every(engine, Run, Where(session=found.id)) if found else []
-    return _told(wire.Holding(tuple(wire.sent(one.record) for one in runs)))
+    return _told([wire.sent(one.record) for one in runs])
 
 
 @routes.post("/report", include_in_schema=False)
@@ -164,7 +164,7 @@ async def report(engine: Here, crew: Sessions, asked: Worker, request: Request) 
         if one.run in current and is_current(current[one.run], one.attempt)
     ]
     news = [_news(one, current.get(one.run), now) for one in said.progress]
-    return _told(wire.Judged(tuple(await keep_report(engine, news, lines))))
+    return _told(await keep_report(engine, news, lines))
 
 
 def _news(said: wire.Said, run: Run | None, now: int) -> Progress:
@@ -193,7 +193,7 @@ async def settle(engine: Here, crew: Sessions, asked: Worker, request: Request) 
         ends.append(one._replace(outcome=one.outcome._replace(started_at=started_at), held=held))
     for at, verdict in zip(known, await settle_all(engine, ends), strict=True):
         verdicts[at] = verdict
-    return _told(wire.Judged(tuple(verdicts)))
+    return _told(verdicts)
 
 
 def _check(at: int, one: Settlement) -> None:

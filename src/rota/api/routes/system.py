@@ -3,9 +3,11 @@
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from rota.api.asked import Asked
-from rota.api.deps import Here, Json, Reader, Seals, router
+from rota.api.deps import Admin, Here, Json, Reader, Seals, answers, only_admins_of_all, router
+from rota.api.examine import examined
 from rota.api.problems import Forbidden
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import Instant
@@ -13,10 +15,12 @@ from rota.api.schemas.filters import LogFilter
 from rota.api.spec import spec
 from rota.api.stats import Stats
 from rota.api.views import plain
-from rota.domain.errors import Invalid
+from rota.domain.access import ANY
+from rota.domain.errors import Invalid, NotFound
 from rota.domain.run import Run
 from rota.domain.schedule import DAY_MS
 from rota.engine.engine import Engine
+from rota.observe.metrics import TYPE
 from rota.ports.store import Line, Sought
 
 routes = router("", "system")
@@ -38,6 +42,16 @@ async def ready(engine: Here) -> Response:
     """Answers while the store does. Needs no credential."""
     await engine.store.get(Run, ["ready"])
     return Json({"status": "ok"})
+
+
+@routes.get("/metrics", response_class=PlainTextResponse, responses=answers(404))
+async def metrics(request: Request, asked: Reader) -> Response:
+    """Tell the numbers of this process and of the store in Prometheus's text format; for who may read everything."""
+    if not asked.sees(ANY):
+        raise Forbidden(f"{asked.name} may not read everything, and metrics are about all; ask for a role that may")
+    if request.app.state.metrics is None:
+        raise NotFound("metrics", "of this process", "see observability.metrics_enabled")
+    return Response(await request.app.state.metrics.text(), media_type=TYPE)
 
 
 @routes.get("/api/openapi.json", response_model=dict[str, Any])
@@ -62,6 +76,13 @@ async def stats(
         raise Invalid("since", "is more than 7 days ago; ask for less")
     counted: Stats = request.app.state.stats
     return Json(await counted.of(namespace, now - HOUR_MS if since is None else since))
+
+
+@routes.get("/api/system/doctor", response_model=shown.Findings)
+async def doctor(engine: Here, asked: Admin) -> Response:
+    """Look at store, clock, scheduler, workers and the chain over the audit: is all well, and if not, what helps."""
+    only_admins_of_all(asked)
+    return Json({"items": [found._asdict() for found in await examined(engine)], "next": None})
 
 
 @routes.get("/api/system/logs", response_model=shown.page(shown.LineView))

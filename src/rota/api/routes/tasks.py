@@ -116,11 +116,15 @@ async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[T
 
 @routes.post("", status_code=201, response_model=shown.TaskView, responses=answers(409))
 async def create(engine: Here, asked: Definer, body: TaskNew, namespace: Namespace = "main") -> Response:
-    """Make a task, and with `schedule` a schedule of the same name."""
+    """Make a task, and with `schedule` schedules of it."""
     task = body.applied(Task(namespace, body.name), engine.defaults)
     asked.permit("task", task.name, *of(task))
-    trigger = trigger_of(body.schedule, body.timezone) if body.schedule is not None else None
-    schedules = [Schedule(namespace, task.name, task.name, trigger)] if trigger else []
+    schedules = [
+        Schedule(
+            namespace, f"{task.name}:{place}" if place > 1 else task.name, task.name, trigger_of(text, body.timezone)
+        )
+        for place, text in enumerate(body.schedule or [], 1)
+    ]
     return await _accepted(engine, await define.create_task(engine, task, schedules, asked.name), 201)
 
 
@@ -237,7 +241,9 @@ async def _scheduled(engine: Engine, task: Task) -> list[str]:
     """The ids of its schedules. Raises `Refused` where it has none."""
     if found := await schedules_of(engine, task):
         return [one.record.id for one in found]
-    raise Refused(f"task {task.name} has no schedule, so nothing fires it by itself; to hold runs back pause its queue")
+    raise Refused(
+        f"task {task.name} has no schedule, so nothing fires it by itself; to hold runs back, pause queue {task.queue}"
+    )
 
 
 @routes.post("/trigger", response_model=shown.Bulk)

@@ -1,29 +1,17 @@
 """Users and what they may do. For admins of all namespaces alone."""
 
-from typing import Annotated
-
 from fastapi import Response
 
-from rota.api.asked import Asked
-from rota.api.deps import Here, Json, Name, answers, may, router
-from rota.api.problems import Forbidden
+from rota.api.deps import Admin, Here, Json, Name, answers, only_admins_of_all, router
 from rota.api.routes.auth import Doors
 from rota.api.schemas import people as said
 from rota.api.schemas.views import page
 from rota.api.views import user_row
-from rota.domain.access import Action
-from rota.domain.people import User, administers, check_password
+from rota.domain.people import User, check_password
 from rota.engine import people
 from rota.engine.engine import read
 
 routes = router("/api/users", "users")
-Admin = Annotated[Asked, may(Action.ADMIN)]
-
-
-def only_admins_of_all(asked: Asked) -> None:
-    """Raises `Forbidden` for who administers some namespaces only."""
-    if not administers(asked.actor.grants):
-        raise Forbidden(f"{asked.name} may not do this; it takes an admin of all namespaces")
 
 
 @routes.get("", response_model=page(said.UserView))

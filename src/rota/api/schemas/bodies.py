@@ -37,6 +37,15 @@ Words = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Fie
 Text = Annotated[str, Field(max_length=200)]
 When = Annotated[str, Field(max_length=200, description='Cron text, "@daily", "every 10s" or "at 2026-12-24T18:00".')]
 
+Whens = Annotated[
+    list[str],
+    BeforeValidator(
+        lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=When | list[When]
+    ),
+    Field(min_length=1, max_length=20),
+]
+"""The first is of the task's own name, the second of `name:2`, and so on."""
+
 
 def _instant(value: object) -> object:
     """Milliseconds of ISO 8601, without an offset in UTC; a query has its numbers as text."""
@@ -146,7 +155,6 @@ class TaskFields(_Tried):
     on_lost: Annotated[OnLost, Field(strict=False)] = OnLost.RETRY
     isolation: Annotated[Isolation, Field(strict=False)] = Isolation.AUTO
     requires: list[NameText] = Field(default=[], max_length=6, description="Labels of its workers.")
-    schedule: When | None = Field(default=None, description="When it runs by itself: a schedule of its own name.")
     timezone: Text = Field(default="UTC", description="IANA zone of `schedule`.")
 
     @model_validator(mode="after")
@@ -174,9 +182,10 @@ class TaskFields(_Tried):
 
 
 class TaskNew(TaskFields):
-    """A new task, and with `schedule` a schedule of the same name."""
+    """A new task, and with `schedule` schedules of it."""
 
     name: NameText
+    schedule: Whens | None = Field(default=None, description="When it runs by itself; one or several.")
     model_config = shown_as(
         {
             "name": "nightly-report",
@@ -196,6 +205,7 @@ class TaskChange(TaskFields):
     """What to change of a task. `schedule` changes the one of the task's name, or makes it; null deletes it."""
 
     name: NameText | None = Field(default=None, description="May be sent, but not changed.")
+    schedule: When | None = Field(default=None, description="Of the schedule of its own name.")
     model_config = shown_as({"retry_count": 5, "timeout_seconds": 600})
 
     def changes(self, task: Task, whole: Defaults | None = None) -> dict[str, Any]:

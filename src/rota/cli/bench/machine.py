@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from secrets import token_hex
 from typing import NamedTuple
 
 import psutil
@@ -30,7 +31,9 @@ def role(name: str, url: str, slots: int, port: int = 0) -> Iterator[psutil.Proc
         command += ["--slots", str(slots)]
     if name == "up":
         command += ["--quiet", "--port", str(port)]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    # A store without a folder has no place for a secret of its own.
+    environment = {"ROTA_SECURITY__SECRET": token_hex(32)} | os.environ | {"PYTHONUNBUFFERED": "1"}
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     try:
         yield psutil.Process(child.pid)
     finally:

@@ -69,8 +69,9 @@ def count(db: Db, kind: type, by: str, where: Where) -> dict[str, int]:
         return _count_states(db, where)
     total: Counter[str] = Counter()
     walk = walk_of(db, kind, where)
+    names = (by, "count") if kind is Tally and by != "count" else (by,)
     for stream in walk.streams:
-        seen = _fitting(kind, walk, stream)
+        seen = _fitting(kind, walk, stream, *names)
         number = func.sum(seen["count"]) if kind is Tally else func.count()
         for value, found in db.select(select(seen[by], number).group_by(seen[by])):
             total[str(value)] += int(found)

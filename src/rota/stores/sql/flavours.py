@@ -10,7 +10,7 @@ from sqlalchemy import column as column_of
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
-from rota.stores.sql.tables import Key
+from rota.stores.sql.columns import KEY
 
 _dumps = msgspec.json.Encoder().encode
 
@@ -64,7 +64,7 @@ def _unnested(types: Mapping[str, Any]) -> TableValuedAlias:
 POSTGRESQL = Flavour(
     dialect=PGDialect_asyncpg(),  # type: ignore[no-untyped-call]  # SQLAlchemy has no types here
     insert=postgresql.insert,
-    unfold=lambda name: _unnested({name: Key}).c[name],
+    unfold=lambda name: _unnested({name: KEY}).c[name],
     among=lambda column, name: column == any_(_list(name, column.type)),
     pack=lambda values: values,
     each=_unnested,

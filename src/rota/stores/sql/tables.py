@@ -5,14 +5,11 @@ What people filter by and report on is a column; the rest of a definition is its
 are partial wherever they can be, so that a run lies in few of them at a time: a claim and a settle together touch five.
 """
 
-from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     Column,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
@@ -22,38 +19,9 @@ from sqlalchemy import (
     text,
 )
 
+from rota.stores.sql.columns import BEATING, KEY, POSITION, TURNING, key, moments, numbers, texts
+
 metadata = MetaData()
-
-Key = Text().with_variant(Text(collation="C"), "postgresql")
-"""Text that is compared byte by byte."""
-Position = BigInteger().with_variant(Integer, "sqlite")
-
-
-TURNING = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_analyze_scale_factor": 0.02}
-"""PostgreSQL: every row changes a few times and then rests; what is left of old ones must go early."""
-BEATING = {"fillfactor": 50, "autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 500}
-"""PostgreSQL: few rows that change all the time, in place if there is room beside them."""
-
-
-def _key() -> Column[Any]:
-    return Column("id", Key, primary_key=True)
-
-
-def _texts(*names: str, default: str | None = None) -> list[Column[Any]]:
-    """Required text; a default is given where most rows hold it, so that inserts need not name it."""
-    value = None if default is None else text(f"'{default}'")
-    return [Column(name, Key, nullable=False, server_default=value) for name in names]
-
-
-def _numbers(*names: str, default: int | None = None) -> list[Column[Any]]:
-    """Required whole numbers."""
-    value = None if default is None else text(str(default))
-    return [Column(name, BigInteger, nullable=False, server_default=value) for name in names]
-
-
-def _moments(*names: str) -> list[Column[Any]]:
-    """Milliseconds (an instant or a duration), or nothing."""
-    return [Column(name, BigInteger) for name in names]
 
 
 def _index(name: str, table: Table, *columns: str, where: str = "") -> Index:
@@ -66,37 +34,37 @@ def _index(name: str, table: Table, *columns: str, where: str = "") -> Index:
 runs = Table(
     "runs",
     metadata,
-    Column("seq", Position, primary_key=True, autoincrement=True),
-    Column("id", Key, nullable=False, unique=True),
-    *_texts("namespace", "task"),
-    *_numbers("revision"),
-    *_texts("queue", "lane"),
-    *_numbers("priority"),
-    *_texts("state", "reason", "detail"),
-    *_numbers("rank"),
-    *_moments("due_at"),
-    *_numbers("created_at"),
-    *_moments("ready_at"),
+    Column("seq", POSITION, primary_key=True, autoincrement=True),
+    Column("id", KEY, nullable=False, unique=True),
+    *texts("namespace", "task"),
+    *numbers("revision"),
+    *texts("queue", "lane"),
+    *numbers("priority"),
+    *texts("state", "reason", "detail"),
+    *numbers("rank"),
+    *moments("due_at"),
+    *numbers("created_at"),
+    *moments("ready_at"),
     Column("payload", LargeBinary),
-    *_texts("cause", default="submit"),
-    *_texts("actor", "schedule", default=""),
-    *_moments("nominal_at"),
-    *_texts("origin", "gate", default=""),
+    *texts("cause", default="submit"),
+    *texts("actor", "schedule", default=""),
+    *moments("nominal_at"),
+    *texts("origin", "gate", default=""),
     Column("keys", Text),
     Column("retry", Text),
-    *_moments("timeout_ms", "queue_ms", "start_by", "end_by"),
-    *_numbers("attempt", "token", default=0),
-    *_texts("session", "worker", default=""),
-    *_numbers("tries", "lost", default=0),
-    *_moments("claimed_at", "started_at", "ended_at"),
-    *_texts("cancel", default=""),
-    *_numbers("digest", default=0),
+    *moments("timeout_ms", "queue_ms", "start_by", "end_by"),
+    *numbers("attempt", "token", default=0),
+    *texts("session", "worker", default=""),
+    *numbers("tries", "lost", default=0),
+    *moments("claimed_at", "started_at", "ended_at"),
+    *texts("cancel", default=""),
+    *numbers("digest", default=0),
     Column("result", LargeBinary),
     Column("spilled", Boolean, nullable=False, server_default=text("false")),
-    *_texts("error", "progress", default=""),
+    *texts("error", "progress", default=""),
     Column("history", Text),
-    *_texts("trace", default=""),
-    *_numbers("version"),
+    *texts("trace", default=""),
+    *numbers("version"),
     postgresql_with=TURNING,
 )
 
@@ -121,94 +89,92 @@ runs_unended = _index("runs_unended", runs, "namespace", "schedule", "created_at
 tasks = Table(
     "tasks",
     metadata,
-    _key(),
-    *_texts("namespace", "name", "queue"),
-    *_numbers("created_at"),
-    *_texts("body"),
-    *_numbers("version"),
+    key(),
+    *texts("namespace", "name", "queue"),
+    *numbers("created_at"),
+    *texts("body"),
+    *numbers("version"),
 )
 tasks_time = _index("tasks_time", tasks, "created_at", "id")
 
-revisions = Table("revisions", metadata, _key(), *_numbers("updated_at"), *_texts("body"), *_numbers("version"))
+revisions = Table("revisions", metadata, key(), *numbers("updated_at"), *texts("body"), *numbers("version"))
 
 schedules = Table(
     "schedules",
     metadata,
-    _key(),
-    *_texts("namespace", "name", "task"),
-    *_moments("next_at"),
-    *_numbers("created_at"),
-    *_texts("body"),
-    *_numbers("version"),
+    key(),
+    *texts("namespace", "name", "task"),
+    *moments("next_at"),
+    *numbers("created_at"),
+    *texts("body"),
+    *numbers("version"),
 )
 schedules_due = _index("schedules_due", schedules, "next_at", "id", where="next_at IS NOT NULL")
 schedules_time = _index("schedules_time", schedules, "created_at", "id")
 schedules_task = _index("schedules_task", schedules, "namespace", "task", "created_at", "id")
 
-queues = Table("queues", metadata, _key(), *_texts("namespace", "name", "paused", "body"), *_numbers("version"))
+queues = Table("queues", metadata, key(), *texts("namespace", "name", "paused", "body"), *numbers("version"))
 
 sessions = Table(
     "sessions",
     metadata,
-    _key(),
-    *_texts("worker"),
-    *_numbers("slots"),
+    key(),
+    *texts("worker"),
+    *numbers("slots"),
     Column("draining", Boolean, nullable=False),
-    *_numbers("opened_at"),
-    *_moments("closed_at"),
-    *_texts("body"),
-    *_numbers("version"),
+    *numbers("opened_at"),
+    *moments("closed_at"),
+    *texts("body"),
+    *numbers("version"),
 )
 sessions_open = _index("sessions_open", sessions, "opened_at", where="closed_at IS NULL")
 sessions_ended = _index("sessions_ended", sessions, "closed_at", "id", where="closed_at IS NOT NULL")
 
-pulses = Table("pulses", metadata, _key(), *_numbers("count", "version"), postgresql_with=BEATING)
+pulses = Table("pulses", metadata, key(), *numbers("count", "version"), postgresql_with=BEATING)
 
-uniques = Table(
-    "uniques", metadata, _key(), *_texts("run", "body", "until"), *_moments("expires_at"), *_numbers("version")
-)
+uniques = Table("uniques", metadata, key(), *texts("run", "body", "until"), *moments("expires_at"), *numbers("version"))
 uniques_ended = _index("uniques_ended", uniques, "expires_at", "id", where="expires_at IS NOT NULL")
 
 skips = Table(
     "skips",
     metadata,
-    _key(),
-    *_texts("schedule"),
-    *_numbers("revision", "first_at", "last_at", "count"),
-    *_texts("reason"),
-    *_numbers("version"),
+    key(),
+    *texts("schedule"),
+    *numbers("revision", "first_at", "last_at", "count"),
+    *texts("reason"),
+    *numbers("version"),
 )
 skips_time = _index("skips_time", skips, "first_at", "id")
 
 audit = Table(
     "audit",
     metadata,
-    _key(),
-    *_numbers("at"),
-    *_texts("actor", "action", "target", "before", "after"),
-    *_texts("origin", default=""),
-    *_moments("sealed_at"),
-    *_numbers("version"),
+    key(),
+    *numbers("at"),
+    *texts("actor", "action", "target", "before", "after"),
+    *texts("origin", default=""),
+    *moments("sealed_at"),
+    *numbers("version"),
 )
 audit_time = _index("audit_time", audit, "at", "id")
 audit_open = _index("audit_open", audit, "at", "id", where=UNSEALED)
 audit_sealed = _index("audit_sealed", audit, "sealed_at", "id", where="sealed_at IS NOT NULL")
 
-seals = Table("seals", metadata, _key(), *_numbers("at"), *_texts("body"), *_numbers("version"))
+seals = Table("seals", metadata, key(), *numbers("at"), *texts("body"), *numbers("version"))
 seals_time = _index("seals_time", seals, "at", "id")
 
-users = Table("users", metadata, _key(), *_numbers("created_at"), *_texts("body"), *_numbers("version"))
+users = Table("users", metadata, key(), *numbers("created_at"), *texts("body"), *numbers("version"))
 users_time = _index("users_time", users, "created_at", "id")
 
 tokens = Table(
     "tokens",
     metadata,
-    _key(),
-    *_texts("owner"),
-    *_numbers("created_at"),
-    *_moments("expires_at"),
-    *_texts("body"),
-    *_numbers("version"),
+    key(),
+    *texts("owner"),
+    *numbers("created_at"),
+    *moments("expires_at"),
+    *texts("body"),
+    *numbers("version"),
 )
 tokens_time = _index("tokens_time", tokens, "created_at", "id")
 tokens_ended = _index("tokens_ended", tokens, "expires_at", "id", where="expires_at IS NOT NULL")
@@ -216,21 +182,21 @@ tokens_ended = _index("tokens_ended", tokens, "expires_at", "id", where="expires
 blobs = Table(
     "blobs",
     metadata,
-    _key(),
-    *_numbers("created_at"),
+    key(),
+    *numbers("created_at"),
     Column("data", LargeBinary, nullable=False),
-    *_numbers("version"),
+    *numbers("version"),
 )
 
 tallies = Table(
     "tallies",
     metadata,
-    _key(),
-    *_numbers("minute"),
-    *_texts("namespace", "task", "queue", "outcome"),
-    *_numbers("bucket"),
-    *_texts("node"),
-    *_numbers("count", "total_ms", "version"),
+    key(),
+    *numbers("minute"),
+    *texts("namespace", "task", "queue", "outcome"),
+    *numbers("bucket"),
+    *texts("node"),
+    *numbers("count", "total_ms", "version"),
     postgresql_with=BEATING,
 )
 tallies_time = _index("tallies_time", tallies, "minute", "id")
@@ -238,20 +204,20 @@ tallies_time = _index("tallies_time", tallies, "minute", "id")
 terms = Table(
     "terms",
     metadata,
-    Column("name", Key, primary_key=True),
-    *_numbers("number"),
-    *_texts("holder"),
-    *_numbers("expires_at"),
+    Column("name", KEY, primary_key=True),
+    *numbers("number"),
+    *texts("holder"),
+    *numbers("expires_at"),
     postgresql_with=BEATING,
 )
 
 lines = Table(
     "lines",
     metadata,
-    Column("id", Position, primary_key=True, autoincrement=True),
-    *_texts("run"),
-    *_numbers("attempt", "at"),
-    *_texts("stream", "level", "text"),
+    Column("id", POSITION, primary_key=True, autoincrement=True),
+    *texts("run"),
+    *numbers("attempt", "at"),
+    *texts("stream", "level", "text"),
     # A reader follows by position, so none may be used again after the newest lines were deleted.
     sqlite_autoincrement=True,
 )

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from alembic import command
+from alembic import command, op
 from alembic.config import Config
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 
 def upgrade(connection: Connection, version_table: str) -> list[str]:
@@ -15,3 +15,9 @@ def upgrade(connection: Connection, version_table: str) -> list[str]:
     config.set_main_option("path_separator", "os")
     command.upgrade(config, "head")
     return applied
+
+
+def index(name: str, table: str, *columns: str, where: str = "") -> None:
+    """For a migration: make an index, partial if `where` is given."""
+    condition = text(where) if where else None
+    op.create_index(name, table, list(columns), sqlite_where=condition, postgresql_where=condition)

@@ -4,27 +4,22 @@ Revision ID: 0001
 Revises:
 """
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
+
+from rota.stores.sql.columns import BEATING, KEY, POSITION, TURNING, key, moments, numbers, texts
+from rota.stores.sql.migrations import index
 
 revision = "0001"
 down_revision: str | None = None
 branch_labels: str | None = None
 depends_on: str | None = None
 
-KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-POSITION = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-
 PENDING = "state = 'pending'"
 RUNNING = "state = 'running'"
 RESTING = "state NOT IN ('pending', 'running')"
 SCHEDULED = "schedule <> ''"
 UNENDED = "schedule <> '' AND ended_at IS NULL"
-
-TURNING = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_analyze_scale_factor": 0.02}
-BEATING = {"fillfactor": 50, "autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 500}
 
 
 def upgrade() -> None:
@@ -184,31 +179,3 @@ def values_and_lines() -> None:
         sqlite_autoincrement=True,
     )
     index("lines_run", "lines", "run", "id")
-
-
-def key() -> sa.Column[Any]:
-    """The id."""
-    return sa.Column("id", KEY, primary_key=True)
-
-
-def texts(*names: str, default: str | None = None) -> list[sa.Column[Any]]:
-    """Required text."""
-    value = None if default is None else sa.text(f"'{default}'")
-    return [sa.Column(name, KEY, nullable=False, server_default=value) for name in names]
-
-
-def numbers(*names: str, default: int | None = None) -> list[sa.Column[Any]]:
-    """Required whole numbers."""
-    value = None if default is None else sa.text(str(default))
-    return [sa.Column(name, sa.BigInteger, nullable=False, server_default=value) for name in names]
-
-
-def moments(*names: str) -> list[sa.Column[Any]]:
-    """Milliseconds, or nothing."""
-    return [sa.Column(name, sa.BigInteger) for name in names]
-
-
-def index(name: str, table: str, *columns: str, where: str = "") -> None:
-    """An index, partial if `where` is given."""
-    condition = sa.text(where) if where else None
-    op.create_index(name, table, list(columns), sqlite_where=condition, postgresql_where=condition)

@@ -4,17 +4,15 @@ Revision ID: 0002
 Revises: 0001
 """
 
-from typing import Any
-
-import sqlalchemy as sa
 from alembic import op
+
+from rota.stores.sql.columns import key, moments, numbers, texts
+from rota.stores.sql.migrations import index
 
 revision = "0002"
 down_revision: str | None = "0001"
 branch_labels: str | None = None
 depends_on: str | None = None
-
-KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -51,30 +49,3 @@ def upgrade() -> None:
     )
     index("tokens_time", "tokens", "created_at", "id")
     index("tokens_ended", "tokens", "expires_at", "id", where="expires_at IS NOT NULL")
-
-
-def key() -> sa.Column[Any]:
-    """The id."""
-    return sa.Column("id", KEY, primary_key=True)
-
-
-def texts(*names: str, default: str | None = None) -> list[sa.Column[Any]]:
-    """Required text."""
-    value = None if default is None else sa.text(f"'{default}'")
-    return [sa.Column(name, KEY, nullable=False, server_default=value) for name in names]
-
-
-def numbers(*names: str) -> list[sa.Column[Any]]:
-    """Required whole numbers."""
-    return [sa.Column(name, sa.BigInteger, nullable=False) for name in names]
-
-
-def moments(*names: str) -> list[sa.Column[Any]]:
-    """Milliseconds, or nothing."""
-    return [sa.Column(name, sa.BigInteger) for name in names]
-
-
-def index(name: str, table: str, *columns: str, where: str = "") -> None:
-    """An index, partial if `where` is given."""
-    condition = sa.text(where) if where else None
-    op.create_index(name, table, list(columns), sqlite_where=condition, postgresql_where=condition)

@@ -4,17 +4,16 @@ Revision ID: 0003
 Revises: 0002
 """
 
-import sqlalchemy as sa
 from alembic import op
+
+from rota.stores.sql.columns import texts
 
 revision = "0003"
 down_revision: str | None = "0002"
 branch_labels: str | None = None
 depends_on: str | None = None
 
-KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-
 
 def upgrade() -> None:
     """Add the column. It stands behind `version` there, and no statement minds: each names its columns."""
-    op.add_column("runs", sa.Column("trace", KEY, nullable=False, server_default=sa.text("''")))
+    op.add_column("runs", *texts("trace", default=""))

@@ -1,0 +1,52 @@
+"""What a role tells of itself: lines for people, log lines and metrics, as the settings say."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from rota.cli.telling import Teller
+from rota.domain.facts import Fact
+from rota.engine.engine import Engine
+from rota.observe import logs
+from rota.wiring import about_run, serve_metrics
+
+if TYPE_CHECKING:
+    from rota.observe.metrics import Metrics
+    from rota.settings.tree import Settings
+
+
+class Watch:
+    """Listens to facts. From its making on log lines are as the settings say."""
+
+    def __init__(self, settings: "Settings", teller: Teller, api: bool) -> None:
+        said = settings.observability
+        logs.configure(said.log_level, said.log_format, about_run)
+        self.teller = teller
+        self.metrics = _metrics() if said.metrics_enabled and (api or said.metrics_port) else None
+        """Counted only where somebody can read them."""
+        self._place = (said.metrics_host, said.metrics_port)
+
+    def __call__(self, fact: Fact) -> None:
+        """Tell all who listen."""
+        self.teller(fact)
+        if self.metrics:
+            self.metrics(fact)
+
+    def adjust(self, settings: "Settings") -> None:
+        """Take over changed settings."""
+        logs.set_level(settings.observability.log_level)
+
+    @asynccontextmanager
+    async def served(self, engine: Engine | None = None) -> AsyncIterator[None]:
+        """Serve metrics at an address of their own while the block lasts, if they have one; an engine's store too."""
+        if self.metrics is None or not self._place[1]:
+            yield
+            return
+        async with serve_metrics(self._place, self.metrics, engine):
+            yield
+
+
+def _metrics() -> "Metrics":
+    from rota.observe.metrics import Metrics
+
+    return Metrics()

@@ -1,0 +1,94 @@
+"""Where a campaign's store lives, and how the store itself is struck."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+from tests.chaos.nemesis import EVERYWHERE, SERVER
+from tests.services.postgresql import Server
+
+DISK_MB = 64
+
+
+class Home:
+    """A place; `kinds`: the faults that there are in it."""
+
+    def __init__(self, url: str, kinds: tuple[str, ...] = EVERYWHERE) -> None:
+        self.url = url
+        self.kinds = kinds
+
+    def crash(self) -> None:
+        """Take the store away from everybody."""
+
+    def begin(self) -> None:
+        """Give it back; harmless when it is there."""
+
+
+class Postgresql(Home):
+    """A server of its own, which can be killed; everybody reaches it through a proxy."""
+
+    def __init__(self) -> None:
+        self.server = Server(settings=())
+        self.server.start()
+        self.down = False
+        super().__init__(self.server.url, EVERYWHERE + SERVER)
+
+    def crash(self) -> None:
+        self.server.signal(signal.SIGQUIT)
+        if self.server.process:
+            self.server.process.wait(60)
+        self.down = True
+
+    def begin(self) -> None:
+        if self.down:
+            self.server.start()
+        self.down = False
+
+
+class Disk(Home):
+    """An SQLite file on a small disk of its own, which can be filled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.filler = folder / "filler"
+        super().__init__(f"sqlite:///{folder / 'rota.db'}", (*EVERYWHERE, "disk full"))
+
+    def crash(self) -> None:
+        with suppress(OSError), self.filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"\0" * 65_536)
+        with suppress(OSError), self.filler.open("ab", buffering=0) as file:
+            while True:
+                file.write(b"\0" * 512)
+
+    def begin(self) -> None:
+        self.filler.unlink(missing_ok=True)
+
+
+@contextmanager
+def sqlite(folder: Path) -> Iterator[Home]:
+    """On a small disk where this user may mount one, else without the fault that it is full."""
+    place = folder / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "rota-chaos", str(place)]
+    mounted = os.geteuid() == 0 and subprocess.run(mount, check=False, capture_output=True).returncode == 0
+    try:
+        yield Disk(place) if mounted else Home(f"sqlite:///{place / 'rota.db'}")
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(place)], check=True)
+
+
+@contextmanager
+def postgresql(_: Path) -> Iterator[Home]:
+    """Raises `Missing` where there is no server to be had."""
+    home = Postgresql()
+    try:
+        yield home
+    finally:
+        home.server.remove()
+
+
+HOMES: dict[str, Callable[[Path], AbstractContextManager[Home]]] = {"SQLite": sqlite, "PostgreSQL": postgresql}

@@ -1,0 +1,140 @@
+"""What no worker of ours says is refused, and nothing happens."""
+
+import json
+from typing import Any
+
+import pytest
+
+from rota.domain.errors import Invalid
+from rota.domain.records import VALUE_LIMIT
+from rota.domain.run import End, Outcome, State
+from rota.domain.states import Verdict
+from rota.engine.recover import open_sessions
+from rota.ports.desk import Progress, Settlement
+from rota.ports.store import Line
+from rota.worker import wire
+from rota.worker.remote import DeskClock, Server, reached
+from tests.remote.support import Site, done, session, states, want
+from tests.unit.engine.support import House
+
+CALLS = {"enter": wire.Enter, "leave": wire.Leave, "claim": wire.Ask, "beat": wire.Beat, "held": wire.Held,
+         "report": wire.Report, "settle": wire.Settle}  # fmt: skip
+
+
+BODIES = [
+    b"", b"{", b"[]", b"null", b'"x"', b"{}", b'{"v":2}', b'{"v":1}', b'{"v":"1"}', b"\xff", b'{"v":1,"session":5}',
+    b'{"v":1,"session":"../../x"}', b'{"v":1,"session":"' + b"0" * 32 + b'\\n"}', b'{"v":1,"a":NaN}',
+    b'{"v":1,"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_what_is_malformed_is_refused_and_nothing_happens(at: Site, house: House, call: str):
+    key = await at.key()
+    before = len(house.store.calls)
+    for body in BODIES:
+        answer = await at.node.ask("POST", f"/api/worker/{call}", key, content=body)
+        assert answer.status_code == 422, (body[:60], answer.text)
+        assert answer.json()["errors"]
+    assert len(house.store.calls) == before
+
+
+async def said(at: Site, call: str, **members: Any) -> tuple[int, str]:
+    answer = await at.node.ask("POST", f"/api/worker/{call}", await at.key(), json={"v": 1, **members})
+    return answer.status_code, answer.json()["errors"][0]["field"] if answer.status_code == 422 else ""
+
+
+ENTER = json.loads(wire.encode(wire.entering(session())))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("id", "x"), ("worker", "a b"), ("worker", "a" * 200), ("host", "h" * 501), ("slots", 0), ("slots", 10_001),
+        ("ttl_ms", 1), ("ttl_ms", 10**9), ("lanes", []), ("lanes", ["main/default"]), ("lanes", ["main/../python/"]),
+        ("lanes", ["a/b/c/"] * 10_001), ("labels", ["a,b"]), ("queues", [5]), ("pid", -1), ("version", "v" * 501),
+    ],
+)  # fmt: skip
+async def test_a_session_that_cannot_be_is_refused(at: Site, house: House, name: str, value: Any):
+    status, field = await said(at, "enter", **ENTER | {name: value})
+    assert (status, field.partition("[")[0]) == (422, name)
+    assert await open_sessions(house.engine) == []
+
+
+END = {"run": "0" * 32, "attempt": 1, "token": 1, "end": "success"}
+
+
+@pytest.mark.parametrize(
+    ("members", "field"),
+    [
+        ({"end": "eaten"}, "settlements[0].end"), ({"attempt": -1}, "settlements[0].attempt"),
+        ({"token": 2**63}, "settlements[0].token"), ({"error": "x" * 4_001}, "settlements[0].error"),
+        ({"delay_ms": -1}, "settlements[0].delay_ms"), ({"result": "*"}, "settlements[0].result"),
+        ({"errors": ["x"] * 101}, "settlements[0].errors"),
+    ],
+)  # fmt: skip
+async def test_an_end_that_cannot_be_is_refused(at: Site, members: Any, field: str):
+    assert await said(at, "settle", settlements=[END | members]) == (422, field)
+    assert await said(at, "settle", settlements=[END] * (wire.BATCH + 1)) == (422, "settlements")
+
+
+async def test_an_outcome_that_no_honest_worker_tells_is_refused(at: Site, house: House):
+    desk, opened = await at.desk(), session()
+    await desk.enter(opened)
+    await house.submit()
+    (one,) = (await desk.claim(want(opened))).assignments
+    for outcome in (Outcome(End.LOST), Outcome(End.SUCCESS, b"{"), Outcome(End.SUCCESS, b"NaN")):
+        with pytest.raises(Invalid):
+            await desk.settle([Settlement(one.run.fence, outcome)])
+    assert await states(house) == {State.RUNNING}
+    big = Outcome(End.SUCCESS, b'"' + b"x" * VALUE_LIMIT + b'"')
+    assert await desk.settle([Settlement(one.run.fence, big)]) == [Verdict.FRESH]
+    assert "the limit is" in (await house.run(one.run.id)).error
+
+
+async def test_a_body_over_the_limit_is_refused_unread(at: Site):
+    answer = await at.node.ask("POST", "/api/worker/settle", await at.key(), content=b" " * (5 << 20))
+    assert answer.status_code == 413
+
+
+async def test_large_results_travel_in_several_messages(at: Site, house: House):
+    desk, opened = await at.desk(), session()
+    await desk.enter(opened)
+    payload = json.dumps("ä" * 40_000).encode()
+    for _ in range(40):
+        await house.submit(payload=payload)
+    taken = await desk.claim(want(opened, limit=40))
+    assert [one.payload for one in taken.assignments] == [payload] * 40
+    lines = [Line(one.run.id, 1, house.clock.now(), "stdout", "", "ü" * 16_000) for one in taken.assignments]
+    assert await desk.report([Progress(one.run.fence) for one in taken.assignments], lines) == [Verdict.FRESH] * 40
+    assert await desk.settle([done(one, result=payload) for one in taken.assignments]) == [Verdict.FRESH] * 40
+    assert (await house.store.logs.read(taken.assignments[-1].run.id))[0] == lines[-1:]
+
+
+async def test_the_clock_of_a_worker_is_not_believed(at: Site, house: House):
+    desk, opened = await at.desk(), session()
+    await desk.enter(opened)
+    await house.submit()
+    (one,) = (await desk.claim(want(opened))).assignments
+    claimed_at = house.clock.now()
+    now = house.clock.advance(50)
+    line = Line(one.run.id, 1, 2**47, "stdout", "", "x")
+    await desk.report([Progress(one.run.fence, 2**47)], [line])
+    assert (await house.run(one.run.id)).started_at == now
+    assert (await house.store.logs.read(one.run.id))[0][0].at == now
+    await desk.settle([done(one, started_at=5)])
+    assert (await house.run(one.run.id)).started_at == claimed_at
+
+
+async def test_a_worker_whose_clock_is_wrong_goes_by_the_clock_of_the_desk(at: Site, house: House):
+    class Wrong:
+        def now(self) -> int:
+            return 5
+
+        def monotonic(self) -> int:
+            return house.clock.monotonic()
+
+    clock = DeskClock(Wrong())
+    async with reached(Server(at.node.base, await at.key()), clock) as desk:
+        await desk.enter(session())
+        assert clock.now() == house.clock.now()
