@@ -5,7 +5,7 @@ LOCK := $(BIN)/uv --no-config pip compile pyproject.toml --universal --python-ve
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check style types fast fix bench docs services services-stop clean oracle lock
+.PHONY: help setup up test check style types fast fix bench docs services services-stop clean oracle chaos chaos-planted lock
 
 # Two processes of tests, for two cores; one that is done takes over from the other.
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist worksteal
@@ -58,6 +58,12 @@ docs: $(VENV)/dev ## regenerate the generated parts of docs/
 
 oracle: $(VENV)/dev ## compare a million fire times with the slow oracle
 	ROTA_ORACLE=1000000 $(BIN)/pytest tests/oracle
+
+chaos: $(VENV)/dev ## a fault campaign on real processes (MINUTES=10 SEED=1), its report into docs/chaos.md
+	$(BIN)/python -m tests.chaos campaign $(or $(MINUTES),10) $(or $(SEED),1)
+
+chaos-planted: $(VENV)/dev ## have the campaign look for each bug that is planted for it
+	$(BIN)/python -m tests.chaos planted
 
 lock: $(VENV)/dev ## pin the dependencies of pyproject.toml anew (UPGRADE=--upgrade for the newest)
 	$(LOCK) $(UPGRADE) --group build --output-file requirements.txt

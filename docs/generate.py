@@ -16,11 +16,14 @@ from rota.api.deps import May
 from rota.api.routes import pages
 from rota.domain import errors
 from rota.domain.access import ROLES, Action
+from rota.domain.facts import RunsClaimed, RunsSettled, RunsSubmitted, SessionChanged, Trouble
 from rota.domain.run import TERMINAL, Reason, State
 from rota.domain.schedule import SkipReason
 from rota.domain.states import TABLE, drawing
 from rota.domain.triggers import Cron, Interval, Trigger
 from rota.engine.explain import SKIPS, WORDS
+from rota.observe.metrics import GAUGES, Metrics
+from rota.testing.factories import make_run
 
 FOLDER = Path(__file__).parent
 PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -142,7 +145,28 @@ def roles() -> str:
     return "\n".join(["| role | may |", "|---|---|", *rows])
 
 
+def metrics() -> str:
+    """Every metric, its kind, its labels and what it tells."""
+    told, run = Metrics(), make_run(1)
+    lost = run._replace(state=State.PENDING, reason=Reason.LOST)
+    tried = run._replace(state=State.RETRYING, started_at=0, ended_at=1)
+    for fact in (RunsSubmitted([run]), RunsClaimed([run]), RunsSettled([tried, lost])):
+        told(fact)
+    told(SessionChanged("", True, ""))
+    told(Trouble("", OSError()))
+    rows = ["| metric | kind | labels | tells |", "|---|---|---|---|"]
+    for one in told.registry.collect():
+        labels = GAUGES.get(one.name.removeprefix("rota_"), ("", *(one.samples[0].labels if one.samples else ())))[1:]
+        shown = ", ".join(f"`{label}`" for label in labels if label != "le")
+        if not one.name.startswith("process_"):
+            rows.append(
+                f"| `{one.name}{'_total' * (one.type == 'counter')}` | {one.type} | {shown} | {one.documentation} |"
+            )
+    return "\n".join(rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "metrics": metrics,
     "roles": roles,
     "routes": routes,
     "states": states,

@@ -5,10 +5,10 @@ python -m tests.chaos planted [NAME …]          each planted bug is looked for
 """
 
 import asyncio
+import shutil
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 from tests.chaos.campaign import Campaign
@@ -22,11 +22,21 @@ SLICE_MS = 180_000
 """A long campaign is a row of short ones, each with a seed of its own: a history has to be read in one piece."""
 
 
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def one(store: str, seed: int, ms: int) -> History:
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rota-chaos-")))
-        home = stack.enter_context(HOMES[store](folder))
-        return asyncio.run(Campaign(folder, home.url, seed, ms, home.kinds, service=home).run())
+    """One campaign; its logs stay where something was violated."""
+    folder = Path(tempfile.mkdtemp(prefix="rota-chaos-"))
+    with HOMES[store](folder) as home:
+        history = asyncio.run(Campaign(folder, home.url, seed, ms, home.kinds, service=home).run())
+    if violations(history):
+        say(f"the logs are in {folder}")
+    else:
+        shutil.rmtree(folder)
+    return history
 
 
 def campaign(minutes: float, seed: int) -> int:
@@ -37,9 +47,7 @@ def campaign(minutes: float, seed: int) -> int:
         while left > 0:
             history = one(store, number, min(left, SLICE_MS))
             results.append(Result.of(store, number, history))
-            print(
-                f"{store}, seed {number}: {violations(history) or 'nothing violated'}; {vacuous(history)}", flush=True
-            )
+            say(f"{store}, seed {number}: {violations(history) or 'nothing violated'}; {vacuous(history)}")
             left, number = left - SLICE_MS, number + 1
     write(results)
     return int(any(result.violations for result in results))
@@ -58,11 +66,8 @@ def planted(names: list[str]) -> int:
         caught = bug.caught_by & found.keys()
         missed += not caught
         took = time.monotonic() - began
-        example = found[min(caught)][0] if caught else str(found)[:300]
-        print(
-            f"{'caught' if caught else 'MISSED'} {bug.number:2} {name}: {sorted(caught)} in {took:.0f} s: {example}",
-            flush=True,
-        )
+        example = (found[min(caught)][0] if caught else str(found))[:200]
+        say(f"{'caught' if caught else 'MISSED'} {bug.number:2} {name}: {sorted(caught)} in {took:.0f} s: {example}")
     return int(missed > 0)
 
 

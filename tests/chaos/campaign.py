@@ -23,12 +23,15 @@ from tests.chaos.cluster import Cluster, Process, leader, pause, until
 from tests.chaos.history import Effect, Final, History, Lead, Op, Refusal, Strike, Told, Write, boot, told
 from tests.chaos.load import ACTOR
 from tests.chaos.nemesis import ALL, ANY, EVERYWHERE, KINDS, LEADER, Blow, plan
+from tests.chaos.planted import BUGS
 from tests.chaos.rig import honest
 
 ROLES = {"scheduler": 2, "worker": 3, "client": 2}
 MEETING_MS = 4_000
 """How long a process may take to come to a point that is set for it."""
 SETTLING_MS = 60_000
+HASTY_MS = 15_000
+"""The same where a planted bug may keep it from settling at all."""
 POISON_EVERY_MS = 60_000
 
 
@@ -74,7 +77,7 @@ class Campaign:
         self.folder, self.url, self.service = folder, url, service
         self.blows = plan(seed, ms, kinds)
         self.ms = ms
-        self.cluster = Cluster(folder, url, seed, bug)
+        self.cluster = Cluster(folder, url, seed, bug, BUGS[bug].load if bug else "")
         self.cluster.wanted.update(ROLES)
         self.strikes = self.cluster.strikes
         self.asked = Told(folder / "client")
@@ -120,7 +123,7 @@ class Campaign:
 
     async def _strike(self, engine: Engine, blow: Blow) -> None:
         whom, action, _, _ = KINDS[blow.kind]
-        victims = self.cluster.of(whom)
+        victims = self.cluster.of(whom.removesuffix("s"))
         if whom == LEADER:
             with suppress(RotaError):
                 found = await leader(self.cluster, engine)
@@ -134,7 +137,7 @@ class Campaign:
                     one.signal(SIGKILL)
                 await until(self.cluster, lambda: all(one.gone.is_set() for one in victims), MEETING_MS)
             case "freeze":
-                await self._frozen(victims[0], blow)
+                await self._frozen(victims, blow)
             case "stop" | "die before" | "die after" | "lose" | "refuse" | "waver":
                 await self._point(victims[0], action, blow)
             case "clock":
@@ -158,12 +161,14 @@ class Campaign:
         name, pid = (one.name, one.pid) if one else ("all" if whole else "store", 0)
         self.strikes.append(Strike(kind, name, pid, began, boot(), ms, hit))
 
-    async def _frozen(self, one: Process, blow: Blow) -> None:
+    async def _frozen(self, victims: list[Process], blow: Blow) -> None:
         began = boot()
-        one.signal(SIGSTOP)
+        for one in victims:
+            one.signal(SIGSTOP)
         await pause(self.cluster, blow.lasts)
-        one.signal(SIGCONT)
-        self._log(blow.kind, one, began)
+        for one in victims:
+            one.signal(SIGCONT)
+            self._log(blow.kind, one, began)
 
     async def _point(self, one: Process, action: str, blow: Blow) -> None:
         began = boot()
@@ -183,7 +188,7 @@ class Campaign:
         path.write_text(str(blow.ms))
         await pause(self.cluster, blow.lasts)
         path.unlink()
-        self._log(blow.kind, one, began, blow.ms)
+        self._log("clock", one, began, blow.ms)
 
     async def _proxy(self, one: Process, mode: str, blow: Blow) -> None:
         began, proxy = boot(), self.cluster.proxies[one.name]
@@ -223,7 +228,10 @@ class Campaign:
 
     async def _wait(self, engine: Engine, ready: Any) -> bool:
         """Until something is so, looked at whenever the store says that something happened; the checkers judge."""
-        ear, end = engine.store.watch(["done", "schedules", "sessions"]), boot() + SETTLING_MS
+        ear, end = (
+            engine.store.watch(["done", "schedules", "sessions"]),
+            boot() + (HASTY_MS if self.cluster.bug else SETTLING_MS),
+        )
         try:
             while boot() < end:
                 if await ready():

@@ -44,8 +44,8 @@ def single_leader(h: History) -> Violations:
         newest = max(newest, one.number)
     for write in h.writes:
         over = [number for number, ended in first.items() if number > write.number and ended < write.began]
-        if over and write.result == "applied":
-            found.append(f"a write of term {write.number} counted at {write.began}, after term {min(over)} began")
+        if over and write.result in ("applied", "conflict"):
+            found.append(f"a write of term {write.number} was judged at {write.began}, after term {min(over)} began")
     return found
 
 
@@ -79,9 +79,11 @@ def one_disposition(h: History) -> Violations:
         covered = Counter(
             moment for moment in expected for first, last in skipped(h, schedule) if first <= moment <= last
         )
-        for moment in sorted(expected):
-            if runs[moment] + covered[moment] != 1:
-                found.append(f"{schedule.id} at {moment}: runs: {runs[moment]}, skips: {covered[moment]}")
+        found += [
+            f"{schedule.id} at {moment}: runs: {runs[moment]}, skips: {covered[moment]}"
+            for moment in sorted(expected)
+            if runs[moment] + covered[moment] != 1
+        ]
         found += [f"{schedule.id} at {moment}: nobody expected it" for moment in runs if moment not in expected]
         for op in h.ops:
             if op.verb == "create" and op.subject == schedule.id and op.answer == OK and op.ended:
@@ -290,16 +292,19 @@ def cancelled(h: History) -> Violations:
             continue
         if runs[op.run].state is not State.CANCELLED:
             found.append(f"run {op.run} was {op.more} at {op.ended}, and is {runs[op.run].state}")
-        for one in starts[op.run] if op.more == "cancelled" else ():
-            if one.at > op.ended and not frozen(h, one.pid, op.ended, one.at):
-                found.append(f"attempt {one.attempt} of run {op.run} started at {one.at}, cancelled at {op.ended}")
+        late = [one for one in starts[op.run] if op.more == "cancelled" and one.at > op.ended]
+        found += [
+            f"attempt {one.attempt} of run {op.run} started at {one.at}, cancelled at {op.ended}"
+            for one in late
+            if not frozen(h, one.pid, op.ended, one.at)
+        ]
     return found
 
 
 def frozen(h: History, pid: int, start: int, end: int) -> bool:
     """Whether this process was frozen then: what it was about to do, it does when it wakes, and is refused for."""
     return any(
-        one.pid == pid and one.kind in ("freeze", "stop") and one.began <= end and one.ended >= start
+        one.pid == pid and ("freeze" in one.kind or "stops" in one.kind) and one.began <= end and one.ended >= start
         for one in h.strikes
     )
 
@@ -349,9 +354,9 @@ def catch_up(h: History) -> Violations:
         reasons = {one.reason for one in ranges}
         late: dict[int, list[int]] = defaultdict(list)
         for run in h.final.runs:
-            if run.schedule == schedule.name and run.nominal_at is not None:
-                if run.created_at - run.nominal_at > policy.misfire_ms:
-                    late[run.created_at].append(run.nominal_at)
+            nominal = run.nominal_at if run.schedule == schedule.name else None
+            if nominal is not None and run.created_at - nominal > policy.misfire_ms:
+                late[run.created_at].append(nominal)
         if policy.catch_up is CatchUp.ALL and reasons & {"misfire", "maximum", "window"}:
             found.append(f"{schedule.id} makes up for all, and skipped some: {sorted(reasons)}")
         if policy.catch_up is CatchUp.SKIP:
@@ -393,7 +398,7 @@ def refusal(h: History) -> Violations:
     usual = {OK, FAILED, UNCLEAR, REFUSED}
     found = [f"{op.verb} {op.subject} met {op.answer}: {op.more}" for op in h.ops if op.answer not in usual]
     served = sorted(op.ended for op in h.ops if op.answer == OK and op.ended)
-    for before, after in pairwise([h.began, *served]):
+    for before, after in pairwise([h.began, *served, max(h.until, *served[-1:], h.began)]):
         quiet = uncovered(h.strikes, before, after)
         if quiet > PATIENCE_MS + SLACK_MS:
             found.append(f"nobody was served from {before} to {after}, {quiet} ms of it without a fault")
@@ -401,14 +406,18 @@ def refusal(h: History) -> Violations:
 
 
 def planned_restart(h: History) -> Violations:
-    """I27: who is asked to leave leaves in order, and loses nothing."""
-    found = [f"{one.name} ended with {one.code} when asked to leave" for one in h.exits if one.code]
+    """I27: who is asked to leave leaves in order and loses nothing; only who meets a fault as it begins may give up."""
+    whole = h._replace(strikes=tuple(one for one in h.strikes if one.kind != "death"))
+    found = [
+        f"{one.name} ended with {one.code}"
+        for one in h.exits
+        if one.code and not struck(whole, one.pid, one.began, one.ended)
+    ]
     healthy = {one.name for one in h.exits if not struck(h, one.pid, one.began - 4 * h.lease_ms, one.ended)}
-    names = {one.id: one.worker for one in h.final.sessions}
+    names = {one.id: one.worker for one in h.final.sessions if not one.reason.startswith("lapsed")}
     for run in h.final.runs:
-        for attempt in run.history:
-            if attempt.reason == "lost" and names.get(attempt.session) in healthy:
-                found.append(f"run {run.id} was lost by {names[attempt.session]}, which left in order")
+        losers = [names.get(attempt.session) for attempt in run.history if attempt.reason == "lost"]
+        found += [f"run {run.id} was lost by {name}, which left in order" for name in losers if name in healthy]
     return found
 
 

@@ -46,8 +46,8 @@ class Process:
 class Cluster:
     """Starts roles, keeps their number, and ends those that it started."""
 
-    def __init__(self, folder: Path, url: str, seed: int, bug: str = "") -> None:
-        self.folder, self.url, self.seed, self.bug = folder, url, seed, bug
+    def __init__(self, folder: Path, url: str, seed: int, bug: str = "", load: str = "") -> None:
+        self.folder, self.url, self.seed, self.bug, self.load = folder, url, seed, bug, load
         self.living: dict[int, Process] = {}
         self.wanted: Counter[str] = Counter()
         self.names: Counter[str] = Counter()
@@ -64,7 +64,8 @@ class Cluster:
         """Start the nursery."""
         self._nursery = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.chaos.tasks_chaos",
-            cwd=ROOT, env=os.environ | {"CHAOS_FOLDER": str(self.folder), "CHAOS_BUG": self.bug},
+            cwd=ROOT,
+            env=os.environ | {"CHAOS_FOLDER": str(self.folder), "CHAOS_BUG": self.bug, "CHAOS_LOAD": self.load},
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         self._listening = asyncio.create_task(self._listen())
@@ -72,7 +73,8 @@ class Cluster:
             await self._born.get()
 
     async def _listen(self) -> None:
-        assert self._nursery and self._nursery.stdout
+        assert self._nursery
+        assert self._nursery.stdout
         while line := await self._nursery.stdout.readline():
             said = json.loads(line)
             if "code" not in said:
@@ -89,7 +91,8 @@ class Cluster:
 
     async def start(self, role: str) -> Process:
         """One process more in a role."""
-        assert self._nursery and self._nursery.stdin
+        assert self._nursery
+        assert self._nursery.stdin
         self.names[role] += 1
         name = f"{role}{self.names[role]}"
         url = self.url

@@ -14,6 +14,7 @@ from rota.domain.run import Run
 from rota.domain.schedule import Schedule, Skip
 from rota.engine.account import Report
 
+ROUNDING_MS = 3
 OK, FAILED, UNCLEAR, REFUSED = "ok", "failed", "unclear", "refused"
 
 
@@ -137,8 +138,11 @@ class History(NamedTuple):
     """Processes of the workers that were there at the end."""
 
     def skew(self, at: int) -> int:
-        """By how much a clock may have been set wrong at this instant, or so lately that it still shows."""
-        return max((abs(one.ms) for one in self.strikes if one.kind == "clock" and self._shows(one, at)), default=0)
+        """By how much a clock may have been set wrong at this instant, or so lately that it still shows; each clock
+        rounds for itself.
+        """
+        wrong = (abs(one.ms) for one in self.strikes if one.kind == "clock" and self._shows(one, at))
+        return ROUNDING_MS + max(wrong, default=0)
 
     def _shows(self, one: Strike, at: int) -> bool:
         return one.began - abs(one.ms) - 1_000 <= at <= one.ended + abs(one.ms) + 1_000

@@ -15,7 +15,9 @@ class Blow(NamedTuple):
     ms: int = 0
 
 
-LEADER, SCHEDULER, WORKER, CLIENT, ANY, ALL, STORE = "leader", "scheduler", "worker", "client", "any", "all", "store"
+LEADER, WORKER, CLIENT, ANY, ALL, STORE = "leader", "worker", "client", "any", "all", "store"
+SCHEDULERS = "schedulers"
+"""All of them."""
 
 KINDS: dict[str, tuple[str, str, tuple[int, int], int]] = {
     "kill leader": (LEADER, "kill", (0, 0), 4),
@@ -24,6 +26,7 @@ KINDS: dict[str, tuple[str, str, tuple[int, int], int]] = {
     "kill all": (ALL, "kill", (0, 0), 1),
     "freeze leader": (LEADER, "freeze", (700, 4_500), 2),
     "freeze worker": (WORKER, "freeze", (700, 4_500), 3),
+    "freeze all schedulers": (SCHEDULERS, "freeze", (2_500, 5_000), 2),
     "leader stops before a write": (LEADER, "stop", (2_200, 4_500), 4),
     "worker stops before a write": (WORKER, "stop", (2_200, 4_500), 4),
     "leader dies before a write": (LEADER, "die before", (0, 0), 2),
@@ -33,6 +36,7 @@ KINDS: dict[str, tuple[str, str, tuple[int, int], int]] = {
     "lost replies to a client": (CLIENT, "lose", (300, 1_000), 3),
     "a store that wavers": (CLIENT, "waver", (300, 1_000), 2),
     "store unreachable": (ANY, "refuse", (500, 3_000), 3),
+    "leader's clock": (LEADER, "clock", (1_000, 3_000), 2),
     "clock": (ANY, "clock", (1_000, 3_000), 4),
     "rolling restart": (ALL, "restart", (0, 0), 1),
     "partition": (ANY, "partition", (1_000, 4_000), 4),
@@ -49,11 +53,12 @@ SKEW_MS = 4_000
 
 def plan(seed: int, ms: int, kinds: Sequence[str] = EVERYWHERE) -> list[Blow]:
     """The faults of `ms` milliseconds, one after the other: each kind once at first, as far as there is time, in an
-    order by chance; then by weight.
+    order by chance, but the zombies foremost; then by weight.
     """
     random = Random(seed)
     first = list(kinds)
     random.shuffle(first)
+    first.sort(key=lambda kind: KINDS[kind][1] == "stop")
     weights = [KINDS[kind][3] for kind in kinds]
     blows, at = [], 1_500
     while kinds:
@@ -63,6 +68,6 @@ def plan(seed: int, ms: int, kinds: Sequence[str] = EVERYWHERE) -> list[Blow]:
         if at + lasts + gap > ms:
             break
         error = random.choice((-1, 1)) * random.randint(500, SKEW_MS)
-        blows.append(Blow(at, kind, random.randrange(1_000), lasts, error if kind == "clock" else 0))
+        blows.append(Blow(at, kind, random.randrange(1_000), lasts, error if KINDS[kind][1] == "clock" else 0))
         at += lasts + gap
     return blows

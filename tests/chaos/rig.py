@@ -16,6 +16,7 @@ from rota import wiring
 from rota.domain.errors import Stale
 from rota.domain.facts import Fact, ReportsRefused, Trouble
 from rota.ports.store import Conflict, Group, Guard, Hint, Lead, Result, Store, Term
+from rota.stores import connect
 from rota.stores.sql import sqlite
 from rota.testing.faults import NO_FAULT, Call, Fault, FaultyStore, _lose, _refuse
 from tests.chaos.history import Told, boot
@@ -51,8 +52,7 @@ class Rig:
 
     def install(self) -> None:
         """Take the place of the real store and of the real clocks."""
-        connect = wiring.connect
-        put(wiring, "connect", lambda url: FaultyStore(self.wrap(Recording(connect(url), self)), self.planned))
+        put(wiring, "connect", lambda url: FaultyStore(Recording(self.wrap(connect(url)), self), self.planned))
         put(wiring.SystemClock, "now", lambda _: self.now())
         put(sqlite, "wall_ms", self.now)
 

@@ -117,6 +117,7 @@ async def link(context: Context) -> int:
 async def play(order: dict[str, Any]) -> None:
     """A role, until SIGTERM."""
     name = order["name"]
+    assert rig
     if order["role"] == "client":
         from tests.chaos.load import live
 

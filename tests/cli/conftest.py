@@ -55,7 +55,7 @@ class Terminal:
 def rota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    for name in ("ROTA_STORE", "ROTA_DEBUG"):
+    for name in ("ROTA_STORE", "ROTA_DEBUG", "ROTA_SERVER", "ROTA_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     return Terminal()
 

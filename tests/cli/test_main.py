@@ -62,7 +62,7 @@ def test_an_error_in_the_house_is_one_line_and_trouble(here, monkeypatch):
     async def broken(*_):
         raise ZeroDivisionError("by\n\x1bnothing")
 
-    monkeypatch.setattr("rota.engine.query.stats", broken)
+    monkeypatch.setattr("rota.api.stats.Stats.of", broken)
     answer = here("stats")
     assert (answer.code, answer.out) == (1, "")
     assert answer.err == "error: ZeroDivisionError: by \\x1bnothing; set ROTA_DEBUG=1 to see where\n"

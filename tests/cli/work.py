@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from rota import Context, Rota
-from rota.cli.common import ask
 from rota.domain.run import LIVE, Run
 from rota.engine.engine import Engine
 from rota.ports.store import Where
+from rota.wiring import opened
 
 T = TypeVar("T")
 
@@ -18,7 +18,12 @@ SHOWN = "\\x1b[31mred\\x1b[0m [bold]not bold[/bold] \\u202eevil 中文"
 
 def in_store(question: Callable[[Engine], Awaitable[T]]) -> T:
     """What `question` finds out over the store of the folder."""
-    return ask(STORE, question)
+
+    async def asked() -> T:
+        async with opened(STORE) as engine:
+            return await question(engine)
+
+    return asyncio.run(asked())
 
 
 def sample_app() -> Rota:

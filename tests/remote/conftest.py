@@ -4,11 +4,14 @@ from pathlib import Path
 import pytest
 
 from rota import Rota
+from tests.cli.conftest import here, rota
 from tests.remote.net import Net
 from tests.remote.support import Site, site
 from tests.scenario import tasks_ledger
 from tests.scenario.ledger import Ledger
 from tests.unit.engine.support import House, opened
+
+__all__ = ["here", "rota"]
 
 
 @pytest.fixture

@@ -34,7 +34,13 @@ class Net:
         self.running: list[Process] = []
 
     def process(self, *args: str, **env: str) -> Process:
-        made = Process(self.folder, args, {"PYTHONPATH": str(ROOT), "SCENARIO_LEDGER": str(self.ledger.path), **env})
+        # Nobody reads what they say meanwhile, and a full pipe would hold them up.
+        told = {
+            "PYTHONPATH": str(ROOT),
+            "SCENARIO_LEDGER": str(self.ledger.path),
+            "ROTA_OBSERVABILITY__LOG_LEVEL": "error",
+        }
+        made = Process(self.folder, args, told | env)
         self.running.append(made)
         return made
 
@@ -44,10 +50,10 @@ class Net:
         return made
 
     def scheduler(self) -> Process:
-        return self.begin("stop:", "scheduler", "--store", self.store)
+        return self.begin("stop:", "scheduler", "--store", self.store, "--quiet")
 
     def api(self, port: int) -> Process:
-        return self.begin("stop:", "api", "--store", self.store, "--port", str(port))
+        return self.begin("stop:", "api", "--store", self.store, "--port", str(port), "--quiet")
 
     def worker(self, port: int, token: str, *args: str, **env: str) -> Process:
         """A worker in a folder where no store is."""

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -32,8 +33,6 @@ from tests.simulation.witness import Witness
 T = TypeVar("T")
 
 FAULTS = ("crash", "freeze", "block", "cut", "outage", "skew", "leave")
-HARMLESS = {"outage", "skew", "leave"}
-"""Faults for which no session may lapse."""
 ACTS = {"ok": 60, "fail": 14, "final": 4, "snooze": 6, "back": 4, "hang": 6, "deaf": 6}
 OPS = {"order": 24, "cancel": 5, "retry": 2, "trigger": 2, "hold": 2, "retime": 3, "pause": 2, "resize": 1, "drain": 1}
 
@@ -58,7 +57,7 @@ class Player:
         play.witness.started(self._host, run)
         act = "ok" if play.calm else play.draw(ACTS)
         try:
-            await pass_time(play.within(20, 3_000 if act != "hang" else 60_000))
+            await pass_time(play.within(20, 60_000 if act == "hang" else play.random.choice((500, 3_000, 12_000))))
         except asyncio.CancelledError:
             if act == "deaf":
                 await pass_time(play.within(1_000, 30_000))
@@ -88,14 +87,11 @@ class Play:
         self.calm = False
         self.calls = 0
         self.faults = self.random.sample(FAULTS, self.random.randrange(5))
-        self.stormy = self.random.random() < 0.6
-        self.weather = Weather()
         self.going: set[asyncio.Task[None]] = set()
         self.ops: set[asyncio.Task[None]] = set()
         self.acked: set[str] = set()
         self.keyed: dict[str, str] = {}
         self.keepers: list[asyncio.Future[None]] = []
-        self.planned: set[str] = set()
 
     def within(self, least: int, most: int) -> int:
         return self.random.randint(least, most) * self.scale
@@ -110,15 +106,15 @@ class Play:
 
     # The cluster
 
-    def raise_storm(self) -> None:
-        share = self.random.choice((0.01, 0.05, 0.15))
-        fault = self.random.choice(("refused", "lost", "late", "twice"))
-        mixed = {name: share * self.random.random() for name in ("refused", "lost", "late", "twice")}
-        self.weather = Weather(**(mixed if self.random.random() < 0.5 else {fault: share}))
-        self.weather.deaf = self.random.choice((0, 0.3, 1))
-        self.weather.delay_ms = self.random.choice((2, 40, 400 * self.scale))
-        self.weather.late_ms = 20_000 * self.scale
-        self.cluster.weather = self.weather
+    def weather(self) -> Weather:
+        """A slow network in most seeds; in half of them calls meet one fault, or a mixture of all."""
+        weather = Weather(delay_ms=self.random.choice((2, 50, self.within(100, 600), self.within(100, 1_200))))
+        weather.deaf, weather.late_ms = self.random.choice((0, 0, 0.3, 1)), 20_000 * self.scale
+        share = self.random.choice((0, 0, 0.01, 0.05, 0.15))
+        names = ["refused", "lost", "late", "twice"]
+        for name in names if self.random.random() < 0.5 else self.random.sample(names, 1):
+            setattr(weather, name, share * self.random.random())
+        return weather
 
     def scheduler(self, name: str) -> Host:
         ms = self.scale * 1_000
@@ -144,29 +140,36 @@ class Play:
 
     async def nemesis(self) -> None:
         while self.faults:
-            await pass_time(self.within(100, 20_000))
+            await pass_time(self.within(100, 12_000))
             fault = self.random.choice(self.faults)
-            host = self.random.choice(self.cluster.alive())
+            host = self.random.choice(self.cluster.alive() if fault == "cut" else self.cluster.alive()[1:] or [self.client])
             self.cluster.told[fault] += 1
             if fault == "outage":
                 self.cluster.down = True
-            elif fault == "cut":
-                host.cut, host.disturbed_at = True, self.loop.ms
             elif fault == "skew":
                 host.clock.skew = self.within(-8_000, 8_000)
                 self.cluster.skew = self.within(-8_000, 8_000) if self.random.random() < 0.3 else 0
-            elif host is self.client:
-                continue
-            elif fault == "crash":
-                host.crash()
-            elif fault == "leave":
-                host.leaving.set()
-            else:
-                host.stop(side=fault == "freeze")
-            self.begin(self.heal(fault, host, self.within(100, self.random.choice((3_000, 30_000)))))
+            elif host is not self.client or fault == "cut":
+                strike = partial(self.strike, fault, host)
+                if self.random.random() < 0.3:
+                    strike()
+                else:
+                    host.trap = strike
+            self.begin(self.heal(fault, host, self.within(100, self.random.choice((3_000, 40_000)))))
+
+    def strike(self, fault: str, host: Host) -> None:
+        if fault == "cut":
+            host.cut, host.disturbed_at = True, self.loop.ms
+        elif fault == "crash":
+            host.crash()
+        elif fault == "leave":
+            host.leaving.set()
+        else:
+            host.stop(side=fault == "freeze")
 
     async def heal(self, fault: str, host: Host, after_ms: int) -> None:
         await pass_time(after_ms)
+        host.trap = None
         if fault == "outage":
             self.cluster.down = False
         elif fault == "cut":
@@ -207,7 +210,7 @@ class Play:
             await define.create_schedule(self.engine, schedule, "people")
 
     async def clients(self) -> None:
-        for _ in range(self.random.randint(8, 30)):
+        for _ in range(self.random.randint(8, 24)):
             await pass_time(self.within(1, 3_000))
             self.begin(getattr(self, self.draw(OPS))(), self.ops)
 
@@ -276,14 +279,14 @@ class Play:
 
     # The end
 
-    async def heal_all(self) -> None:
+    def heal_all(self) -> None:
         self.calm, self.faults = True, []
         for task in self.going:
             task.cancel()
-        self.cluster.weather = Weather(deaf=self.weather.deaf)
+        self.cluster.weather = Weather(deaf=self.cluster.weather.deaf)
         self.cluster.down, self.cluster.skew = False, 0
         for host in self.cluster.hosts:
-            host.cut, host.clock.skew = False, 0
+            host.cut, host.clock.skew, host.trap = False, 0, None
             if not host.gone.is_set():
                 host.go_on()
 
@@ -297,12 +300,14 @@ class Play:
 
     async def settle(self) -> None:
         """All that was begun ends, within a time that the timeouts, delays and leases allow."""
-        await self.heal_all()
+        self.heal_all()
+        while self.ops:
+            await asyncio.wait(self.ops, timeout=10)
         for name in list(self.witness.kept[Schedule]):
             await self.sure(lambda name=name: define.pause_schedule(self.engine, name, "end", "people"))
         if self.witness.kept[Queue]:
             await self.sure(lambda: control.resume_queue(self.engine, "main", "default", "people"))
-        for _ in range(300):
+        for _ in range(1_500):
             if not self.unsettled():
                 break
             await pass_time(1_000 * self.scale)
@@ -327,17 +332,13 @@ class Play:
             if run.state is State.SUCCESS:
                 told = json.loads(run.result or b"null")
                 witness.check(told == [run.id, run.attempt], f"run {run.id}: attempt {run.attempt}, result of {told}")
-        if not self.stormy and not self.planned - HARMLESS:
-            witness.check(not witness.seen["lapsed"], f"{witness.seen['lapsed']} sessions lapsed, and nobody was away")
         witness.wrong += self.loop.errors
 
     async def perform(self) -> None:
         await self.prepare()
-        self.planned = set(self.faults)
-        if self.stormy:
-            self.raise_storm()
-        for role, most in ((self.scheduler, 3), (self.worker, 3)):
-            for number in range(self.random.randint(1, most)):
+        self.cluster.weather = self.weather()
+        for role in (self.scheduler, self.worker):
+            for number in range(self.random.choice((1, 2, 2, 3))):
                 keeping = self.watch_over(role, f"{role.__name__}-{number}")
                 self.keepers.append(asyncio.ensure_future(keeping))
         self.begin(self.nemesis())

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from rota.domain.errors import RotaError
-from rota.domain.ids import occurrence_id
 from rota.domain.records import Blob, Pulse, Queue, Session, Tally
 from rota.domain.run import LOST_LIMIT, TERMINAL, Cause, Reason, Run, State
 from rota.domain.schedule import Overlap, Schedule, Skip
@@ -34,6 +33,7 @@ class Witness:
         self.hosts: dict[str, Host] = {}
         self.claims: dict[tuple[str, int], tuple[int, int]] = {}
         self.began: dict[tuple[str, int], int] = {}
+        self.occurrences: dict[tuple[str, int], str] = {}
         self.free: Counter[str] = Counter()
         self.keys: dict[str, str] = {}
         self.cancelled: dict[str, int] = {}
@@ -125,8 +125,9 @@ class Witness:
             self.hosts[now.id] = host
         elif before and now:
             self.check(before.open or not now.open, f"session {before.id} was opened again")
-            lapsed, host = before.open and now.reason.startswith("lapsed"), self.hosts[now.id]
-            self.seen["left behind" if host.leaving.is_set() or host.gone.is_set() else "lapsed"] += lapsed
+            if before.open and now.reason.startswith("lapsed"):
+                self.seen["lapsed"] += 1
+                self.check(_was_away(self.hosts[now.id], now.ttl_ms), f"{now.worker} lapsed and was never away")
 
     def _run(self, host: Host, guard: Guard, before: Run | None, now: Run | None) -> None:
         if now is None:
@@ -149,8 +150,8 @@ class Witness:
             self.check(other is None or other.state in TERMINAL, f"two live runs have the unique key {key}")
             self.keys[key] = now.id
         if now.cause == Cause.SCHEDULE and now.nominal_at is not None:
-            known = occurrence_id(f"{now.namespace}/{now.schedule}", now.nominal_at)
-            self.check(now.id == known, f"the occurrence of {now.schedule} at {now.nominal_at} is run {now.id} as well")
+            other = self.occurrences.setdefault((now.schedule, now.nominal_at), now.id)
+            self.check(now.id == other, f"{now.schedule} at {now.nominal_at} are two runs, {other} and {now.id}")
             self.check(now.nominal_at <= now.created_at, f"run {now.id} came early")
             self.seen["fired"] += 1
 
@@ -176,7 +177,7 @@ class Witness:
         ranges = [(skip.first_at, skip.last_at) for skip in (*skips, now.skip) if skip]
         moment = before.trigger.after(before.cursor_at)
         while moment is not None and moment <= now.cursor_at:
-            made = occurrence_id(now.id, moment) in self.runs
+            made = (now.name, moment) in self.occurrences
             skipped = any(first <= moment <= last for first, last in ranges)
             self.check(made or skipped, f"nobody answers for {now.id} at {moment}")
             moment = before.trigger.after(moment)
@@ -191,3 +192,10 @@ class Witness:
             # A process that is stopped between its claim and the start cannot know.
             self.check(False, f"run {run.id} was cancelled at {self.cancelled[run.id]} and began at {ms}")
         self.began[name] = ms
+
+
+def _was_away(host: Host, ttl_ms: int) -> bool:
+    """Whether a host had a reason not to beat. The store has none that counts: its outages must cost no session."""
+    weather, lately = host.cluster.weather, host.disturbed_at > host.cluster.loop.ms - 3 * ttl_ms
+    stopped = host.cut or host.side.held is not None or host.gone.is_set() or host.leaving.is_set()
+    return stopped or (lately and host.disturbed_at >= 0) or bool(weather.lost or weather.refused or weather.late or weather.twice)

@@ -1,6 +1,6 @@
 """The crew: the sessions that remote workers have opened, and whose each is. A worker speaks for its own alone."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from rota.api.problems import Forbidden
 from rota.domain.access import Action, Actor, allowed
@@ -23,6 +23,8 @@ class Crew:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known: dict[str, Session] = {}
+        self.listed: dict[tuple[str, str], Session] = {}
+        """By credential and URL, those that were heard of here."""
 
     async def own(self, actor: Actor, session: str) -> Session | None:
         """The asker's session, None where there is none of that id. Raises `Forbidden` for that of somebody else."""
@@ -50,7 +52,7 @@ class Crew:
                 raise Forbidden(f"run {run.id} is not held by a session of {actor.name}")
         return runs
 
-    async def _sessions(self, ids: Iterable[str]) -> dict[str, Session]:
+    async def _sessions(self, ids: Collection[str]) -> dict[str, Session]:
         known = {session: self._known[session] for session in ids if session in self._known}
         if missing := [session for session in ids if session not in known]:
             if len(self._known) > MOST_REMEMBERED:

@@ -267,7 +267,7 @@ class Guard:
 
     def _told(self, call: _Call, seconds: float) -> None:
         """The log of requests: one line each, never the query, never a credential."""
-        path = masked(call.path).encode("unicode_escape").decode("ascii")[:300]
+        path = masked(call.path[:300]).encode("unicode_escape").decode("ascii")[:300]
         about = {"status": call.status, "ms": round(seconds * 1_000, 1), "address": call.address}
         log.info("%s %s %d", call.method, path, call.status, extra=about)
         if self._denied and call.status in (401, 403, 429):

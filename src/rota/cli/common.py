@@ -1,27 +1,25 @@
-"""What all commands share: the store they ask, who asks, and how a verb over the engine becomes a command."""
+"""What all commands share: whom they ask, who asks, and how a question to the API becomes a command."""
 
 import asyncio
 import os
 import pwd
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
 from rota.cli import read
-from rota.cli.show import Answer, show
+from rota.cli.remote import Api, address, at, open_to_all, within
+from rota.cli.show import Answer, show, warn
 from rota.domain.errors import Invalid, NotFound
 from rota.domain.names import without_password
-from rota.engine.engine import PAGE, Engine
-from rota.engine.engine import read as read_one
-from rota.ports.store import Where
 from rota.settings import here
-from rota.wiring import default_store, opened
+from rota.wiring import default_store
 
 T = TypeVar("T")
-Verb = Callable[..., Awaitable[Answer]]
+Verb = Callable[..., Awaitable[Answer | None]]
 Flags = Callable[..., None]
 
 IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
@@ -39,16 +37,48 @@ Count = Annotated[int, typer.Option("--count", min=1, max=1_000, help="How many.
 Why = Annotated[str, typer.Option(help="The reason, for whoever finds it paused.")]
 
 
+class Asked(NamedTuple):
+    """Whom a command asks: a server, or the API in this process over a store."""
+
+    store: str
+    server: str = ""
+    token: str = ""
+
+
+def whom(
+    store: Annotated[str, typer.Option(help="URL of the store to ask; else ROTA_STORE.", show_default=False)] = "",
+    server: Annotated[str, typer.Option(help="Address of the API to ask instead; else ROTA_SERVER.")] = "",
+    token: Annotated[str, typer.Option(help="Token for the server; better ROTA_TOKEN, or `rota login`.")] = "",
+) -> Asked:
+    """Whom to ask: as the options say, else ROTA_SERVER, else a store. Raises `Invalid`."""
+    if store and server:
+        raise Invalid("server", "holds the data already; leave --store out")
+    url = server or ("" if store else os.environ.get("ROTA_SERVER", ""))
+    if url:
+        from rota.cli.login import key_of
+
+        place = address(url)
+        return Asked("", place, token or key_of(place, None))
+    if token:
+        raise Invalid("token", "is for a server; name it by --server")
+    return Asked(store_url(store or os.environ.get("ROTA_STORE")))
+
+
 def command(group: typer.Typer, name: str, *flags: Flags) -> Callable[[Verb], Verb]:
-    """Make an async function(engine, …) -> Answer a command; the parameters of `flags` stand for its `**flags`."""
+    """Make an async function(api, …) -> Answer a command; the parameters of `flags` stand for its `**flags`."""
 
     def register(verb: Verb) -> Verb:
-        def invoke(store: Store = None, as_json: Json = False, **given: Any) -> None:
+        prints = "as_json" in signature(verb).parameters
+
+        def invoke(as_json: Json = False, **given: Any) -> None:
             wide = given.pop("wide", False)
-            show(ask(store, lambda engine: verb(engine, **given)), as_json, wide)
+            asked = whom(**{key: given.pop(key) for key in Asked._fields})
+            given |= {"as_json": as_json} if prints else {}
+            if answer := ask(asked, lambda api: verb(api, **given)):
+                show(answer, as_json, wide)
 
         tables = (_wide,) if name in ("list", "audit") else ()
-        group.command(name, help=verb.__doc__)(with_flags(invoke, verb, *flags, *tables))
+        group.command(name, help=verb.__doc__)(with_flags(invoke, verb, *flags, *tables, whom))
         return verb
 
     return register
@@ -62,23 +92,23 @@ def _wide(
 
 def with_flags(function: Callable[..., None], *prototypes: Callable[..., Any]) -> Callable[..., None]:
     """`function` as Typer is to see it: the parameters of these functions stand for its `**flags`."""
-    found = [one for each in (*prototypes, function) for one in signature(each).parameters.values()]
-    options = [one for one in found if one.name != "engine" and one.kind is not Parameter.VAR_KEYWORD]
+    found = {one.name: one for each in (*prototypes, function) for one in signature(each).parameters.values()}
+    options = [one for one in found.values() if one.name != "api" and one.kind is not Parameter.VAR_KEYWORD]
     named = Signature([one.replace(kind=Parameter.KEYWORD_ONLY) for one in options])
     function.__signature__ = named  # type: ignore[attr-defined]  # Typer reads the options from it
     return function
 
 
-def ask(store: str | None, question: Callable[[Engine], Awaitable[T]]) -> T:
-    """What `question` finds out over the store, opened for it alone."""
+def ask(asked: Asked, question: Callable[[Api], Awaitable[T]]) -> T:
+    """What `question` finds out."""
 
-    async def asked() -> T:
-        async with opened(store_url(store)) as engine:
-            if loaded := here():
-                engine.defaults = loaded.settings.defaults()
-            return await question(engine)
+    async def found() -> T:
+        async with at(asked.server, asked.token) if asked.server else within(asked.store, actor()) as api:
+            return await question(api)
 
-    return asyncio.run(asked())
+    if asked.server and open_to_all(asked.server):
+        warn(f"{asked.server} is not encrypted: others on the way can read the token; use https")
+    return asyncio.run(found())
 
 
 def store_url(given: str | None) -> str:
@@ -121,16 +151,17 @@ def actor() -> str:
         return f"cli:{os.getuid()}"
 
 
-async def newest(engine: Engine, kind: Any, where: Where, limit: int) -> list[Any]:
-    """The newest `limit` records, however short the store's pages are."""
-    found: list[Any] = []
-    cursor = ""
-    while True:
-        page = await engine.store.find(kind, where, cursor, min(limit - len(found), PAGE))
-        found += [held.record for held in page.items]
-        cursor = page.cursor
-        if not cursor or len(found) >= limit:
-            return found
+def given(flags: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Those of these options that were given, as members of a body; what is to have no limit has null."""
+    found = {name: flags[name] for name in names if flags.get(name) is not None}
+    return {name: None if value is read.NO_LIMIT else value for name, value in found.items()}
+
+
+def changes(body: dict[str, Any]) -> dict[str, Any]:
+    """A body that changes something. Raises `Invalid` where it says nothing."""
+    if not body:
+        raise Invalid("", "nothing to change; --help tells what can be")
+    return body
 
 
 def only(word: str, text: str, found: Sequence[str]) -> str:
@@ -140,8 +171,3 @@ def only(word: str, text: str, found: Sequence[str]) -> str:
     if len(found) > 1:
         raise Invalid(word, f"{text[:60]!r} can be any of {', '.join(found)}")
     return found[0]
-
-
-async def known(engine: Engine, kind: Any, name: str) -> Any:
-    """The task or schedule of that name. Raises `NotFound`."""
-    return (await read_one(engine, kind, name, kind.__name__.lower())).record

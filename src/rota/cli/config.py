@@ -14,8 +14,6 @@ NOT_YET = (
     "redis",
     "database.connection_timeout",
     "dispatcher.max_workers",
-    "observability.metrics",
-    "observability.tracing",
 )
 """Sections and settings of what this version has not got."""
 

@@ -1,21 +1,19 @@
 """`rota token` and `rota login`: the keys that this machine has for servers, in a private file."""
 
+import asyncio
 import os
 import sys
 from getpass import getpass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from rota.cli.common import Store, settled_store
+from rota.cli.remote import address, at
 from rota.cli.show import Sheet, show
-from rota.domain.errors import Invalid, RotaError
+from rota.domain.errors import Invalid
 from rota.domain.schedule import DAY_MS
-from rota.identity.files import credentials, keep_credential
 from rota.wiring import SystemClock, credentials_place, default_name, default_store
-
-if TYPE_CHECKING:
-    import httpx
 
 group = typer.Typer()
 DAYS = 90
@@ -24,6 +22,8 @@ Server = Annotated[str, typer.Option(envvar="ROTA_SERVER", help="Address, such a
 
 def key_of(server: str, store: str | None) -> str:
     """The key to ask a server with: ROTA_TOKEN, else the one kept for it, else the one beside the store."""
+    from rota.identity.files import credentials
+
     if given := os.environ.get("ROTA_TOKEN"):
         return given
     beside = credentials(credentials_place(store or settled_store() or default_store()))
@@ -48,42 +48,33 @@ def login(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Keep a key for a server: a new one by name and password, else one that you paste or pipe in."""
-    import httpx
+    from rota.identity.files import keep_credential
 
-    server = server.rstrip("/")
-    with httpx.Client(base_url=server, timeout=30) as client:
-        key = _made(client, user) if user else _read("key: ")
-        me = _answer(client.get("/api/auth/me", headers=_bearer(key)))
+    server = address(server)
+    name, key = asyncio.run(_known(server, user))
     place = credentials_place()
     keep_credential(place, server, key)
-    show(Sheet({"server": server, "name": me["name"], "file": str(place)}, [f"{me['name']} at {server}"]), as_json)
+    show(Sheet({"server": server, "name": name, "file": str(place)}, [f"{name} at {server}"]), as_json)
 
 
-def _made(client: "httpx.Client", user: str) -> str:
-    body = {"name": user, "password": _read("password: ")}
-    access = _bearer(_answer(client.post("/api/auth/login", json=body))["access_token"])
-    mine = _answer(client.get("/api/auth/me", headers=access))["grants"]
-    ends = SystemClock().now() + DAYS * DAY_MS
-    asked = {"name": f"cli@{default_name()}", "grants": mine, "expires_at": ends}
-    secret: str = _answer(client.post("/api/tokens", json=asked, headers=access))["secret"]
-    client.post("/api/auth/logout", headers=access)
-    return secret
+async def _known(server: str, user: str) -> tuple[str, str]:
+    """Who that is for the server, and the key."""
+    key = await _made(server, user) if user else _read("key: ")
+    async with at(server, key) as api:
+        return (await api("GET", "/api/auth/me"))["name"], key
 
 
-def _bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
+async def _made(server: str, user: str) -> str:
+    async with at(server) as api:
+        opened = await api("POST", "/api/auth/login", {"name": user, "password": _read("password: ")})
+    async with at(server, opened["access_token"]) as api:
+        mine = (await api("GET", "/api/auth/me"))["grants"]
+        ends = SystemClock().now() + DAYS * DAY_MS
+        asked = {"name": f"cli@{default_name()}", "grants": mine, "expires_at": ends}
+        secret: str = (await api("POST", "/api/tokens", asked))["secret"]
+        await api("POST", "/api/auth/logout")
+        return secret
 
 
 def _read(prompt: str) -> str:
     return getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().strip()
-
-
-def _answer(answer: "httpx.Response") -> Any:
-    """What a server says. Raises `RotaError` with its own words where it refuses."""
-    try:
-        said = answer.json()
-    except ValueError:
-        said = {}
-    if answer.is_success and isinstance(said, dict):
-        return said
-    raise RotaError(f"{answer.url.host} answers {answer.status_code}: {said.get('detail', answer.reason_phrase)}")

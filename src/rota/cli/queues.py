@@ -5,10 +5,9 @@ from typing import Annotated
 import typer
 
 from rota.cli import read
-from rota.cli.common import Namespace, Why, actor, command
+from rota.cli.common import Namespace, Why, command
+from rota.cli.remote import Api, thing
 from rota.cli.show import Answer, Listing, Sheet
-from rota.engine import control, query
-from rota.engine.engine import Engine
 
 group = typer.Typer(name="queues", help="The lines that runs stand in.")
 Name = Annotated[str, read.argument("QUEUE")]
@@ -16,28 +15,25 @@ Off = Annotated[bool, typer.Option("--off", help="Back to head starts, by which 
 
 
 @command(group, "list")
-async def listed(engine: Engine, namespace: Namespace = "main") -> Answer:
+async def listed(api: Api, namespace: Namespace = "main") -> Answer:
     """List queues with what waits and runs in them."""
-    found = await query.queues(engine, namespace)
+    found = (await api("GET", "/api/queues", namespace=namespace))["items"]
     return Listing("queues", found, ("name", "pending", "running", "paused", "strict"))
 
 
 @command(group, "pause")
-async def pause(engine: Engine, name: Name, why: Why = "") -> Answer:
+async def pause(api: Api, name: Name, why: Why = "") -> Answer:
     """Let nothing more of a queue be taken; what runs goes on."""
-    space, queue = name.split("/")
-    return Sheet(await control.pause_queue(engine, space, queue, why, actor()))
+    return Sheet(await api("POST", thing("queues", name, "pause"), {"why": why}))
 
 
 @command(group, "resume")
-async def resume(engine: Engine, name: Name) -> Answer:
+async def resume(api: Api, name: Name) -> Answer:
     """Let a queue be taken from again."""
-    space, queue = name.split("/")
-    return Sheet(await control.resume_queue(engine, space, queue, actor()))
+    return Sheet(await api("POST", thing("queues", name, "resume")))
 
 
 @command(group, "strict")
-async def strict(engine: Engine, name: Name, off: Off = False) -> Answer:
+async def strict(api: Api, name: Name, off: Off = False) -> Answer:
     """Let higher priorities always go first in a queue; lower ones can then starve."""
-    space, queue = name.split("/")
-    return Sheet(await control.order_queue(engine, space, queue, not off, actor()))
+    return Sheet(await api("PATCH", thing("queues", name), {"strict": not off}))

@@ -1,31 +1,24 @@
 """What people type, as values of the domain. Raises `ValueError` (`Invalid` is one); Typer tells the option's name."""
 
-import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
-from rota.domain.access import Grant
 from rota.domain.errors import Invalid
 from rota.domain.ids import definition_id
 from rota.domain.names import check_name
 from rota.domain.payload import check_payload
-from rota.domain.people import check_grants
-from rota.domain.priority import Priority, priority
-from rota.domain.triggers import Cron, Trigger, parse
+from rota.domain.triggers import parse
 from rota.sdk.duration import to_ms
 from rota.wiring import SystemClock
 
-R = TypeVar("R")
-
 WHEN = '"0 2 * * *", "@daily", "every 10s" or "at 2026-12-24T18:00".'
-DAILY = Cron("@daily")
 NO_LIMIT: Any = object()
 """What `none` means; an option's None means that it was not given."""
 GRANT = re.compile(r"([a-z]+)(?:@([^/]+))?(?:/(task|queue):(.+))?")
+KEY_LIMIT = 200
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
@@ -50,20 +43,18 @@ def name(text: str) -> str:
     return check_name("", text)
 
 
-def grant(text: str) -> Grant:
+def grant(text: str) -> dict[str, str]:
     """A grant from `role@namespace/task:name`."""
     found = GRANT.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r:.60} is no grant; write developer, viewer@etl, worker@*/queue:mail or admin@*")
     role, space, kind, own = found.groups("")
-    named = {kind: name(own)} if kind else {}
-    return check_grants([Grant(role, space or "main", **named)])[0]
+    return {"role": role, "namespace": space or "main", **({kind: name(own)} if kind else {})}
 
 
-def payload(text: str) -> bytes:
-    """JSON text as it is kept: valid Unicode, no NaN, no key twice, no blanks."""
-    value = check_payload(text.encode(errors="surrogatepass"), "")
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+def payload(text: str) -> Any:
+    """A JSON value of text that all readers read alike: valid Unicode, no NaN, no key twice."""
+    return check_payload(text.encode(errors="surrogatepass"), "")
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -72,14 +63,21 @@ def setting(text: str) -> tuple[str, Any]:
     if not sign or not key.strip():
         raise ValueError(f"{text!r:.60} is not key=value; write --param method=POST")
     try:
-        return key, json.loads(payload(value))
+        return key, payload(value)
     except ValueError:
         return key, value
 
 
-def level(text: str) -> Priority:
+def level(text: str) -> int | str:
     """A priority by name or number."""
-    return priority(int(text) if text.isdecimal() else text)
+    return int(text) if text.isdecimal() else text
+
+
+def key(text: str | None) -> str | None:
+    """A key for idempotency, which travels in a header."""
+    if text is None or (text.isascii() and text.isprintable() and 0 < len(text) <= KEY_LIMIT and text == text.strip()):
+        return text
+    raise Invalid("key", f"a key has 1 to {KEY_LIMIT} printable ASCII characters and no blanks around them")
 
 
 def length(text: str) -> int:
@@ -112,31 +110,3 @@ def since(text: str) -> int:
 def delay(text: str) -> int:
     """The instant that is a length of time ahead."""
     return SystemClock().now() + length(text)
-
-
-def trigger(text: str | None, clock: Mapping[str, Any], known: Trigger = DAILY) -> Trigger:
-    """What the text means by a clock (`timezone`, `gap`, `fold`), or without a text the known trigger by that clock."""
-    given = {key: clock[key] for key in ("timezone", "gap", "fold") if clock.get(key)}
-    kept = known.timezone if isinstance(known, Cron) else "UTC"
-    found = known if text is None else parse(text, given.get("timezone", kept))
-    if isinstance(found, Cron):
-        return replace(found, **given)
-    for key in given:
-        if text is None or key != "timezone":
-            raise Invalid(key, "is for cron text; other schedules meet no clock changes")
-    return found
-
-
-def updated(record: R, flags: Mapping[str, Any]) -> R:
-    """A copy of a record in which those of its fields are new that the flags name and that were given."""
-    given = {key: value for key, value in flags.items() if value is not None and hasattr(record, key)}
-    new = {key: None if value is NO_LIMIT else value for key, value in given.items()}
-    return replace(record, **new)  # type: ignore[type-var]  # dataclasses only
-
-
-def changes(before: Any, after: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """The fields that differ. Raises `Invalid` where none does."""
-    found = {key: getattr(after, key) for key in names if getattr(after, key) != getattr(before, key)}
-    if not found:
-        raise Invalid("", "nothing to change; --help tells what can be")
-    return found

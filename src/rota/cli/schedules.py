@@ -1,18 +1,15 @@
 """`rota schedules`: when tasks run by themselves."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import typer
 
-from rota.api.views import iso, plain
 from rota.cli import read
-from rota.cli.common import Count, Limit, Namespace, OfTask, When, Why, actor, command, known, newest
+from rota.cli.common import Count, Limit, Namespace, OfTask, When, Why, changes, command, given
+from rota.cli.remote import Api, thing
 from rota.cli.show import Answer, Listing, Sheet, clock
-from rota.domain.schedule import TIMED, CatchUp, Overlap, Policy, Schedule
-from rota.engine import define, query
-from rota.engine.engine import Engine
-from rota.engine.explain import explain_schedule
-from rota.ports.store import Where
+from rota.domain.schedule import CatchUp, Overlap
 
 group = typer.Typer(name="schedules", help="When tasks run by themselves.")
 Name = Annotated[str, read.argument("SCHEDULE")]
@@ -30,89 +27,92 @@ def rules(
     max_runs: Annotated[int | None, typer.Option(min=1, help="Most missed ones that `all` makes up for.")] = None,
     start_deadline_ms: Annotated[int | None, read.option(read.limit, "To start, or none.", "--start-deadline")] = None,
     overlap: Annotated[Overlap | None, typer.Option(help="An occurrence while an earlier run is not over.")] = None,
-    payload: Annotated[bytes | None, read.option(read.payload, "JSON arguments; the task's if not given.")] = None,
+    payload: Annotated[Any, read.option(read.payload, "JSON arguments; the task's if not given.")] = None,
 ) -> None:
     """The options that a schedule is made and changed with."""
 
 
+def body(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options say of a schedule."""
+    policy = given(flags, "catch_up", "window_ms", "max_runs", "start_deadline_ms", "overlap")
+    found = given(flags, "timezone", "gap", "fold", "payload", "schedule", "task", "name")
+    return found | ({"policy": policy} if policy else {})
+
+
 @command(group, "list")
-async def listed(engine: Engine, task: OfTask = "", namespace: Namespace = "main", limit: Limit = 100) -> Answer:
+async def listed(api: Api, task: OfTask = "", namespace: Namespace = "main", limit: Limit = 100) -> Answer:
     """List schedules, newest first."""
-    found = await newest(engine, Schedule, Where(namespace=namespace, task=task), limit)
-    return Listing("schedules", found, COLUMNS, MORE)
+    rows = await api.items("/api/schedules", limit, namespace=namespace, task=task)
+    return Listing("schedules", rows, COLUMNS, MORE)
 
 
 @command(group, "show")
-async def shown(engine: Engine, name: Name) -> Answer:
+async def shown(api: Api, name: Name) -> Answer:
     """Show a schedule and its next fires."""
-    fires = await query.next_fires(engine, name, 3)
-    return Sheet(plain(await known(engine, Schedule, name)) | {"next_fires": [iso(one) for one in fires]})
+    return Sheet(await api("GET", thing("schedules", name)))
 
 
 @command(group, "create", rules)
 async def create(
-    engine: Engine,
+    api: Api,
     task: Annotated[str, read.argument("TASK")],
     schedule: When,
-    name: Annotated[str, typer.Option(help="The task's if not given.")] = "",
+    name: Annotated[str | None, typer.Option(help="The task's if not given.")] = None,
     **flags: Any,
 ) -> Answer:
     """Make a schedule for a task."""
     space, target = task.split("/")
-    policy = read.updated(Policy(), flags)
-    made = Schedule(space, name or target, target, read.trigger(schedule, flags), policy=policy)
-    return Sheet(await define.create_schedule(engine, read.updated(made, flags), actor()))
+    wanted = body({**flags, "task": target, "schedule": schedule, "name": name})
+    return Sheet(await api("POST", "/api/schedules", wanted, namespace=space))
 
 
 @command(group, "update", rules)
 async def update(
-    engine: Engine,
+    api: Api,
     name: Name,
     schedule: Annotated[str | None, typer.Option(help="A new trigger.")] = None,
     task: Annotated[str | None, typer.Option(help="Another task.")] = None,
     **flags: Any,
 ) -> Answer:
     """Change a schedule from now on; its past is never fired again."""
-    before = await known(engine, Schedule, name)
-    timed = {"trigger": read.trigger(schedule, flags, before.trigger), "policy": read.updated(before.policy, flags)}
-    changes = read.changes(before, read.updated(before, {**flags, **timed, "task": task}), TIMED)
-    return Sheet(await define.update_schedule(engine, name, changes, actor()))
+    wanted = changes(body({**flags, "task": task, "schedule": schedule}))
+    return Sheet(await api("PATCH", thing("schedules", name), wanted))
 
 
 @command(group, "reset")
-async def reset(engine: Engine, name: Name) -> Answer:
+async def reset(api: Api, name: Name) -> Answer:
     """Drop what people changed: the schedule is as its code has it."""
-    return Sheet(await define.reset_schedule(engine, name, actor()))
+    return Sheet(await api("POST", thing("schedules", name, "reset")))
 
 
 @command(group, "delete")
-async def delete(engine: Engine, name: Name) -> Answer:
+async def delete(api: Api, name: Name) -> Answer:
     """Delete a schedule; runs that it fired go on."""
-    await define.delete_schedule(engine, name, actor())
+    await api("DELETE", thing("schedules", name))
     return Sheet({"deleted": name})
 
 
 @command(group, "pause")
-async def pause(engine: Engine, name: Name, why: Why = "") -> Answer:
+async def pause(api: Api, name: Name, why: Why = "") -> Answer:
     """Let a schedule rest until it is resumed."""
-    return Sheet(await define.pause_schedule(engine, name, why, actor()))
+    return Sheet(await api("POST", thing("schedules", name, "pause"), {"why": why}))
 
 
 @command(group, "resume")
-async def resume(engine: Engine, name: Name, catch_up: AsMissed = False) -> Answer:
+async def resume(api: Api, name: Name, catch_up: AsMissed = False) -> Answer:
     """Let a schedule fire again, from now on."""
-    return Sheet(await define.resume_schedule(engine, name, actor(), catch_up))
+    return Sheet(await api("POST", thing("schedules", name, "resume"), {"catch_up": catch_up}))
 
 
 @command(group, "preview")
-async def preview(engine: Engine, name: Name, count: Count = 10) -> Answer:
+async def preview(api: Api, name: Name, count: Count = 10) -> Answer:
     """Show the next fires of a schedule, whether it is paused or not."""
-    fires = [iso(one) for one in await query.next_fires(engine, name, count)]
+    fires = await api("GET", thing("schedules", name, "next"), count=count)
     return Sheet(fires, [clock(one) for one in fires] or ["it does not fire any more"])
 
 
 @command(group, "explain")
-async def explain(engine: Engine, name: Name) -> Answer:
+async def explain(api: Api, name: Name) -> Answer:
     """Say why a schedule fires or does not, and what it skipped."""
-    story = await explain_schedule(engine, name)
-    return Sheet({"schedule": name, "story": story}, story)
+    found = await api("GET", thing("schedules", name, "explain"))
+    return Sheet(found, found["story"])

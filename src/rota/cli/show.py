@@ -10,13 +10,16 @@ from unicodedata import category
 
 import typer
 
-from rota.api.views import is_instant, plain
+from rota.api.views import is_instant
+from rota.domain.access import Grant
 
 ERROR_LIMIT = 1_000
 STYLES = {"success": "green", "ok": "green", "running": "cyan", "warn": "yellow", "failed": "red", "fail": "red"}
 ID = re.compile(r"\b[0-9a-f]{24}([0-9a-f]{8})\b")
 FIXED = ("id", "session", "state", "created", "next", "opened", "at", "duration")
 """Columns that are never folded."""
+TWICE = ("retry_count", "timeout_seconds", "warning")
+"""What stands elsewhere in a record or, where there is something to warn of, on standard error."""
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
@@ -33,7 +36,7 @@ class Listing(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """A record or JSON values; people see the lines, or where there are none the fields by name."""
+    """A record or other JSON; people see the lines, or where there are none the fields by name."""
 
     data: Any
     lines: Sequence[str] = ()
@@ -45,13 +48,12 @@ Answer = Listing | Sheet
 
 def show(answer: Answer, as_json: bool, wide: bool = False) -> None:
     """Print an answer on standard output, and end the command where its exit code is not 0."""
-    data = plain(answer.data)
     if as_json:
-        print(json.dumps(data, indent=2))
+        print(json.dumps(answer.data, indent=2))
     elif isinstance(answer, Listing):
-        _show_rows(answer, data, wide)
+        _show_rows(answer, answer.data, wide)
     else:
-        for line in answer.lines or _fields(data):
+        for line in answer.lines or _fields(answer.data):
             print(clean(line))
     if answer.code:
         raise typer.Exit(answer.code)
@@ -97,6 +99,8 @@ def word(key: str, value: Any) -> str:
             return clock(value)
         case list():
             return ", ".join(word(key, one) for one in value)
+        case {"role": _, "namespace": _}:
+            return str(Grant(**value))
         case dict():
             return ", ".join(f"{title(name)} {word(name, one)}" for name, one in _spoken(value))
     return str(value)
@@ -129,12 +133,10 @@ def length(ms: float) -> str:
 
 
 def _spoken(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """What people want to see: no empty values, no instant twice."""
-    return [
-        (key, value)
-        for key, value in data.items()
-        if value not in EMPTY and not (key.endswith("_ms") and key.removesuffix("_ms") in data)
-    ]
+    """What people want to see: no empty values, nothing twice."""
+    twice = {*TWICE, "id" if data.get("id") == data.get("name") else ""}
+    twice |= {key for key in data if key.endswith("_ms") and key.removesuffix("_ms") in data}
+    return [(key, value) for key, value in data.items() if value not in EMPTY and key not in twice]
 
 
 def _fields(data: Mapping[str, Any]) -> Iterator[str]:

@@ -47,6 +47,9 @@ class Watch:
 
 
 def _metrics() -> "Metrics":
+    from prometheus_client import disable_created_metrics
+
     from rota.observe.metrics import Metrics
 
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # series that say when others began; it has no types
     return Metrics()

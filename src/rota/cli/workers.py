@@ -1,49 +1,50 @@
 """`rota workers`: who works, and with how many slots."""
 
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from rota.api.views import plain
-from rota.cli.common import actor, command, only
+from rota.cli.common import Namespace, command, only
+from rota.cli.remote import Api
 from rota.cli.show import Answer, Listing, Sheet
-from rota.engine import control, query
-from rota.engine.engine import Engine
-from rota.engine.recover import open_sessions
 
 group = typer.Typer(name="workers", help="Who works, and with how many slots.")
 Name = Annotated[str, typer.Argument(metavar="WORKER", help="Its name, or the last or first digits of its session.")]
 Slots = Annotated[int, typer.Argument(help="How many runs at once.")]
 COLUMNS = ("session", "worker", "state", "running", "slots", "queues", "opened_at")
 MORE = ("host", "pid", "executors", "labels")
+MOST = 100_000
 
 
 @command(group, "list")
-async def listed(engine: Engine) -> Answer:
+async def listed(api: Api, namespace: Namespace = "*") -> Answer:
     """List workers whose session is open, and tell of each that has been silent for too long."""
-    rows = [plain(one) | _silent(one) for one in await query.workers(engine)]
+    rows = [one | _silent(one) for one in await api.items("/api/workers", MOST, namespace=namespace)]
     return Listing("live workers", rows, COLUMNS, MORE)
 
 
-def _silent(view: query.WorkerView) -> dict[str, str]:
-    return {"state": f"silent for {view.silent_ms // 1_000} s"} if view.silent_ms else {}
+def _silent(worker: dict[str, Any]) -> dict[str, str]:
+    return {"state": f"silent for {worker['silent_ms'] // 1_000} s"} if worker["silent_ms"] else {}
 
 
 @command(group, "drain")
-async def drain(engine: Engine, worker: Name) -> Answer:
+async def drain(api: Api, worker: Name) -> Answer:
     """Let a worker finish what it holds, take nothing more and leave."""
-    return Sheet(await control.drain(engine, await session_id(engine, worker), actor()))
+    return Sheet(await api("POST", f"{await path(api, worker)}/drain"))
 
 
 @command(group, "resize")
-async def resize(engine: Engine, worker: Name, slots: Slots) -> Answer:
+async def resize(api: Api, worker: Name, slots: Slots) -> Answer:
     """Change how many runs a worker takes at once, while it works."""
-    return Sheet(await control.resize(engine, await session_id(engine, worker), slots, actor()))
+    return Sheet(await api("PATCH", await path(api, worker), {"slots": slots}))
 
 
-async def session_id(engine: Engine, text: str) -> str:
-    """The open session of the one worker that is meant."""
+async def path(api: Api, text: str) -> str:
+    """The path of the open session of the one worker that is meant."""
     part = text if len(text) >= 6 else "-"
-    alive = await open_sessions(engine)
-    found = [one.id for one in alive if one.worker == text or one.id.startswith(part) or one.id.endswith(part)]
-    return only("worker", text, found)
+    alive = await api.items("/api/workers", MOST, namespace="*")
+    found = [
+        one["id"] for one in alive if one["worker"] == text or one["id"].startswith(part) or one["id"].endswith(part)
+    ]
+    return f"/api/workers/{quote(only('worker', text, found), safe='')}"

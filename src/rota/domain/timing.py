@@ -229,13 +229,14 @@ def started(schedule: Schedule, now: int, past: bool = False) -> Schedule:
 
 def paused(schedule: Schedule, why: str, now: int) -> Schedule:
     """The schedule at rest: nothing fires, its cursor stays."""
-    return replace(schedule, paused=why or "paused", next_at=None, updated_at=now)
+    return replace(schedule, paused=why or "paused", next_at=None, updated_at=max(schedule.updated_at, now))
 
 
 def resumed(schedule: Schedule, now: int, catch_up: bool = False) -> tuple[Schedule, tuple[Skip, ...]]:
     """The schedule firing again: from now, what passed meanwhile skipped as `paused`; or by its catch-up policy."""
     if catch_up:
-        return replace(schedule, paused="", next_at=schedule.trigger.after(schedule.cursor_at), updated_at=now), ()
+        next_at, updated_at = schedule.trigger.after(schedule.cursor_at), max(schedule.updated_at, now)
+        return replace(schedule, paused="", next_at=next_at, updated_at=updated_at), ()
     moved, skips = _moved(schedule, now, SkipReason.PAUSED)
     return replace(moved, paused="", next_at=schedule.trigger.after(moved.cursor_at)), skips
 
@@ -261,22 +262,27 @@ def edited(schedule: Schedule, wanted: Schedule, now: int, past: bool = False) -
         fired=schedule.fired,
         skipped=moved.skipped,
         created_at=schedule.created_at,
-        updated_at=now,
+        updated_at=moved.updated_at,
     )
     return after, skips
 
 
 def _moved(schedule: Schedule, now: int, reason: str) -> tuple[Schedule, tuple[Skip, ...]]:
-    """The cursor at now, what it passed over booked and closed."""
+    """The cursor at now, what it passed over booked and closed.
+
+    The instant of the change is never before the cursor, however clocks differ: what lies up to it has been answered
+    for by the definition of before, and the account must not look for it by that of after.
+    """
     ledger = _Ledger(schedule)
     ledger.skip(schedule.cursor_at, now, reason)
     ledger.close()
+    cursor = max(schedule.cursor_at, now)
     after = replace(
         schedule,
-        cursor_at=max(schedule.cursor_at, now),
+        cursor_at=cursor,
         skip=None,
         skipped=schedule.skipped + ledger.skipped,
-        updated_at=now,
+        updated_at=max(schedule.updated_at, cursor),
     )
     return after, tuple(ledger.closed)
 

@@ -107,7 +107,8 @@ class Accountant:
             start = max(schedule.updated_at, self._last.until if self._last else 0)
         elif revision != schedule.revision:
             start = schedule.cursor_at  # what came before had another trigger
-        start, moments = max(start, schedule.accounted_from), []
+        start = max(start, schedule.accounted_from)
+        moments: list[int] = []
         while start < schedule.cursor_at and len(moments) < EACH:
             moment = schedule.trigger.after(start)
             start = schedule.cursor_at if moment is None else min(moment, schedule.cursor_at)

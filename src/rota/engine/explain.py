@@ -85,7 +85,7 @@ def _ended(attempts: list[Attempt], fields: dict[str, str]) -> str:
 
 
 async def _waits(engine: Engine, run: Run) -> list[str]:
-    """Why a pending run is not running."""
+    """Why a pending run is not running, as far as it and others of its task have shown."""
     if run.state is not State.PENDING:
         return []
     queue = (await engine.store.get(Queue, [definition_id(run.namespace, run.queue)]))[0]
@@ -97,8 +97,10 @@ async def _waits(engine: Engine, run: Run) -> list[str]:
         return [f"it waits: {why}".removesuffix(f": {run.detail}")]
     able = [session for session in sessions if run.lane in session.lanes]
     line = await engine.store.find(Run, Where(run.namespace, (State.PENDING,), queue=run.queue), "", PAGE, oldest=True)
-    ranks = [(other.rank, other.id) for other, _ in line.items if other.lane == run.lane]
-    before = sum(rank < (run.rank, run.id) for rank in ranks)
+    others = [other for other, _ in line.items if other.lane == run.lane]
+    if shown := next((why for other in others if other.task == run.task and (why := unable(other, sessions))), ""):
+        return [f"it waits: {shown}"]
+    before = sum((other.rank, other.id) < (run.rank, run.id) for other in others)
     more = "at least " if line.cursor else ""
     slots, alive = sum(session.slots for session in able), len(able)
     return [f"it waits in line: {more}{before} before it in queue {run.queue}; slots: {slots}, workers: {alive}"]
@@ -116,14 +118,6 @@ def unable(run: Run, sessions: Sequence[Session]) -> str:
         return ""
     names = ", ".join(sorted({session.worker for session in able}))
     return f"no live worker of queue {run.queue} ({names}) can run task {run.task}: {run.detail}"
-
-
-async def warning(engine: Engine, run_id: str) -> str:
-    """Why no live worker can take a run just submitted, as far as other runs of its task have shown; else empty."""
-    run: Run = (await read(engine, Run, run_id, "run")).record
-    tried = await engine.store.find(Run, Where(run.namespace, (State.PENDING,), run.task), "", 100)
-    sessions = await open_sessions(engine)
-    return next((why for one in [run, *(held.record for held in tried.items)] if (why := unable(one, sessions))), "")
 
 
 async def explain_schedule(engine: Engine, schedule_id: str, limit: int = 10) -> list[str]:

@@ -21,10 +21,13 @@ SECRETS = re.compile(
     r"(?P<url>://[^/\s:@]*:)[^@/\s]+(?=@)"
     r"|(?P<scheme>\b(?:Bearer|Basic)\s+)[\w.~+/=-]+"
     r"|(?P<key>\brota_[a-z]+_)[\w-]{8,}"
-    r"|(?P<jwt>\beyJ)[\w-]+\.[\w-]+\.[\w-]*",
+    r"|(?P<jwt>(?<![\w-])eyJ)[\w-]+\.[\w-]+\.[\w-]*",
     re.IGNORECASE,
 )
 HIDDEN = "•••"
+LONGEST = 8_192
+FIELDS = ("status", "ms", "address")
+"""What lines may bring along beside their text (`extra`)."""
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """What could end a line, or move the cursor of whoever reads it."""
 
@@ -48,7 +51,7 @@ def configure(level: str = "info", style: str = "console", about: About = dict) 
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.stdlib.ExtraAdder(),
+        structlog.stdlib.ExtraAdder(FIELDS),
         structlog.processors.TimeStamper("iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
@@ -95,6 +98,6 @@ def _mask(_: Any, __: str, event: EventDict) -> EventDict:
     for name, value in event.items():
         if name.startswith("_") or isinstance(value, int | float | None):
             continue
-        text = HIDDEN if value and SECRET_NAMES.search(name) else masked(str(value))
+        text = HIDDEN if value and SECRET_NAMES.search(name) else masked(str(value)[:LONGEST])
         event[name] = text if name == "exception" else CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
     return event

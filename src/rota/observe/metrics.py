@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, ProcessCollector, generate_latest
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from rota.domain.errors import RotaError
@@ -79,6 +79,23 @@ class Spread(Collector):
         yield family
 
 
+class Gauges(Collector):
+    """What the store said last; nothing of what it did not say."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.values: Mapping[tuple[str, Key], float] = {}
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """For the library."""
+        for name, (text, *labels) in GAUGES.items():
+            family = GaugeMetricFamily(f"rota_{name}", text, labels=labels)
+            for (one, key), value in self.values.items():
+                if one == name:
+                    family.add_metric(key, value)
+            yield family
+
+
 class Metrics:
     """Listens to facts and tells them as numbers. Safe to call from any thread."""
 
@@ -97,9 +114,7 @@ class Metrics:
 
         self._submitted = counter("rota_runs_submitted", "Runs made by submissions here", QUEUE)
         self._claimed = counter("rota_attempts_claimed", "Attempts begun by claims here", QUEUE)
-        self._settled = counter(
-            "rota_runs_settled", "Ends of attempts here, by what the run became", ("state",)
-        )
+        self._settled = counter("rota_runs_settled", "Ends of attempts here, by what the run became", ("state",))
         self._undone = counter("rota_dispatch_failures", "Attempts that were given back or lost", ("reason",))
         self._failures = counter("task_failures", "Attempts that failed, to be tried again or not", TASK)
         self._retries = counter("rota_retries", "Attempts that will be tried again", QUEUE)
@@ -113,10 +128,7 @@ class Metrics:
         self._leading = Gauge("rota_leader", "1 while this node leads", registry=registry)
         self._beat = Spread(registry, "rota_beat_seconds", "How long a sign of life took to be answered")
         self._troubles = counter("rota_troubles", "Errors that a loop met and went on after", ("where",))
-        self._reached = Gauge("rota_store_up", "Whether the store answered at the last look", registry=registry)
-        self._gauges = {
-            name: Gauge(f"rota_{name}", text, labels, registry=registry) for name, (text, *labels) in GAUGES.items()
-        }
+        self._gauges = Gauges(registry)
 
     def __call__(self, fact: Fact) -> None:
         """Count one fact."""
@@ -151,16 +163,15 @@ class Metrics:
         return generate_latest(self.registry)
 
     async def _read(self, numbers: Numbers) -> None:
+        up: tuple[str, Key] = ("store_up", ())
+        found: dict[tuple[str, Key], float] = {}
         try:
-            found = await numbers()
+            for (name, key), value in (await numbers()).items():
+                bounded = (name, self._bounded(QUEUE, key) if len(key) > 1 else key)
+                found[bounded] = found.get(bounded, 0.0) + value
+            self._gauges.values = found | {up: 1.0}
         except RotaError:
-            found = {}
-        self._reached.set(bool(found))
-        for gauge in self._gauges.values():
-            gauge.clear()
-        for (name, key), value in found.items():
-            gauge = self._gauges[name]
-            (gauge.labels(*self._bounded(QUEUE, key) if len(key) > 1 else key) if key else gauge).set(value)
+            self._gauges.values = {up: 0.0}
 
     def _begun(self, runs: Sequence[Run]) -> None:
         waits: dict[Key, list[int]] = {}
@@ -227,6 +238,7 @@ def _took(run: Run) -> int | None:
 
 UNDONE = frozenset({Reason.LOST, Reason.POISON, Reason.RETURNED, Reason.NO_HANDLER})
 GAUGES: dict[str, tuple[str, ...]] = {
+    "store_up": ("Whether the store answered at the last look",),
     "runs": ("Runs that are not over, by state", "state"),
     "queue_pending": ("Runs that wait in a queue", *QUEUE),
     "queue_running": ("Runs of a queue that are being worked on", *QUEUE),

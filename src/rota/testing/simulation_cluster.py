@@ -103,6 +103,8 @@ class Host:
         self.cut = False
         self.disturbed_at = -1
         """When (loop ms) it was last stopped, cut or resumed."""
+        self.trap: Callable[[], None] | None = None
+        """What befalls it as soon as it has asked for its next claim or commit."""
         self.leaving, self.gone = asyncio.Event(), asyncio.Event()
         self._life: asyncio.Task[None] | None = None
 
@@ -222,6 +224,9 @@ class Cluster:
         if self.over:
             answer.set_exception(Unavailable("the simulation is over"))
             return
+        if host.trap and call[0] in ("claim", "commit"):
+            host.trap()
+            host.trap = None
         fault, writes = self._fault(call[0] in WRITES), call[0] in WRITES
 
         def arrive(replies: bool) -> None:

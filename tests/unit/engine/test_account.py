@@ -119,6 +119,17 @@ async def test_edits_pauses_and_pruning_make_no_false_alarm(house, accountant):
         assert (await whole_round(house, one)).unaccounted == 0
 
 
+async def test_an_edit_by_a_clock_behind_the_leaders_makes_no_false_alarm(house):
+    await house.schedule()
+    await house.fire(2 * MINUTE)
+    house.clock.jump(-MINUTE)
+    await update_schedule(house.engine, "main/s", {"trigger": Interval(MINUTE // 4)}, "ann")
+    await pause_schedule(house.engine, "main/s", "why", "ann")
+    await resume_schedule(house.engine, "main/s", "ann", catch_up=True)
+    await house.fire(MINUTE)
+    assert (await whole_round(house, Accountant(house.engine))).unaccounted == 0
+
+
 async def test_a_backlog_is_followed_up_in_rounds(house, accountant, monkeypatch):
     monkeypatch.setattr(account, "EACH", 2)
     await house.schedule()

@@ -20,7 +20,7 @@ from rota.ports.desk import Settlement
 from rota.ports.store import APPLIED, Already, Change, Group, Hint, Want
 from rota.testing.clock import START_AT, SeededChance
 from rota.testing.factories import make_run, make_session, make_task
-from rota.testing.faults import LOST_REPLY, NO_FAULT, at
+from rota.testing.faults import LOST_REPLY, NO_FAULT, UNAVAILABLE, at
 from tests.unit.engine.support import FAILURE, MINUTE, SUCCESS
 
 
@@ -38,6 +38,13 @@ class TestCommit:
         house.store.plan = lambda _: LOST_REPLY
         with pytest.raises(Unclear):
             await engine.commit_one(Group((Change(None, make_run(2)),)))
+
+    async def test_does_not_say_that_nothing_happened_where_only_the_second_try_did_nothing(self, house, engine):
+        faults = [UNAVAILABLE, LOST_REPLY]
+        house.store.plan = lambda _: faults.pop()
+        with pytest.raises(Unclear):
+            await engine.commit_one(Group((Change(None, make_run(1)),)))
+        assert await house.run(make_run(1).id) is not None
 
     async def test_goes_in_parts_and_hints_follow_the_last(self, house, engine):
         groups = [Group((Change(None, make_run(number)),)) for number in range(2 * BATCH + 1)]

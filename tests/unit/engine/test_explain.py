@@ -12,7 +12,7 @@ from rota.engine.admit import ripen
 from rota.engine.audit import LIMIT, audited
 from rota.engine.control import cancel, pause_queue, retry
 from rota.engine.define import pause_schedule
-from rota.engine.explain import CAUSES, SKIPS, WORDS, explain_run, explain_schedule, warning
+from rota.engine.explain import CAUSES, SKIPS, WORDS, explain_run, explain_schedule
 from rota.engine.query import next_fires, queues, run_detail, stats, tallies, unfinished, workers
 from rota.engine.report import report
 from rota.ports.desk import Progress
@@ -125,7 +125,6 @@ class TestRuns:
         lacking = Outcome(End.RETURNED, reason=Reason.NO_HANDLER, error="no handler 'report' in its app; it has echo")
         await house.session()
         run = await house.submit()
-        assert await warning(engine, run.id) == ""
         for _ in range(3):
             await house.settle(await house.claim_one(), lacking)
         story = [re.sub("^[0-9-]+ [0-9:]+Z ", "", line) for line in await explain_run(engine, run.id)]
@@ -134,7 +133,7 @@ class TestRuns:
             "pending: its worker worker-1 lacks what it names: no handler 'report' in its app; it has echo",
             "it waits: no live worker of queue default (worker-1) can run task task-1",
         ]
-        assert (await warning(engine, (await house.submit()).id)).endswith("in its app; it has echo")
+        assert (await explain_run(engine, (await house.submit()).id))[-1].endswith("in its app; it has echo")
         await house.session(2)
         assert (await explain_run(engine, run.id))[-1].startswith("it waits in line: 0 before it")
 

@@ -73,6 +73,32 @@ def test_a_line_cannot_forge_another(capsys, style):
     assert "\x1b[31m" not in told
 
 
+def test_a_long_line_is_cut(capsys):
+    logs.configure(style="json")
+    logging.getLogger("rota").error("eyJ-" * 250_000)
+    size = len(capsys.readouterr().err)
+    assert size < 10_000
+
+
+def test_what_tasks_say_is_kept_with_their_runs_alone(capsys):
+    working: dict[str, str] = {}
+    logs.configure(style="json", about=lambda: working)
+    for name in ("rota.task.t", "library"):
+        logging.getLogger(name).warning("before")
+    working["run"] = "r1"
+    for name in ("rota.task.t", "rota.tasks", "library"):
+        logging.getLogger(name).warning("within")
+    said = [(line["logger"], line["event"], line.get("run")) for line in lines(capsys)]
+    assert said == [("rota.task.t", "before", None), ("library", "before", None), ("rota.tasks", "within", "r1")]
+
+
+def test_fields_go_along_with_a_line(capsys):
+    logs.configure(style="json")
+    logging.getLogger("rota").warning("served", extra={"ms": 1.5, "address": "a\nb", "color_message": "c"})
+    (line,) = lines(capsys)
+    assert (line["ms"], line["address"], "color_message" in line) == (1.5, "a\\nb", False)
+
+
 def test_levels_change_while_it_runs(capsys):
     logs.configure("warn", "json")
     logging.getLogger("rota.x").info("no")

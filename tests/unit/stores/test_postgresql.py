@@ -135,6 +135,20 @@ async def test_a_lock_that_somebody_keeps_is_not_waited_for_too_long(database):
         assert (len(claimed.runs), claimed.contended) == (1, False)
 
 
+async def test_a_call_that_is_cancelled_leaves_no_transaction_behind(database):
+    async with opened(database) as store:
+        await put(store, make_run(1))
+        (held,) = (await store.find(Run)).items
+        change = [Group((Change(held, held.record._replace(progress="x")),))]
+        other = await asyncpg.connect(database)
+        async with other.transaction():
+            await other.execute("SELECT 1 FROM runs FOR UPDATE")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(store.commit(change), 0.2)
+        await other.close()
+        assert await store.commit(change) == [APPLIED]
+
+
 async def test_what_the_server_undid_for_others_is_tried_again(database):
     async with opened(database) as store:
         tries = []

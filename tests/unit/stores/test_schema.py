@@ -111,3 +111,19 @@ async def test_alembic_is_not_loaded_to_open_a_store(path):
     )
     run = [sys.executable, "-c", code, url(path), url(path), "sqlite://"]
     assert subprocess.run(run, check=True, capture_output=True, text=True, timeout=60).stdout == "False\n"
+
+
+async def test_a_run_keeps_its_trace_where_a_migration_added_the_column(path):
+    store = SqlStore(url(path), inline=True)
+    await base(store).writer.open()
+    migrated(store)
+    await base(store).writer.close()
+    async with opened(path) as store:
+        await put(store, make_run(1)._replace(trace="t"))
+        connection = raw(path)
+        # As a version writes that does not know it.
+        connection.execute("UPDATE runs SET error = 'odd'")
+        connection.commit()
+        connection.close()
+        (held,) = (await store.find(Run)).items
+        assert (held.record.trace, held.record.error) == ("t", "odd")

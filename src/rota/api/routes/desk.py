@@ -13,7 +13,7 @@ from fastapi import Depends, Request, Response
 from pydantic import AliasChoices, Field
 
 from rota.api.asked import Asked
-from rota.api.crew import Crew, credential, is_current, may_take
+from rota.api.crew import MOST_REMEMBERED, Crew, credential, is_current, may_take
 from rota.api.deps import Here, Json, may, router
 from rota.api.problems import Forbidden
 from rota.api.schemas.bodies import Body
@@ -221,22 +221,26 @@ At = Annotated[str | Reachable, JsonBody(examples=["http://10.0.0.7:9000", {"url
 
 @routes.post("/register", response_model=Listed)
 @routes.post("/heartbeat", response_model=Listed)
-async def heartbeat(engine: Here, asked: Worker, body: At) -> Response:
+async def heartbeat(engine: Here, crew: Sessions, asked: Worker, body: At) -> Response:
     """List a worker at a URL as live, for half a minute from now."""
     url = _checked(body if isinstance(body, str) else body.url)
-    session = await _at(engine, asked.actor, url)
+    place = (credential(asked.actor), url)
+    session = crew.listed.get(place) or await _at(engine, *place)
     if session is None or not (await engine.store.beat([session.id]))[0].open:
         session = _listed(engine, asked.actor, url)
         await open_session(engine, session)
         await engine.store.beat([session.id])
+    if len(crew.listed) > MOST_REMEMBERED:
+        crew.listed.clear()
+    crew.listed[place] = session
     detail = "runs are not posted to it; `rota worker --scheduler` takes them"
     shown = {"session": session.id, "worker": session.worker, "queues": session.queues, "ttl_ms": session.ttl_ms}
     return Json(shown | {"takes_runs": False, "detail": detail})
 
 
-async def _at(engine: Engine, actor: Actor, url: str) -> Session | None:
+async def _at(engine: Engine, opened_by: str, url: str) -> Session | None:
     found = await open_sessions(engine)
-    return next((one for one in found if one.address == url and one.opened_by == credential(actor)), None)
+    return next((one for one in found if one.address == url and one.opened_by == opened_by), None)
 
 
 def _listed(engine: Engine, actor: Actor, url: str) -> Session:

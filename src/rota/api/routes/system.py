@@ -107,7 +107,9 @@ async def _told(engine: Engine, asked: Asked, query: LogFilter, lines: list[Line
     found = []
     for line in lines:
         run = runs.get(line.run)
-        if run is None or run.namespace != query.namespace or not asked.sees(run.namespace, run.task, run.queue):
+        if run is None or query.namespace not in (ANY, run.namespace):
+            continue
+        if not asked.sees(run.namespace, run.task, run.queue):
             continue
         earlier = {old.number: old.worker for old in run.history}
         worker = run.worker if line.attempt == run.attempt else earlier.get(line.attempt, "")

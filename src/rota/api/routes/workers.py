@@ -11,6 +11,7 @@ from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import WorkerChange
 from rota.api.schemas.filters import WorkerFilter
 from rota.api.views import plain
+from rota.domain.access import ANY
 from rota.domain.errors import Invalid, NotFound
 from rota.domain.records import Session
 from rota.engine import control, query
@@ -59,7 +60,7 @@ async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[W
     """List sessions of workers, newest first: the live ones unless asked otherwise."""
 
     def fits(one: Session) -> bool:
-        mine = any(space == query.namespace for space, _ in places(one)) and query.worker in ("", one.worker)
+        mine = any(query.namespace in (ANY, space) for space, _ in places(one)) and query.worker in ("", one.worker)
         right = (not query.queue or query.queue in one.queues) and (not query.label or query.label in one.labels)
         return mine and right and sees(asked, one)
 

@@ -11,6 +11,7 @@ from rota.domain.run import State
 
 RunId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Prefix = Annotated[str, Field(pattern="^[0-9a-f]{0,32}$", description="First digits of ids.")]
+Space = Annotated[Named | Literal["*"], Field(description="`*`: all of them.")]
 Suffix = Annotated[str, Field(pattern="^[0-9a-f]{0,32}$", description="Last digits of ids.")]
 
 
@@ -33,7 +34,7 @@ class ScheduleFilter(Paged):
 class RunFilter(Window):
     """Which runs."""
 
-    namespace: Named | Literal["*"] = Field(default="main", description="`*`: all of them.")
+    namespace: Space = "main"
     state: Annotated[list[State], Field(max_length=9)] = Field(default=[], description="May be given several times.")
     task: Named | Literal[""] = ""
     queue: Named | Literal[""] = ""
@@ -48,6 +49,7 @@ class RunFilter(Window):
 class WorkerFilter(Paged):
     """Which sessions of workers."""
 
+    namespace: Space = "main"
     state: Literal["open", "closed", "all"] = "open"
     worker: Searched = ""
     queue: Named | Literal[""] = ""
@@ -57,6 +59,7 @@ class WorkerFilter(Paged):
 class LogFilter(Window):
     """Which lines."""
 
+    namespace: Space = "main"
     search: Searched = Field(default="", description="In the text, small and capital letters alike.")
     level: Searched = ""
     stream: Literal["", "stdout", "stderr", "log"] = ""

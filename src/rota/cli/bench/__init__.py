@@ -33,7 +33,8 @@ def bench(
     mode: Annotated[Mode, typer.Argument(help="What to measure.")] = Mode.THROUGHPUT,
     store: Annotated[str | None, typer.Option(help="An empty store; a new SQLite file if not given.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, max=10_000_000, help="How many runs.")] = None,
-    slots: Annotated[int, typer.Option(min=1, max=10_000, help="Slots of the worker.")] = 500,
+    slots: Annotated[int, typer.Option(min=1, max=10_000, help="Slots of a worker.")] = 500,
+    workers: Annotated[int, typer.Option(min=1, max=100, help="How many worker processes (throughput).")] = 1,
     schedules: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many schedules.")] = 10_000,
     every: Annotated[int, typer.Option(min=1, help="Seconds between two fires of a schedule.")] = 10,
     seconds: Annotated[int | None, typer.Option(min=5, help="How long to watch (schedules, idle, api).")] = None,
@@ -59,7 +60,7 @@ def bench(
         if profile:
             work = steps.profile(url, number)
         elif mode is Mode.THROUGHPUT:
-            work = measures.throughput(url, number, slots, told)
+            work = measures.throughput(url, number, slots, workers, told)
         elif mode is Mode.LATENCY:
             work = measures.latency(url, number, slots, told)
         elif mode is Mode.SCHEDULES:

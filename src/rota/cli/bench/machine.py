@@ -33,7 +33,9 @@ def role(name: str, url: str, slots: int, port: int = 0) -> Iterator[psutil.Proc
         command += ["--quiet", "--port", str(port)]
     # A store without a folder has no place for a secret of its own.
     environment = {"ROTA_SECURITY__SECRET": token_hex(32)} | os.environ | {"PYTHONUNBUFFERED": "1"}
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    # The log has a line for each request, which costs what it costs, but nobody wants to see them here.
+    errors = subprocess.DEVNULL if port else None
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
     try:
         yield psutil.Process(child.pid)
     finally:

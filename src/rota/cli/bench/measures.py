@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from rota.cli.bench.machine import cost, percentile, role
 from rota.cli.bench.tasks import app, lag, noop, stamp
@@ -21,19 +22,21 @@ BULK = 1_000
 Told = Callable[[str], None]
 
 
-async def throughput(url: str, runs: int, slots: int, told: Told) -> dict[str, float]:
-    """Fill, then drain by one worker process; then fill while that worker drains. Runs per second."""
+async def throughput(url: str, runs: int, slots: int, workers: int, told: Told) -> dict[str, float]:
+    """Fill, then drain by worker processes; then fill while they drain. Runs per second."""
     app.store = url
     async with app:
         told(f"submitting {runs} runs")
         began = time.perf_counter()
         await _fill(runs)
         filled = time.perf_counter() - began
-        with role("worker", url, slots):
+        with ExitStack() as roles:
+            for _ in range(workers):
+                roles.enter_context(role("worker", url, slots))
             told("draining")
             await _until_ended(runs)
             first, last = await _span(0)
-            told(f"submitting {runs} runs while the worker drains")
+            told(f"submitting {runs} runs meanwhile")
             mark = int(time.time() * 1000)
             await _fill(runs)
             await _until_ended(2 * runs)
@@ -41,6 +44,7 @@ async def throughput(url: str, runs: int, slots: int, told: Told) -> dict[str, f
     return {
         "runs": runs,
         "slots": slots,
+        "workers": workers,
         "enqueue_per_s": round(runs / filled),
         "drain_per_s": round(runs / max(last - first, 1) * 1000),
         "combined_per_s": round(runs / max(end - mark, 1) * 1000),

@@ -94,9 +94,10 @@ class Pool:
 
     def open(self) -> None:
         """Allow calls; the first one connects."""
-        if self._home is None:
+        if self._home is None or self._home.is_closed():
             self._home = asyncio.get_running_loop()
             self._room = asyncio.Semaphore(self._size)
+            self._idle = []
 
     async def close(self) -> None:
         """Let the calls under way end, then disconnect."""

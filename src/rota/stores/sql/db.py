@@ -78,7 +78,7 @@ class SqliteDb(Db):
         return nullcontext(self._whole)
 
 
-def chunks(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Parts of at most `CHUNK` ids."""
-    for start in range(0, len(ids), CHUNK):
-        yield ids[start : start + CHUNK]
+def chunks(ids: Sequence[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
+    """Parts of at most `size` ids."""
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]

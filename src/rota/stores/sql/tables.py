@@ -5,7 +5,6 @@ What people filter by and report on is a column; the rest of a definition is its
 are partial wherever they can be, so that a run lies in few of them at a time: a claim and a settle together touch five.
 """
 
-
 from sqlalchemy import (
     Boolean,
     Column,

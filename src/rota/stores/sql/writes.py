@@ -22,6 +22,9 @@ from rota.stores.sql.rows import KINDS, Places, Row, cells, changed, check, culp
 ALIKE = 4
 """From so many rows with the same new values on, one statement for all of them is faster than one each."""
 
+FEW = 50
+"""Runs whose lines go in one statement: there may be thousands of each, and a statement must not take too long."""
+
 BLOBS = ("payload", "result")
 """Large values of a run, `run/payload` and `run/result`."""
 
@@ -170,5 +173,5 @@ def _remove(db: Db, table: Table, gone: Sequence[tuple[str, int]]) -> int:
 
 
 def _remove_all(db: Db, table: Table, column: str, values: Sequence[str]) -> None:
-    for chunk in chunks(values):
+    for chunk in chunks(values, FEW):
         db.write(statements.remove_all(db.flavour, table, column), (db.flavour.pack(chunk),))

@@ -1,0 +1,151 @@
+"""The one client of people's commands: the REST API at an address, or the same API in this process over a store."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from rota.domain.errors import Invalid, Refused, RotaError
+from rota.settings import here
+from rota.wiring import inner_api, opened
+
+if TYPE_CHECKING:
+    import httpx
+
+PAGE = 500
+TIMEOUT_S = 60.0
+QUICK_S, SLOW_S = 0.05, 0.5
+"""How soon something is looked at again, at first and at last."""
+REFUSED = frozenset({400, 404, 405, 409, 412, 413, 415, 422})
+"""Answers to what is wrong with a question, not with the one who asks or answers."""
+
+
+class Absent(Refused, LookupError):
+    """There is no such thing, or none that the asker may see."""
+
+
+class Api:
+    """Asks the API. Raises `Refused` for what it does not accept, `RotaError` for trouble, both in its own words."""
+
+    def __init__(self, http: "httpx.AsyncClient", server: str = "") -> None:
+        self._http = http
+        self.server = server
+        """Its address; empty: it is in this process."""
+
+    async def __call__(
+        self, method: str, path: str, body: object = None, key: str | None = None, **query: Any
+    ) -> Any:
+        """What one request answers, None for an answer without a body; `key`: for idempotency."""
+        import httpx
+
+        given: dict[str, Any] = {name: value for name, value in query.items() if value not in (None, "", [])}
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        headers |= {} if key is None else {"Idempotency-Key": key}
+        content = None if body is None else json.dumps(body).encode()
+        url = httpx.URL(path).copy_merge_params(given)
+        try:
+            answer = await self._http.request(method, url, content=content, headers=headers)
+        except httpx.HTTPError as error:
+            raise RotaError(f"{self.server} does not answer: {_unreached(error)}") from None
+        return _said(answer, self.server)
+
+    async def items(self, path: str, limit: int, pages: int = 100_000, **query: Any) -> list[Any]:
+        """The first `limit` items of a listing, however short its pages are; `pages`: it is left after so many."""
+        found: list[Any] = []
+        cursor = ""
+        while True:
+            page = await self("GET", path, limit=min(limit - len(found), PAGE), cursor=cursor, **query)
+            found += page["items"]
+            cursor, pages = page["next"], pages - 1
+            if not cursor or not pages or len(found) >= limit:
+                return found
+
+
+class Again:
+    """The rests between looks at what goes on: short after news, then longer and longer."""
+
+    def __init__(self) -> None:
+        self._rest_s = QUICK_S
+
+    async def rest(self, news: bool) -> None:
+        """Until the next look."""
+        self._rest_s = QUICK_S if news else min(self._rest_s * 1.5, SLOW_S)
+        await asyncio.sleep(self._rest_s)
+
+
+def thing(kind: str, name: str, verb: str = "") -> str:
+    """The path of what `namespace/name` names, or of a verb on it."""
+    space, own = name.split("/")
+    return f"/api/{kind}/{quote(own)}{verb and '/'}{verb}?namespace={quote(space)}"
+
+
+@asynccontextmanager
+async def within(store: str, name: str) -> AsyncIterator[Api]:
+    """The API over a store, asked by who may open that."""
+    import httpx
+
+    async with opened(store) as engine:
+        if loaded := here():
+            engine.defaults = loaded.settings.defaults()
+        transport = httpx.ASGITransport(inner_api(engine, name))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            yield Api(http)
+
+
+@asynccontextmanager
+async def at(server: str, token: str = "") -> AsyncIterator[Api]:
+    """The API at an address; without a token only what is public answers."""
+    import httpx
+
+    if not token.isascii() or not token.isprintable():
+        raise Invalid("token", "is no token of Rota")
+    headers = {"User-Agent": "rota", **({"Authorization": f"Bearer {token}"} if token else {})}
+    async with httpx.AsyncClient(base_url=server, headers=headers, timeout=TIMEOUT_S) as http:
+        yield Api(http, server)
+
+
+def address(text: str) -> str:
+    """The address of a server, such as https://rota.example.org. Raises `Invalid`."""
+    try:
+        parts = urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not {*"@?#"} & {*text}:
+            return text.rstrip("/")
+    except ValueError:
+        pass
+    raise Invalid("server", f"{text!r:.80} is no address of a server; write https://rota.example.org")
+
+
+def open_to_all(server: str) -> bool:
+    """Whether what goes there can be read on the way."""
+    parts = urlsplit(server)
+    try:
+        return parts.scheme == "http" and not ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return parts.scheme == "http" and parts.hostname != "localhost"
+
+
+def _unreached(error: "httpx.HTTPError") -> str:
+    text = str(error) or type(error).__name__
+    if "CERTIFICATE" in text:
+        return f"{text}; SSL_CERT_FILE names the file of the authority (PEM) that signed its certificate"
+    if "WRONG_VERSION" in text:
+        return f"{text}; it speaks no TLS: write http://"
+    return f"{text}; is it running? `rota up` starts one, --server or ROTA_SERVER names another"
+
+
+def _said(answer: "httpx.Response", server: str) -> Any:
+    kind = answer.headers.get("content-type", "")
+    if answer.is_success and (not answer.content or kind.startswith("application/json")):
+        return answer.json() if answer.content else None
+    if kind != "application/problem+json":
+        raise RotaError(f"{server} answers {answer.status_code}, but not as Rota does; is the address right?")
+    status, detail = answer.status_code, re.sub(r"\b(Input|String|List) should", "it should", answer.json()["detail"])
+    if status == 401:
+        raise RotaError(f"{server} refuses: {detail}; `rota login --server {server}` keeps a key, or set ROTA_TOKEN")
+    if status == 404 and (found := re.match(r"no (task|schedule|run|worker|queue|user|token) '", detail)):
+        raise Absent(detail + ("" if ";" in detail else f"; see `rota {found[1]}s list`"))
+    raise (Refused if status in REFUSED else RotaError)(detail)
