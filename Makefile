@@ -5,7 +5,7 @@ LOCK := $(BIN)/uv --no-config pip compile pyproject.toml --universal --python-ve
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check style types fast fix bench docs services services-stop clean oracle chaos chaos-planted lock
+.PHONY: help setup up test check style types fast fix bench docs services services-stop clean oracle simulate chaos chaos-planted lock
 
 # Two processes of tests, for two cores; one that is done takes over from the other.
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist worksteal
@@ -55,6 +55,9 @@ services-stop: $(VENV)/dev ## end them
 
 docs: $(VENV)/dev ## regenerate the generated parts of docs/
 	$(BIN)/python docs/generate.py
+
+simulate: $(VENV)/dev ## whole clusters on a virtual clock, with faults: SEEDS=1000 FROM=0
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --first $(or $(FROM),0)
 
 oracle: $(VENV)/dev ## compare a million fire times with the slow oracle
 	ROTA_ORACLE=1000000 $(BIN)/pytest tests/oracle

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from weakref import WeakSet
 
 from rota.domain.errors import Invalid, RotaError
-from rota.domain.facts import Fact, Trouble
+from rota.domain.facts import Trouble
 from rota.domain.names import without_password
 from rota.engine.control import resize
 from rota.engine.define import register
@@ -89,7 +89,7 @@ class Rota:
         self.portal = Portal()
         self.registry = TaskRegistry(namespace, self.name, version)
         self.kinds = kinds or Kinds()
-        self._emit = emit
+        self._emits = [emit] if emit else []
         self.loaded: Loaded | None = None
         self._config = Path(config) if config else None
         self._own: dict[str, Executor] = {}
@@ -136,8 +136,7 @@ class Rota:
         """Declare a task: `@app.task` or `@app.task(schedule="0 2 * * *", retries=3, …)`. Raises `Invalid`."""
 
         def declare(declared: Callable[P, T]) -> TaskFunction[P, T]:
-            made = self.registry.declare(declared, **options)
-            return TaskFunction(declared, made.task, made.signature, self.aclient, self.portal)
+            return TaskFunction(self.registry.declare(declared, **options), self.aclient, self.portal)
 
         return declare(*functions) if functions else declare
 
@@ -179,7 +178,7 @@ class Rota:
             self.configure(found)
         if self.store == HERE:
             made_in(DATA)
-        engine = self._engine or await open_engine(self.store, self._emit)
+        engine = self._engine or await open_engine(self.store, *self._emits)
         engine.defaults = self.registry.defaults
         tasks = self.registry.tasks
         try:
@@ -202,13 +201,6 @@ class Rota:
             set_level(found)
         if found.observability.tracing_enabled:
             traces.start(found.observability.otlp_endpoint)
-
-    async def settle_in(self) -> None:
-        """Before it takes on a role: what this program declares is all that its app has, other schedules are gone.
-
-        A program that only submits may know a part of the tasks, and says nothing of the others.
-        """
-        await register(self.engine, self.name, self.registry.tasks, self.registry.schedules, whole=True)
 
     async def aclose(self) -> None:
         """Disconnect. Harmless twice."""
@@ -250,6 +242,9 @@ class Rota:
         async with AsyncExitStack() as stack:
             if self._client is None:
                 await stack.enter_async_context(self)
+            if scheduler or worker:
+                # What it declares is all that its app has; a program that only submits may know a part of the tasks.
+                await register(self.engine, self.name, self.registry.tasks, self.registry.schedules, whole=True)
             roles = Roles(self, self.engine)
             stack.push_async_callback(roles.stop)
             if scheduler:
@@ -303,14 +298,7 @@ class Rota:
 
     def listen(self, emit: Emit) -> None:
         """One more listener of facts, before the app is opened; it is told first."""
-        before = self._emit
-
-        def both(fact: Fact) -> None:
-            emit(fact)
-            if before:
-                before(fact)
-
-        self._emit = both
+        self._emits.insert(0, emit)
 
     @property
     def target(self) -> str:
@@ -346,14 +334,12 @@ class Roles:
 
     async def start_scheduler(self, options: SchedulerOptions) -> None:
         """Become a scheduler node."""
-        await self._app.settle_in()
         self.scheduler = make_scheduler(self._app.store, self._engine, options)
         self._stops.append(self.scheduler.stop)
         await self.scheduler.start()
 
     async def start_worker(self, options: WorkerOptions) -> None:
         """Become a worker."""
-        await self._app.settle_in()
         made = self._app.executors()
         self.worker = make_worker(self._app.store, self._engine, made, options)
         # A scheduler ends before: it must fire nothing that the worker, as it drains, takes no more.

@@ -18,9 +18,8 @@ from rota.engine.engine import Engine
 from rota.executors import by_kind
 from rota.executors.custom import FunctionExecutor
 from rota.executors.forms import FORMS
-from rota.executors.grpc import GrpcExecutor, GrpcOptions
-from rota.executors.http import HttpExecutor, HttpOptions
-from rota.executors.python import PythonExecutor, PythonOptions
+from rota.executors.outgoing import Outgoing
+from rota.executors.python import PythonExecutor
 from rota.executors.samples import SAMPLES
 from rota.executors.script import ScriptExecutor
 from rota.executors.shell import ShellExecutor
@@ -114,7 +113,7 @@ class Kinds:
 def executors(handlers: Handlers, kinds: Kinds, own: Mapping[str, Executor]) -> Mapping[str, Executor]:
     """The executors of a worker, by kind. Raises `Invalid` for a scripts folder that does not exist."""
     known = {**SAMPLES, **handlers} if kinds.samples else handlers
-    made: list[Executor] = [PythonExecutor(known, PythonOptions(app=kinds.target))]
+    made: list[Executor] = [PythonExecutor(known, kinds.target)]
     if kinds.scripts_dir:
         folder = Path(kinds.scripts_dir)
         if not folder.is_dir():
@@ -123,9 +122,9 @@ def executors(handlers: Handlers, kinds: Kinds, own: Mapping[str, Executor]) -> 
     if kinds.shell:
         made.append(ShellExecutor())
     if kinds.http:
-        made.append(HttpExecutor(HttpOptions(allow=kinds.allow)))
+        made.append(Outgoing("http", kinds.allow))
     if kinds.grpc:
-        made.append(GrpcExecutor(GrpcOptions(allow=kinds.allow)))
+        made.append(Outgoing("grpc", kinds.allow))
     found = by_kind([*made, *own.values()])
     return traced(found) if active() else found
 
@@ -135,19 +134,14 @@ def own_executor(kind: str, function: Callable[..., Any]) -> Executor:
     return FunctionExecutor(kind, function)
 
 
-def engine_over(store: Store, emit: Emit | None = None) -> Engine:
-    """An engine over an open store."""
-    return Engine(store, store.logs, SystemClock(), SystemChance(), listening(emit), FORMS)
-
-
-def listening(emit: Emit | None) -> Emit:
-    """A listener that cannot harm what it listens to; with none given, troubles go to the log."""
+def listening(*emits: Emit) -> Emit:
+    """Listeners that cannot harm what they listen to; with none given, troubles go to the log."""
 
     def tell(fact: Fact) -> None:
         try:
-            if emit:
+            for emit in emits:
                 emit(fact)
-            elif isinstance(fact, Trouble):
+            if not emits and isinstance(fact, Trouble):
                 log.warning("%s: %s: %s", fact.where, type(fact.error).__name__, fact.error)
         except Exception:
             log.exception("a listener failed")
@@ -155,80 +149,67 @@ def listening(emit: Emit | None) -> Emit:
     return tell
 
 
-async def open_engine(url: str, emit: Emit | None = None) -> Engine:
+async def open_engine(url: str, *emits: Emit) -> Engine:
     """An engine over the store at `url`; whoever opens it closes `engine.store`."""
     store = connect(url)
     await store.open()
-    return engine_over(store, emit)
+    return Engine(store, store.logs, SystemClock(), SystemChance(), listening(*emits), FORMS)
 
 
 @asynccontextmanager
-async def opened(url: str, emit: Emit | None = None) -> AsyncIterator[Engine]:
+async def opened(url: str, *emits: Emit) -> AsyncIterator[Engine]:
     """An engine over the store at `url`, closed at the end."""
-    engine = await open_engine(url, emit)
+    engine = await open_engine(url, *emits)
     try:
         yield engine
     finally:
         await engine.store.close()
 
 
-class Beside:
-    """Connections of their own for the pulse and the leader; a store in memory is shared, it has but one."""
-
-    def __init__(self, url: str, engine: Engine) -> None:
-        self._url = url
-        self._engine = engine
-
-    @asynccontextmanager
-    async def engine(self) -> AsyncIterator[Engine]:
-        """An engine for another loop."""
-        if self._engine.store.shared:
-            yield self._engine
-            return
-        async with opened(self._url, self._engine.emit) as engine:
-            yield engine
-
-    @asynccontextmanager
-    async def store(self) -> AsyncIterator[Store]:
-        """A store for another loop."""
-        async with self.engine() as engine:
-            yield engine.store
-
-    @asynccontextmanager
-    async def desk(self) -> AsyncIterator[tuple[Desk, Listen]]:
-        """A desk for another loop."""
-        async with self.engine() as engine:
-            yield LocalDesk(engine), engine.store.watch
+@asynccontextmanager
+async def beside(url: str, engine: Engine) -> AsyncIterator[Engine]:
+    """An engine for the loop of a pulse or leader, with connections of its own; a store in memory has but one."""
+    if engine.store.shared:
+        yield engine
+        return
+    async with opened(url, engine.tell) as another:
+        yield another
 
 
 def make_worker(url: str, engine: Engine, made: Mapping[str, Executor], options: WorkerOptions) -> Worker:
     """A worker with a desk beside the store."""
+
+    @asynccontextmanager
+    async def desk() -> AsyncIterator[tuple[Desk, Listen]]:
+        async with beside(url, engine) as another:
+            yield LocalDesk(another), another.store.watch
+
     runtime = (engine.clock, engine.chance, engine.emit)
-    return Worker(LocalDesk(engine), engine.store.watch, Beside(url, engine).desk, made, options, runtime)
+    return Worker(LocalDesk(engine), engine.store.watch, desk, made, options, runtime)
 
 
 @asynccontextmanager
 async def remote_worker(
-    server: "Server", made: Mapping[str, Executor], options: WorkerOptions, emit: Emit | None = None
+    server: "Server", made: Mapping[str, Executor], options: WorkerOptions, emit: Emit
 ) -> AsyncIterator[Worker]:
     """A worker that needs no store: its desk is the API of a scheduler. Drained and closed at the end."""
     from rota.worker.remote import DeskClock, reached
 
     def told(fact: Fact) -> None:
         # Its end says that once; each loop that notices would say it again.
-        if emit and not (isinstance(fact, Trouble) and isinstance(fact.error, Barred)):
+        if not (isinstance(fact, Trouble) and isinstance(fact.error, Barred)):
             emit(fact)
 
     @asynccontextmanager
-    async def beside() -> AsyncIterator[tuple[Desk, Listen]]:
+    async def another() -> AsyncIterator[tuple[Desk, Listen]]:
         async with reached(server, clock) as desk:
             yield desk, desk.listen
 
     clock = DeskClock(SystemClock())
-    runtime = (clock, SystemChance(), listening(told if emit else None))
+    runtime = (clock, SystemChance(), listening(told))
     try:
         async with reached(server, clock) as desk:
-            worker = Worker(desk, desk.listen, beside, made, options, runtime)
+            worker = Worker(desk, desk.listen, another, made, options, runtime)
             try:
                 await worker.start()
                 yield worker
@@ -241,7 +222,13 @@ async def remote_worker(
 
 def make_scheduler(url: str, engine: Engine, options: SchedulerOptions) -> Scheduler:
     """A scheduler node."""
-    return Scheduler(engine, Beside(url, engine).store, options)
+
+    @asynccontextmanager
+    async def store() -> AsyncIterator[Store]:
+        async with beside(url, engine) as another:
+            yield another.store
+
+    return Scheduler(engine, store, options)
 
 
 def make_door(url: str, engine: Engine, secret: bytes = b"", rates: "Rates | None" = None) -> "Door":
@@ -259,10 +246,10 @@ async def make_api(
     url: str,
     engine: Engine,
     address: "Address",
-    guard: "GuardOptions | None" = None,
-    secret: bytes = b"",
-    made: Callable[["Guard"], None] | None = None,
-    metrics: "Metrics | None" = None,
+    guard: "GuardOptions",
+    secret: bytes,
+    made: Callable[["Guard"], None],
+    metrics: "Metrics | None",
 ) -> AsyncIterator[tuple[str, str]]:
     """Serve the API while the block lasts: where, and where nobody was yet, the link to log in by. `made`: its guard.
 
@@ -270,15 +257,13 @@ async def make_api(
     """
     from rota.api.app import Options, make_app
     from rota.api.feed import Feed
-    from rota.api.guard import GuardOptions
     from rota.api.serve import served
 
+    secret = secret or _own_secret(url)
     feed = Feed(engine.store.watch, engine.emit)
-    given = guard or GuardOptions(loopback=address.loopback)
-    sealing = blake2b(secret or _own_secret(url), digest_size=32, person=b"rota cursors").digest()
-    app = make_app(engine, make_door(url, engine, secret, given.rates), Options(sealing, given, feed, metrics))
-    if made:
-        made(app)
+    sealing = blake2b(secret, digest_size=32, person=b"rota cursors").digest()
+    app = make_app(engine, make_door(url, engine, secret, guard.rates), Options(sealing, guard, feed, metrics))
+    made(app)
     async with served(app, address, feed.close) as serving:
         yield serving.url, await first_start(url, engine, serving.url)
 
@@ -310,12 +295,7 @@ def inner_api(engine: Engine, name: str) -> "ASGIApp":
     """The API in this process, for whoever may open the store: they may do everything in it. `name`: for the audit."""
     from rota.api.bare import inner
 
-    def door() -> "Door":
-        from rota.api.door import Door
-
-        return Door(engine, locks())
-
-    return inner(engine, Actor(name, (Grant("admin", ANY),)), door)
+    return inner(engine, Actor(name, (Grant("admin", ANY),)), lambda: make_door("", engine, os.urandom(32)))
 
 
 def _own_secret(url: str) -> bytes:

@@ -5,6 +5,7 @@ runs in a loop of its own, so that tests which cannot await, those of generated 
 """
 
 import asyncio
+import json
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
@@ -20,7 +21,6 @@ from rota.api.app import Options, make_app
 from rota.api.door import Door
 from rota.api.feed import Feed
 from rota.api.guard import GuardOptions
-from rota.api.spec import spec
 from rota.domain.access import ANY, Grant
 from rota.domain.lane import lane
 from rota.domain.people import Kind, Token, User
@@ -34,9 +34,10 @@ from rota.engine.control import pause_queue
 from rota.engine.define import create_task
 from rota.engine.sessions import enter
 from rota.engine.submit import Order, submit
+from rota.executors.forms import FORMS
 from rota.identity import Identity
 from rota.observe.metrics import Metrics
-from rota.ports.store import Line
+from rota.ports.store import Line, Page
 from rota.testing.factories import make_session, make_task
 from tests.identity.support import NO_RATES, PASSWORD, ROOT, SECRET
 from tests.unit.engine.support import House, opened
@@ -45,9 +46,10 @@ T = TypeVar("T")
 
 ROLES = ("nobody", "worker", "viewer", "operator", "developer", "admin")
 """Who asks, the weakest first; `nobody` shows no credential."""
-KINDS = (Task, Schedule, Run, Session, Queue, User, Token)
+KINDS: tuple[Any, ...] = (Task, Schedule, Run, Session, Queue, User, Token)
 """What nobody may change without a right to."""
 HOST = "http://localhost"
+PARTS = ("method", "url", "headers", "params", "data", "json", "cookies", "files")
 STREAM_S = 0.02
 """A listener to a stream goes away so soon."""
 
@@ -59,6 +61,15 @@ class Answer(NamedTuple):
     headers: dict[str, list[str]]
     body: bytes
 
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def fields(self) -> list[str]:
+        """Of a refusal, what was wrong."""
+        return [one["field"] for one in self.json["errors"]]
+
 
 class Platform:
     """The app, who may ask, and what lies in the store."""
@@ -67,7 +78,6 @@ class Platform:
         self.house = house
         self.door = door
         self.app = app
-        self.document: dict[str, Any] = spec(app._app)
         self.keys: dict[str, str] = {}
         self.sent = 0
         self._loop = runner.get_loop()
@@ -80,28 +90,39 @@ class Platform:
         self.keys[name] = text
         return made.id
 
-    def call(self, case: Case, role: str) -> Response:
+    def call(self, case: Case[Any], role: str) -> Response:
         """A generated request as this role sends it."""
         kwargs = case.as_transport_kwargs(base_url=HOST)
         kwargs["headers"] = {**(kwargs.get("headers") or {}), **self._shown(role)}
-        known = {name: kwargs[name] for name in ("method", "url", "headers", "params", "data", "json", "cookies", "files")
-                 if name in kwargs}  # fmt: skip
-        prepared = requests.Request(**known).prepare()
+        prepared = requests.Request(**{name: kwargs[name] for name in PARTS if name in kwargs}).prepare()
         body = prepared.body or b""
         answer = self.ask(
-            str(prepared.method), str(prepared.url), body if isinstance(body, bytes) else str(body).encode(), prepared.headers
+            str(prepared.method),
+            str(prepared.url),
+            body if isinstance(body, bytes) else str(body).encode(),
+            prepared.headers,
         )
         return Response(answer.status, answer.headers, answer.body, prepared, 0.0, False)
 
     def _shown(self, role: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.keys[role]}"} if role in self.keys else {}
 
-    def ask(self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] = {}, role: str = "") -> Answer:  # noqa: B006
+    def say(self, role: str, method: str, path: str, body: Any = None) -> Answer:
+        """A request of this role, with JSON in its body; what comes back is never the server's fault, nor says how."""
+        sent = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        answer = self.ask(method, HOST + path, sent, {"content-type": "application/json"} if sent else {}, role)
+        assert answer.status < 500, (method, path, answer)
+        assert b"Traceback" not in answer.body
+        return answer
+
+    def ask(
+        self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str | bytes] = {}, role: str = ""
+    ) -> Answer:
         """One request, as it is."""
         self.sent += 1
         return self.run(self._asked(method, url, body, {**headers, **self._shown(role)}))
 
-    async def _asked(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _asked(self, method: str, url: str, body: bytes, headers: Mapping[str, str | bytes]) -> Answer:
         parts = urlsplit(url)
         raw = parts.path.encode("latin-1")
         given = [(name.lower().encode("latin-1"), _bytes(value)) for name, value in headers.items()]
@@ -109,8 +130,8 @@ class Platform:
         scope = {
             "type": "http", "http_version": "1.1", "method": method, "scheme": "http", "raw_path": raw,
             "path": unquote_to_bytes(raw).decode("utf-8", "replace"), "query_string": parts.query.encode("latin-1"),
-            "headers": list(dict(given).items()), "client": ("127.0.0.1", 5), "server": ("localhost", 80), "root_path": "",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "headers": list(dict(given).items()), "client": ("127.0.0.1", 5), "server": ("localhost", 80),
+            "root_path": "", "asgi": {"version": "3.0", "spec_version": "2.3"},
         }  # fmt: skip
         sent: list[Message] = []
         gone, first = asyncio.Event(), True
@@ -125,7 +146,9 @@ class Platform:
 
         async def send(message: Message) -> None:
             sent.append(message)
-            if message["type"] == "http.response.start" and b"event-stream" in dict(message["headers"]).get(b"content-type", b""):
+            if message["type"] == "http.response.start" and b"event-stream" in dict(message["headers"]).get(
+                b"content-type", b""
+            ):
                 self._loop.call_later(STREAM_S, gone.set)
 
         await self.app(scope, receive, send)
@@ -139,9 +162,9 @@ class Platform:
         return self.run(self._kept())
 
     async def _kept(self) -> dict[tuple[str, str], int]:
-        found = {}
+        found: dict[tuple[str, str], int] = {}
         for kind in KINDS:
-            page = await self.house.store.find(kind, limit=100_000)
+            page: Page[Any] = await self.house.store.find(kind, limit=100_000)
             found |= {(kind.__name__, str(held.record.id)): held.version for held in page.items}
         return found
 
@@ -184,6 +207,7 @@ async def _built(runner: asyncio.Runner, stack: AsyncExitStack, guard: dict[str,
     options = Options(SECRET, GuardOptions(**{"rates": NO_RATES} | guard), feed, Metrics())
     made = Platform(runner, house, door, make_app(house.engine, door, options))
     stack.push_async_callback(feed.close)
+    house.engine.forms = FORMS
     await _things(house)
     for role in ROLES[1:]:
         await made.key(role, Grant(role, ANY if role == "admin" else "main"))

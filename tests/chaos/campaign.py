@@ -117,7 +117,7 @@ class Campaign:
             if self.ms > 20_000 and boot() - self.poisoned > POISON_EVERY_MS // 4:
                 self.poisoned += POISON_EVERY_MS
                 with suppress(RotaError):
-                    await submit(engine, [Order("poison", payload=b'{"op":"poison"}')])
+                    await submit(engine, [Order("poison", payload=b'{"op":""}')])
             if not await until(self.cluster, self.cluster.lacks, moment - boot()):
                 return
 

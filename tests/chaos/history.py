@@ -162,7 +162,7 @@ class Told:
 
 
 def told(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines so far. A killed process leaves no half one behind: each is one write."""
+    """The lines so far; one that is being written at this moment is not there yet."""
     if path.exists():
         with path.open() as lines:
-            yield from (json.loads(line) for line in lines)
+            yield from (json.loads(line) for line in lines if line.endswith("\n"))

@@ -253,9 +253,9 @@ def named_by_host() -> None:
     put(node.Scheduler, "__init__", named)
 
 
-def around(store: Callable[[Store], Store], *more: Callable[[], None]) -> Callable[[Any], None]:
+def around(store: Callable[[Store], Store], *more: Callable[[], None], inside: bool = False) -> Callable[[Any], None]:
     def plant(rig: Any) -> None:
-        rig.wrap = store
+        rig.wrap, rig.inside = store, inside
         for one in more:
             one()
 
@@ -293,10 +293,10 @@ BUGS: dict[str, Bug] = {
     "renewed without a look at the holder": bug(3, around(EveryoneLeads), "I1"),
     "old terms may write": bug(0, around(NoFence), "I1", STOPS, ms=8_000),
     "unique occurrence dropped, run before schedule": bug(
-        5, around(FiresFirst, random_ids), "I3 I22", "leader dies after a write", ms=10_000
+        5, around(FiresFirst, random_ids, inside=True), "I3 I22", "leader dies after a write", ms=10_000
     ),
     "schedule moved on before the run is written": bug(
-        6, around(AdvancesFirst), "I3 I22", "leader dies after a write", ms=8_000
+        6, around(AdvancesFirst, inside=True), "I3 I22", "leader dies after a write", ms=8_000
     ),
     "acknowledged before it is written": bug(8, around(AcknowledgesEarly), "I5", "kill client"),
     "claimed in two steps": bug(9, around(ClaimsInTwoSteps), "I8"),

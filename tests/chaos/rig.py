@@ -49,12 +49,20 @@ class Rig:
         self.effects = Told(folder / "effects")
         self.wrap: Callable[[Store], Store] = lambda store: store
         """What planted bugs put around the store."""
+        self.inside = False
+        """Whether faults strike between a bug and the store, and not outside of both."""
 
     def install(self) -> None:
         """Take the place of the real store and of the real clocks."""
-        put(wiring, "connect", lambda url: FaultyStore(Recording(self.wrap(connect(url)), self), self.planned))
+        put(wiring, "connect", self.connect)
         put(wiring.SystemClock, "now", lambda _: self.now())
         put(sqlite, "wall_ms", self.now)
+
+    def connect(self, url: str) -> Store:
+        """What every process gets for its store."""
+        if self.inside:
+            return Recording(self.wrap(FaultyStore(connect(url), self.planned)), self)
+        return FaultyStore(Recording(self.wrap(connect(url)), self), self.planned)
 
     def now(self) -> int:
         """This process's wall clock."""

@@ -8,7 +8,7 @@ import pytest
 from rota.domain.run import State
 from rota.domain.schedule import CatchUp, Overlap, Policy
 from tests.chaos import forged
-from tests.chaos.checkers import INVARIANTS, counts, uncovered, vacuous, violations
+from tests.chaos.checkers import INVARIANTS, counts, vacuous, violations
 from tests.chaos.forged import (
     BEGAN,
     NODE,
@@ -33,6 +33,7 @@ from tests.chaos.forged import (
     without,
 )
 from tests.chaos.history import FAILED, Exit, History, Lead, Op, Write
+from tests.chaos.reading import uncovered
 
 FIRST = OFFSET + BEGAN
 AT = BEGAN + 30_000

@@ -5,6 +5,7 @@ import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +19,7 @@ ABOVE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 @pytest.fixture
 def collector():
     """An OTLP collector: its address, and the spans that came."""
-    found = []
+    found: list[Any] = []
 
     class Answer(BaseHTTPRequestHandler):
         def do_POST(self):

@@ -5,14 +5,13 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from rota.domain import retry, states
+from rota.domain import states, timing
 from rota.domain.ids import timed_id
-from rota.domain.run import State
+from rota.domain.run import End, State
 from rota.domain.states import Verdict
 from rota.engine import admit, fire, moves, recover, report, settle, submit
 from rota.engine.engine import Engine
-from rota.ports.store import Change, Group, Term
-from rota.scheduler.leader import Leader
+from rota.ports.store import APPLIED, Change, Group, Term
 from rota.stores.sql import claim, commit
 from rota.worker.runtime import Worker
 
@@ -35,9 +34,7 @@ def report_from_an_old_attempt() -> Any:
 def term_not_checked() -> Any:
     """A leader of the past may write."""
     original = commit._check
-    return patch.object(
-        commit, "_check", lambda db, guard: None if isinstance(guard, Term) else original(db, guard)
-    )
+    return patch.object(commit, "_check", lambda db, guard: None if isinstance(guard, Term) else original(db, guard))
 
 
 def session_not_checked_at_claim() -> Any:
@@ -64,10 +61,10 @@ def _fire_in_halves(halves: Callable[[Group], tuple[Group, Group]], new_ids: boo
             return await original(self, groups, guard, hints)
         await original(self, [first for first, _ in split], guard, hints)
         await original(self, [second for _, second in split], guard, hints)
-        return await original(self, [], guard) or [commit.APPLIED] * len(groups)
+        return await original(self, [], guard) or [APPLIED] * len(groups)
 
     numbers = iter(range(1 << 30))
-    named = (lambda schedule, one: timed_id(one.nominal_at, next(numbers))) if new_ids else fire.run_id
+    named = (lambda schedule, one: timed_id(one.nominal_at, next(numbers))) if new_ids else timing.run_id
     with patch.object(Engine, "commit", committed), patch.object(fire, "run_id", named):
         yield
 
@@ -100,17 +97,10 @@ def lost_claims_not_asked_about() -> Any:
     return patch.object(Worker, "_reconcile", reconcile)
 
 
-def belief_without_end() -> Any:
-    """A leader believes in its term as long as nobody tells it otherwise, and the store does not."""
-    return _both(
-        patch.object(Leader, "term", property(lambda self: self._lease and self._lease.term)), term_not_checked()
-    )
-
-
 def failures_not_counted() -> Any:
     original = states._failed
     forgetful = lambda run, event, now: original(run, event, now)._replace(tries=run.tries)  # noqa: E731
-    return patch.dict(states.OUTCOMES, {states.End.FAILURE: forgetful})
+    return patch.dict(states.OUTCOMES, {End.FAILURE: forgetful})
 
 
 def keys_freed_at_a_retry() -> Any:

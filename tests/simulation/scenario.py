@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from rota.domain.errors import NotFound, Refused, RotaError, StoreError, Unclear
+from rota.domain.errors import RotaError, StoreError, Unclear
 from rota.domain.records import Blob, Queue, Session
 from rota.domain.retry import Retry
 from rota.domain.run import SUCCESS, TERMINAL, End, Outcome, Run, State
@@ -87,11 +87,11 @@ class Play:
         self.calm = False
         self.calls = 0
         self.faults = self.random.sample(FAULTS, self.random.randrange(5))
-        self.going: set[asyncio.Task[None]] = set()
-        self.ops: set[asyncio.Task[None]] = set()
+        self.going: dict[asyncio.Future[None], None] = {}
+        self.ops: dict[asyncio.Future[None], None] = {}
         self.acked: set[str] = set()
         self.keyed: dict[str, str] = {}
-        self.keepers: list[asyncio.Future[None]] = []
+        self.keepers: dict[asyncio.Future[None], None] = {}
 
     def within(self, least: int, most: int) -> int:
         return self.random.randint(least, most) * self.scale
@@ -99,17 +99,16 @@ class Play:
     def draw(self, shares: dict[str, int]) -> str:
         return self.random.choices(list(shares), list(shares.values()))[0]
 
-    def begin(self, going: Awaitable[None], among: set[asyncio.Task[None]] | None = None) -> None:
-        mine = self.going if among is None else among
-        mine.add(task := asyncio.ensure_future(going))  # type: ignore[arg-type]  # a coroutine becomes a task
-        task.add_done_callback(mine.discard)
+    def begin(self, call: Awaitable[None], among: dict[asyncio.Future[None], None]) -> None:
+        among[task := asyncio.ensure_future(call)] = None
+        task.add_done_callback(among.pop)
 
     # The cluster
 
     def weather(self) -> Weather:
         """A slow network in most seeds; in half of them calls meet one fault, or a mixture of all."""
         weather = Weather(delay_ms=self.random.choice((2, 50, self.within(100, 600), self.within(100, 1_200))))
-        weather.deaf, weather.late_ms = self.random.choice((0, 0, 0.3, 1)), 20_000 * self.scale
+        weather.deaf, weather.late_ms = self.random.choice((0, 0, 0.3, 1)), 10_000 * self.scale
         share = self.random.choice((0, 0, 0.01, 0.05, 0.15))
         names = ["refused", "lost", "late", "twice"]
         for name in names if self.random.random() < 0.5 else self.random.sample(names, 1):
@@ -118,12 +117,12 @@ class Play:
 
     def scheduler(self, name: str) -> Host:
         ms = self.scale * 1_000
-        options = SchedulerOptions(name, 10 * ms, 3 * ms, 5 * ms, 60 * ms, 5 * ms, thread=False)
+        options = SchedulerOptions(name, 5 * ms, ms, 4 * ms, 60 * ms, 5 * ms, thread=False)
         return self.skewed(self.cluster.scheduler(options))
 
     def worker(self, name: str) -> Host:
         ms = self.scale * 1_000
-        options = WorkerOptions(name, slots=self.random.randint(1, 4), beat_ms=3 * ms, ttl_ms=10 * ms, scan_ms=5 * ms)
+        options = WorkerOptions(name, slots=self.random.randint(1, 4), beat_ms=ms, ttl_ms=5 * ms, scan_ms=4 * ms)
         options = replace(options, report_ms=ms, drain_ms=5 * ms, grace_ms=5 * ms, thread=False)
         return self.skewed(self.cluster.worker(options, lambda host: {"python": Player(self, host)}))
 
@@ -140,9 +139,11 @@ class Play:
 
     async def nemesis(self) -> None:
         while self.faults:
-            await pass_time(self.within(100, 12_000))
+            await pass_time(self.within(100, 5_000))
             fault = self.random.choice(self.faults)
-            host = self.random.choice(self.cluster.alive() if fault == "cut" else self.cluster.alive()[1:] or [self.client])
+            host = self.random.choice(
+                self.cluster.alive() if fault == "cut" else self.cluster.alive()[1:] or [self.client]
+            )
             self.cluster.told[fault] += 1
             if fault == "outage":
                 self.cluster.down = True
@@ -155,7 +156,7 @@ class Play:
                     strike()
                 else:
                     host.trap = strike
-            self.begin(self.heal(fault, host, self.within(100, self.random.choice((3_000, 40_000)))))
+            self.begin(self.heal(fault, host, self.within(100, self.random.choice((3_000, 20_000)))), self.going)
 
     def strike(self, fault: str, host: Host) -> None:
         if fault == "cut":
@@ -222,7 +223,9 @@ class Play:
         unique = self.random.choice((None, None, None, "one", "two"))
         order = Order(task, payload=b"{}", due_at=due_at, key=key, unique=unique, priority=self.random.randint(0, 3))
         try:
-            receipts = await (submit(self.engine, [order]) if key is None else self.sure(lambda: submit(self.engine, [order])))
+            receipts = await (
+                submit(self.engine, [order]) if key is None else self.sure(lambda: submit(self.engine, [order]))
+            )
         except RotaError:
             return
         for receipt in receipts:
@@ -304,27 +307,30 @@ class Play:
         while self.ops:
             await asyncio.wait(self.ops, timeout=10)
         for name in list(self.witness.kept[Schedule]):
-            await self.sure(lambda name=name: define.pause_schedule(self.engine, name, "end", "people"))
+            await self.sure(partial(define.pause_schedule, self.engine, name, "end", "people"))
         if self.witness.kept[Queue]:
             await self.sure(lambda: control.resume_queue(self.engine, "main", "default", "people"))
-        for _ in range(1_500):
-            if not self.unsettled():
-                break
-            await pass_time(1_000 * self.scale)
+        await self.until(lambda: not self.unsettled(), 1_500)
         self.witness.check(not self.unsettled(), f"did not settle: {self.unsettled()}")
-        for _ in range(60):
-            if (report := self.report()) and report.at > self.engine.clock.now() - 5_000 * self.scale:
-                break
-            await pass_time(1_000 * self.scale)
-        self.witness.check(bool(report) and not report.unaccounted, f"the last account is {report}")
+        settled_at = self.engine.clock.now()
+        await self.until(lambda: self.account.at > settled_at, 60)
+        self.witness.check(self.account.at > settled_at and not self.account.unaccounted, f"the end: {self.account}")
 
-    def report(self) -> Report | None:
+    async def until(self, condition: Callable[[], bool], most: int) -> None:
+        for _ in range(most):
+            if condition():
+                return
+            await pass_time(1_000 * self.scale)
+
+    @property
+    def account(self) -> Report:
         blob = self.witness.kept[Blob].get(REPORT)
-        return msgspec.json.decode(blob.data, type=Report) if blob else None
+        return msgspec.json.decode(blob.data, type=Report) if blob else Report(0, 0)
 
     async def judge(self) -> None:
         witness = self.witness
-        for kind in (Run, Schedule, Session):
+        kinds: tuple[Any, ...] = (Run, Schedule, Session)
+        for kind in kinds:
             held = {one.record.id: one.record for one in await every(self.engine, kind)}
             witness.check(held == witness.kept[kind], f"the store does not hold the {kind.__name__}s that were written")
         witness.check(self.acked <= witness.runs.keys(), "what was acknowledged is lost")
@@ -339,9 +345,8 @@ class Play:
         self.cluster.weather = self.weather()
         for role in (self.scheduler, self.worker):
             for number in range(self.random.choice((1, 2, 2, 3))):
-                keeping = self.watch_over(role, f"{role.__name__}-{number}")
-                self.keepers.append(asyncio.ensure_future(keeping))
-        self.begin(self.nemesis())
+                self.begin(self.watch_over(role, f"{role.__name__}-{number}"), self.keepers)
+        self.begin(self.nemesis(), self.going)
         await self.clients()
         await self.settle()
         await self.judge()

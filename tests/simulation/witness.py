@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from rota.domain.errors import RotaError
-from rota.domain.records import Blob, Pulse, Queue, Session, Tally
+from rota.domain.records import Pulse, Queue, Session, Tally
 from rota.domain.run import LOST_LIMIT, TERMINAL, Cause, Reason, Run, State
 from rota.domain.schedule import Overlap, Schedule, Skip
 from rota.domain.states import TABLE
@@ -129,7 +129,7 @@ class Witness:
                 self.seen["lapsed"] += 1
                 self.check(_was_away(self.hosts[now.id], now.ttl_ms), f"{now.worker} lapsed and was never away")
 
-    def _run(self, host: Host, guard: Guard, before: Run | None, now: Run | None) -> None:
+    def _run(self, host: Host, guard: Guard, before: Any, now: Any) -> None:
         if now is None:
             self.wrong.append(f"{before} was deleted")
         elif before is None:
@@ -150,8 +150,8 @@ class Witness:
             self.check(other is None or other.state in TERMINAL, f"two live runs have the unique key {key}")
             self.keys[key] = now.id
         if now.cause == Cause.SCHEDULE and now.nominal_at is not None:
-            other = self.occurrences.setdefault((now.schedule, now.nominal_at), now.id)
-            self.check(now.id == other, f"{now.schedule} at {now.nominal_at} are two runs, {other} and {now.id}")
+            first = self.occurrences.setdefault((now.schedule, now.nominal_at), now.id)
+            self.check(now.id == first, f"{now.schedule} at {now.nominal_at} are two runs, {first} and {now.id}")
             self.check(now.nominal_at <= now.created_at, f"run {now.id} came early")
             self.seen["fired"] += 1
 
@@ -198,4 +198,8 @@ def _was_away(host: Host, ttl_ms: int) -> bool:
     """Whether a host had a reason not to beat. The store has none that counts: its outages must cost no session."""
     weather, lately = host.cluster.weather, host.disturbed_at > host.cluster.loop.ms - 3 * ttl_ms
     stopped = host.cut or host.side.held is not None or host.gone.is_set() or host.leaving.is_set()
-    return stopped or (lately and host.disturbed_at >= 0) or bool(weather.lost or weather.refused or weather.late or weather.twice)
+    return (
+        stopped
+        or (lately and host.disturbed_at >= 0)
+        or bool(weather.lost or weather.refused or weather.late or weather.twice)
+    )

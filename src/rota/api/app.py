@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from secrets import token_bytes
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -30,7 +31,9 @@ from rota.api.routes import (
 )
 from rota.api.waiting import Waiting
 from rota.engine.engine import Engine
-from rota.observe.metrics import Metrics
+
+if TYPE_CHECKING:
+    from rota.observe.metrics import Metrics
 
 PARTS = (tasks, schedules, runs, workers, queues, events, system, auth, users, tokens, audit, desk, pages)
 """All routes, by the kind of thing that they are about."""
@@ -45,7 +48,7 @@ class Options:
     guard: GuardOptions = field(default_factory=GuardOptions)
     feed: Feed | None = None
     """Where streams come from: whoever serves closes it at the end, so that they do not hold that up."""
-    metrics: Metrics | None = None
+    metrics: "Metrics | None" = None
     """What `/metrics` tells; None: nothing."""
 
 

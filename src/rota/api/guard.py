@@ -15,7 +15,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from rota.api.door import shown
 from rota.api.limits import Limits, Rates, neighbours
@@ -24,7 +23,7 @@ from rota.api.problems import RETRY_S, problem
 from rota.domain.access import Actor
 from rota.domain.errors import RotaError
 from rota.engine.audit import origin
-from rota.observe.logs import masked
+from rota.observe.logs import masked, noted
 from rota.observe.traces import parent_of
 from rota.ports.runtime import TRACE
 
@@ -88,6 +87,7 @@ class _Call:
     actor: Actor | None = None
     status: int = 0
     checked: float = 0.0
+    noted: dict[str, str] = field(default_factory=dict)
 
 
 class Guard:
@@ -122,7 +122,7 @@ class Guard:
         above = TRACE.set(parent_of(call.headers.get("traceparent", "")))
         mark = origin.set(call.address)
         try:
-            with bound_contextvars(request=call.id, actor=NOBODY):
+            with noted(request=call.id, actor=NOBODY) as call.noted:
                 await self._answered(call, scope, receive, send)
         finally:
             origin.reset(mark)
@@ -188,7 +188,7 @@ class Guard:
         if call.actor is None:
             wait_s = await self._limits.hit("failed", neighbours(call.address))
             return _slower(wait_s) if wait_s else _unknown()
-        bind_contextvars(actor=call.actor.name)
+        call.noted["actor"] = call.actor.name
         call.by_cookie = shown(call.headers)[1]
         if call.by_cookie and (forged := self._forged(call)):
             return forged
@@ -268,8 +268,9 @@ class Guard:
     def _told(self, call: _Call, seconds: float) -> None:
         """The log of requests: one line each, never the query, never a credential."""
         path = masked(call.path[:300]).encode("unicode_escape").decode("ascii")[:300]
-        about = {"status": call.status, "ms": round(seconds * 1_000, 1), "address": call.address}
-        log.info("%s %s %d", call.method, path, call.status, extra=about)
+        about = {"status": int(call.status), "ms": round(seconds * 1_000, 1), "address": call.address}
+        routine = call.path.startswith("/api/worker/") and call.status < 400  # each worker asks every few seconds
+        log.log(logging.DEBUG if routine else logging.INFO, "%s %s %d", call.method, path, call.status, extra=about)
         if self._denied and call.status in (401, 403, 429):
             who = call.actor.name if call.actor else NOBODY
             self._denied(who, f"{call.method} {path}"[:200], call.address)

@@ -36,9 +36,7 @@ class Api:
         self.server = server
         """Its address; empty: it is in this process."""
 
-    async def __call__(
-        self, method: str, path: str, body: object = None, key: str | None = None, **query: Any
-    ) -> Any:
+    async def __call__(self, method: str, path: str, body: object = None, key: str | None = None, **query: Any) -> Any:
         """What one request answers, None for an answer without a body; `key`: for idempotency."""
         import httpx
 

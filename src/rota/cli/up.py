@@ -22,7 +22,6 @@ from rota.cli import read
 from rota.cli.common import Config, Environment, Json, Store, place, settled_store, with_flags
 from rota.cli.show import Sheet, fail, show, warn
 from rota.cli.telling import Teller, first_lines, overview
-from rota.cli.watch import Watch
 from rota.domain.errors import Invalid
 from rota.domain.names import without_password
 from rota.embed import Roles, Rota, until_stopped
@@ -34,6 +33,7 @@ from rota.worker.runtime import Worker
 
 if TYPE_CHECKING:
     from rota.api.guard import Guard
+    from rota.cli.watch import Watch
     from rota.worker.remote import Server
 
 group = typer.Typer()
@@ -118,7 +118,8 @@ def worker(**flags: Any) -> None:
 
 def api(**flags: Any) -> None:
     """Run the API; there may be several of them on one store."""
-    _serve(flags, scheduler=False, worker=False, api=True)
+    # The ends of runs that workers bring here are not told: there may be thousands a second.
+    _serve(flags | {"quiet": True}, scheduler=False, worker=False, api=True)
 
 
 group.command("up")(with_flags(up, node_flags, worker_flags, api_flags))
@@ -138,6 +139,7 @@ def migrate(store: Store = None, as_json: Json = False) -> None:
 
 def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = False) -> None:
     """Make or find the app, and live until told to stop."""
+    from rota.cli.watch import Watch
     from rota.settings.load import load
 
     if flags["store"] and flags["data"]:
@@ -216,7 +218,7 @@ async def _live(
     leading: SchedulerOptions | None,
     working: WorkerOptions | None,
     api: bool,
-    watch: Watch,
+    watch: "Watch",
 ) -> int:
     """Take on the roles until told to stop; the exit code."""
     app.listen(watch)
@@ -240,7 +242,7 @@ async def _live(
     return _farewell(roles.worker, haste, watch.teller)
 
 
-async def _remote(app: Rota, server: "Server", working: WorkerOptions, watch: Watch) -> int:
+async def _remote(app: Rota, server: "Server", working: WorkerOptions, watch: "Watch") -> int:
     """Work for the scheduler at an address until told to stop; the exit code."""
     made = app.executors()
     async with remote_worker(server, made, working, watch) as worker, watch.served():
@@ -283,7 +285,7 @@ def _farewell(worker: Worker | None, haste: asyncio.Event, teller: Teller) -> in
 
 
 @asynccontextmanager
-async def _api(app: Rota, roles: Roles, wanted: bool, watch: Watch) -> AsyncIterator[tuple[str, str]]:
+async def _api(app: Rota, roles: Roles, wanted: bool, watch: "Watch") -> AsyncIterator[tuple[str, str]]:
     """Serve the API while the block lasts, if at all: where, and at the first start of all the link to log in by."""
     if not wanted or app.loaded is None:
         yield "", ""

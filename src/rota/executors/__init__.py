@@ -3,15 +3,8 @@
 from collections.abc import Iterable
 
 from rota.domain.errors import Invalid
+from rota.domain.task import ALIASES
 from rota.ports.executor import Executor
-
-ALIASES = {"local": "python", "rpc": "grpc"}
-"""Other words for a kind."""
-
-
-def kind_of(name: str) -> str:
-    """The kind that `name` means: itself, or what it is an alias of."""
-    return ALIASES.get(name, name)
 
 
 def by_kind(executors: Iterable[Executor]) -> dict[str, Executor]:
@@ -21,7 +14,4 @@ def by_kind(executors: Iterable[Executor]) -> dict[str, Executor]:
         if executor.kind in found:
             raise Invalid("executors", f"two executors are called {executor.kind!r}: give each its own kind")
         found[executor.kind] = executor
-    for alias, kind in ALIASES.items():
-        if kind in found:
-            found.setdefault(alias, found[kind])
-    return found
+    return {alias: found[kind] for alias, kind in ALIASES.items() if kind in found} | found

@@ -21,7 +21,7 @@ from threading import Event, Lock, Thread
 
 from rota.domain.run import Outcome
 from rota.executors.calls import Call
-from rota.executors.outcomes import no_handler
+from rota.executors.outcomes import having, no_handler
 from rota.executors.pool import WORK, Said, Work, packed
 from rota.executors.programs import KEEP_LIMIT, LINE_COST, LINE_LIMIT
 from rota.ports.executor import IMPORTING, About, Handlers
@@ -72,7 +72,8 @@ class Child:
         name = assignment.task.command or assignment.task.name
         handler = handlers.get(name)
         if handler is None:
-            return no_handler(f"no handler {name!r} in the app as the child process imported it", handlers)
+            where = f"in the app as the child process imported it{having(handlers)}"
+            return no_handler(f"no handler {name!r} {where}")
         self.context = ChildContext(work, self._send)
         self._call = Call(handler, assignment.payload, self.context)
         return copy_context().run(self._within, work.trace, self._call)

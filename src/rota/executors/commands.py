@@ -9,17 +9,17 @@ import errno
 import os
 import re
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from tempfile import TemporaryFile
 
 import msgspec
 
-from rota.domain.errors import Invalid
+from rota.domain.errors import Invalid, NotFound
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import End, Outcome
-from rota.executors.folders import held_folder
-from rota.executors.outcomes import Texts, died, failure, from_json, refused, to_json
+from rota.executors.folders import held_folder, sweep
+from rota.executors.outcomes import GRACE_MS, Texts, died, failure, from_json, no_handler, refused, to_json
 from rota.executors.programs import Program
 from rota.ports.desk import Assignment
 from rota.ports.executor import Context
@@ -28,6 +28,7 @@ PASSED = re.compile(r"HOME|LANG|LC_.*|PATH|TMPDIR|TZ|VIRTUAL_ENV")
 VARIABLE_LIMIT = 65_536
 """Characters of one value; what is longer belongs on standard input."""
 VARIABLES = Texts(
+    field="env",
     name=re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
     # Names through which a value becomes code (reliability: attack 38).
     reserved=re.compile(
@@ -40,44 +41,47 @@ VARIABLES = Texts(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CommandOptions:
-    """How outside programs are run."""
+class CommandExecutor(ABC):
+    """What the executors of outside programs share."""
 
-    grace_ms: int = 5_000
-    """From SIGTERM to SIGKILL."""
-    cwd: str | None = None
-    """Where they start; None: for scripts the scripts' folder, for commands that of the worker."""
+    def __init__(self, cwd: str | None = None, grace_ms: int = GRACE_MS) -> None:
+        """`cwd`: where programs start, None: where the worker is."""
+        self._cwd, self._grace_ms = cwd, grace_ms
+        sweep()
 
+    @abstractmethod
+    def asked(self, assignment: Assignment) -> tuple[list[str], dict[str, str]]:
+        """The program with its arguments, and variables beyond what every attempt gets.
 
-DEFAULTS = CommandOptions()
+        Raises `Invalid`, and `NotFound` for what another worker may have.
+        """
 
+    async def run(self, assignment: Assignment, context: Context) -> Outcome:
+        argv: list[str] = []
+        env: dict[str, str] = {}
+        try:
+            argv, variables = self.asked(assignment)
+            env = environment(assignment, context) | variables
+            with held_folder() as folder, TemporaryFile() as stdin:
+                # A file, not a pipe: nobody has to feed a program that may never read.
+                stdin.write(assignment.payload)
+                stdin.seek(0)
+                result = env["ROTA_RESULT"] = os.path.join(folder, "result")
+                program = Program(argv, env, self._cwd, stdin.fileno())
+                code, last = await _watched(program, context, self._grace_ms)
+                return died(code, last) if code else Outcome(End.SUCCESS, _read(result))
+        except Invalid as error:
+            return refused(error)
+        except NotFound as error:
+            return no_handler(str(error))
+        except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) == errno.E2BIG:
+                return failure(too_long(argv, env), name=type(error).__name__, final=True)
+            return failure(f"cannot be run: {error}", name=type(error).__name__)
 
-async def perform(
-    argv: Sequence[str],
-    assignment: Assignment,
-    context: Context,
-    options: CommandOptions,
-    variables: Mapping[str, str] | None = None,
-) -> Outcome:
-    """Start it, wait, say how it ended. `variables`: environment beyond what every attempt gets."""
-    env: dict[str, str] = {}
-    try:
-        env = environment(assignment, context) | dict(variables or {})
-        with held_folder() as folder, TemporaryFile() as stdin:
-            # A file, not a pipe: nobody has to feed a program that may never read.
-            stdin.write(assignment.payload)
-            stdin.seek(0)
-            result = env["ROTA_RESULT"] = os.path.join(folder, "result")
-            program = Program(argv, env, options.cwd, stdin.fileno())
-            code, last = await _watched(program, context, options.grace_ms)
-            return died(code, last) if code else Outcome(End.SUCCESS, _read(result))
-    except Invalid as error:
-        return refused(error)
-    except (OSError, ValueError) as error:
-        if getattr(error, "errno", None) == errno.E2BIG:
-            return failure(too_long(argv, env), name=type(error).__name__, final=True)
-        return failure(f"cannot be run: {error}", name=type(error).__name__)
+    async def close(self) -> None:
+        """Nothing outlives an attempt, but for folders of workers that were killed."""
+        sweep()
 
 
 def too_long(argv: Sequence[str], env: Mapping[str, str]) -> str:
@@ -95,7 +99,7 @@ def environment(assignment: Assignment, context: Context) -> dict[str, str]:
     """The whole environment of an attempt. Raises `Invalid` for what the task may not set."""
     run, task = assignment.run, assignment.task
     found = {name: value for name, value in os.environ.items() if PASSED.fullmatch(name)}
-    found |= VARIABLES.checked("params.env", task.params.get("env", {}))
+    found |= VARIABLES.of(task)
     return found | {
         "PYTHONUNBUFFERED": "1",  # so that lines appear, and survive a kill, as they are written
         "ROTA_RUN_ID": run.id,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from rota.domain.run import Outcome, Run
 from rota.executors.calls import Calls
-from rota.executors.outcomes import from_json, to_json
+from rota.executors.outcomes import GRACE_MS, from_json, to_json
 from rota.ports.desk import Assignment
 from rota.ports.executor import Context
 
@@ -39,7 +39,7 @@ class TaskHandler:
 class FunctionExecutor(Calls):
     """Does tasks of `kind` by `function(context, task)`: awaited if async, else called in a thread."""
 
-    def __init__(self, kind: str, function: Callable[..., Any], grace_ms: int = 5_000) -> None:
+    def __init__(self, kind: str, function: Callable[..., Any], grace_ms: int = GRACE_MS) -> None:
         super().__init__(grace_ms)
         self.kind = kind
         self._handler = TaskHandler(function)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 HEADERS = Texts(
+    field="headers",
     name=re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
     reserved=re.compile(
         r"accept-encoding|connection|content-length|expect|host|idempotency-key|keep-alive|proxy-.*|te|trailer"
@@ -34,6 +35,7 @@ CALL = re.compile(
     r"/(?P<service>[A-Za-z_][A-Za-z0-9_.]*)/(?P<method>[A-Za-z_][A-Za-z0-9_]*)"
 )
 METADATA = Texts(
+    field="metadata",
     name=re.compile(r"[0-9a-z_.-]+"),
     reserved=re.compile(r"grpc-.*|x-rota-.*|idempotency-key|.*-bin|te|content-type|user-agent"),
     value=re.compile(r"[\x20-\x7e]*"),
@@ -41,7 +43,7 @@ METADATA = Texts(
 )
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     """The HTTP request that a task asks for."""
 
     method: str
@@ -49,6 +51,7 @@ class Asked(NamedTuple):
     headers: Mapping[str, str]
     success: frozenset[int]
     """Statuses that the task calls so."""
+    body: bytes = b""
 
 
 class Target(NamedTuple):
@@ -61,17 +64,17 @@ class Target(NamedTuple):
     tls: bool
 
 
-def http(task: Task) -> Asked:
+def http(task: Task) -> Request:
     """What an `http` task asks for. Raises `Invalid`."""
     _only(task, "method", "headers", "success")
     method = str(task.params.get("method", "POST")).upper()
     if method not in METHODS:
         raise Invalid("params.method", f"{method[:30]!r} is none of {', '.join(sorted(METHODS))}")
-    headers = HEADERS.checked("params.headers", task.params.get("headers", {}))
-    return Asked(method, url_of(task.command), headers, success_codes(task.params.get("success") or "200-299"))
+    success = _codes(task.params.get("success") or "200-299")
+    return Request(method, _url(task.command), HEADERS.of(task), success)
 
 
-def url_of(command: str) -> "URL":
+def _url(command: str) -> "URL":
     """A URL that a request can go to. Raises `Invalid`."""
     from yarl import URL
 
@@ -97,7 +100,7 @@ def checked_url(field: str, url: "URL") -> "URL":
     return url
 
 
-def success_codes(given: Any) -> frozenset[int]:
+def _codes(given: Any) -> frozenset[int]:
     """Status codes that mean success: numbers and ranges ("200-299"), one or a list. Raises `Invalid`."""
     found: set[int] = set()
     for part in given if isinstance(given, list | tuple) else [given]:
@@ -111,7 +114,7 @@ def success_codes(given: Any) -> frozenset[int]:
 def grpc(task: Task) -> Target:
     """What a `grpc` task calls. Raises `Invalid`."""
     _only(task, "tls", "metadata")
-    METADATA.checked("params.metadata", task.params.get("metadata", {}))
+    METADATA.of(task)
     found, tls = CALL.fullmatch(task.command), task.params.get("tls", False)
     if not found or not 0 < int(found["port"]) < 65_536:
         raise Invalid("command", f"{task.command[:200]!r} is not of the form host:port/package.Service/Method")
@@ -123,7 +126,7 @@ def grpc(task: Task) -> Target:
 def script(task: Task) -> None:
     """Raises `Invalid` for what can be no script of any worker."""
     _only(task, "env")
-    VARIABLES.checked("params.env", task.params.get("env", {}))
+    VARIABLES.of(task)
     shown, parts = repr(task.command[:200]), task.command.split("/")
     if not task.command.endswith(".py") or "\0" in task.command:
         raise Invalid("command", f"{shown} is no script: name a .py file below the scripts folder")
@@ -134,7 +137,7 @@ def script(task: Task) -> None:
 def shell(task: Task) -> None:
     """Raises `Invalid` for what is no command line."""
     _only(task, "env")
-    VARIABLES.checked("params.env", task.params.get("env", {}))
+    VARIABLES.of(task)
     if not task.command.strip() or "\0" in task.command:
         raise Invalid("command", "a command line is wanted, without NUL")
 

@@ -25,9 +25,8 @@ from rota.domain.run import End, Outcome
 from rota.executors.forms import METADATA, Target
 from rota.executors.forms import grpc as target_of
 from rota.executors.guard import Guard
-from rota.executors.outcomes import failure, from_json, refused, to_json
+from rota.executors.outcomes import failure, from_json, marks, to_json
 from rota.ports.desk import Assignment
-from rota.ports.runtime import TRACE
 
 FINAL = frozenset({
     "INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION",
@@ -36,6 +35,8 @@ FINAL = frozenset({
 """Answers that another try would not change."""
 MESSAGE_LIMIT = 4 << 20
 REFLECTION = tuple(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha"))
+TYPES_S = 300
+"""How long what a server told of its types is believed."""
 FILES_LIMIT = 500
 """Files of types that are taken from one server."""
 
@@ -47,16 +48,14 @@ class NoSuchMethod(LookupError):
 class GrpcClient:
     """Calls with a connection each: the address is resolved and checked anew, and a moved server is found again."""
 
-    def __init__(self, guard: Guard, types_ms: int) -> None:
-        self._guard, self._types_ms = guard, types_ms
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
         self._methods: dict[Target, MethodDescriptor] = {}
 
     async def run(self, assignment: Assignment) -> Outcome:
-        """The outcome of the one call that a task asks for."""
+        """The outcome of the one call that a task asks for. Raises `Invalid`."""
         try:
             return await self._call(target_of(assignment.task), assignment)
-        except Invalid as error:
-            return refused(error)
         except (NoSuchMethod, DecodeError) as error:
             return failure(str(error), name="UNIMPLEMENTED", final=True)
         except grpc.aio.AioRpcError as error:
@@ -66,11 +65,7 @@ class GrpcClient:
             return failure(f"no address: {error}", name=type(error).__name__)
 
     async def _call(self, target: Target, assignment: Assignment) -> Outcome:
-        run = assignment.run
-        metadata = METADATA.checked("params.metadata", assignment.task.params.get("metadata", {}))
-        metadata |= {"idempotency-key": run.id, "x-rota-run": run.id, "x-rota-attempt": str(run.attempt)}
-        if trace := TRACE.get():
-            metadata["traceparent"] = trace
+        metadata = METADATA.of(assignment.task) | marks(assignment.run)
         payload = from_json(assignment.payload)
         addresses = await self._guard.addresses(target.host.strip("[]"), target.port)
         async with _channel(target, addresses) as channel:
@@ -89,8 +84,11 @@ class GrpcClient:
         found = self._methods.get(target)
         if found is None:
             found = self._methods[target] = await method_of(channel, target.service, target.method)
-            asyncio.get_running_loop().call_later(self._types_ms / 1000, self._methods.pop, target, None)
+            asyncio.get_running_loop().call_later(TYPES_S, self._methods.pop, target, None)
         return found
+
+    async def close(self) -> None:
+        """A connection lives as long as its call."""
 
 
 def _channel(target: Target, addresses: list[str]) -> grpc.aio.Channel:

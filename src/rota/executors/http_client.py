@@ -7,9 +7,8 @@ limits, whatever its sender intends.
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -22,11 +21,10 @@ from rota.domain.errors import Invalid
 from rota.domain.flow import storable
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import End, Outcome
-from rota.executors.forms import checked_url, http
+from rota.executors.forms import Request, checked_url, http
 from rota.executors.guard import Guard, is_numeric
-from rota.executors.outcomes import NOT_JSON, failure, refused
+from rota.executors.outcomes import NOT_JSON, failure, marks
 from rota.ports.desk import Assignment
-from rota.ports.runtime import TRACE
 
 HARMLESS = re.compile(r"accept|accept-.*|content-type|idempotency-key|user-agent|x-rota-.*", re.IGNORECASE)
 """Headers that go along to another host; any other one may be a credential."""
@@ -38,48 +36,6 @@ BODY_LIMIT = VALUE_LIMIT - 1_024
 DELAY_LIMIT_MS = 86_400_000
 """The longest Retry-After that is honoured: a day."""
 QUOTED = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request, ready to be sent."""
-
-    method: str
-    url: URL
-    headers: Mapping[str, str]
-    body: bytes
-    success: frozenset[int]
-    """Statuses that the task calls so."""
-
-    @property
-    def shown(self) -> str:
-        """Method and address for people, without the query, which may hold a secret."""
-        return f"{self.method} {self.url.with_query(None).with_fragment(None)}"[:300]
-
-    def moved(self, status: int, location: str) -> Self:
-        """The request that follows a redirect. Raises `Invalid` for a target that cannot be one."""
-        url = checked_url("Location", self.url.join(URL(location)))
-        headers = self.headers
-        if url.origin() != self.url.origin():
-            headers = CIMultiDict((name, value) for name, value in headers.items() if HARMLESS.fullmatch(name))
-        if (status == 303 and self.method != "HEAD") or (status in (301, 302) and self.method == "POST"):
-            return replace(self, method="GET", url=url, headers=headers, body=b"")
-        return replace(self, url=url, headers=headers)
-
-
-def request_of(assignment: Assignment) -> Request:
-    """The request of a run. Raises `Invalid`."""
-    run, task, payload, _ = assignment
-    asked = http(task)
-    body = b"" if asked.method in ("GET", "HEAD") else payload
-    headers = CIMultiDict({"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "gzip, deflate"})
-    if body:
-        headers["Content-Type"] = "application/json"
-    headers.update(asked.headers)
-    headers.update({"Idempotency-Key": run.id, "X-Rota-Run": run.id, "X-Rota-Attempt": str(run.attempt)})
-    if trace := TRACE.get():
-        headers["traceparent"] = trace
-    return Request(asked.method, asked.url, headers, body, asked.success)
 
 
 class GuardedResolver(AbstractResolver):
@@ -107,45 +63,77 @@ class GuardedResolver(AbstractResolver):
         """Nothing is held."""
 
 
-def opened(guard: Guard) -> aiohttp.ClientSession:
+class HttpClient:
     """A pool of connections. No cookies, no proxy from the environment, no credentials from a netrc file."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(resolver=GuardedResolver(guard), use_dns_cache=False, limit=0),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": "rota"},
-        skip_auto_headers=("Content-Type",),
-        trust_env=False,
-    )
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=GuardedResolver(guard), use_dns_cache=False, limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "rota"},
+            skip_auto_headers=("Content-Type",),
+            trust_env=False,
+        )
+
+    async def run(self, assignment: Assignment) -> Outcome:
+        """The outcome of the one request that a task asks for, redirects followed. Raises `Invalid`."""
+        try:
+            return await self._follow(_request_of(assignment))
+        except Invalid:
+            raise
+        except ValueError as error:
+            return failure(f"no such request can be sent: {error}", name=type(error).__name__, final=True)
+        except (aiohttp.ClientError, OSError) as error:
+            name = type(error).__name__
+            return failure(f"no answer: {str(error) or name}", name=name)
+
+    async def _follow(self, request: Request) -> Outcome:
+        for _ in range(HOPS + 1):
+            method, url, headers, success, body = request
+            if is_numeric(url.raw_host or ""):
+                # The connector asks no resolver for what is an address already.
+                await self._guard.addresses(url.raw_host or "", url.port or 0)
+            async with self._session.request(
+                method, url, data=body or None, headers=headers, allow_redirects=False
+            ) as response:
+                location = response.headers.get("Location")
+                if response.status not in REDIRECTS or not location or response.status in success:
+                    return await _outcome_of(request, response)
+                request = _moved(request, response.status, location)
+        return failure(f"more than {HOPS} redirects, the last to {_shown(request)}", final=True)
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._session.close()
 
 
-async def sent(session: aiohttp.ClientSession, guard: Guard, assignment: Assignment) -> Outcome:
-    """The outcome of the one request that a task asks for, redirects followed."""
-    try:
-        return await _follow(session, guard, request_of(assignment))
-    except Invalid as error:
-        return refused(error)
-    except ValueError as error:
-        return failure(f"no such request can be sent: {error}", name=type(error).__name__, final=True)
-    except (aiohttp.ClientError, OSError) as error:
-        name = type(error).__name__
-        return failure(f"no answer: {str(error) or name}", name=name)
+def _request_of(assignment: Assignment) -> Request:
+    run, task, payload, _ = assignment
+    asked = http(task)
+    body = b"" if asked.method in ("GET", "HEAD") else payload
+    headers = CIMultiDict({"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "gzip, deflate"})
+    if body:
+        headers["Content-Type"] = "application/json"
+    headers.update(asked.headers)
+    headers.update(marks(run))
+    return asked._replace(headers=headers, body=body)
 
 
-async def _follow(session: aiohttp.ClientSession, guard: Guard, request: Request) -> Outcome:
-    for _ in range(HOPS + 1):
-        host = request.url.raw_host or ""
-        if is_numeric(host):
-            # The connector asks no resolver for what is an address already.
-            await guard.addresses(host, request.url.port or 0)
-        async with session.request(
-            request.method, request.url, data=request.body or None, headers=request.headers, allow_redirects=False
-        ) as response:
-            location = response.headers.get("Location")
-            if response.status not in REDIRECTS or not location or response.status in request.success:
-                return await _outcome_of(request, response)
-            request = request.moved(response.status, location)
-    return failure(f"more than {HOPS} redirects, the last to {request.shown}", final=True)
+def _moved(request: Request, status: int, location: str) -> Request:
+    """The request that follows a redirect. Raises `Invalid` for a target that cannot be one."""
+    url, headers = checked_url("Location", request.url.join(URL(location))), request.headers
+    if url.origin() != request.url.origin():
+        headers = CIMultiDict((name, value) for name, value in headers.items() if HARMLESS.fullmatch(name))
+    if (status == 303 and request.method != "HEAD") or (status in (301, 302) and request.method == "POST"):
+        request = request._replace(method="GET", body=b"")
+    return request._replace(url=url, headers=headers)
+
+
+def _shown(request: Request) -> str:
+    """Method and address for people, without the query, which may hold a secret."""
+    return f"{request.method} {request.url.with_query(None).with_fragment(None)}"[:300]
 
 
 async def _outcome_of(request: Request, response: aiohttp.ClientResponse) -> Outcome:
@@ -163,7 +151,7 @@ async def _outcome_of(request: Request, response: aiohttp.ClientResponse) -> Out
         return Outcome(End.SUCCESS, result)
     again = status >= 500 or status == 429
     return failure(
-        f"HTTP {status} from {request.shown}: {text[:QUOTED]}",
+        f"HTTP {status} from {_shown(request)}: {text[:QUOTED]}",
         name=f"HTTP{status}",
         final=not again,
         delay_ms=_retry_after(response.headers) if again else 0,

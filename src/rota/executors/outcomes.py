@@ -12,10 +12,14 @@ from rota.domain.errors import Invalid, TooLarge
 from rota.domain.flow import storable
 from rota.domain.names import TEXT_LIMIT
 from rota.domain.records import VALUE_LIMIT
-from rota.domain.run import End, Outcome, Reason
+from rota.domain.run import End, Outcome, Reason, Run
+from rota.domain.task import Task
+from rota.ports.runtime import TRACE
 
 NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
 """What decoding raises: for bad syntax, for text that is no UTF-8, for endless nesting."""
+GRACE_MS = 5_000
+"""From the request to stop until force."""
 KNOWN = 10
 """Names told of what a worker has, where it lacks one."""
 REASONS = {"payload": Reason.BAD_PAYLOAD, "result": Reason.BAD_RESULT}
@@ -36,14 +40,15 @@ def refused(error: Invalid, reason: Reason | None = None) -> Outcome:
     return failure(str(error), name=type(error).__name__, final=True, reason=reason)
 
 
-def no_handler(error: str, known: Iterable[str] = ()) -> Outcome:
-    """This worker lacks what the task names; another may have it, so the run goes back in line unburnt.
+def no_handler(error: str) -> Outcome:
+    """This worker lacks what the task names; another may have it, so the run goes back in line unburnt."""
+    return Outcome(End.RETURNED, reason=Reason.NO_HANDLER, error=storable(error[:TEXT_LIMIT]))
 
-    `known`: what it has instead, of which a few are told.
-    """
+
+def having(known: Iterable[str]) -> str:
+    """What a worker has instead, a few of it, as the end of such an error."""
     names = sorted(known)
-    told = f"; it has {', '.join(names[:KNOWN])}{' …' if len(names) > KNOWN else ''}" if names else ""
-    return Outcome(End.RETURNED, reason=Reason.NO_HANDLER, error=storable((error + told)[:TEXT_LIMIT]))
+    return f"; it has {', '.join(names[:KNOWN])}{' …' if len(names) > KNOWN else ''}" if names else ""
 
 
 def died(code: int, last: str) -> Outcome:
@@ -54,6 +59,12 @@ def died(code: int, last: str) -> Outcome:
         with suppress(ValueError):  # real-time signals have no name
             text += f" ({signal.Signals(-code).name})"
     return failure(f"{text}:\n{last}" if last else text, name="Killed" if code < 0 else "ExitCode")
+
+
+def marks(run: Run) -> dict[str, str]:
+    """What goes along to another program, so that it can tell a repetition and go on in the trace."""
+    found = {"idempotency-key": run.id, "x-rota-run": run.id, "x-rota-attempt": str(run.attempt)}
+    return found | ({"traceparent": trace} if (trace := TRACE.get()) else {})
 
 
 def from_json(data: bytes, field: str = "payload") -> Any:
@@ -81,15 +92,17 @@ def to_json(result: Any) -> bytes | None:
 
 
 class Texts(NamedTuple):
-    """Which texts by name a task may set in a field of its params; `rule` says it for people."""
+    """Which texts by name a task may set in `field` of its params; `rule` says it for people."""
 
+    field: str
     name: re.Pattern[str]
     reserved: re.Pattern[str]
     value: re.Pattern[str]
     rule: str
 
-    def checked(self, field: str, given: Any) -> dict[str, str]:
-        """What was `given` if a task may set it, else `Invalid`."""
+    def of(self, task: Task) -> dict[str, str]:
+        """What a task sets, if it may. Raises `Invalid`."""
+        given, field = task.params.get(self.field, {}), f"params.{self.field}"
         if not isinstance(given, Mapping):
             raise Invalid(field, "an object of names and texts is wanted")
         for name, value in given.items():

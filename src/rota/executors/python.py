@@ -3,25 +3,13 @@
 A command is looked up in the handlers and nowhere else; nothing is ever imported by a name that came with a task.
 """
 
-from dataclasses import dataclass
-
 from rota.domain.run import Outcome
 from rota.domain.task import Isolation
 from rota.executors.calls import Calls
-from rota.executors.outcomes import failure, no_handler
+from rota.executors.outcomes import GRACE_MS, failure, having, no_handler
 from rota.executors.pool import Pool
 from rota.ports.desk import Assignment
 from rota.ports.executor import Context, Handlers
-
-
-@dataclass(frozen=True, slots=True)
-class PythonOptions:
-    """How a `PythonExecutor` works."""
-
-    grace_ms: int = 5_000
-    """From the request to stop until force."""
-    app: str = ""
-    """`module:attribute` whose object has `handlers`, for child processes. Empty: no process isolation."""
 
 
 class PythonExecutor(Calls):
@@ -29,17 +17,18 @@ class PythonExecutor(Calls):
 
     kind = "python"
 
-    def __init__(self, handlers: Handlers, options: PythonOptions = PythonOptions()) -> None:
-        super().__init__(options.grace_ms)
+    def __init__(self, handlers: Handlers, app: str = "", grace_ms: int = GRACE_MS) -> None:
+        """`app`: `module:attribute` whose object has `handlers`, for child processes; empty: no process isolation."""
+        super().__init__(grace_ms)
         self._handlers = handlers
-        self._pool = Pool(options.app, options.grace_ms) if options.app else None
+        self._pool = Pool(app, grace_ms) if app else None
 
     async def run(self, assignment: Assignment, context: Context) -> Outcome:
         run, task, payload, _ = assignment
         name = task.command or task.name
         handler = self._handlers.get(name)
         if handler is None:
-            return no_handler(f"no handler {name!r} in its app", self._handlers)
+            return no_handler(f"no handler {name!r} in its app{having(self._handlers)}")
         if self._pool and (task.isolation is Isolation.PROCESS or run.isolated):
             return await self._pool.run(assignment, context)
         if task.isolation is Isolation.PROCESS:

@@ -1,42 +1,27 @@
 """`script`: a Python file below one folder, run by an interpreter of its own."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from rota.domain.errors import Invalid, NotFound
-from rota.domain.run import Outcome
-from rota.executors.commands import DEFAULTS, CommandOptions, perform
-from rota.executors.folders import sweep
-from rota.executors.forms import script as check
-from rota.executors.outcomes import no_handler, refused
+from rota.executors.commands import CommandExecutor
+from rota.executors.forms import script
+from rota.executors.outcomes import GRACE_MS, having
 from rota.ports.desk import Assignment
-from rota.ports.executor import Context
 
 
-class ScriptExecutor:
+class ScriptExecutor(CommandExecutor):
     """Runs `task.command`, a `.py` file below `scripts_dir`, with this worker's interpreter."""
 
     kind = "script"
 
-    def __init__(self, scripts_dir: str | Path, options: CommandOptions = DEFAULTS) -> None:
+    def __init__(self, scripts_dir: str | Path, grace_ms: int = GRACE_MS) -> None:
+        super().__init__(str(scripts_dir), grace_ms)
         self._folder = Path(scripts_dir)
-        self._options = replace(options, cwd=options.cwd or str(self._folder))
-        sweep()
 
-    async def run(self, assignment: Assignment, context: Context) -> Outcome:
-        try:
-            check(assignment.task)
-            script = find_script(self._folder, assignment.task.command)
-        except Invalid as error:
-            return refused(error)
-        except NotFound as error:
-            return no_handler(str(error), (path.name for path in self._folder.glob("*.py")))
-        return await perform([sys.executable, str(script)], assignment, context, self._options)
-
-    async def close(self) -> None:
-        """Nothing outlives an attempt, but for folders of workers that were killed."""
-        sweep()
+    def asked(self, assignment: Assignment) -> tuple[list[str], dict[str, str]]:
+        script(assignment.task)
+        return [sys.executable, str(find_script(self._folder, assignment.task.command))], {}
 
 
 def find_script(folder: Path, command: str) -> Path:
@@ -52,5 +37,6 @@ def find_script(folder: Path, command: str) -> Path:
     if home not in path.parents:
         raise Invalid("command", f"{shown!r} is not below the scripts folder")
     if not there:
-        raise NotFound("script", shown, f"put it into its scripts folder {home}")
+        there_are = having(path.name for path in home.glob("*.py"))
+        raise NotFound("script", shown, f"put it into its scripts folder {home}{there_are}")
     return path

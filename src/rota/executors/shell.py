@@ -5,35 +5,20 @@ from typing import Any
 import msgspec
 
 from rota.domain.errors import Invalid
-from rota.domain.run import Outcome
-from rota.executors.commands import DEFAULTS, VARIABLE_LIMIT, VARIABLES, CommandOptions, perform
-from rota.executors.folders import sweep
+from rota.executors.commands import VARIABLE_LIMIT, VARIABLES, CommandExecutor
 from rota.executors.forms import shell
-from rota.executors.outcomes import from_json, refused
+from rota.executors.outcomes import from_json
 from rota.ports.desk import Assignment
-from rota.ports.executor import Context
 
 
-class ShellExecutor:
+class ShellExecutor(CommandExecutor):
     """Runs `task.command` by `/bin/sh -c`. Payload: ROTA_PAYLOAD, ROTA_ARG_<NAME>, and standard input."""
 
     kind = "shell"
 
-    def __init__(self, options: CommandOptions = DEFAULTS) -> None:
-        self._options = options
-        sweep()
-
-    async def run(self, assignment: Assignment, context: Context) -> Outcome:
-        try:
-            shell(assignment.task)
-            variables = arguments(assignment.payload)
-        except Invalid as error:
-            return refused(error)
-        return await perform(["/bin/sh", "-c", assignment.task.command], assignment, context, self._options, variables)
-
-    async def close(self) -> None:
-        """Nothing outlives an attempt, but for folders of workers that were killed."""
-        sweep()
+    def asked(self, assignment: Assignment) -> tuple[list[str], dict[str, str]]:
+        shell(assignment.task)
+        return ["/bin/sh", "-c", assignment.task.command], arguments(assignment.payload)
 
 
 def arguments(payload: bytes) -> dict[str, str]:

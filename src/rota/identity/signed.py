@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import jwt
-
 from rota.domain.errors import Invalid
 from rota.ports.identity import Signed
 
@@ -33,12 +31,16 @@ class Signer:
 
     def sign(self, use: str, said: Signed, now: int, life_ms: int) -> str:
         """A token for one use; instants in it are whole seconds, as the standard wants."""
+        import jwt  # with the cryptography that it brings, 9 MB that most processes never need
+
         times = {"iat": now // 1_000, "exp": (now + life_ms) // 1_000}
         claims = {"iss": ISSUER, "aud": f"rota-{use}", "sub": said.user, "sid": said.session, "gen": said.generation}
         return jwt.encode(claims | times, self._secret, ALGORITHM)
 
     def verify(self, use: str, text: str, now: int) -> Signed | None:
         """What a token of that use says; None for all others."""
+        import jwt
+
         if len(text) > LONGEST_TEXT:
             return None
         try:

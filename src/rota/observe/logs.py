@@ -1,17 +1,19 @@
 """Log lines of the program itself, as JSON or for a console. What tasks write becomes lines of their runs instead.
 
-Every line bears what the code around it bound (`request`, `actor`) and what `about` says (the run it works for).
+Every line bears what the code around it noted (`request`, `actor`) and what `about` says (the run it works for).
 Nothing that looks like a credential leaves the process this way, whatever was logged.
 """
 
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
-import structlog
-from structlog.typing import EventDict, Processor
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
 
 About = Callable[[], Mapping[str, str]]
 """What is known of the work under way, such as run, attempt and task; empty outside of any."""
@@ -32,6 +34,19 @@ CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """What could end a line, or move the cursor of whoever reads it."""
 
 
+_noted: ContextVar[dict[str, str]] = ContextVar("rota_noted")
+
+
+@contextmanager
+def noted(**said: str) -> Iterator[dict[str, str]]:
+    """What lines are to bear that are written while the block lasts; it may be added to."""
+    mark = _noted.set({**_noted.get({}), **said})
+    try:
+        yield _noted.get()
+    finally:
+        _noted.reset(mark)
+
+
 def masked(text: str) -> str:
     """A text without passwords in URLs, bearer credentials, API keys and JSON web tokens."""
     return SECRETS.sub(lambda found: (found[found.lastgroup] if found.lastgroup else "") + HIDDEN, text)
@@ -39,14 +54,12 @@ def masked(text: str) -> str:
 
 def configure(level: str = "info", style: str = "console", about: About = dict) -> None:
     """Send everything that is logged, by whichever library, to standard error. `style`: `json` or `console`."""
+    import structlog
 
-    def tell_about(_: Any, __: str, event: EventDict) -> EventDict:
-        for name, value in about().items():
-            event.setdefault(name, value)
-        return event
+    def tell_about(_: Any, __: str, event: "EventDict") -> "EventDict":
+        return {**_noted.get({}), **about(), **event}
 
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         tell_about,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
@@ -90,10 +103,10 @@ def _of_rota(logger: str) -> bool:
 
 
 def _ours(handler: logging.Handler) -> bool:
-    return isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter)
+    return type(handler.formatter).__module__.startswith("structlog.")
 
 
-def _mask(_: Any, __: str, event: EventDict) -> EventDict:
+def _mask(_: Any, __: str, event: "EventDict") -> "EventDict":
     """Values under a telling name go whole; of all others what looks like a secret. One line stays one line."""
     for name, value in event.items():
         if name.startswith("_") or isinstance(value, int | float | None):

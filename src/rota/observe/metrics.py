@@ -39,7 +39,6 @@ OTHER = ("other", "other")
 WAITS_MS = (1, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 60_000, 300_000, 3_600_000)
 FRESH_S = 5.0
 """The store's numbers are read so often at most, however many ask."""
-TYPE = "text/plain; version=0.0.4; charset=utf-8"
 QUEUE, TASK = ("namespace", "queue"), ("namespace", "task")
 
 Key = tuple[str, ...]

@@ -11,15 +11,12 @@ from rota.engine.control import cancel
 from rota.engine.engine import Engine
 from rota.engine.submit import Order, Receipt, submit, submit_each
 from rota.observe.traces import submission
-from rota.sdk.gather import Gather
+from rota.sdk.gather import Gather, tell
 
 SCAN_S = 1.0
 """How long a waiter trusts that a hint will come."""
 PLAIN = (Invalid, NotFound)
 """Errors of a submission before which nothing was written."""
-
-Gathers = WeakKeyDictionary[asyncio.AbstractEventLoop, Gather[Order, Receipt]]
-"""One for each loop."""
 
 
 class Client:
@@ -28,7 +25,7 @@ class Client:
     def __init__(self, engine: Engine, actor: str = "") -> None:
         self.engine = engine
         self.actor = actor
-        self._gathers: Gathers = WeakKeyDictionary()
+        self._gathers: WeakKeyDictionary[asyncio.AbstractEventLoop, Gather[Order, Receipt]] = WeakKeyDictionary()
         self._waiters: WeakKeyDictionary[asyncio.AbstractEventLoop, Waiters] = WeakKeyDictionary()
 
     async def submit(self, order: Order) -> Receipt:
@@ -56,11 +53,9 @@ class Client:
 
     async def ended(self, run_id: str, timeout: float | None = None) -> Run:
         """The run once it has ended. Raises `TimeoutError` after `timeout` seconds."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._waiters:
-            self._waiters[loop] = Waiters(self.engine)
+        waiters = self._waiters.setdefault(asyncio.get_running_loop(), Waiters(self.engine))
         async with asyncio.timeout(timeout):
-            return await self._waiters[loop].ended(run_id)
+            return await waiters.ended(run_id)
 
     async def result(self, run: Run) -> bytes | None:
         """JSON of an ended run's result, fetched where it is too large for the run's own record."""
@@ -128,9 +123,4 @@ class Waiters:
 
     def _answer(self, run_id: str, value: Run | Exception) -> None:
         for answer in self._waiting.pop(run_id, []):
-            if answer.done():
-                continue
-            if isinstance(value, Exception):
-                answer.set_exception(value)
-            else:
-                answer.set_result(value)
+            tell(answer, value)

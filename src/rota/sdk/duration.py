@@ -1,14 +1,14 @@
-"""Lengths of time as people write them in code."""
+"""Lengths of time and instants as people write them in code."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from rota.domain.durations import UNITS_MS, length_ms
 from rota.domain.errors import Invalid
 
-__all__ = ["LONGEST_MS", "UNITS_MS", "to_limit_ms", "to_ms"]
-
 LONGEST_MS = 3_653 * UNITS_MS["d"]
 """Ten years, the leap days among them."""
+MILLISECOND = timedelta(milliseconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_ms(value: float | timedelta | str, field: str) -> int:
@@ -35,6 +35,16 @@ def to_limit_ms(value: float | timedelta | str | None, field: str) -> int | None
     return length
 
 
+def to_instant(value: object, field: str) -> int:
+    """Milliseconds since the epoch of a datetime with a time zone. Raises `Invalid` for anything else."""
+    if not isinstance(value, datetime):
+        raise Invalid(field, f"{value!r:.60} is no datetime; lengths of time are for delay")
+    if value.utcoffset() is None:
+        advice = 'give it one, as in datetime(2026, 12, 24, 18, tzinfo=ZoneInfo("Europe/Berlin"))'
+        raise Invalid(field, f"{value} has no time zone; {advice}")
+    return (value - EPOCH) // MILLISECOND
+
+
 def _length(value: object) -> float | None:
     """Milliseconds, perhaps not whole; None for what is no length of time."""
     match value:
@@ -43,7 +53,7 @@ def _length(value: object) -> float | None:
         case int() | float():
             return value * 1_000
         case timedelta():
-            return value / timedelta(milliseconds=1)
+            return value / MILLISECOND
         case str():
             return length_ms(value)
     return None

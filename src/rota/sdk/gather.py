@@ -13,6 +13,16 @@ R = TypeVar("R")
 LIMIT = 1_000
 
 
+def tell(answer: asyncio.Future[R], value: R | Exception) -> None:
+    """Give a future its value or error, unless nobody waits for it any more."""
+    if answer.done():
+        return
+    if isinstance(value, Exception):
+        answer.set_exception(value)
+    else:
+        answer.set_result(value)
+
+
 class Gather(Generic[T, R]):
     """Turns a call on many into a call on one. Belongs to the loop it is first used in.
 
@@ -46,6 +56,7 @@ class Gather(Generic[T, R]):
             self._flushing = None
 
     async def _send(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+        answers: Sequence[R | Exception]
         try:
             answers = await self._flush([item for item, _ in batch])
         except Exception as error:
@@ -53,14 +64,6 @@ class Gather(Generic[T, R]):
                 for one in batch:
                     await self._send([one])
                 return
-            for _, answer in batch:
-                if not answer.done():
-                    answer.set_exception(error)
-            return
+            answers = [error] * len(batch)
         for (_, answer), value in zip(batch, answers, strict=True):
-            if answer.done():
-                continue
-            if isinstance(value, Exception):
-                answer.set_exception(value)
-            else:
-                answer.set_result(value)
+            tell(answer, value)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, TypedDict, Unpack
 
 from rota.domain.errors import Invalid
@@ -10,11 +10,9 @@ from rota.domain.names import check_name
 from rota.domain.schedule import CatchUp, Overlap, Policy, Schedule
 from rota.domain.task import Owner, Task
 from rota.domain.triggers import AllOf, AnyOf, Cron, Except, Interval, Once, Trigger, parse
-from rota.sdk.duration import to_limit_ms, to_ms
+from rota.sdk.duration import to_instant, to_limit_ms, to_ms
 from rota.sdk.options import check_options, choice
 from rota.sdk.signature import Signature
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 When = str | timedelta | datetime | Trigger
 """Cron text, `@daily`, `every 10s`; an interval; an instant with its time zone; a trigger from `rota.domain`."""
@@ -104,18 +102,11 @@ def _trigger(when: object, rules: ScheduleRules) -> Trigger:
         case timedelta():
             return Interval(to_ms(when, "schedule"))
         case datetime():
-            return Once(_instant(when))
+            return Once(to_instant(when, "schedule"))
         case AllOf() | AnyOf() | Cron() | Except() | Interval() | Once():
             return when
     forms = 'cron text, "@daily", "every 10s", a timedelta, a datetime, a trigger, ScheduleOptions, or a list of these'
     raise Invalid("schedule", f"{when!r:.60} is no schedule; write {forms}")
-
-
-def _instant(when: datetime) -> int:
-    if when.utcoffset() is None:
-        advice = 'give it one, as in datetime(2026, 12, 24, 18, tzinfo=ZoneInfo("Europe/Berlin"))'
-        raise Invalid("schedule", f"{when} has no time zone; {advice}")
-    return (when - EPOCH) // timedelta(milliseconds=1)
 
 
 def _payload(signature: Signature, rules: ScheduleRules) -> bytes:

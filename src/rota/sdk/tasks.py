@@ -1,21 +1,19 @@
 """A declared task: still the function it was, and the way to have it run elsewhere."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack
 
 from rota.domain.errors import Invalid
 from rota.domain.priority import priority
 from rota.domain.retry import Retry
-from rota.domain.task import Task
 from rota.engine.submit import Order, Receipt
 from rota.sdk.client import Client
-from rota.sdk.duration import to_limit_ms, to_ms
+from rota.sdk.duration import to_instant, to_limit_ms, to_ms
 from rota.sdk.handle import Handle
 from rota.sdk.options import check_options
 from rota.sdk.portal import Portal, synchronous
-from rota.sdk.registry import to_retry
-from rota.sdk.signature import Signature
+from rota.sdk.registry import Declared, to_retry
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,21 +43,20 @@ class TaskFunction(Generic[P, T]):
 
     def __init__(
         self,
-        function: Callable[P, T],
-        task: Task,
-        signature: Signature,
+        declared: Declared,
         client: Callable[[], Awaitable[Client]],
         portal: Portal,
         options: RunOptions | None = None,
     ) -> None:
+        self._declared = declared
+        self.task, _, self.signature, _ = declared
+        function: Callable[P, T] = self.signature.function
         self.function = function
-        self.task = task
-        self.signature = signature
         self.portal = portal
         self._client = client
         self._options: RunOptions = options or {}
         self.__doc__ = function.__doc__
-        self.__name__ = getattr(function, "__name__", task.name)
+        self.__name__ = getattr(function, "__name__", self.task.name)
         self.__wrapped__ = function
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -69,7 +66,7 @@ class TaskFunction(Generic[P, T]):
         """The same task with other rules for the submissions made through what is returned."""
         check_options(options, RunOptions.__annotations__)
         merged: RunOptions = {**self._options, **options}
-        return TaskFunction(self.function, self.task, self.signature, self._client, self.portal, merged)
+        return TaskFunction(self._declared, self._client, self.portal, merged)
 
     async def asubmit(self, *args: Any, **kwargs: Any) -> Handle:
         """Have it run by a worker. Raises `Invalid` where the arguments do not fit the function."""
@@ -132,11 +129,4 @@ def _due(options: RunOptions, now: int) -> int | None:
         if "at" in options:
             raise Invalid("delay", "says when, and so does at; give one of them")
         return now + to_ms(options["delay"], "delay")
-    if "at" not in options:
-        return None
-    at = options["at"]
-    if not isinstance(at, datetime):
-        raise Invalid("at", f"{at!r:.60} is no datetime; lengths of time are for delay")
-    if at.utcoffset() is None:
-        raise Invalid("at", "has no time zone; write datetime(…, tzinfo=UTC) or another zone")
-    return int(at.astimezone(UTC).timestamp() * 1000)
+    return to_instant(options["at"], "at") if "at" in options else None

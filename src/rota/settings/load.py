@@ -14,7 +14,6 @@ from rota.domain.errors import Invalid
 from rota.sdk.options import nearest
 from rota.settings.fields import SECONDS, is_length
 from rota.settings.place import USUAL, usual_file
-from rota.settings.secrets import MARK, decrypt
 from rota.settings.sources import document, from_environment, from_secrets
 from rota.settings.tree import Settings
 
@@ -152,7 +151,11 @@ def _meant(key: str, said: Said, problems: list[str]) -> Any:
         return said.value
     try:
         text = VARIABLE.sub(_variable, said.value) if said.layer.file else said.value
-        return decrypt(text) if text.startswith(MARK) else text
+        if not text.startswith("enc:"):
+            return text
+        from rota.settings.secrets import decrypt  # 9 MB of cryptography that most processes never need
+
+        return decrypt(text)
     except Invalid as error:
         problems.append(f"{said.layer.name}: {key} {error.message}")
         return _BAD

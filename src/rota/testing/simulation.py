@@ -126,7 +126,7 @@ def _whole(seconds: float) -> int:
 
 
 class HostClock:
-    """A `rota.ports.runtime.Clock` of one machine: the wall clock is `skew` ms off, the monotonic one began anywhere."""
+    """A `Clock` of one machine: the wall clock is `skew` ms off, the monotonic one began anywhere."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self.skew = 0

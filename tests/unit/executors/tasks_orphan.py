@@ -3,13 +3,12 @@
 import asyncio
 import sys
 
-from rota.executors.python import PythonExecutor, PythonOptions
+from rota.executors.python import PythonExecutor
 from tests.unit.executors.support import ISOLATED, Notes, Plain, assigned
 
 
 async def main():
-    options = PythonOptions(grace_ms=100, app="tests.unit.executors.tasks_isolated:app")
-    executor = PythonExecutor({"sleep": Plain(print)}, options)
+    executor = PythonExecutor({"sleep": Plain(print)}, "tests.unit.executors.tasks_isolated:app", grace_ms=100)
     assignment = assigned("sleep", isolation=ISOLATED)
     notes = Notes(assignment)
     attempt = asyncio.ensure_future(executor.run(assignment, notes))

@@ -13,12 +13,13 @@ from grpc_reflection.v1alpha.reflection import ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
 from rota.domain.run import End, Reason
-from rota.executors.grpc import GrpcExecutor, GrpcOptions
+from rota.executors import grpc_client
 from rota.executors.grpc_client import NoSuchMethod, pool_of
+from rota.executors.outgoing import Outgoing
 from tests.unit.executors.support import PATIENCE, Attempt, assigned, outcome
 
 SERVER = "127.0.0.2"
-ALLOWED = GrpcOptions(allow=(SERVER,))
+ALLOWED = (SERVER,)
 STRING, INT64, MESSAGE, OPTIONAL = 9, 3, 11, 1
 
 
@@ -121,8 +122,8 @@ async def till(open_till):
     return await open_till(Till())
 
 
-async def called(command, payload=None, options=ALLOWED, resolve=None, **params):
-    executor = GrpcExecutor(options, resolve)
+async def called(command, payload=None, allow=ALLOWED, resolve=None, **params):
+    executor = Outgoing("grpc", allow, resolve)
     end, _ = await outcome(executor, assigned(command, payload, executor="grpc", params=params))
     await executor.close()
     return end
@@ -160,15 +161,16 @@ async def test_without_reflection_the_failure_says_so(open_till):
 
 
 async def test_types_are_asked_for_once(till):
-    executor = GrpcExecutor(ALLOWED)
+    executor = Outgoing("grpc", ALLOWED)
     for _ in range(3):
         await outcome(executor, assigned(f"{till.address}/shop.Till/Sum", PAYLOAD))
     assert len(till.orders) == 3
     assert len(till.asked) == 1
 
 
-async def test_types_are_asked_for_again_when_they_are_old(till):
-    executor = GrpcExecutor(GrpcOptions(allow=(SERVER,), types_ms=0))
+async def test_types_are_asked_for_again_when_they_are_old(till, monkeypatch):
+    monkeypatch.setattr(grpc_client, "TYPES_S", 0)
+    executor = Outgoing("grpc", ALLOWED)
     for _ in range(2):
         await outcome(executor, assigned(f"{till.address}/shop.Till/Sum", PAYLOAD))
     assert len(till.asked) == 2
@@ -283,7 +285,7 @@ async def test_bad_metadata_is_refused(till, metadata):
 
 async def test_cancelling_ends_the_call(till):
     till.hold = asyncio.Event()
-    attempt = Attempt(GrpcExecutor(ALLOWED), assigned(f"{till.address}/shop.Till/Sum", PAYLOAD))
+    attempt = Attempt(Outgoing("grpc", ALLOWED), assigned(f"{till.address}/shop.Till/Sum", PAYLOAD))
     async with asyncio.timeout(PATIENCE):
         await till.hold.wait()
         await attempt.cancel()

@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 
 from rota.domain.run import End
-from rota.executors.http import HttpExecutor, HttpOptions
+from rota.executors.outgoing import Outgoing
 from tests.unit.executors.support import PATIENCE, Attempt, assigned, outcome
 from tests.unit.executors.website import ALLOWED, OTHER, PRIVATE, SERVER, sent, value
 
@@ -39,7 +39,7 @@ async def test_method_and_headers_are_the_tasks(site, method):
 
 
 async def test_connections_are_used_again(site):
-    executor = HttpExecutor(ALLOWED)
+    executor = Outgoing("http", ALLOWED)
     for _ in range(3):
         await outcome(executor, assigned(site.url()))
     assert len({request.transport for request in site.requests}) == 1
@@ -85,7 +85,7 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 async def test_no_spelling_of_an_internal_address_is_reached(site, spelling):
-    end = await sent(site.url(host=spelling), options=HttpOptions())
+    end = await sent(site.url(host=spelling), allow=())
     assert end.end is End.FAILURE
     assert site.requests == []
 
@@ -103,7 +103,7 @@ async def test_a_name_that_changes_its_address_is_checked_at_each_connection(sit
         return answers.pop(0)
 
     site.answer = lambda request: web.Response(headers={"Connection": "close"})
-    executor = HttpExecutor(ALLOWED, resolve)
+    executor = Outgoing("http", ALLOWED, resolve)
     url = site.url(host="changing.example")
     first, _ = await outcome(executor, assigned(url))
     second, _ = await outcome(executor, assigned(url))
@@ -180,7 +180,7 @@ async def test_cancelling_drops_the_connection():
         writer.close()
 
     server = await asyncio.start_server(serve, SERVER, 0)
-    executor = HttpExecutor(ALLOWED)
+    executor = Outgoing("http", ALLOWED)
     attempt = Attempt(executor, assigned(f"http://{SERVER}:{server.sockets[0].getsockname()[1]}/"))
     async with asyncio.timeout(PATIENCE):
         await arrived.wait()

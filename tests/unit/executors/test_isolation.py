@@ -11,7 +11,7 @@ import pytest
 
 from rota.domain.run import LOST_LIMIT, End, Reason
 from rota.executors.pool import FRAME_LIMIT, Pool
-from rota.executors.python import PythonExecutor, PythonOptions
+from rota.executors.python import PythonExecutor
 from tests.unit.executors.support import ISOLATED, Attempt, Life, Notes, Plain, assigned, outcome
 
 APP = "tests.unit.executors.tasks_isolated:app"
@@ -24,7 +24,7 @@ NAMES = (
 def isolating(**options) -> PythonExecutor:
     # What runs is what the child finds under the name; the worker's own function would tell at once.
     handlers = {name: Plain(lambda: "not isolated") for name in NAMES}
-    return PythonExecutor(handlers, PythonOptions(**{"app": APP, "grace_ms": 100, **options}))
+    return PythonExecutor(handlers, **{"app": APP, "grace_ms": 100, **options})
 
 
 @pytest.fixture

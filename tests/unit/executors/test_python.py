@@ -8,15 +8,12 @@ from rota.domain.errors import Invalid, TooLarge
 from rota.domain.flow import Snooze
 from rota.domain.run import End, Reason
 from rota.domain.task import Isolation
-from rota.executors.python import PythonExecutor, PythonOptions
+from rota.executors.python import PythonExecutor
 from tests.unit.executors.support import Attempt, Notes, Plain, assigned, outcome
 
-DEFAULTS = PythonOptions()
-NOW = PythonOptions(grace_ms=0)
 
-
-def python(options: PythonOptions = DEFAULTS, **functions) -> PythonExecutor:
-    return PythonExecutor({name: Plain(function) for name, function in functions.items()}, options)
+def python(grace_ms: int = 5_000, **functions) -> PythonExecutor:
+    return PythonExecutor({name: Plain(function) for name, function in functions.items()}, grace_ms=grace_ms)
 
 
 async def double(x):
@@ -231,7 +228,7 @@ async def test_a_thread_that_does_not_look_is_left_behind_and_counted():
         done.set()
         return "late"
 
-    executor = python(NOW, stubborn=stubborn)
+    executor = python(0, stubborn=stubborn)
     attempt = Attempt(executor, assigned("stubborn"))
     await asyncio.to_thread(started.wait, 20)
     await attempt.cancel()
@@ -250,7 +247,7 @@ async def test_a_second_cancel_ends_the_grace():
         started.set()
         go.wait(20)
 
-    executor = python(PythonOptions(grace_ms=3_600_000), stubborn=stubborn)
+    executor = python(3_600_000, stubborn=stubborn)
     attempt = Attempt(executor, assigned("stubborn"))
     await asyncio.to_thread(started.wait, 20)
     attempt.task.cancel()

@@ -9,7 +9,6 @@ import pytest
 
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import End, Reason
-from rota.executors.commands import CommandOptions
 from rota.executors.script import ScriptExecutor
 from tests.unit.executors.support import Attempt, Life, assigned, outcome
 
@@ -192,7 +191,7 @@ async def test_a_cancel_asks_first(scripts):
         print("ready")
         time.sleep(3600)
         """
-    attempt = Attempt(ScriptExecutor(scripts, CommandOptions(grace_ms=20_000)), assigned(write(scripts, text)))
+    attempt = Attempt(ScriptExecutor(scripts, grace_ms=20_000), assigned(write(scripts, text)))
     await attempt.notes.until(lambda notes: notes.texts("stdout"))
     await attempt.cancel()
     assert attempt.notes.texts("stdout") == ["ready", "cleaned up"]
@@ -210,7 +209,7 @@ FAMILY = """
 @pytest.mark.parametrize("parent", ["time.sleep(3600)", "signal.signal(15, signal.SIG_IGN); time.sleep(3600)"])
 async def test_after_the_grace_the_whole_family_is_killed(scripts, parent):
     command = write(scripts, FAMILY + parent)
-    attempt = Attempt(ScriptExecutor(scripts, CommandOptions(grace_ms=100)), assigned(command))
+    attempt = Attempt(ScriptExecutor(scripts, grace_ms=100), assigned(command))
     life = Life(int((await attempt.notes.until(lambda notes: notes.texts("stdout")))[0]))
     await attempt.cancel()
     assert life.over
@@ -233,7 +232,7 @@ async def test_a_grandchild_may_use_the_grace_after_its_parent_has_ended(scripts
         time.sleep(3600)
         """
     command = write(scripts, text)
-    attempt = Attempt(ScriptExecutor(scripts, CommandOptions(grace_ms=20_000)), assigned(command))
+    attempt = Attempt(ScriptExecutor(scripts, grace_ms=20_000), assigned(command))
     await attempt.notes.until(lambda notes: notes.texts("stdout"))
     await attempt.cancel()
     assert attempt.notes.texts("stdout") == ["ready", "grandchild cleaned up"]
@@ -241,7 +240,7 @@ async def test_a_grandchild_may_use_the_grace_after_its_parent_has_ended(scripts
 
 async def test_a_second_cancel_ends_the_grace(scripts):
     text = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf'); time.sleep(3600)"
-    attempt = Attempt(ScriptExecutor(scripts, CommandOptions(grace_ms=3_600_000)), assigned(write(scripts, text)))
+    attempt = Attempt(ScriptExecutor(scripts, grace_ms=3_600_000), assigned(write(scripts, text)))
     await attempt.notes.until(lambda notes: notes.texts("stdout"))
     attempt.task.cancel()
     await asyncio.wait([attempt.task], timeout=0)

@@ -2,7 +2,6 @@ import psutil
 import pytest
 
 from rota.domain.run import End, Reason
-from rota.executors.commands import CommandOptions
 from rota.executors.shell import ShellExecutor
 from tests.unit.executors.support import Attempt, Life, assigned, outcome
 
@@ -96,17 +95,17 @@ async def test_what_runs_in_the_background_ends_with_the_command():
 
 async def test_a_cancel_ends_pipelines():
     command = "trap '' TERM; (echo $(exec sh -c 'echo $PPID'); trap '' TERM; sleep 3600) | cat; sleep 3600"
-    attempt = Attempt(ShellExecutor(CommandOptions(grace_ms=50)), assigned(command))
+    attempt = Attempt(ShellExecutor(grace_ms=50), assigned(command))
     life = Life(int((await attempt.notes.until(lambda notes: notes.texts("stdout")))[0]))
     await attempt.cancel()
     assert life.over
 
 
 async def test_it_starts_where_it_is_told(tmp_path):
-    _, notes = await outcome(ShellExecutor(CommandOptions(cwd=str(tmp_path))), assigned("pwd"))
+    _, notes = await outcome(ShellExecutor(cwd=str(tmp_path)), assigned("pwd"))
     assert notes.texts("stdout") == [str(tmp_path.resolve())]
 
 
 async def test_a_folder_that_is_gone_is_a_failure(tmp_path):
-    end, _ = await outcome(ShellExecutor(CommandOptions(cwd=str(tmp_path / "gone"))), assigned("pwd"))
+    end, _ = await outcome(ShellExecutor(cwd=str(tmp_path / "gone")), assigned("pwd"))
     assert (end.end, end.final) == (End.FAILURE, False)

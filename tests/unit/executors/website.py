@@ -8,14 +8,14 @@ import msgspec
 from aiohttp import web
 
 from rota.domain.run import End
-from rota.executors.http import HttpExecutor, HttpOptions
+from rota.executors.outgoing import Outgoing
 from tests.unit.executors.support import assigned, outcome
 
 PRIVATE = "127.0.0.1"
 SERVER = "127.0.0.2"
 OTHER = "127.0.0.3"
 """The guard lets through what these tests call servers; 127.0.0.1 stands for what it must keep out."""
-ALLOWED = HttpOptions(allow=(SERVER, OTHER))
+ALLOWED = (SERVER, OTHER)
 
 
 class Site:
@@ -69,8 +69,8 @@ async def raw(answer: bytes, endless: bytes = b""):
     server.close()
 
 
-async def sent(command, payload=None, options=ALLOWED, resolve=None, **params):
-    executor = HttpExecutor(options, resolve)
+async def sent(command, payload=None, allow=ALLOWED, resolve=None, **params):
+    executor = Outgoing("http", allow, resolve)
     try:
         end, _ = await outcome(executor, assigned(command, payload, executor="http", params=params))
         return end

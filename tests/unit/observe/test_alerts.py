@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rota.cli.read import grant
 from rota.observe.metrics import GAUGES, Metrics
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "prometheus"
@@ -47,6 +48,12 @@ def test_the_api_is_scraped_with_a_credential():
     api, _ = read("prometheus.yml")["scrape_configs"]
     assert api["metrics_path"] == "/metrics"
     assert api["authorization"].keys() == {"type", "credentials_file"}
+
+
+@pytest.mark.parametrize("page", [FOLDER / "prometheus.yml", FOLDER.parents[1] / "docs" / "observability.md"])
+def test_the_command_that_makes_it_is_understood(page):
+    (said,) = re.findall(r"rota tokens add prometheus --grant (\S+)", page.read_text())
+    assert grant(said) == {"role": "viewer", "namespace": "*"}
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")

@@ -16,7 +16,6 @@ def put_back():
     root.setLevel(before[1])
     rota.setLevel(before[2])
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
 
 
 def lines(capsys):
@@ -25,7 +24,7 @@ def lines(capsys):
 
 def test_lines_are_json_with_what_is_known_of_them(capsys):
     logs.configure(style="json", about=lambda: {"run": "r1"})
-    with structlog.contextvars.bound_contextvars(request="q7"):
+    with logs.noted(request="q7"):
         logging.getLogger("rota.api").info("served %s in %d ms", "/health", 3)
     structlog.get_logger("rota.x").warning("odd", worker="w")
     first, second = lines(capsys)

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from rota.domain.ids import RunId
-from rota.executors.http import HttpExecutor
+from rota.executors.outgoing import Outgoing
 from rota.observe import traces
 from rota.ports.runtime import TRACE
 from tests.unit.executors.support import assigned, outcome
@@ -92,7 +92,7 @@ def request(url, above, run="5" * 32):
 
 async def test_a_request_carries_the_trace_on(spans):
     async with serving() as site:
-        executor = traces.traced({"http": HttpExecutor(ALLOWED)})["http"]
+        executor = traces.traced({"http": Outgoing("http", ALLOWED)})["http"]
         end, _ = await outcome(executor, request(site.url("/path?key=canary"), ABOVE))
         await executor.close()
     (attempt,), (call,) = named(spans, "run t"), named(spans, "http")
@@ -106,7 +106,7 @@ async def test_a_request_carries_the_trace_on(spans):
 
 async def test_who_is_not_sampled_above_is_not_sampled_here(spans):
     async with serving() as site:
-        executor = traces.Traced(HttpExecutor(ALLOWED))
+        executor = traces.Traced(Outgoing("http", ALLOWED))
         await outcome(executor, request(site.url(), UNSAMPLED))
         await executor.close()
     assert spans.get_finished_spans() == ()
@@ -116,7 +116,7 @@ async def test_who_is_not_sampled_above_is_not_sampled_here(spans):
 
 async def test_a_run_that_nobody_asked_for_in_a_trace_gives_its_own_id_to_one(spans):
     async with serving() as site:
-        executor = traces.Traced(HttpExecutor(ALLOWED))
+        executor = traces.Traced(Outgoing("http", ALLOWED))
         for _ in range(2):
             await outcome(executor, request(site.url(), ""))
         await executor.close()
@@ -126,7 +126,7 @@ async def test_a_run_that_nobody_asked_for_in_a_trace_gives_its_own_id_to_one(sp
 
 async def test_without_sdk_a_request_says_no_trace():
     async with serving() as site:
-        executor = HttpExecutor(ALLOWED)
+        executor = Outgoing("http", ALLOWED)
         await outcome(executor, request(site.url(), ABOVE))
         await executor.close()
     assert "traceparent" not in site.requests[0].headers

@@ -11,6 +11,7 @@ from rota.domain.run import Reason, Run, State
 from rota.domain.schedule import Overlap, Policy, Schedule
 from rota.domain.task import Task
 from rota.domain.triggers import Interval
+from rota.engine.account import report
 from rota.engine.claim import claim
 from rota.engine.define import create_task
 from rota.engine.engine import Engine
@@ -176,3 +177,20 @@ async def test_a_node_leaves_no_thread_and_no_task(court: Court):
     assert threads() == before
     assert asyncio.all_tasks() == tasks
     assert threading.active_count() == len(threading.enumerate())
+
+
+async def test_it_accounts_for_the_house_and_says_where_it_cannot(court: Court):
+    """A look that failed is told, and begun anew: what it had seen by then was not judged."""
+    node = await court.node(account_ms=20)
+    await court.leading(node)
+    await minutely(court.engine(), overlap="allow")
+    await court.pass_by(MINUTE_MS, node)
+    await fired(court, 1)
+    async with asyncio.timeout(PATIENCE):
+        ear = court.store.watch(["nobody"])
+        while (found := await report(court.engine())) is None or not found.schedules:
+            await ear.wait(0.02)
+        ear.close()
+    assert found.unaccounted == 0
+    court.fail("commit", UNAVAILABLE)
+    await court.until(lambda: court.troubles("account"))

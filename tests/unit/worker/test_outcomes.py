@@ -10,7 +10,7 @@ from rota import Context
 from rota.domain.facts import RunsClaimed
 from rota.domain.run import Reason, State
 from rota.domain.task import Clocks
-from rota.executors.python import PythonExecutor, PythonOptions
+from rota.executors.python import PythonExecutor
 from rota.worker.runtime import EXCLUDE_MS
 from tests.unit.worker.support import House
 
@@ -318,7 +318,7 @@ async def test_a_thread_that_does_not_look_is_left_behind_and_its_result_lost(ho
         return "too late"
 
     run_id = await house.begun(deaf)
-    executor = PythonExecutor(house.handlers, PythonOptions(grace_ms=0))
+    executor = PythonExecutor(house.handlers, grace_ms=0)
     worker = await house.worker({"python": executor}, slots=4)
     await house.until(inside.is_set)
     await house.cancel(run_id)

@@ -9,7 +9,7 @@ import pytest
 from rota.domain.run import Reason, State
 from rota.domain.task import Clocks
 from rota.engine.control import drain, resize
-from rota.executors.python import PythonExecutor, PythonOptions
+from rota.executors.python import PythonExecutor
 from rota.worker.runtime import Worker
 from tests.unit.worker.support import Gate, House
 
@@ -189,7 +189,7 @@ async def test_threads_left_behind_count_as_lost_slots(house: House):
         leave.wait(20)
 
     await house.task(deaf)
-    executor = PythonExecutor(house.handlers, PythonOptions(grace_ms=0))
+    executor = PythonExecutor(house.handlers, grace_ms=0)
     worker = await house.worker({"python": executor, "local": executor}, slots=3)
     for number in (1, 2):
         run_id = await house.submit("deaf")

@@ -12,6 +12,7 @@ from rota.api.problems import Forbidden
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import Instant
 from rota.api.schemas.filters import LogFilter
+from rota.api.scrape import TYPE
 from rota.api.spec import spec
 from rota.api.stats import Stats
 from rota.api.views import plain
@@ -20,7 +21,6 @@ from rota.domain.errors import Invalid, NotFound
 from rota.domain.run import Run
 from rota.domain.schedule import DAY_MS
 from rota.engine.engine import Engine
-from rota.observe.metrics import TYPE
 from rota.ports.store import Line, Sought
 
 routes = router("", "system")

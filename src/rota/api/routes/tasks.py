@@ -1,6 +1,7 @@
 """Tasks: what can be run. A task's id is its name."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import Names, ResumeBody, TaskChange, TaskNew, TriggerBody, WhyBody, trigger_of
 from rota.api.schemas.filters import TaskFilter
 from rota.api.views import instant, plain, when
+from rota.domain.access import Action, allowed
 from rota.domain.errors import Refused
 from rota.domain.ids import definition_id
 from rota.domain.lane import lane
@@ -44,11 +46,28 @@ from rota.observe.traces import submission
 from rota.ports.store import Where
 
 routes = router("/api/tasks", "tasks")
+SECRET = ("env", "headers", "metadata")
+"""Settings of executors in which credentials are: only who may define the task sees their values."""
 
 
 def of(task: Task) -> tuple[str, str, str]:
     """What rights to it are about."""
     return task.namespace, task.name, task.queue
+
+
+def seen(task: Task, asked: Asked) -> Task:
+    """The task as the asker may see it."""
+    if allowed(asked.actor.grants, Action.DEFINE, *of(task)):
+        return task
+    overrides = {name: _hidden(one) if name == "params" else one for name, one in task.overrides.items()}
+    return replace(task, params=_hidden(task.params), overrides=overrides)
+
+
+def _hidden(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: dict.fromkeys(value, "…") if name in SECRET and isinstance(value, Mapping) else value
+        for name, value in params.items()
+    }
 
 
 def row(task: Task) -> dict[str, Any]:
@@ -110,7 +129,7 @@ async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[T
         return (fits is None or fits(task)) and text in f"{task.name}\n{task.description}".lower()
 
     found, after = await listing(engine, cursors, Task, where, query, wanted if text else fits)
-    rows = [row(one) | (await _times(engine, one) if query.schedules else {}) for one in found]
+    rows = [row(seen(one, asked)) | (await _times(engine, one) if query.schedules else {}) for one in found]
     return Json({"items": rows, "next": after})
 
 
@@ -131,7 +150,7 @@ async def create(engine: Here, asked: Definer, body: TaskNew, namespace: Namespa
 @routes.get("/{name}", response_model=shown.TaskView, responses=answers(404))
 async def show(engine: Here, asked: Reader, task: Named) -> Response:
     """Show a task and when it runs."""
-    return await told(engine, task)
+    return await told(engine, seen(task, asked))
 
 
 @routes.patch("/{name}", response_model=shown.TaskView, responses=answers(404, 409, 412))
@@ -226,7 +245,7 @@ async def pause(engine: Here, asked: Operator, task: Named, body: WhyBody | None
     """Pause all schedules of a task. It can still be triggered."""
     for one in await _scheduled(engine, task):
         await define.pause_schedule(engine, one, body.why if body else "", asked.name)
-    return await told(engine, task)
+    return await told(engine, seen(task, asked))
 
 
 @routes.post("/{name}/resume", response_model=shown.TaskView, responses=answers(404, 409))
@@ -234,7 +253,7 @@ async def resume(engine: Here, asked: Operator, task: Named, body: ResumeBody | 
     """Resume all schedules of a task."""
     for one in await _scheduled(engine, task):
         await define.resume_schedule(engine, one, asked.name, bool(body and body.catch_up))
-    return await told(engine, task)
+    return await told(engine, seen(task, asked))
 
 
 async def _scheduled(engine: Engine, task: Task) -> list[str]:

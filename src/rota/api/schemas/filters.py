@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from rota.api.paging import Named, Paged, Searched, Window
 from rota.api.schemas.bodies import BULK_LIMIT, Body
@@ -11,6 +11,7 @@ from rota.domain.run import State
 
 RunId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Prefix = Annotated[str, Field(pattern="^[0-9a-f]{0,32}$", description="First digits of ids.")]
+States = Annotated[list[Annotated[State, Field(strict=False)]], Field(max_length=9)]
 Space = Annotated[Named | Literal["*"], Field(description="`*`: all of them.")]
 Suffix = Annotated[str, Field(pattern="^[0-9a-f]{0,32}$", description="Last digits of ids.")]
 
@@ -35,7 +36,7 @@ class RunFilter(Window):
     """Which runs."""
 
     namespace: Space = "main"
-    state: Annotated[list[State], Field(max_length=9)] = Field(default=[], description="May be given several times.")
+    state: States = Field(default=[], description="May be given several times.")
     task: Named | Literal[""] = ""
     queue: Named | Literal[""] = ""
     schedule: Named | Literal[""] = ""
@@ -44,6 +45,12 @@ class RunFilter(Window):
     prefix: Prefix = ""
     suffix: Suffix = ""
     search: Searched = Field(default="", description="In error and progress.")
+
+
+class RunChoice(RunFilter):
+    """Which runs, said in a body: there, unlike in a query, numbers are told from text."""
+
+    model_config = ConfigDict(strict=True)
 
 
 class WorkerFilter(Paged):
@@ -72,7 +79,7 @@ class RunsChosen(Body):
     """Which runs: by id, or by the filter of the listing, of which each call takes one page."""
 
     ids: Annotated[list[RunId], Field(min_length=1, max_length=BULK_LIMIT)] | None = None
-    where: RunFilter | None = None
+    where: RunChoice | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Any:
