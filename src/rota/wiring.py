@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -81,12 +82,9 @@ class SystemClock:
 class SystemChance:
     """The operating system's randomness."""
 
-    def __init__(self) -> None:
-        self._source = random.SystemRandom()
-
     def bits(self, count: int) -> int:
         """`count` random bits."""
-        return self._source.getrandbits(count)
+        return secrets.randbits(count)
 
     def fraction(self) -> float:
         """From [0, 1)."""

@@ -85,6 +85,12 @@ async def test_too_many_listeners_are_refused(engine, monkeypatch):
         second = await http.get(f"{serving.url}/api/system/events")
         assert second.status == 429
         assert (await second.json())["status"] == 429
+        async with http.post(f"{serving.url}/api/tasks", json={"name": "a"}):
+            pass
+        async with http.post(f"{serving.url}/api/tasks/a/trigger") as made:
+            run = (await made.json())["id"]
+        third = await http.get(f"{serving.url}/api/runs/{run}/logs/stream")
+        assert third.status == 429, "streams of lines count as well"
         first.close()
 
 

@@ -2,6 +2,7 @@ import pytest
 
 from rota.domain.access import Grant
 from rota.engine.sessions import enter
+from rota.ports.store import Line
 from rota.testing.factories import make_session
 
 
@@ -93,8 +94,61 @@ async def test_roles_open_what_they_say(client, things, role, read, operate, def
 
 
 async def test_lines_of_hidden_runs_are_not_found(client, things, engine):
-    from rota.ports.store import Line
-
     await engine.logs.append([Line(run, 1, 1, "stdout", "info", "secret") for run in things.values()])
     mine = client(Grant("viewer", "main", task="mine"))
     assert await names(mine, "/api/system/logs?search=secret", "run") == {things["mine"]}
+
+
+async def test_all_namespaces_show_what_may_be_read_in_each(client, things):
+    mine, far = Grant("viewer", "main", task="mine"), Grant("viewer", "far")
+    assert await names(client(mine, far), "/api/runs?namespace=*", "id") == {things["mine"], things["far"]}
+    assert await names(client(mine), "/api/runs?namespace=*", "id") == {things["mine"]}
+    assert await names(client(), "/api/runs?namespace=*", "id") == set(things.values())
+    end = things["far"][-10:]
+    assert await names(client(far), f"/api/runs?namespace=*&suffix={end}", "id") == {things["far"]}
+    assert await names(client(mine), f"/api/runs?namespace=*&suffix={end}", "id") == set()
+    assert len(await names(client(Grant("viewer", "*")), "/api/workers?namespace=*", "session")) == 2
+
+
+async def test_the_doctor_is_for_admins_of_all(client):
+    found = (await client()("GET", "/api/system/doctor"))["items"]
+    assert {"scheduler", "workers", "audit"} <= {one["check"] for one in found}
+    await client(Grant("admin", "main"))("GET", "/api/system/doctor", 403)
+
+
+async def test_a_search_tells_nothing_of_lines_that_may_not_be_read(client, things, engine):
+    """Not even by how far it came: else they could be guessed letter by letter."""
+    await engine.logs.append([Line(things["other"], 1, 1, "log", "error", "the code is 4711") for _ in range(20)])
+    for grant in (Grant("viewer", "main", task="mine"), Grant("viewer", "far")):
+        mine = client(grant)
+        for one, other in (
+            ("search=4711", "search=4712"),
+            ("level=error", "level=info"),
+            ("stream=log", "stream=stderr"),
+        ):
+            right, wrong = [await mine("GET", f"/api/system/logs?limit=1&{text}") for text in (one, other)]
+            assert (right["items"], wrong["items"]) == ([], [])
+            assert (right["next"] is None) == (wrong["next"] is None)
+    everybody = client(Grant("viewer", "*"))
+    assert len((await everybody("GET", "/api/system/logs?search=CODE&limit=9"))["items"]) == 9
+
+
+async def test_who_may_see_one_queue_of_a_worker_may_look_at_it(client, things):
+    mine = client(Grant("operator", "main", queue="q1"))
+    assert (await mine("GET", "/api/workers/session-2"))["session"] == "session-2"
+    await mine("PATCH", "/api/workers/session-2", 403, {"slots": 1})
+
+
+async def test_credentials_in_a_task_are_in_no_audit(api):
+    params = {"env": {"API_KEY": "swordfish"}}
+    await api("POST", "/api/tasks", 201, {"name": "a", "executor": "shell", "command": "true", "params": params})
+    params["env"]["API_KEY"] = "flounder"
+    await api("PATCH", "/api/tasks/a", 200, {"params": params})
+    await api("DELETE", "/api/tasks/a", 204)
+    entries = await api("GET", "/api/audit")
+    assert {one["action"] for one in entries["items"]} == {"create", "update", "delete"}
+    assert "swordfish" not in repr(entries)
+    assert "flounder" not in repr(entries)
+    assert next(one["changed"] for one in entries["items"] if one["action"] == "update") == [
+        "params", "revision", "updated_at",
+    ]  # fmt: skip

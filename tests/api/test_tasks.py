@@ -1,5 +1,8 @@
+from typing import Any
+
 import pytest
 
+from rota.domain.errors import Unavailable
 from rota.domain.run import Run
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task
@@ -195,3 +198,14 @@ async def test_tasks_are_paused_resumed_and_reset(api):
     await api("POST", "/api/tasks/nightly/reset")
     await api("POST", "/api/tasks", 201, {"name": "bare"})
     assert "no schedule" in (await api("POST", "/api/tasks/bare/pause", 409))["detail"]
+
+
+async def test_many_at_once_tell_nothing_of_a_store_in_trouble(api, engine, monkeypatch):
+    await api("POST", "/api/tasks", 201, {"name": "a"})
+
+    async def away(*_: Any) -> None:
+        raise Unavailable("host db-7 does not answer")
+
+    monkeypatch.setattr(engine.store, "commit", away)
+    (told,) = (await api("POST", "/api/tasks/delete", 200, {"ids": ["a"]}))["items"]
+    assert (told["status"], told["error"]) == (503, "the store cannot serve now; try again")

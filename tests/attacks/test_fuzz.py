@@ -13,15 +13,8 @@ from schemathesis import GenerationMode
 from schemathesis.generation.case import Case
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
-from rota.identity import passwords
 from tests.attacks.fuzzing import EXAMPLES, KNOWN, OPERATIONS, SEED, UNREAD, aim, checks, may
 from tests.attacks.support import ROLES, built
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passwords that cost nothing: their price is proved elsewhere."""
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
 
 
 @pytest.mark.parametrize("label", OPERATIONS)

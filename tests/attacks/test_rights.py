@@ -79,14 +79,14 @@ def test_what_others_have_reads_as_what_is_not_there(platform: Platform, role: s
             said = said.replace(repr(name), repr(none))
         assert (there.status, said) == (absent.status, absent.body.decode()), label
         assert there.status in (403, 404), label
-        assert there.status == 404 or NEEDS[label][0] not in (Action.READ,), label
+        assert there.status == 404 or NEEDS[label][0] is not Action.READ, label
     assert platform.kept() == before
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator", "developer"])
 def test_bodies_reach_no_further_than_paths(platform: Platform, role: str) -> None:
     """23: the same things, named in bodies and filters."""
-    theirs, before = things(platform, "far"), platform.kept()
+    theirs = things(platform, "far")
     bulk = {"ids": [theirs["runs"], "0" * 32]}
     for act in ("cancel", "retry"):
         told = platform.say(role, "POST", f"/api/runs/{act}", bulk)
@@ -97,20 +97,12 @@ def test_bodies_reach_no_further_than_paths(platform: Platform, role: str) -> No
         for space in ("far", ANY):
             told = platform.say(role, "POST", f"/api/runs/{act}", {"where": {"namespace": space, "task": "report"}})
             assert told.status == 403 or theirs["runs"] not in told.body.decode()
-    for label in ("POST /api/tasks/trigger", "POST /api/tasks/delete", "POST /api/schedules/pause",
-                  "POST /api/schedules/resume", "POST /api/schedules/delete"):  # fmt: skip
-        told = (
-            platform.say(role, *label.split(" "), {"ids": ["report"]})
-            if False
-            else platform.say(role, "POST", f"{label.split(' ')[1]}?namespace=far", {"ids": ["report"]})
-        )
+    for path in ("tasks/trigger", "tasks/delete", "schedules/pause", "schedules/resume", "schedules/delete"):
+        told = platform.say(role, "POST", f"/api/{path}?namespace=far", {"ids": ["report"]})
         assert told.status == 403 or [one["status"] for one in told.json["items"]] == [404]
     for label in ("POST /api/tasks", "POST /api/schedules", "POST /api/runs", "POST /api/runs/bulk"):
         told = platform.say(role, "POST", f"{label.split(' ')[1]}?namespace=far", SAMPLES[label])
         assert told.status in (403, 404)
-    assert {
-        key: one for key, one in platform.kept().items() if key in before and before[key] != one
-    } == {} or role != "viewer"
     far = {one.state for one in platform.run(platform.house.all(Run)) if one.namespace == "far"}
     assert far == {"pending"}
 
@@ -144,9 +136,7 @@ def test_bodies_set_nothing_that_they_do_not_name(platform: Platform) -> None:
     for label, body in SAMPLES.items():
         known = properties(label)
         for extra in set(EXTRA) - known:
-            told = platform.say(
-                "admin", *path_of(label, theirs, "main") if "{" in label else label.split(" "), {**body, extra: 1}
-            )
+            told = platform.say("admin", *path_of(label, theirs, "main"), {**body, extra: 1})
             assert (told.status, told.fields) == (422, [extra]), label
     assert platform.kept() == before
 

@@ -10,7 +10,6 @@ from schemathesis.core.transport import Response
 from schemathesis.generation.case import Case
 from schemathesis.specs.openapi.checks import ensure_resource_availability, use_after_free
 
-from rota.identity import passwords
 from tests.attacks.fuzzing import DOCUMENT, UNREAD, WANTED, checks, may
 from tests.attacks.support import ROLES, built
 
@@ -56,9 +55,8 @@ SCHEMA = schemathesis.openapi.from_dict(linked()).include(
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_stories_made_of_the_spec_find_no_fault(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stories_made_of_the_spec_find_no_fault(role: str) -> None:
     """An admin makes things, and the role does something to them."""
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
     seen: dict[tuple[str, int], int] = {}
 
     class Story(SCHEMA.as_state_machine()):  # type: ignore[misc]  # made while running

@@ -296,7 +296,7 @@ BUGS: dict[str, Bug] = {
         5, around(FiresFirst, random_ids, inside=True), "I3 I22", "leader dies after a write", ms=10_000
     ),
     "schedule moved on before the run is written": bug(
-        6, around(AdvancesFirst, inside=True), "I3 I22", "leader dies after a write", ms=8_000
+        6, around(AdvancesFirst, inside=True), "I3 I22", "leader dies after a write", ms=20_000
     ),
     "acknowledged before it is written": bug(8, around(AcknowledgesEarly), "I5", "kill client"),
     "claimed in two steps": bug(9, around(ClaimsInTwoSteps), "I8"),

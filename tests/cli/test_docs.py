@@ -15,7 +15,7 @@ def test_every_command_is_mentioned():
     assert [one for one in sorted(commands) if not re.search(rf"\b{one}\b", PAGE)] == []
 
 
-@pytest.mark.parametrize("command", [("up",), ("scheduler",), ("worker",)])
+@pytest.mark.parametrize("command", [("up",), ("scheduler",), ("worker",), ("api",)])
 def test_every_option_of_the_roles_is_described(command):
     options = {one.opts[0] for one in ALL[command].params} - {"--help"}
     assert [one for one in sorted(options) if f"`{one}`" not in PAGE] == []

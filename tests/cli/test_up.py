@@ -2,6 +2,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -303,3 +304,11 @@ def test_a_program_and_up_meet_in_the_same_store(start, rota, tmp_path, monkeypa
     lines = process.until("stop:")
     assert f"data: sqlite:///{found}" in lines
     assert run.strip() in "".join(lines) or process.until(run.strip())
+
+
+@pytest.mark.parametrize("role", ["up", "api"])
+def test_a_port_that_is_taken_is_one_clear_line(start, role):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        code, out, err = start(role, "--data", "rota-data", "--port", str(other.getsockname()[1])).ended()
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "cannot be listened on: Address already in use" in err

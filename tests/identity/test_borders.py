@@ -1,6 +1,7 @@
 """Where requests come from and how: hosts, proxies, bodies, other origins, TLS. Numbers as in the threat model."""
 
 import asyncio
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,6 +135,28 @@ class TestBorders:
                     writer.write(b"1\r\n \r\n")
                     await asyncio.wait([answer], timeout=0.05)
             assert (await answer).startswith(b"HTTP/1.1 408 "), "and then the connection is closed"
+            writer.close()
+
+    async def test_a_head_has_a_size(self, served):
+        _, writer = await asyncio.open_connection("127.0.0.1", int(served.base.rpartition(":")[2]))
+        writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-A: ")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 10_000_000:
+                writer.write(b"a" * 100_000)
+                await writer.drain()
+                sent += 100_000
+        assert sent < 10_000_000
+        assert (await served.ask("GET", "/health", headers={"X-A": "a" * 60_000})).status_code == 200
+
+    @pytest.mark.parametrize("said", [b"", b"GET /health HTTP/1.1\r\nHost: loc"])
+    async def test_a_head_that_does_not_come_is_not_waited_for(self, house, monkeypatch, said):
+        monkeypatch.setattr("rota.api.serve.HEAD_S", 0.05)
+        async with serving(house) as hasty, asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(hasty.base.rpartition(":")[2]))
+            writer.write(said)
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
             writer.close()
 
     async def test_while_the_store_is_away_nobody_is_let_in(self, served):

@@ -7,11 +7,11 @@ import jwt
 import pytest
 
 from rota.api.door import ACCESS_MS, COOKIE_MS, MEMORY_MS, Door
+from rota.api.limits import Rates
 from rota.domain.access import ANY, Grant
-from rota.domain.people import SESSION_MS, Kind, Token, User
+from rota.domain.people import SESSION_MS, Kind, Token
 from rota.engine import people
 from rota.identity import Identity
-from rota.identity.keys import mint
 from rota.testing.clock import START_AT
 from tests.identity.support import PASSWORD, ROOT, SECRET, Served, serving
 
@@ -98,6 +98,15 @@ class TestLogin:
         assert await status(served, anna["access_token"]) == 401
         assert [(await served.logged_in("anna", one)).status_code for one in (PASSWORD, body["new"])] == [401, 200]
 
+    async def test_who_stole_a_login_does_not_guess_the_password(self, house):
+        async with serving(house, rates=Rates("", "", "", "3/minute", "")) as served:
+            await served.user("anna", Grant("viewer"), password=PASSWORD)
+            key = (await served.logged_in()).json()["access_token"]
+            body = {"current": "guessed", "new": "a wholly different thing"}
+            asked = [await served.ask("POST", "/api/auth/password", key, json=body) for _ in range(3)]
+            assert [one.status_code for one in asked] == [422, 422, 429]
+            assert 0 < int(asked[-1].headers["retry-after"]) <= 60
+
     async def test_a_login_by_a_password_that_is_just_changed_does_not_last(self, served, anna, monkeypatch):
         log_in = people.log_in
 
@@ -134,6 +143,22 @@ class TestRefresh:
     async def test_of_two_at_once_at_most_one_goes_on(self, served, anna):
         both = await asyncio.gather(*(self.refreshed(served, anna["refresh_token"]) for _ in range(2)))
         assert sorted(one.status_code for one in both)[1] == 401
+
+    async def test_a_note_of_its_last_use_meanwhile_is_no_theft(self, served, anna):
+        name = await session(served)
+
+        get = served.house.store.get
+
+        async def late(kind: Any, ids: Any) -> Any:
+            found = await get(kind, ids)
+            if kind is Token and list(ids) == [name]:
+                served.house.store.get = get
+                await people.used(served.engine, {name: served.house.clock.now() + 1})
+            return found
+
+        served.house.store.get = late
+        told = (await self.refreshed(served, anna["refresh_token"])).json()
+        assert await status(served, told["access_token"]) == 200
 
     async def test_a_long_silence_ends_it(self, served, anna):
         served.house.clock.advance(SESSION_MS)
@@ -250,6 +275,22 @@ class TestSoon:
             await served.ask("POST", "/api/auth/refresh", json={"refresh_token": anna["refresh_token"]})
         ).status_code == 401
 
+    async def test_a_look_under_way_does_not_bring_it_back(self, served):
+        key, get = await served.key("k", Grant("viewer")), served.house.store.get
+
+        async def slow(kind: Any, ids: Any) -> Any:
+            found = await get(kind, ids)
+            if kind is Token:
+                served.house.store.get = get
+                assert (await served.ask("DELETE", f"/api/tokens/{ids[0]}", "admin")).status_code == 204
+            return found
+
+        served.keys["admin"] = await served.key("root", Grant("admin", ANY))
+        assert await status(served, served.keys["admin"]) == 200
+        served.house.store.get = slow
+        await status(served, key)
+        assert await status(served, key) == 401
+
     async def test_an_expired_key(self, served):
         key = await served.key("brief", Grant("viewer"), expires_at=served.house.clock.now() + 1_000)
         await self.stops(served, key, lambda: served.ask("GET", "/health"))
@@ -347,31 +388,3 @@ class TestRights:
     async def test_a_worker_does_nothing_but_work_and_others_do_not(self, served):
         for path in ("/api/tasks", "/api/users", "/api/auth/me", "/api/audit", "/api/tokens"):
             assert (await served.ask("GET", path, "worker")).status_code == 403
-
-
-class TestLastUse:
-    async def test_it_is_written_in_batches_at_most_once_a_minute(self, served):
-        engine, clock = served.engine, served.house.clock
-        for _ in range(5):
-            await status(served, served.keys["viewer"])
-            await status(served, served.keys["operator"])
-        assert {one.used_at for one in await people.tokens(engine)} == {0}
-        clock.advance(60_000)
-        await status(served, served.keys["viewer"])
-        await served.door.close()
-        used = {one.name: one.used_at for one in await people.tokens(engine)}
-        assert (used["viewer"], used["operator"], used["admin"]) == (clock.now(), START_AT, 0)
-
-
-class TestFirstStart:
-    async def test_it_makes_one_admin_whose_link_and_key_open(self, house):
-        async with serving(house) as served:
-            key, link = mint("key"), mint("link")
-            assert await people.begin(served.engine, key, link)
-            assert not await people.begin(served.engine, mint("key"), mint("link"))
-            assert (await served.ask("GET", "/api/users", key.text)).json()["items"][0]["has_password"] is False
-            told = await served.ask("POST", "/api/auth/link", json={"code": link.text, "cookie": False})
-            assert await status(served, told.json()["access_token"], "/api/users") == 200
-            kept = [await house.all(kind) for kind in (User, Token)]
-            assert key.text not in repr(kept)
-            assert key.text.split("_", 3)[3] not in repr(kept)

@@ -205,6 +205,25 @@ class TestPruning:
         await self.pruned(house)
         assert await house.all(Audit) == []
 
+    async def test_what_is_sealed_or_pruned_during_a_look_is_no_fault(self, house):
+        for _ in range(3):
+            await written(house, 2)
+            await sealed(house)
+        await written(house, 4, START_AT + DAY)
+        get, looks = house.store.get, []
+
+        async def meanwhile(kind, ids):
+            looks.append(kind)
+            if looks == [Audit]:
+                house.clock.advance(DAY + 1_000)
+                await sealed(house)
+                await self.pruned(house)
+            return await get(kind, ids)
+
+        house.store.get = meanwhile
+        assert (await verify(house.engine)).faults == ()
+        assert len(await house.all(Audit)) == 4, "or nothing was pruned"
+
     async def test_the_oldest_seals_gone_without_an_anchor_are_found(self, house):
         for _ in range(3):
             await written(house, 2)

@@ -188,8 +188,9 @@ class TestWhatIsKept:
 
 
 class TestLongAnswers:
-    async def test_one_ends_when_its_credential_does(self, house, monkeypatch):
-        """17: a stream that was opened before is no way around a revoked key."""
+    @pytest.mark.parametrize("end", ["revoked", "lowered"])
+    async def test_one_ends_when_its_credential_does(self, house, monkeypatch, end):
+        """17: a stream that was opened before is no way around a revoked key, or a right that was taken."""
         monkeypatch.setattr(guard, "RECHECK_S", -1.0)
         door = Door(house.engine, Identity(SECRET))
         going, sent = asyncio.Event(), []
@@ -206,7 +207,9 @@ class TestLongAnswers:
         async def receive():
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        token, text = await door.mint(Token("", Kind.KEY, "k", grants=(Grant("viewer"),)), ROOT)
+        tasks = tuple(Grant("viewer", task=name) for name in ("mine", "other"))
+        await people.add_user(house.engine, User("anna", tasks), ROOT)
+        token, text = await door.mint(Token("", Kind.KEY, "k", owner="anna", grants=tasks), ROOT)
         headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {text}".encode())]
         scope = {"type": "http", "method": "GET", "path": "/api/system/events", "headers": headers}
         guarded = guard.Guard(endless, door.authenticate, guard.GuardOptions(rates=NO_RATES))
@@ -214,7 +217,10 @@ class TestLongAnswers:
         async with asyncio.timeout(10):
             while len(sent) < 2:
                 await asyncio.wait([task], timeout=0)
-            await people.revoke(house.engine, token.id, "cli:root")
+            if end == "revoked":
+                await people.revoke(house.engine, token.id, "cli:root")
+            else:
+                await people.change_user(house.engine, "anna", ROOT, tasks[:1])
             house.clock.advance(5_000)
             going.set()
             await task

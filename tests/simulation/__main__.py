@@ -15,6 +15,12 @@ def story(found: Verdict) -> str:
     return f"seed {found.seed}, repeated by `make simulate SEEDS=1 FROM={found.seed}`:\n  {wrong}"
 
 
+def say(text: str) -> None:
+    """A line that is seen at once, in a file as well."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     parser = ArgumentParser(prog="make simulate")
     parser.add_argument("--seeds", type=int, default=1_000)
@@ -28,11 +34,13 @@ def main() -> int:
             seen += found.seen
             if found.wrong:
                 failed += 1
-                sys.stdout.write(f"{story(found)}\n")
+                say(story(found))
             elif given.seeds <= 20:
-                sys.stdout.write(f"seed {found.seed}: trace {found.trace}\n")
+                say(f"seed {found.seed}: trace {found.trace}")
+            elif (played := found.seed - given.first + 1) % 1_000 == 0:
+                say(f"{played:,} seeds played, {failed} failed")
     met = ", ".join(f"{name}: {number:,}" for name, number in sorted(seen.items()))
-    sys.stdout.write(f"{met}\n{given.seeds:,} seeds from {given.first}, {failed} failed\n")
+    say(f"{met}\n{given.seeds:,} seeds from {given.first}, {failed} failed")
     return 1 if failed else 0
 
 

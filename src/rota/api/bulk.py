@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from fastapi import Response
 
 from rota.api.deps import Json
-from rota.api.problems import status_of
+from rota.api.problems import detail_of, status_of
 from rota.domain.errors import RotaError
 
 AT_ONCE = 16
@@ -23,6 +23,6 @@ async def each(
             try:
                 return {"id": name, "status": done, "state": await act(name), "error": None}
             except RotaError as error:
-                return {"id": name, "status": int(status_of(error)), "state": None, "error": str(error)}
+                return {"id": name, "status": int(status_of(error)), "state": None, "error": detail_of(error)}
 
     return Json({"items": await asyncio.gather(*map(one, dict.fromkeys(ids))), "next": after})

@@ -88,12 +88,12 @@ class Door:
             self._noting = asyncio.create_task(self.note())
         return Actor(name, grants, address, token.owner, token.id)
 
-    async def log_in(self, name: str, password: str) -> Opened | int | None:
-        """A login by password. None for a wrong one, unknown or disabled users, all alike; a number: come back in so
-        many seconds.
-        """
-        if wait_s := await self._limits.hit("user", name.casefold()):
-            return wait_s
+    async def wait_s(self, name: str) -> int:
+        """Count a try of this user's password; 0 while there may be more, else the seconds to come back in."""
+        return await self._limits.hit("user", name.casefold())
+
+    async def log_in(self, name: str, password: str) -> Opened | None:
+        """A login by password. None for a wrong one, unknown or disabled users, all alike."""
         held = (await self._engine.store.get(User, [name]))[0]
         user = held.record if held and not held.record.disabled else None
         if not await self._locks.fits(password, user.password if user else "") or user is None:
@@ -149,7 +149,7 @@ class Door:
 
     def forget(self) -> None:
         """Something was changed here."""
-        self._known.clear()
+        self._known = {}  # what is being read now goes into the old one
 
     async def note(self) -> None:
         """Write down when tokens were last used."""
@@ -176,17 +176,17 @@ class Door:
         return user if user and not user.disabled else None
 
     async def _record(self, kind: type[R], name: str) -> R | None:
-        now = self._engine.clock.monotonic()
-        known = self._known.get((kind, name))
+        now, memory = self._engine.clock.monotonic(), self._known
+        known = memory.get((kind, name))
         if known and known[0] + MEMORY_MS > now:
             found: R = known[1]
             return found
         held: Versioned[R] | None = (await self._engine.store.get(kind, [name]))[0]
         if held is None:
             return None
-        if len(self._known) >= MOST_REMEMBERED:
-            self._known.clear()
-        self._known[kind, name] = (now, held.record)
+        if len(memory) >= MOST_REMEMBERED:
+            memory.clear()
+        memory[kind, name] = (now, held.record)
         return held.record
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from secrets import token_hex
 
 from fastapi.responses import StreamingResponse
@@ -43,27 +44,37 @@ class Feed:
 
     def events(self) -> StreamingResponse:
         """An open stream of versions. Raises 429 where too many listen."""
+        return self.stream(self._told())
+
+    def stream(self, events: AsyncGenerator[bytes, None]) -> StreamingResponse:
+        """The answer that sends events as they come. Raises 429 where too many listen."""
         if self._listeners >= LISTENERS:
             raise HTTPException(429, "too many open streams; poll instead", {"Retry-After": "5"})
-        return stream(self._told())
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(self._counted(events), 200, headers, "text/event-stream")
 
-    async def _told(self) -> AsyncIterator[bytes]:
-        self._listen()
+    async def _counted(self, events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
         self._listeners += 1
-        seen: dict[str, int] = {}
         try:
-            while not self.closed.is_set():
-                news = self._news
-                if self._versions != seen:
-                    seen = dict(self._versions)
-                    yield event("versions", {"epoch": self._epoch, **seen}, f"{self._epoch}-{sum(seen.values())}")
-                    await self.rest(GAP_S)
-                else:
-                    await wait_for_event(news, BEAT_S)
-                    if not news.is_set():
-                        yield b": still here\n\n"
+            async with aclosing(events):
+                async for one in events:
+                    yield one
         finally:
             self._listeners -= 1
+
+    async def _told(self) -> AsyncGenerator[bytes, None]:
+        self._listen()
+        seen: dict[str, int] = {}
+        while not self.closed.is_set():
+            news = self._news
+            if self._versions != seen:
+                seen = dict(self._versions)
+                yield event("versions", {"epoch": self._epoch, **seen}, f"{self._epoch}-{sum(seen.values())}")
+                await self.rest(GAP_S)
+            else:
+                await wait_for_event(news, BEAT_S)
+                if not news.is_set():
+                    yield b": still here\n\n"
 
     async def rest(self, seconds: float) -> None:
         """So long, or until the feed is closed."""
@@ -105,8 +116,3 @@ class Feed:
 def event(name: str, data: object, number: str) -> bytes:
     """A server-sent event. JSON of one line, so nothing in it can begin another event."""
     return f"event: {name}\nid: {number}\ndata: {json.dumps(data)}\n\n".encode()
-
-
-def stream(events: AsyncIterator[bytes]) -> StreamingResponse:
-    """The answer that sends events as they come."""
-    return StreamingResponse(events, 200, {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, "text/event-stream")

@@ -236,7 +236,7 @@ class Guard:
         return bounded
 
     def _sending(self, call: _Call, send: Send) -> Send:
-        """Answers with the headers of all answers; a long one ends when its credential does."""
+        """Answers with the headers of all answers; a long one ends when its credential does, or may other things."""
 
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -246,7 +246,8 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *added]}
             elif message.get("more_body") and call.actor and time.monotonic() - call.checked > RECHECK_S:
                 call.checked = time.monotonic()
-                if await self._authenticate(call.headers, call.address) is None:
+                now = await self._authenticate(call.headers, call.address)
+                if now is None or now.grants != call.actor.grants:
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
                     raise ClientDisconnect
             await send(message)

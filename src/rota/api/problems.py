@@ -28,6 +28,8 @@ from rota.domain.names import NAME, not_a_name
 log = logging.getLogger("rota.api")
 MEDIA = "application/problem+json"
 RETRY_S = "1"
+FAULTS = 100
+"""So many of what is wrong with a request are told; an answer is not larger than its request."""
 
 
 class Forbidden(RotaError):
@@ -82,6 +84,17 @@ def status_of(error: Exception) -> HTTPStatus:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
+def detail_of(error: Exception) -> str:
+    """What the asker is told of an error."""
+    if status_of(error) is not HTTPStatus.SERVICE_UNAVAILABLE:
+        return str(error)
+    # What a store says of itself names files and hosts: that is for the log.
+    log.warning("%s: %s", type(error).__name__, error)
+    if isinstance(error, Unclear):
+        return "it may or may not have happened: look, or repeat it with the same Idempotency-Key"
+    return "the store cannot serve now; try again"
+
+
 def add_to(app: FastAPI) -> None:
     """Let every error of `app` be answered as a problem."""
     app.add_exception_handler(RotaError, _told)
@@ -103,20 +116,13 @@ async def _raised(_: Request, error: Exception) -> Response:
 async def _told(_: Request, error: Exception) -> Response:
     status = status_of(error)
     errors = [(error.field, error.message)] if isinstance(error, Invalid) else []
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        # What a store says of itself names files and hosts: that is for the log.
-        log.warning("%s: %s", type(error).__name__, error)
-        unclear = isinstance(error, Unclear)
-        detail = "it may or may not have happened: look, or repeat it with the same Idempotency-Key"
-        return problem(
-            status, detail if unclear else "the store cannot serve now; try again", (), {"Retry-After": RETRY_S}
-        )
-    return problem(status, str(error), errors)
+    again = {"Retry-After": RETRY_S} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    return problem(status, detail_of(error), errors, again)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
     found = error.errors() if isinstance(error, RequestValidationError) else []
-    errors = [_fault(one) for one in found]
+    errors = [_fault(one) for one in found[:FAULTS]]
     said = "; ".join(f"{field}: {text}" if field else text for field, text in errors[:3])
     return problem(422, said, errors)
 

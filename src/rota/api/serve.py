@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rota.domain.errors import Invalid
 
 LAST_S = 5
 """At the end, requests that are under way may take so long."""
+HEAD_BYTES, HEAD_S = 65_536, 30.0
+"""What line and headers of a request may have, and how long they may take; of bodies the guard sees to that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ async def served(
             access_log=False,
             server_header=False,
             log_config=None,
+            http=_Protocol,
             ws="none",
             timeout_graceful_shutdown=LAST_S,
         )
@@ -103,6 +107,40 @@ def _bound(address: Address) -> socket.socket:
         what = f"{address.host}:{address.port} cannot be listened on: {error.strerror}"
         raise Invalid(f"{address.setting}port", what) from None
     return listening
+
+
+class _Protocol(HttpToolsProtocol):
+    """Cuts connections whose requests do not begin, or never end beginning: of these nobody knows yet who it is."""
+
+    _head: int | None = None
+    """Bytes of a head that is not whole yet."""
+    _late: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
+        super().connection_made(transport)
+        self._late = self.loop.call_later(HEAD_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._late.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > HEAD_BYTES:
+                self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        self._head = 0
+        self._late.cancel()
+        self._late = self.loop.call_later(HEAD_S, self.transport.abort)
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        self._late.cancel()
+        super().on_headers_complete()
 
 
 class _Server(uvicorn.Server):

@@ -16,7 +16,7 @@ from rota.cli.show import Answer, show, warn
 from rota.domain.errors import Invalid, NotFound
 from rota.domain.names import without_password
 from rota.settings import here
-from rota.wiring import default_store
+from rota.wiring import credentials_place, default_store
 
 T = TypeVar("T")
 Verb = Callable[..., Awaitable[Answer | None]]
@@ -55,8 +55,6 @@ def whom(
         raise Invalid("server", "holds the data already; leave --store out")
     url = server or ("" if store else os.environ.get("ROTA_SERVER", ""))
     if url:
-        from rota.cli.login import key_of
-
         place = address(url)
         return Asked("", place, token or key_of(place, None))
     if token:
@@ -122,6 +120,21 @@ def store_url(given: str | None) -> str:
     if url in IN_MEMORY:
         raise Invalid("store", "a store in memory ends with this command; name a file, such as sqlite:///rota.db")
     return url
+
+
+def key_of(server: str, store: str | None) -> str:
+    """The key to ask a server with: ROTA_TOKEN, else the one kept for it, else the one beside the store."""
+    from rota.identity.files import credentials
+
+    if given := os.environ.get("ROTA_TOKEN"):
+        return given
+    beside = credentials(credentials_place(store or settled_store() or default_store()))
+    if found := credentials(credentials_place()).get(server) or beside.get(server):
+        return found
+    if not server and beside:
+        return next(iter(beside.values()))
+    where = server or "a server here; the first `rota up` makes one, and --server names another"
+    raise Invalid("server", f"there is no key for {where}: log in by `rota login --server URL`")
 
 
 def settled_store() -> str:

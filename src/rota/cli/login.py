@@ -1,38 +1,21 @@
 """`rota token` and `rota login`: the keys that this machine has for servers, in a private file."""
 
 import asyncio
-import os
 import sys
 from getpass import getpass
 from typing import Annotated
 
 import typer
 
-from rota.cli.common import Store, settled_store
+from rota.cli.common import Store, key_of
 from rota.cli.remote import address, at
 from rota.cli.show import Sheet, show
-from rota.domain.errors import Invalid
 from rota.domain.schedule import DAY_MS
-from rota.wiring import SystemClock, credentials_place, default_name, default_store
+from rota.wiring import SystemClock, credentials_place, default_name
 
 group = typer.Typer()
 DAYS = 90
 Server = Annotated[str, typer.Option(envvar="ROTA_SERVER", help="Address, such as https://rota.example.org.")]
-
-
-def key_of(server: str, store: str | None) -> str:
-    """The key to ask a server with: ROTA_TOKEN, else the one kept for it, else the one beside the store."""
-    from rota.identity.files import credentials
-
-    if given := os.environ.get("ROTA_TOKEN"):
-        return given
-    beside = credentials(credentials_place(store or settled_store() or default_store()))
-    if found := credentials(credentials_place()).get(server) or beside.get(server):
-        return found
-    if not server and beside:
-        return next(iter(beside.values()))
-    where = server or "a server here; the first `rota up` makes one, and --server names another"
-    raise Invalid("server", f"there is no key for {where}: log in by `rota login --server URL`")
 
 
 @group.command("token")

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import typer
 
 from rota.cli import read
-from rota.cli.common import Config, Environment, Json, Store, place, settled_store, with_flags
+from rota.cli.common import Config, Environment, Json, Store, key_of, place, settled_store, with_flags
 from rota.cli.show import Sheet, fail, show, warn
 from rota.cli.telling import Teller, first_lines, overview
 from rota.domain.errors import Invalid
@@ -168,7 +168,6 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
 def _server(flags: Mapping[str, Any]) -> "Server":
     """Where to work, and by which token: as given, of ROTA_TOKEN, or as `rota login` keeps it. Raises `Invalid`."""
     from rota.api.serve import Address
-    from rota.cli.login import key_of
     from rota.worker.remote import Server
 
     if flags["store"] or flags["data"]:

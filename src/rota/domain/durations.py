@@ -3,6 +3,8 @@
 import re
 
 UNITS_MS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+LONGEST_MS = 3_653 * UNITS_MS["d"]
+"""Ten years, the leap days among them."""
 
 _WORDS = ("weeks?|w", "days?|d", "hours?|h", "minutes?|min|m", "seconds?|sec|s", "milliseconds?|ms")
 _PART = r"(?:([0-9]{1,15}(?:\.[0-9]{1,9})?) *(?:%s) *)?"

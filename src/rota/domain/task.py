@@ -95,6 +95,8 @@ DEFINED = (
 
 ALIASES = {"local": "python", "rpc": "grpc"}
 """Other words for an executor."""
+SECRET = ("env", "headers", "metadata")
+"""Settings of executors in which credentials are."""
 COMMANDED = ("script", "shell", "http", "grpc")
 """Executors of tasks that need a command; one of the user's own may do without."""
 
@@ -122,6 +124,17 @@ class Revision:
 def revision_id(task: str, revision: int) -> str:
     """The id of a task's revision."""
     return f"{task}@{revision}"
+
+
+def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Params, or fields of a task with params in them, without the values that only who defines the task may see."""
+    shown = dict(fields)
+    for name, value in fields.items():
+        if isinstance(value, Mapping) and name in SECRET:
+            shown[name] = dict.fromkeys(value, "…")
+        elif isinstance(value, Mapping) and name in ("params", "overrides", "task"):
+            shown[name] = without_secrets(value)
+    return shown
 
 
 def differs(one: Task, other: Task) -> bool:

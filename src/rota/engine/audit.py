@@ -6,6 +6,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from rota.domain.records import Audit
+from rota.domain.task import without_secrets
 from rota.engine.engine import Engine
 from rota.ports.store import Change
 
@@ -15,7 +16,7 @@ origin: ContextVar[str] = ContextVar("origin", default="")
 
 
 def audited(engine: Engine, actor: str, action: str, target: str, before: Any = None, after: Any = None) -> Change:
-    """The change that records a change. Only fields that differ are kept, as JSON."""
+    """The change that records a change. Only fields that differ are kept, as JSON; of credentials that they changed."""
     now = engine.clock.now()
     one, other = _plain(before), _plain(after)
     differing = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
@@ -25,8 +26,8 @@ def audited(engine: Engine, actor: str, action: str, target: str, before: Any = 
         actor=actor,
         action=action,
         target=target,
-        before=_text({name: one[name] for name in differing & one.keys()}),
-        after=_text({name: other[name] for name in differing & other.keys()}),
+        before=_text(without_secrets({name: one[name] for name in differing & one.keys()})),
+        after=_text(without_secrets({name: other[name] for name in differing & other.keys()})),
         origin=origin.get(),
     )
     return Change(None, entry)

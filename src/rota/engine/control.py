@@ -41,6 +41,8 @@ async def _in_turn(engine: Engine, order: Order, actor: str) -> Receipt:
     for _ in range(TRIES):
         held: Versioned[Schedule] = await read(engine, Schedule, name, "schedule")
         schedule, now = held.record, engine.clock.now()
+        if schedule.task != order.task:
+            raise Refused(f"schedule {name} is of another task; trigger {order.task} without overlap")
         task = (await engine.tasks([definition_id(order.namespace, order.task)]))[f"{order.namespace}/{order.task}"]
         drafted = draft(engine.new_id(now), order._replace(schedule=schedule.name), task, now)
         if earlier := await receipt_of(engine, order, drafted, (await known(engine, [order]))[0], now):

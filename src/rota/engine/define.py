@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from rota.domain.errors import Invalid, Refused
@@ -96,7 +96,7 @@ async def delete_task(engine: Engine, task_id: str, actor: str, check: Check = i
         await engine.commit([Group((Change(one, None),)) for one in mine[SCHEDULE_LIMIT:]])
         changes = [Change(held, None), *(Change(one, None) for one in mine[:SCHEDULE_LIMIT])]
         changes += [Change(None, one.record.skip) for one in mine[:SKIPS_KEPT] if one.record.skip]
-        gone = {"task": held.record, "schedules": [one.record.name for one in mine]}
+        gone = {"task": asdict(held.record), "schedules": [one.record.name for one in mine]}
         changes.append(audited(engine, actor, "delete", f"task:{task_id}", gone, None))
         if applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("schedules"), Hint("tasks")])):
             engine.forget(task_id)

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from rota.domain.access import ANY, Actor, Grant
-from rota.domain.errors import Invalid, Refused
+from rota.domain.errors import Invalid, Refused, Unavailable
 from rota.domain.names import check_name
 from rota.domain.people import LINK_MS, SESSION_MS, Kind, Token, User, administers, check_grants, within
 from rota.engine.audit import audited
@@ -129,17 +129,21 @@ async def log_in(engine: Engine, owner: str, link: Versioned[Token] | None = Non
 
 async def renew(engine: Engine, session: str, generation: int) -> Token | None:
     """The login, one refresh later. None where it is over; a refresh token that comes twice ends it, for one of the two
-    who hold it has stolen it.
+    who hold it has stolen it. Raises `Unavailable`.
     """
-    held = (await engine.store.get(Token, [session]))[0]
-    now = engine.clock.now()
-    if held is None or held.record.kind is not Kind.SESSION or not held.record.live(now):
-        return None
-    after = replace(held.record, generation=generation + 1, expires_at=now + SESSION_MS, used_at=now)
-    if generation == held.record.generation and applied(await engine.commit_one(Group((Change(held, after),)))):
-        return after
-    await revoke(engine, session, f"user:{held.record.owner}", "a refresh token came twice")
-    return None
+    for _ in range(TRIES):
+        held = (await engine.store.get(Token, [session]))[0]
+        now = engine.clock.now()
+        if held is None or held.record.kind is not Kind.SESSION or not held.record.live(now):
+            return None
+        if generation != held.record.generation:
+            await revoke(engine, session, f"user:{held.record.owner}", "a refresh token came twice")
+            return None
+        after = replace(held.record, generation=generation + 1, expires_at=now + SESSION_MS, used_at=now)
+        if applied(await engine.commit_one(Group((Change(held, after),)))):
+            return after
+        # Its last use was noted meanwhile, or somebody else was quicker.
+    raise Unavailable("this login changes too quickly; try again")
 
 
 async def used(engine: Engine, moments: Mapping[str, int]) -> None:

@@ -2,11 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from rota.domain.durations import UNITS_MS, length_ms
+from rota.domain.durations import LONGEST_MS, length_ms
 from rota.domain.errors import Invalid
 
-LONGEST_MS = 3_653 * UNITS_MS["d"]
-"""Ten years, the leap days among them."""
 MILLISECOND = timedelta(milliseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

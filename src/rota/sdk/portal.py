@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from rota.domain.errors import RotaError
 
@@ -67,26 +67,13 @@ async def _live(begun: Future[asyncio.AbstractEventLoop], over: asyncio.Event) -
     await over.wait()
 
 
-class HasPortal(Protocol):
-    """Whatever offers both colours."""
-
-    @property
-    def portal(self) -> Portal:
-        """Where its synchronous calls run."""
-        ...
-
-
-H = TypeVar("H", bound=HasPortal)
-
-
-def synchronous(
-    method: Callable[Concatenate[H, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[H, P], T]:
-    """The synchronous twin of an async method."""
+def synchronous(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
+    """The synchronous twin of an async method, of an object that has a `portal`."""
 
     @wraps(method)
-    def twin(self: H, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.portal.call(method(self, *args, **kwargs))
+    def twin(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        portal: Portal = self.portal
+        return portal.call(method(self, *args, **kwargs))
 
     return twin
 

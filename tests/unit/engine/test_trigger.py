@@ -36,6 +36,14 @@ class TestTrigger:
         await house.settle(await house.claim_one())
         assert (await trigger(engine, Order("task-1"), "ann", overlap=True)).created
 
+    async def test_in_turn_reaches_no_schedule_of_another_task(self, house, engine):
+        await house.task(2)
+        await house.schedule("task-1", "task-2", policy=Policy(overlap=Overlap.CANCEL_OTHER))
+        await house.fire(MINUTE)
+        with pytest.raises(Refused, match="schedule main/task-1 is of another task; trigger task-1 without overlap"):
+            await trigger(engine, Order("task-1"), "ann", overlap=True)
+        assert [run.state for run in await house.all(Run)] == [State.PENDING]
+
     async def test_in_turn_waits_in_the_buffer_and_is_waited_for(self, house, engine):
         await house.schedule("task-1", policy=Policy(overlap=Overlap.BUFFER_ALL))
         first = await trigger(engine, Order("task-1"), "ann", overlap=True)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from rota.domain.errors import Unavailable, Unclear
+from rota.domain.errors import Barred, Unavailable, Unclear
 from rota.domain.facts import Trouble
 from rota.domain.run import State
 from rota.ports.store import BeatReply
@@ -79,7 +79,8 @@ class Heart:
             raise self.errors.pop(0)
         return OPEN
 
-    def hear(self, reply: BeatReply) -> None:
+    def hear(self, reply: BeatReply | Barred) -> None:
+        assert isinstance(reply, BeatReply)
         self.heard.append(reply)
         self.bell.ring()
 

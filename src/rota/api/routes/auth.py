@@ -40,10 +40,13 @@ def _told(request: Request, opened: Opened | None, cookie: bool, why: str) -> Re
 @routes.post("/login", response_model=said.Opened)
 async def log_in(request: Request, door: Doors, body: said.LoginBody) -> Response:
     """Log in by name and password. Always a new login, whatever the request came with."""
-    opened = await door.log_in(body.name, body.password)
-    if isinstance(opened, int):
-        raise HTTPException(429, f"too many logins; come back in {opened} s", {"Retry-After": str(opened)})
-    return _told(request, opened, body.cookie, WRONG)
+    await _counted(door, body.name)
+    return _told(request, await door.log_in(body.name, body.password), body.cookie, WRONG)
+
+
+async def _counted(door: Door, name: str) -> None:
+    if wait_s := await door.wait_s(name):
+        raise HTTPException(429, f"too many tries; come back in {wait_s} s", {"Retry-After": str(wait_s)})
 
 
 @routes.post("/link", response_model=said.Opened)
@@ -78,6 +81,7 @@ async def me(asked: Reader) -> Response:
 async def change_password(engine: Here, door: Doors, asked: Reader, body: said.PasswordBody) -> Response:
     """Give oneself another password. All one's logins end, this one too."""
     name = asked.actor.user
+    await _counted(door, name)
     if not name or not await door.fits(name, body.current):
         raise Invalid("current", "is not the password of a user who asks")
     hashed = await door.hashed(check_password(name, body.new))

@@ -1,6 +1,6 @@
 """Runs: what was wanted, what became of it, and why."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request, Response
@@ -8,7 +8,7 @@ from fastapi import Depends, Header, Query, Request, Response
 from rota.api.asked import Asked, held
 from rota.api.bulk import each
 from rota.api.deps import Here, Id, Json, Key, Namespace, News, Operator, Reader, Seals, answers, router
-from rota.api.feed import Feed, event, stream
+from rota.api.feed import Feed, event
 from rota.api.paging import Cursors, Searched, listing, readable
 from rota.api.routes.tasks import known as known_task
 from rota.api.routes.tasks import ordered, triggered
@@ -209,10 +209,10 @@ async def follow(
     last: Annotated[str, Header(alias="Last-Event-ID", max_length=1_000)] = "",
 ) -> Response:
     """Lines of a run as they come, as server-sent events `lines`, until `end` says that it has ended."""
-    return stream(_lines(engine, cursors, feed, run.id, int(cursors.opened(("lines", run.id), last) or 0)))
+    return feed.stream(_lines(engine, cursors, feed, run.id, int(cursors.opened(("lines", run.id), last) or 0)))
 
 
-async def _lines(engine: Engine, cursors: Cursors, feed: Feed, run: str, position: int) -> AsyncIterator[bytes]:
+async def _lines(engine: Engine, cursors: Cursors, feed: Feed, run: str, position: int) -> AsyncGenerator[bytes, None]:
     while not feed.closed.is_set():
         now = (await engine.store.get(Run, [run]))[0]
         lines: list[Line]

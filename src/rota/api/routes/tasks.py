@@ -1,6 +1,6 @@
 """Tasks: what can be run. A task's id is its name."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
@@ -36,7 +36,7 @@ from rota.domain.ids import definition_id
 from rota.domain.lane import lane
 from rota.domain.retry import Defaults
 from rota.domain.schedule import Schedule
-from rota.domain.task import DEFINED, Task
+from rota.domain.task import DEFINED, Task, without_secrets
 from rota.domain.timing import started
 from rota.engine import control, define
 from rota.engine.define import schedules_of
@@ -46,8 +46,6 @@ from rota.observe.traces import submission
 from rota.ports.store import Where
 
 routes = router("/api/tasks", "tasks")
-SECRET = ("env", "headers", "metadata")
-"""Settings of executors in which credentials are: only who may define the task sees their values."""
 
 
 def of(task: Task) -> tuple[str, str, str]:
@@ -59,15 +57,7 @@ def seen(task: Task, asked: Asked) -> Task:
     """The task as the asker may see it."""
     if allowed(asked.actor.grants, Action.DEFINE, *of(task)):
         return task
-    overrides = {name: _hidden(one) if name == "params" else one for name, one in task.overrides.items()}
-    return replace(task, params=_hidden(task.params), overrides=overrides)
-
-
-def _hidden(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: dict.fromkeys(value, "…") if name in SECRET and isinstance(value, Mapping) else value
-        for name, value in params.items()
-    }
+    return replace(task, params=without_secrets(task.params), overrides=without_secrets(task.overrides))
 
 
 def row(task: Task) -> dict[str, Any]:

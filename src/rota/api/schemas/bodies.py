@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from rota.domain.durations import UNITS_MS
+from rota.domain.durations import LONGEST_MS
 from rota.domain.errors import Invalid, InvalidTrigger
 from rota.domain.names import NAME
 from rota.domain.priority import Priority, priority
@@ -15,12 +15,12 @@ from rota.domain.retry import RETRY_LIMIT, Defaults, Retry
 from rota.domain.schedule import CatchUp, Overlap, Policy, Schedule
 from rota.domain.task import COMMANDED, DEFINED, Isolation, OnLost, Task, meant
 from rota.domain.triggers import Cron, Trigger, from_json, parse
+from rota.domain.triggers.base import RANGE_END
 from rota.engine.submit import Order
 from rota.observe.traces import current
 
 R = TypeVar("R")
 
-LONGEST_MS = 3_653 * UNITS_MS["d"]
 BULK_LIMIT = 1_000
 PATTERN = f"^{NAME.pattern}$"
 
@@ -57,7 +57,7 @@ def _instant(value: object) -> object:
 Instant = Annotated[
     int,
     BeforeValidator(_instant, json_schema_input_type=str | int),
-    Field(ge=0, le=1 << 53, description="ISO 8601, UTC without an offset; or ms since the epoch."),
+    Field(ge=0, lt=RANGE_END, description="ISO 8601, UTC without an offset; or ms since the epoch."),
 ]
 
 

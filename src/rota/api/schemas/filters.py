@@ -70,7 +70,7 @@ class LogFilter(Window):
     search: Searched = Field(default="", description="In the text, small and capital letters alike.")
     level: Searched = ""
     stream: Literal["", "stdout", "stderr", "log"] = ""
-    run: Prefix = ""
+    run: RunId | Literal[""] = ""
     task: Named | Literal[""] = ""
     worker: Searched = ""
 

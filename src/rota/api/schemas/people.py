@@ -79,7 +79,7 @@ class TokenNew(Body):
     name: NameText
     grants: Grants = Field(default=[])
     kind: Literal["key", "link"] = "key"
-    owner: Annotated[str, Field(max_length=128)] | None = None
+    owner: NameText | Literal[""] | None = None
     expires_at: Instant | None = None
 
 
