@@ -16,7 +16,7 @@ RARE = (
     *("crash", "freeze", "block", "cut", "outage", "skew", "leave"),
 )
 """A campaign that has not met all of these proves nothing."""
-ENOUGH = 400
+ENOUGH = 1_000
 """Seeds within which every planted bug is found."""
 
 

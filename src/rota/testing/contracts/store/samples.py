@@ -57,7 +57,8 @@ PLAIN = (
 
 
 def _like(plain: Any, values: dict[Any, Any]) -> Any:
-    kept = {name: getattr(plain, name) for name in ("id", "name", "first_at") if hasattr(plain, name)}
+    named = "id" if "id" in get_type_hints(type(plain)) else "name"
+    kept = {name: getattr(plain, name) for name in (named, "first_at") if hasattr(plain, name)}
     return _made(type(plain), values | kept)
 
 
