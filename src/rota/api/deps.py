@@ -105,13 +105,6 @@ Seals = Annotated[Cursors, Depends(_seals)]
 News = Annotated[Feed, Depends(_feed)]
 
 
-async def _asking(request: Request) -> Actor:
-    return (await May(Action.READ)(request)).actor
-
-
-Asking = Annotated[Actor, Depends(_asking)]
-
-
 class _Strict(Request):
     """A request whose JSON all readers read alike."""
 

@@ -8,7 +8,6 @@ from hashlib import blake2b
 from typing import NewType
 
 RunId = NewType("RunId", str)
-SessionId = NewType("SessionId", str)
 DefinitionId = NewType("DefinitionId", str)
 """`namespace/name` of a task, schedule or queue."""
 

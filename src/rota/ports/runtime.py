@@ -35,15 +35,3 @@ class Chance(Protocol):
     def fraction(self) -> float:
         """From [0, 1)."""
         ...
-
-
-class Service(Protocol):
-    """One lifecycle for everything long-lived; stopping twice or without a start is harmless."""
-
-    async def start(self) -> None:
-        """Begin; returns when it works."""
-        ...
-
-    async def stop(self) -> None:
-        """End in order; returns when nothing of it is left."""
-        ...

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -206,3 +207,31 @@ def test_closing_twice_and_without_listening_is_harmless(path):
     mine.close()
     mine.listen()
     mine.send({"a": 1})
+
+
+def test_who_listens_to_sessions_alone_is_woken_for_nothing_else(path):
+    where, mine = folder(str(path)), post(path)
+    mine.listen(["session:1", "lead"])
+    assert [name.endswith(hints.NARROW) for name in os.listdir(where)] == [True]
+    inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    inbox.setblocking(False)
+    inbox.bind(str(where / f"1-spy{hints.NARROW}"))
+    mine.send({"lane:main/default/python/": 1, "done": 1})
+    with pytest.raises(BlockingIOError):
+        inbox.recv(10)
+    mine.send({"lane:main/default/python/": 1, "session:1": 1})
+    assert inbox.recv(100)
+    inbox.close()
+    mine.close()
+
+
+def test_who_listens_to_more_later_hears_it(path):
+    heard: SimpleQueue[Any] = SimpleQueue()
+    mine, other = Post(str(path), heard.put, lambda: None), post(path)
+    mine.listen(["session:1"])
+    mine.listen(["lane:*"])
+    assert [name.endswith(hints.NARROW) for name in os.listdir(folder(str(path)))] == [False]
+    other.send({"lane:a": 1})
+    assert heard.get(timeout=10) == {"lane:a": 1}
+    mine.close()
+    other.close()

@@ -1,6 +1,6 @@
 """`Postgres`: the ways to one PostgreSQL database."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -100,7 +100,7 @@ class Postgres(Base):
     def now(self, db: Db) -> int:
         return self._now() if self._now else int(db.rows(CLOCK)[0][0])
 
-    def listen(self) -> None:
+    def listen(self, topics: Sequence[str]) -> None:
         self._pool.soon(self._notices.listen)
 
     async def diagnose(self) -> list[tuple[str, str]]:

@@ -50,7 +50,7 @@ class Base(ABC):
         """The time by which terms lapse, the same for all who share the database."""
 
     @abstractmethod
-    def listen(self) -> None:
+    def listen(self, topics: Sequence[str]) -> None:
         """Begin to hear the hints of other processes; from any thread."""
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Base(ABC):
 
     def watch(self, topics: Sequence[str]) -> Watch:
         """A new ear."""
-        self.listen()
+        self.listen(topics)
         return self.hub.watch(topics)
 
     def deafen(self) -> None:

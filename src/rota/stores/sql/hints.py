@@ -9,7 +9,7 @@ import os
 import socket
 import stat
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -22,6 +22,9 @@ from rota.stores.hub import ANYTHING
 
 LIMIT = 4_096
 """Bytes of a datagram; more than that becomes "anything may have happened"."""
+OWN = ("session:", "lead")
+"""Topics of beats and terms. Who listens to these alone says so by its name, and is not woken for anything else."""
+NARROW = ".own"
 LOOK_S = 1.0
 """Between looks at the change counter where sockets work."""
 LOOK_ALONE_S = 0.25
@@ -85,9 +88,14 @@ class Post:
         self._thread: Thread | None = None
         self._closed = Event()
 
-    def listen(self) -> None:
-        """Begin to listen, once."""
-        if self._thread is None and not self._closed.is_set():
+    def listen(self, topics: Iterable[str] = ("",)) -> None:
+        """Begin to listen, to these topics too."""
+        narrow = all(topic.startswith(OWN) for topic in topics)
+        if self._thread is not None:
+            if not narrow and self._name.endswith(NARROW):
+                self._widen()
+        elif not self._closed.is_set():
+            self._name += NARROW if narrow else ""
             self._inbox = self._bound()
             self._thread = Thread(target=self._attend, name="rota-hints", daemon=True)
             self._thread.start()
@@ -96,6 +104,8 @@ class Post:
         """Tell the other processes. Never waits; from one thread at a time."""
         with suppress(OSError):
             names = os.listdir(self._folder)
+            if not any(topic.startswith(OWN) for topic in hints):
+                names = [name for name in names if not name.endswith(NARROW)]
             if names and not (self._inbox and names == [self._name]) and is_private(self._folder):
                 self._send(written(hints), names)
 
@@ -115,6 +125,12 @@ class Post:
             if one is not None:
                 one.close()
         self._inbox = self._outbox = None
+
+    def _widen(self) -> None:
+        wide = self._name.removesuffix(NARROW)
+        with suppress(OSError):  # there may be no socket; then it looks by itself
+            (self._folder / self._name).rename(self._folder / wide)
+        self._name = wide
 
     def _bound(self) -> socket.socket | None:
         if not hasattr(socket, "AF_UNIX"):

@@ -1,7 +1,7 @@
 """`Sqlite`: the ways to one SQLite file, or to a database in memory."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -106,9 +106,9 @@ class Sqlite(Base):
     def now(self, db: Db) -> int:
         return self._now()
 
-    def listen(self) -> None:
+    def listen(self, topics: Sequence[str]) -> None:
         if self._post is not None:
-            self._post.listen()
+            self._post.listen(topics)
 
     async def diagnose(self) -> list[tuple[str, str]]:
         return await self.writer.run(lambda: health(self.writer, self._others))
