@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from rota.domain.errors import (
     Barred,
@@ -144,5 +145,6 @@ async def _http(_: Request, error: Exception) -> Response:
 
 
 async def _unforeseen(_: Request, error: Exception) -> Response:
-    log.error("a request failed", exc_info=error)
+    if not isinstance(error, ClientDisconnect):  # the guard ends streams so, too
+        log.error("a request failed", exc_info=error)
     return problem(500, "an error of the server; its log tells more")

@@ -90,6 +90,11 @@ async def served(
         listening.close()
 
 
+def check_free(address: Address) -> None:
+    """Raise `Invalid` for an address that cannot be listened on, before anything is done that a failure would leave."""
+    _bound(address).close()
+
+
 def _bound(address: Address) -> socket.socket:
     try:
         family, kind, number, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]

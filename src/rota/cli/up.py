@@ -156,9 +156,6 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     name = flags["node_id"] or default_name()
     leading = app.scheduler_options(name) if scheduler else None
     working = _working(app, name, flags["app"], both=scheduler) if worker else None
-    # Most objects here live as long as a run: looking for cycles less often spares a tenth of the time of each.
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
     watch = Watch(loaded.settings, Teller(flags["quiet"], flags["as_json"]), api)
     if server and working:
         raise typer.Exit(asyncio.run(_remote(app, server, working, watch)))
@@ -221,6 +218,10 @@ async def _live(
 ) -> int:
     """Take on the roles until told to stop; the exit code."""
     app.listen(watch)
+    if api and app.loaded:
+        from rota.api.serve import check_free
+
+        check_free(app.loaded.settings.api.address())
     begun = app.running(
         scheduler=bool(leading), worker=bool(working), scheduler_options=leading, worker_options=working
     )
@@ -263,6 +264,11 @@ async def _until_over(
     stopped = asyncio.create_task(until_stopped(worker))
     # It listens before the first word is said: whoever reads that may answer with a signal.
     await asyncio.sleep(0)
+    # What was loaded stays: looking for cycles in it would hold up the loop for a tenth of a second. And most objects
+    # live as long as a run: looking less often spares a tenth of the time of each.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     teller.say("started", data, lines)
     await stopped
     haste = _hurry_at_next_signal(worker)

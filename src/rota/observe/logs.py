@@ -95,6 +95,7 @@ def set_level(level: str) -> None:
     """How much is told; other libraries than Rota speak from `warning` on, unless `debug` is asked for."""
     number = logging.getLevelNamesMapping()[{"warn": "warning"}.get(level, level).upper()]
     logging.getLogger("rota").setLevel(number)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it would tell of the file that it is logged to
     logging.getLogger().setLevel(number if number <= logging.DEBUG else max(number, logging.WARNING))
 
 
