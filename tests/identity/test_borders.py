@@ -129,12 +129,13 @@ class TestBorders:
             reader, writer = await asyncio.open_connection("127.0.0.1", int(hasty.base.rpartition(":")[2]))
             head = "POST /api/auth/login HTTP/1.1", "Host: localhost", "Content-Type: application/json"
             writer.write("".join(f"{line}\r\n" for line in (*head, "Transfer-Encoding: chunked", "")).encode())
-            answer = asyncio.create_task(reader.read())
+            # The first line only: what is sent behind a closed connection makes an error of whatever is read later.
+            answer = asyncio.create_task(reader.readline())
             async with asyncio.timeout(10):
                 while not answer.done():
                     writer.write(b"1\r\n \r\n")
                     await asyncio.wait([answer], timeout=0.05)
-            assert (await answer).startswith(b"HTTP/1.1 408 "), "and then the connection is closed"
+            assert (await answer).startswith(b"HTTP/1.1 408 ")
             writer.close()
 
     async def test_a_head_has_a_size(self, served):
