@@ -26,14 +26,19 @@ Searched = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 Named = Annotated[str, Field(pattern=PATTERN)]
 
 
-class Paged(BaseModel):
+class Pages(BaseModel):
     """What every listing can be asked."""
 
     model_config = ConfigDict(extra="forbid")
 
-    namespace: Named = "main"
     limit: Annotated[int, Field(ge=1, le=500, description="At most so many; a page may be shorter.")] = 50
     cursor: Annotated[str, Field(max_length=1_000, description="`next` of the page before, with the same filter.")] = ""
+
+
+class Paged(Pages):
+    """And of what lies in a namespace."""
+
+    namespace: Named = "main"
 
 
 class Window(Paged):
@@ -73,7 +78,7 @@ class Cursors:
 
 
 async def listing(
-    engine: Engine, cursors: Cursors, kind: Any, where: Where, query: Paged, fits: Fits | None = None
+    engine: Engine, cursors: Cursors, kind: Any, where: Where, query: Pages, fits: Fits | None = None
 ) -> tuple[list[Any], str | None]:
     """A page of records, newest first, and the cursor behind it. What does not fit is passed over."""
     asked = (kind.__name__, where, sorted(query.model_dump(exclude={"cursor", "limit"}).items()))

@@ -286,10 +286,10 @@ def _snoozed(run: Run, event: Settle, now: int) -> Run:
 def _returned(run: Run, event: Settle, now: int) -> Run:
     if run.cancel:
         return _end(run, State.CANCELLED, Reason.CANCELLED, now)
-    outcome = event.outcome
+    outcome, back = event.outcome, run._replace(error="")  # what an earlier attempt met is in its history
     if outcome.reason == Reason.NO_HANDLER:
-        return _again(run, State.PENDING, Reason.NO_HANDLER, now, None, outcome.error[:500])
-    return _again(run, State.PENDING, Reason.RETURNED, now, None, outcome.reason)
+        return _again(back, State.PENDING, Reason.NO_HANDLER, now, None, outcome.error[:500])
+    return _again(back, State.PENDING, Reason.RETURNED, now, None, outcome.reason)
 
 
 def _lost(run: Run, event: Settle, now: int) -> Run:

@@ -71,9 +71,15 @@ async def explain_run(engine: Engine, run_id: str) -> list[str]:
             asked = await _last(engine, f"run:{run.id}", "cancel") or f" by {run.cancel}"
             story.append(f"its cancel was asked{asked}; its worker is told")
     else:
-        when = _at(run.ended_at or run.due_at or run.ready_at)
-        story.append(f"{when} {run.state}: {_worded(run.reason, fields).rstrip(': ')}")
+        story.append(f"{_at(_since(run))} {run.state}: {_worded(run.reason, fields).rstrip(': ')}")
     return story + await _waits(engine, run)
+
+
+def _since(run: Run) -> int | None:
+    """When it came into its state; of what waits for its time, that time."""
+    if run.state is State.PENDING and run.history:
+        return max(run.ready_at or 0, run.history[-1].ended_at)
+    return run.ended_at or (run.ready_at if run.state is State.PENDING else run.due_at or run.ready_at)
 
 
 def _ended(attempts: list[Attempt], fields: dict[str, str]) -> str:
@@ -106,13 +112,20 @@ async def _waits(engine: Engine, run: Run) -> list[str]:
     return [f"it waits in line: {more}{before} before it in queue {run.queue}; slots: {slots}, workers: {alive}"]
 
 
+def untaken(lane: str, sessions: Sequence[Session]) -> str:
+    """Why nobody takes the runs of a lane; empty if one of these live workers does."""
+    if any(lane in session.lanes for session in sessions):
+        return ""
+    queue, kind, labels = lane.split("/", 3)[1:]
+    needs = f" with labels {labels}" if labels else ""
+    return f"no live worker takes queue {queue} with executor {kind}{needs}; start one"
+
+
 def unable(run: Run, sessions: Sequence[Session]) -> str:
     """Why none of these live workers can take a pending run; empty if one can, or has not tried."""
+    if nobody := untaken(run.lane, sessions):
+        return nobody
     able = [session for session in sessions if run.lane in session.lanes]
-    if not able:
-        kind, labels = run.lane.split("/", 3)[2:]
-        needs = f" with labels {labels}" if labels else ""
-        return f"no live worker takes queue {run.queue} with executor {kind}{needs}; start one"
     lacking = {old.session for old in run.history if old.reason == Reason.NO_HANDLER}
     if not lacking.issuperset(session.id for session in able):
         return ""

@@ -295,7 +295,11 @@ class TestOutcomes:
     def test_a_snooze_and_a_return_burn_no_try(self):
         snoozed = settled(Outcome(End.SNOOZE, delay_ms=70), run(State.RUNNING, tries=2))
         assert (snoozed.state, snoozed.due_at, snoozed.tries, snoozed.lost) == (State.RETRYING, NOW + 70, 2, 0)
-        back = settled(Outcome(End.RETURNED, reason="its worker was stopped"), run(State.RUNNING, tries=2))
+        back = settled(
+            Outcome(End.RETURNED, reason="its worker was stopped"),
+            run(State.RUNNING, tries=2, error="of the try before"),
+        )
+        assert (back.error, back.history[-1].error) == ("", "")
         assert (back.state, back.reason, back.detail) == (
             State.PENDING,
             Reason.RETURNED,

@@ -170,6 +170,7 @@ def test_what_the_killed_left_of_any_database_goes_when_the_next_one_listens(pat
         inboxes[name] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         inboxes[name].bind(str(meeting / name / "7-one"))
     inboxes["left"].close()
+    hints.sweep(meeting / "gone with the last of the others")
     hints.sweep(meeting)
     assert [one.name for one in meeting.iterdir()] == ["alive"]
     (meeting / "empty").mkdir()

@@ -7,7 +7,7 @@ from fastapi import Query, Response
 from pydantic import Field
 
 from rota.api.deps import Admin, Here, Json, Seals, only_admins_of_all, router
-from rota.api.paging import Paged, listing
+from rota.api.paging import Pages, listing
 from rota.api.schemas import people as said
 from rota.api.schemas.bodies import Instant
 from rota.api.schemas.views import page
@@ -20,7 +20,7 @@ routes = router("/api/audit", "audit")
 Text = Annotated[str, Field(max_length=200)]
 
 
-class AuditFilter(Paged):
+class AuditFilter(Pages):
     """Entries of whom, of what kind, about what, from when to when."""
 
     since: Instant | None = None

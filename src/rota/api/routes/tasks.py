@@ -41,6 +41,7 @@ from rota.domain.timing import started
 from rota.engine import control, define
 from rota.engine.define import schedules_of
 from rota.engine.engine import Engine
+from rota.engine.explain import untaken
 from rota.engine.recover import open_sessions
 from rota.observe.traces import submission
 from rota.ports.store import Where
@@ -103,10 +104,7 @@ async def _accepted(engine: Engine, task: Task, status: int = 200) -> Response:
 
 async def _lacking(engine: Engine, task: Task, queue: str) -> str:
     """What workers there would have to be, where there are none that can take its runs from a queue."""
-    wanted = lane(task.namespace, queue, task.executor, task.requires)
-    if any(wanted in session.lanes for session in await open_sessions(engine)):
-        return ""
-    return f"no live worker takes queue {queue} with executor {task.executor}; its runs wait for one"
+    return untaken(lane(task.namespace, queue, task.executor, task.requires), await open_sessions(engine))
 
 
 @routes.get("", response_model=shown.page(shown.TaskRow))

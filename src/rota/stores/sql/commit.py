@@ -94,8 +94,7 @@ def commit(db: Db, plan: Plan, guard: Guard, look: bool = False) -> list[Result]
 def _check(db: Db, guard: Guard) -> None:
     if isinstance(guard, Term):
         found = db.rows(statements.term(db.flavour, share=True), (guard.name,))
-        # 0 is the number of a term that nobody has had yet.
-        if not guard.number or not found or found[0][0] != guard.number:
+        if not found or found[0][0] != guard.number:
             raise Stale(f"term {guard.number} of {guard.name} is over; nothing was written")
     elif isinstance(guard, Open) and not core.opened(db, [guard.session]):
         raise Stale(f"session {guard.session} is not open; nothing was written")

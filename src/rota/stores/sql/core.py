@@ -56,6 +56,8 @@ def lead(db: Db, name: str, holder: str, ttl_ms: int, now: int) -> Lead:
     """Take, keep or resign a term. A term that ended is never taken up again: its next one has a new number."""
     known = statements.term(db.flavour, share=False)
     if not (found := db.rows(known, (name,))):
+        if ttl_ms <= 0:
+            return Lead(0, "", False)
         db.write(statements.begin_term(db.flavour), (name,))
         found = db.rows(known, (name,))
     ((number, current, expires_at),) = found

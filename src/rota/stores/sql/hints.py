@@ -48,14 +48,15 @@ def is_private(path: Path) -> bool:
 
 def sweep(meeting: Path) -> None:
     """Remove what processes that were killed have left, of whichever database."""
-    for one in meeting.glob("*"):
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-            for path in one.iterdir():
-                try:
-                    probe.connect(str(path))
-                except ConnectionRefusedError:
-                    path.unlink()
-            one.rmdir()  # fails while others listen
+    with suppress(OSError):  # the last of the others may have removed it
+        for one in list(meeting.iterdir()):
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+                for path in one.iterdir():
+                    try:
+                        probe.connect(str(path))
+                    except ConnectionRefusedError:
+                        path.unlink()
+                one.rmdir()  # fails while others listen
 
 
 def written(hints: Mapping[str, int]) -> bytes:

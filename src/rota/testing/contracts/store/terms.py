@@ -64,6 +64,13 @@ class Terms:
         assert second.number > kept.number
         assert await lead(store, "a") == second._replace(mine=False)
 
+    async def test_a_term_that_nobody_has_had_writes_nothing(self, store: Store) -> None:
+        for _ in range(2):
+            assert await lead(store, "a", 0) == Lead(0, "", False)
+            with pytest.raises(Stale):
+                await store.commit([new(make_run(1))], Term("scheduler", 0))
+        assert await store.get(Run, [make_run(1).id]) == [None]
+
     async def test_an_older_term_writes_nothing(self, store: Store) -> None:
         first = await lead(store, "a")
         for holder, ttl_ms in (("a", 0), ("b", FOREVER_MS), ("b", 0)):
