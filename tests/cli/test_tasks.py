@@ -15,7 +15,7 @@ def test_a_task_as_given(here):
     )  # fmt: skip
     assert made.code == 0
     assert "when         0 2 * * * (Europe/Berlin), every 90s\n" in made.out
-    assert made.err == "warning: no live worker takes queue nightly with executor http; start one\n"
+    assert made.err == "warning: no live worker takes queue nightly with executor http with labels gpu; start one\n"
     task = here.json("tasks", "show", "backup")
     assert task["command"] == "https://example.org/"
     assert task["payload"] == {"a": [1, None]}
