@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from secrets import token_hex
 
-from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.responses import StreamingResponse
 
 from rota.ports.loops import end, keep, wait_for_event
 from rota.ports.runtime import Emit
