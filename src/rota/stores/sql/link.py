@@ -25,7 +25,7 @@ OLDEST_SQLITE = (3, 40, 0)
 CACHE_KIB = 8_000
 STATEMENTS = 256
 """Prepared statements that the driver keeps."""
-WAIT_S, LONGEST_WAIT_S = 0.000_1, 0.01
+WAIT_S, LONGEST_WAIT_S = 0.000_02, 0.01
 """Between looks whether the write lock is free: at first, and at last."""
 
 

@@ -1,5 +1,6 @@
 """`Sqlite`: the ways to one SQLite file, or to a database in memory."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -78,20 +79,29 @@ class Sqlite(Base):
         return await self.reader.do(work)
 
     async def write(self, work: Callable[[Db], T], hints: Mapping[str, int] = {}) -> T:
-        # Who claims needs the write lock, so it can set out before this commit has reached the disk.
+        # Who claims needs the write lock, so it can set out before this commit has reached the disk. The loop tells it,
+        # so that the commit need not wait until it is told.
         early = {topic: number for topic, number in hints.items() if topic.startswith("lane:")}
+        others = {topic: number for topic, number in hints.items() if topic not in early}
+        soon = asyncio.get_running_loop().call_soon_threadsafe if self._post else _now
+
+        def told() -> None:
+            taken = early.copy()
+            early.clear()
+            self._tell(taken)
 
         def worked(db: Db) -> T:
             result = work(db)
-            self._tell(early)
+            if early:
+                soon(told)
             return result
 
-        def told() -> T:
+        def written() -> T:
             result = self.writer.transact(worked)
-            self._tell({topic: number for topic, number in hints.items() if topic not in early})
+            self._tell(others | early)  # a loop that is held up has told nobody yet
             return result
 
-        return await self.writer.run(told)
+        return await self.writer.run(written)
 
     async def alter(self, work: Callable[[Db], T]) -> T:
         return await self.writer.do(work)
@@ -137,3 +147,7 @@ class Sqlite(Base):
             if seen != self._seen:
                 self.hub.tell({ANYTHING: 1})
             self._seen = seen
+
+
+def _now(call: Callable[[], None]) -> None:
+    call()
