@@ -9,6 +9,7 @@ _FOR_NOW = {
     "25P03": "ended a transaction whose program had paused too long; nothing of it happened",
     "28": "lets nobody in by this name and password; see the URL, and the server's pg_hba.conf",
     "3D000": "does not exist; make it with CREATE DATABASE",
+    "3F000": "has no such schema; make it with CREATE SCHEMA",
     "42501": "forbids it; give this user the right to read, write and make tables",
     "40": "met others who wrote the same records, again and again",
     "53100": "cannot grow, its disk is full; free some space",
@@ -32,8 +33,8 @@ DRIVER_ERRORS = (asyncpg.PostgresError, *LOST)
 
 
 def code_of(error: BaseException) -> str:
-    """The SQLSTATE, or nothing."""
-    return str(getattr(error, "sqlstate", None) or "")
+    """The SQLSTATE, or nothing; psycopg2 has another name for it."""
+    return str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
 
 
 def fault(error: BaseException, place: str, at_commit: bool = False) -> RotaError:
