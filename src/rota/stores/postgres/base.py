@@ -1,5 +1,6 @@
 """`Postgres`: the ways to one PostgreSQL database."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import asyncpg
 from rota.domain.errors import Incompatible, Invalid, StoreError, Unavailable
 from rota.domain.names import without_password
 from rota.stores.postgres.borrow import ENTER, IDENTITY, LEAVE, SCHEMA, db_of, meaning
+from rota.stores.postgres.faults import fault
 from rota.stores.postgres.notices import CHANNEL, Notices
 from rota.stores.postgres.pool import Mode, Pool
 from rota.stores.sql.base import Base
@@ -40,6 +42,8 @@ SETTINGS = {
     "enable_hashjoin": "off",
     "plan_cache_mode": "force_generic_plan",
 }
+FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+"""Options of the URL that name one."""
 _EXAMPLE = "write postgresql://user:password@host:5432/database?sslmode=verify-full"
 
 
@@ -62,6 +66,7 @@ class Postgres(Base):
         self.place = without_password(url.partition("?")[0])
         self._now = now
         self._pool = Pool(self._connected, self.place, size)
+        self._reached = False
         self._identity: tuple[str, tuple[int, ...]] | None = None
         self._notices = Notices(None if self._pooled else self._connected, self._tell)
         each = _local(SETTINGS) if self._pooled else ""
@@ -161,7 +166,11 @@ class Postgres(Base):
                 server_settings={} if self._pooled else SETTINGS | {"application_name": "rota", "jit": "off"},
             )
         except ValueError as error:
+            # Later it is no fault of the URL: a certificate expires, a file goes.
+            if self._reached or isinstance(error, OSError):
+                raise fault(error, self.place) from error
             raise Invalid("store", f"{error}; {_EXAMPLE}") from None
+        self._reached = True
         lack = ""
         if connection.get_server_version().major < OLDEST:
             lack = f"is older than PostgreSQL {OLDEST}; install a newer one"
@@ -189,5 +198,8 @@ def _read(url: str) -> tuple[str, int, bool]:
         raise Invalid("store", f"pool={size} is no number of connections from 1 to 100")
     if pooler not in ("", "transaction"):
         raise Invalid("store", f"pooler={pooler} is unknown; write pooler=transaction, or leave it out")
+    for name, value in options:
+        if name in FILES and not os.path.isfile(value):
+            raise Invalid("store", f"{name}={value} is no file; name one that this user may read")
     rest = urlencode([one for one in options if one[0] not in ours])
     return parts._replace(query=rest).geturl(), int(size), bool(pooler)

@@ -1,5 +1,7 @@
 """What PostgreSQL's errors mean for the caller: the one place that knows its error codes."""
 
+from ssl import SSLCertVerificationError
+
 import asyncpg
 
 from rota.domain.errors import Incompatible, Invalid, RotaError, Unavailable, Unclear
@@ -7,7 +9,7 @@ from rota.domain.errors import Incompatible, Invalid, RotaError, Unavailable, Un
 _FOR_NOW = {
     "25006": "only reads: it is a replica, or set to read only; name the primary",
     "25P03": "ended a transaction whose program had paused too long; nothing of it happened",
-    "28": "lets nobody in by this name and password; see the URL, and the server's pg_hba.conf",
+    "28": "lets nobody in by this name, password and sslmode; see the URL, and the server's pg_hba.conf",
     "3D000": "does not exist; make it with CREATE DATABASE",
     "3F000": "has no such schema; make it with CREATE SCHEMA",
     "42501": "forbids it; give this user the right to read, write and make tables",
@@ -42,6 +44,10 @@ def fault(error: BaseException, place: str, at_commit: bool = False) -> RotaErro
     code, said = code_of(error), str(error) or type(error).__name__
     if at_commit and not code.startswith(_UNDONE):
         return Unclear(f"{place}: no answer to the end of a transaction, it may or may not count: {said}")
+    if isinstance(error, SSLCertVerificationError):
+        return Unavailable(
+            f"{place} shows a certificate that is not believed; see the URL's host and sslrootcert ({said})"
+        )
     for meaning, kind in ((_FOR_NOW, Unavailable), (_FOR_GOOD, Incompatible)):
         for start in (code, code[:2]):
             if start in meaning:
