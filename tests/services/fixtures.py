@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.services.pgbouncer import Pooler
 from tests.services.postgresql import Databases, Missing, Server
 
 T = TypeVar("T")
@@ -37,6 +38,14 @@ def postgresql() -> Iterator[Databases]:
     databases.close()
     if server:
         server.remove()
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgresql: Databases) -> Iterator[Pooler]:
+    """A pooler in transaction mode before that server."""
+    pooler = needed(lambda: Pooler(postgresql.url))
+    yield pooler
+    pooler.remove()
 
 
 @pytest.fixture

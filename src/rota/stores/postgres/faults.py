@@ -7,6 +7,8 @@ import asyncpg
 from rota.domain.errors import Incompatible, Invalid, RotaError, Unavailable, Unclear
 
 _FOR_NOW = {
+    "08P01": "does not take what a connection wants; where a pooler stands between, write pooler=transaction",
+    "26000": "has forgotten what was prepared; where a pooler stands between, write pooler=transaction",
     "25006": "only reads: it is a replica, or set to read only; name the primary",
     "25P03": "ended a transaction whose program had paused too long; nothing of it happened",
     "28": "lets nobody in by this name, password and sslmode; see the URL, and the server's pg_hba.conf",
