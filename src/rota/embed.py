@@ -37,6 +37,7 @@ from rota.wiring import (
     default_name,
     default_store,
     executors,
+    inside,
     made_in,
     make_scheduler,
     make_worker,
@@ -189,7 +190,7 @@ class Rota:
             raise
         self._known = len(tasks)
         if self._client is None:
-            self._engine, self._client = engine, Client(engine, f"app:{self.name}")
+            self._engine, self._client = engine, Client(engine, f"app:{self.name}", inside)
 
     def configure(self, loaded: "Loaded") -> None:
         """Obey these settings; what they do not say stays as the code says it. Before the app is opened."""

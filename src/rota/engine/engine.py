@@ -1,6 +1,7 @@
 """What every verb works with: the store and logs, time and chance, and the two small memories."""
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any
 
 from rota.domain.errors import NotFound, Unavailable, Unclear
@@ -46,6 +47,13 @@ class Engine:
         self._heads: dict[str, tuple[int, Task | None]] = {}
         self._queues: dict[str, tuple[int, Queue | None]] = {}
         self._changes = 0
+
+    def over(self, store: Store) -> "Engine":
+        """The same over a store of which others know nothing yet: its reads are not remembered, its facts not told."""
+        other = copy(self)
+        other.store, other.emit = store, None
+        other._heads, other._queues = dict(self._heads), dict(self._queues)
+        return other
 
     def tell(self, fact: Fact) -> None:
         """Tell whoever listens. On hot paths ask for `emit` before building the fact."""

@@ -111,7 +111,7 @@ class Metrics:
         def counter(name: str, text: str, labels: Key = ()) -> Counter:
             return Counter(name, text, labels, registry=registry)
 
-        self._submitted = counter("rota_runs_submitted", "Runs made by submissions here", QUEUE)
+        self._submitted = counter("rota_runs_submitted", "Runs submitted here; not in users' own transactions", QUEUE)
         self._claimed = counter("rota_attempts_claimed", "Attempts begun by claims here", QUEUE)
         self._settled = counter("rota_runs_settled", "Ends of attempts here, by what the run became", ("state",))
         self._undone = counter("rota_dispatch_failures", "Attempts that were given back or lost", ("reason",))

@@ -1,17 +1,21 @@
 """`Postgres`: the ways to one PostgreSQL database."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
-from rota.domain.errors import Incompatible, Invalid, Unavailable
+from rota.domain.errors import Incompatible, Invalid, StoreError, Unavailable
 from rota.domain.names import without_password
-from rota.stores.postgres.notices import Notices
+from rota.stores.postgres.borrow import ENTER, IDENTITY, LEAVE, SCHEMA, db_of, meaning
+from rota.stores.postgres.faults import fault
+from rota.stores.postgres.notices import CHANNEL, Notices
 from rota.stores.postgres.pool import Mode, Pool
 from rota.stores.sql.base import Base
+from rota.stores.sql.borrow import savepoint
 from rota.stores.sql.db import Db
 
 T = TypeVar("T")
@@ -38,6 +42,8 @@ SETTINGS = {
     "enable_hashjoin": "off",
     "plan_cache_mode": "force_generic_plan",
 }
+FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+"""Options of the URL that name one."""
 _EXAMPLE = "write postgresql://user:password@host:5432/database?sslmode=verify-full"
 
 
@@ -60,6 +66,8 @@ class Postgres(Base):
         self.place = without_password(url.partition("?")[0])
         self._now = now
         self._pool = Pool(self._connected, self.place, size)
+        self._reached = False
+        self._identity: tuple[str, tuple[int, ...]] | None = None
         self._notices = Notices(None if self._pooled else self._connected, self._tell)
         each = _local(SETTINGS) if self._pooled else ""
         self._looks = Mode("BEGIN READ ONLY" + each if self._pooled else "", ANSWER_S, writes=False)
@@ -83,6 +91,12 @@ class Postgres(Base):
             await self._pool.at_home(self._notices.close)
             await self._pool.close()
 
+    async def prepare(self) -> list[str]:
+        applied = await super().prepare()
+        with suppress(StoreError):  # a server that does not say who it is: nobody submits in a transaction of theirs
+            self._identity = await self.read(_identified)
+        return applied
+
     async def read(self, work: Callable[[Db], T], whole: bool = False) -> T:
         return await self._pool.do(self._reads if whole else self._looks, work)
 
@@ -96,6 +110,29 @@ class Postgres(Base):
 
     async def alter(self, work: Callable[[Db], T]) -> T:
         return await self._pool.do(self._alters, work)
+
+    @contextmanager
+    def borrow(self, connection: Any) -> Iterator[Db]:
+        db = db_of(connection, self.place)
+        if self._identity is None:
+            remedy = "GRANT EXECUTE ON FUNCTION pg_control_system() to its user, then open the app anew"
+            raise Invalid("connection", f"the server of {self.place} does not say which one it is; {remedy}")
+        schema, identity = self._identity
+        try:
+            with savepoint(db):
+                ((*found, path, _),) = db.rows(ENTER, (schema,))
+                if tuple(found) != identity:
+                    raise Invalid("connection", f"it leads to another database than the app's store, {self.place}")
+                yield db
+                db.rows(LEAVE, (path,))
+        except Exception as error:
+            if (meant := meaning(error, self.place)) is error:
+                raise
+            raise meant from error
+
+    def post(self, db: Db, hints: Mapping[str, int]) -> None:
+        if hints:
+            db.rows("SELECT pg_notify($1::text, $2::text)", (CHANNEL, self._notices.notice(hints, theirs=True)))
 
     def now(self, db: Db) -> int:
         return self._now() if self._now else int(db.rows(CLOCK)[0][0])
@@ -129,7 +166,11 @@ class Postgres(Base):
                 server_settings={} if self._pooled else SETTINGS | {"application_name": "rota", "jit": "off"},
             )
         except ValueError as error:
+            # Later it is no fault of the URL: a certificate expires, a file goes.
+            if self._reached or isinstance(error, OSError):
+                raise fault(error, self.place) from error
             raise Invalid("store", f"{error}; {_EXAMPLE}") from None
+        self._reached = True
         lack = ""
         if connection.get_server_version().major < OLDEST:
             lack = f"is older than PostgreSQL {OLDEST}; install a newer one"
@@ -139,6 +180,12 @@ class Postgres(Base):
             connection.terminate()
             raise Incompatible(f"{self.place} {lack}")
         return connection
+
+
+def _identified(db: Db) -> tuple[str, tuple[int, ...]]:
+    """The schema of the tables, and which ones they are."""
+    schema = db.rows(SCHEMA)[0][0]
+    return schema, tuple(db.rows(IDENTITY, (schema,))[0])
 
 
 def _read(url: str) -> tuple[str, int, bool]:
@@ -151,5 +198,8 @@ def _read(url: str) -> tuple[str, int, bool]:
         raise Invalid("store", f"pool={size} is no number of connections from 1 to 100")
     if pooler not in ("", "transaction"):
         raise Invalid("store", f"pooler={pooler} is unknown; write pooler=transaction, or leave it out")
+    for name, value in options:
+        if name in FILES and not os.path.isfile(value):
+            raise Invalid("store", f"{name}={value} is no file; name one that this user may read")
     rest = urlencode([one for one in options if one[0] not in ours])
     return parts._replace(query=rest).geturl(), int(size), bool(pooler)

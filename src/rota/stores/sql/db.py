@@ -54,13 +54,15 @@ class SqliteDb(Db):
 
     flavour = SQLITE
 
-    def __init__(self, connection: Connection, stamp: int) -> None:
+    def __init__(self, connection: Any, stamp: int, whole: Any = None) -> None:
+        """`whole`: SQLAlchemy's connection around the driver's; for migrations only."""
         self.stamp = stamp
-        self._whole = connection
-        self._connection: Any = connection.connection
+        self._connection = connection
+        self._whole = whole
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
         with closing(self._connection.cursor()) as cursor:
+            cursor.row_factory = None  # whatever a user's own connection makes of rows
             cursor.execute(statement, parameters)
             return cursor.fetchall()  # type: ignore[no-any-return]  # the driver's rows are tuples
 

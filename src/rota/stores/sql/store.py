@@ -1,10 +1,15 @@
 """`SqlStore`: the port on SQL databases. The verbs are synchronous functions inside one transaction each."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from copy import copy
 from functools import partial
+from typing import Any, TypeVar
 
-from rota.domain.errors import Unavailable
+from sqlalchemy.util import greenlet_spawn
+
+from rota.domain.errors import Invalid, Unavailable
+from rota.ports.loops import at_once
 from rota.ports.store import (
     BeatReply,
     Claimed,
@@ -18,6 +23,7 @@ from rota.ports.store import (
     R,
     Record,
     Result,
+    Store,
     Versioned,
     Want,
     Watch,
@@ -25,11 +31,14 @@ from rota.ports.store import (
 )
 from rota.stores.sql import core
 from rota.stores.sql.base import Base
+from rota.stores.sql.borrow import Borrowed
 from rota.stores.sql.claim import claim
 from rota.stores.sql.commit import Moved, Plan, commit
 from rota.stores.sql.find import count, find
 from rota.stores.sql.logs import SqlLogs
 from rota.stores.sql.sqlite import BUSY_MS, Sqlite
+
+T = TypeVar("T")
 
 TRIES = 8
 """How often a commit looks anew at what others change while it is under way."""
@@ -107,6 +116,26 @@ class SqlStore:
 
     def watch(self, topics: Sequence[str]) -> Watch:
         return self.base.watch(topics)
+
+
+async def within(store: Store, connection: Any, verb: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
+    """What a verb returns that gets and commits, done in the transaction of a user's own connection.
+
+    Waits for nothing but that, if it is asynchronous. Raises `Invalid` for a connection with which it cannot be done;
+    whatever is raised, the transaction is as it was.
+    """
+    if not isinstance(store, SqlStore):
+        raise Invalid("connection", "the app's store is none that a transaction of others could reach")
+    base = store.base
+
+    def work() -> T:
+        with base.borrow(connection) as db:
+            inside = copy(store)
+            inside.base = Borrowed(db, base.place, base.post)  # type: ignore[assignment]  # all that get and commit use
+            return at_once(verb(inside))
+
+    found: T = await greenlet_spawn(work)
+    return found
 
 
 def _base(url: str, inline: bool, busy_ms: int, now: Callable[[], int] | None) -> Base:
