@@ -3,7 +3,9 @@
 from collections import Counter
 from typing import NamedTuple
 
+from rota.api.stats import Stats
 from rota.api.views import iso
+from rota.domain.errors import RotaError
 from rota.domain.records import Session
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule
@@ -46,6 +48,7 @@ async def examined(engine: Engine) -> list[Finding]:
     diagnose = getattr(engine.store, "diagnose", None)  # not every store can say how it is
     return [
         *(Finding(level, "store", text) for level, text in (await diagnose() if diagnose else ())),
+        await _written(engine),
         Finding("ok", "clock", "no record is ahead of this machine's clock")
         if ahead <= AHEAD_MS
         else Finding("warn", "clock", f"records are {ahead} ms ahead of this machine's clock; keep all by NTP"),
@@ -65,6 +68,15 @@ async def examined(engine: Engine) -> list[Finding]:
         *(await _accounted(engine) if lead.holder else []),
         *await _audited(engine),
     ]
+
+
+async def _written(engine: Engine) -> Finding:
+    """Whether a write is taken: what is full, or may only be read, still answers."""
+    try:
+        await Stats(engine).check_writes()
+    except RotaError as error:
+        return Finding("fail", "store", str(error))
+    return Finding("ok", "store", "it takes writes")
 
 
 def _counted(number: int, thing: str) -> str:

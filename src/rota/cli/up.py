@@ -148,6 +148,7 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     given = {key: flags[flag] for flag, key in SETTINGS.items() if flags.get(flag) not in (None, [])}
     loaded = load(flags["config"], flags["environment"], given)
     app.configure(loaded)
+    watch = Watch(loaded.settings, Teller(flags["quiet"], flags["as_json"]), api)
     server = _server(flags) if flags.get("scheduler") else None
     if server is None:
         _place(app, flags, loaded.settings.store)
@@ -156,7 +157,6 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     name = flags["node_id"] or default_name()
     leading = app.scheduler_options(name) if scheduler else None
     working = _working(app, name, flags["app"], both=scheduler) if worker else None
-    watch = Watch(loaded.settings, Teller(flags["quiet"], flags["as_json"]), api)
     if server and working:
         raise typer.Exit(asyncio.run(_remote(app, server, working, watch)))
     raise typer.Exit(asyncio.run(_live(app, leading, working, api, watch)))
