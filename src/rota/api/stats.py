@@ -9,11 +9,11 @@ from rota.api.views import instant
 from rota.domain.access import ANY
 from rota.domain.lane import queue_of
 from rota.domain.records import Blob, Tally
-from rota.domain.run import LIVE, Run, State
+from rota.domain.run import LIVE, Reason, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task
 from rota.engine.account import unaccounted
-from rota.engine.engine import Engine
+from rota.engine.engine import PAGE, Engine
 from rota.engine.recover import open_sessions
 from rota.ports.store import Change, Group, Where
 
@@ -30,6 +30,7 @@ class Stats:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known: dict[tuple[str, int], tuple[int, asyncio.Task[dict[str, Any]]]] = {}
+        self._refused: dict[str, tuple[int, list[Run]]] = {}
         self._probe: tuple[int, asyncio.Task[None]] | None = None
 
     async def of(self, namespace: str, since: int) -> dict[str, Any]:
@@ -41,6 +42,18 @@ class Stats:
                 self._known.clear()
             known = self._known[key] = now, asyncio.create_task(self._counted(*key))
         return await asyncio.shield(known[1])
+
+    async def refused(self, namespace: str) -> list[Run]:
+        """The oldest ready runs of which a worker lacked what they name; at most a second old."""
+        now = self._engine.clock.monotonic()
+        known = self._refused.get(namespace)
+        if known is None or known[0] + MEMORY_MS <= now:
+            if len(self._refused) >= MOST:
+                self._refused.clear()
+            page = await self._engine.store.find(Run, Where(namespace, (State.PENDING,)), "", PAGE, oldest=True)
+            found = [run for run, _ in page.items if run.reason == Reason.NO_HANDLER]
+            known = self._refused[namespace] = now, found
+        return known[1]
 
     async def check_writes(self) -> None:
         """Raises `RotaError` where the store takes no writes, as on a full disk that can still be read."""
@@ -57,7 +70,7 @@ class Stats:
             await self._engine.commit_one(Group((Change(held, None),)))
 
     async def gauges(self) -> dict[tuple[str, tuple[str, ...]], float]:
-        """What metrics tell of the store: gauge and labels. Raises `RotaError`, for a store that takes no writes too."""
+        """What metrics tell of the store: gauge and labels. Raises `RotaError`, also where no writes are taken."""
         await self.check_writes()
         whole = await self.of(ANY, self._engine.clock.now())
         found: dict[tuple[str, tuple[str, ...]], float]
