@@ -47,7 +47,9 @@ async def test_a_trigger_warns_of_what_is_seen_to_hinder_it(api, engine, task):
         story = (await api("GET", f"/api/runs/{made['id']}/explain"))["story"]
         assert story[-1] == f"it waits: {made['warning']}"
     assert (await api("POST", "/api/tasks/a/trigger", 200, {"unique": "u"}))["id"] == first
-    assert (await api("POST", "/api/tasks/a/trigger", 201, {"queue": "q"}))["warning"].startswith("no live worker takes")
+    assert (await api("POST", "/api/tasks/a/trigger", 201, {"queue": "q"}))["warning"].startswith(
+        "no live worker takes"
+    )
     await api("POST", "/api/queues/default/pause", 200, {"why": "stock-taking"})
     assert (await api("POST", "/api/tasks/a/trigger", 201))["warning"].endswith("stock-taking")
 

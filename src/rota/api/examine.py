@@ -37,7 +37,7 @@ class Finding(NamedTuple):
 async def examined(engine: Engine) -> list[Finding]:
     """All that there is to say of the house."""
     now, seen = engine.clock.now(), await query.workers(engine)
-    sessions = [one.session for one in seen if not one.silent_ms]
+    sessions = [one.session for one in seen if not one.silent_ms and one.session.takes_runs]
     newest = (await engine.store.find(Run, Where(), "", 1)).items
     ahead = max([one.session.opened_at for one in seen] + [held.record.created_at for held in newest], default=0) - now
     # Resigning what one does not hold changes nothing, and tells who holds it.
@@ -64,6 +64,7 @@ async def examined(engine: Engine) -> list[Finding]:
         if sessions
         else Finding("fail", "workers", "none is alive: nothing is run; start `rota worker`"),
         *(Finding("warn", "workers", _silent(one)) for one in seen if one.silent_ms),
+        *(Finding("warn", "workers", _idle(one.session)) for one in seen if not one.session.takes_runs),
         *await _unable(engine, sessions),
         *(await _accounted(engine) if lead.holder else []),
         *await _audited(engine),
@@ -87,6 +88,12 @@ def _silent(view: query.WorkerView) -> str:
     one, seconds = view.session, view.silent_ms // 1_000
     held = f", a scheduler takes back the {view.running} runs that it holds" if view.running else ""
     return f"{one.worker} (pid {one.pid} on {one.host}) has been silent for {seconds} s{held}"
+
+
+def _idle(one: Session) -> str:
+    return (
+        f"{one.worker} says that it lives at {one.address}, but runs are not posted to URLs; start `rota worker` there"
+    )
 
 
 async def _unable(engine: Engine, sessions: list[Session]) -> list[Finding]:

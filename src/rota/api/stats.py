@@ -91,7 +91,7 @@ class Stats:
         counts = [await store.count(kind, "namespace", Where(space)) for kind in (Task, Schedule)]
         sessions = [
             one for one in await open_sessions(self._engine)
-            if not space or any(name.startswith(f"{space}/") for name in one.lanes)
+            if one.takes_runs and (not space or any(name.startswith(f"{space}/") for name in one.lanes))
         ]  # fmt: skip
         queues: Counter[str] = Counter()
         for lane, number in lanes.items():

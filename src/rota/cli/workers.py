@@ -25,7 +25,9 @@ async def listed(api: Api, namespace: Namespace = "*") -> Answer:
 
 
 def _silent(worker: dict[str, Any]) -> dict[str, str]:
-    return {"state": f"silent for {worker['silent_ms'] // 1_000} s"} if worker["silent_ms"] else {}
+    if worker["silent_ms"]:
+        return {"state": f"silent for {worker['silent_ms'] // 1_000} s"}
+    return {} if worker["executors"] else {"state": "takes no runs"}
 
 
 @command(group, "drain")

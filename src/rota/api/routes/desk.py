@@ -235,7 +235,7 @@ async def heartbeat(engine: Here, crew: Sessions, asked: Worker, body: At) -> Re
     crew.listed[place] = session
     detail = "runs are not posted to it; `rota worker --scheduler` takes them"
     shown = {"session": session.id, "worker": session.worker, "queues": session.queues, "ttl_ms": session.ttl_ms}
-    return Json(shown | {"takes_runs": False, "detail": detail})
+    return Json(shown | {"takes_runs": session.takes_runs, "detail": detail})
 
 
 async def _at(engine: Engine, opened_by: str, url: str) -> Session | None:
