@@ -13,7 +13,7 @@ from rota.domain.people import SESSION_MS, Kind, Token
 from rota.engine import people
 from rota.identity import Identity
 from rota.testing.clock import START_AT
-from tests.identity.support import PASSWORD, ROOT, SECRET, Served, serving
+from tests.identity.support import PASSWORD, ROOT, SECRET, Served, live_tokens, serving
 
 STATED_MS = 5_000
 NOW_S = START_AT // 1_000
@@ -33,7 +33,7 @@ async def status(served: Served, text: str, path: str = "/api/auth/me") -> int:
 
 
 async def session(served: Served) -> str:
-    (found,) = [one.id for one in await people.tokens(served.engine) if one.kind is Kind.SESSION]
+    (found,) = [one.id for one in await live_tokens(served.engine) if one.kind is Kind.SESSION]
     return found
 
 
@@ -116,7 +116,7 @@ class TestLogin:
 
         monkeypatch.setattr(people, "log_in", late)
         assert (await served.logged_in()).status_code == 401
-        assert [one for one in await people.tokens(served.engine, "anna") if one.kind is Kind.SESSION] == []
+        assert [one for one in await live_tokens(served.engine, "anna") if one.kind is Kind.SESSION] == []
 
 
 class TestRefresh:
@@ -324,6 +324,18 @@ class TestRights:
         assert {one["owner"] for one in mine} == {"anna"}
         assert (await served.ask("GET", "/api/tokens", "viewer")).json()["items"] == []
         assert len((await served.ask("GET", "/api/tokens", "admin")).json()["items"]) > len(mine)
+
+    async def test_lists_of_people_and_tokens_are_pages(self, served):
+        """One entry a page, none twice, none left out; whoever else's they are, a page looks at so many at most."""
+        for path in ("/api/tokens", "/api/users"):
+            whole = (await served.ask("GET", path, "admin")).json()["items"]
+            found: list[Any] = []
+            after = ""
+            while after is not None:
+                query = {"limit": 1, **({"cursor": after} if after else {})}
+                page = (await served.ask("GET", path, "admin", params=query)).json()
+                found, after = found + page["items"], page["next"]
+            assert [one["id"] for one in found] == [one["id"] for one in whole]
 
     async def test_a_user_makes_keys_within_their_own_rights_only(self, served, anna):
         async def made(**body: Any) -> int:

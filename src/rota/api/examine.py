@@ -91,9 +91,7 @@ def _silent(view: query.WorkerView) -> str:
 
 
 def _idle(one: Session) -> str:
-    return (
-        f"{one.worker} says that it lives at {one.address}, but runs are not posted to URLs; start `rota worker` there"
-    )
+    return f"{one.worker} says that it lives at {one.address}, but no runs are posted there; start `rota worker` there"
 
 
 async def _unable(engine: Engine, sessions: list[Session]) -> list[Finding]:

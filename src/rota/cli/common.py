@@ -22,6 +22,8 @@ T = TypeVar("T")
 Verb = Callable[..., Awaitable[Answer | None]]
 Flags = Callable[..., None]
 
+MOST = 100_000
+"""So many of a kind are looked through or listed where nobody says a limit."""
 IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 
 Store = Annotated[str | None, typer.Option(envvar="ROTA_STORE", help="URL of the store.", show_default=False)]
@@ -175,6 +177,11 @@ def changes(body: dict[str, Any]) -> dict[str, Any]:
     if not body:
         raise Invalid("", "nothing to change; --help tells what can be")
     return body
+
+
+def fits(text: str, name: str) -> bool:
+    """Whether a text stands for an id: the whole, or at least six of its first or last digits."""
+    return text == name or (len(text) >= 6 and (name.startswith(text) or name.endswith(text)))
 
 
 def only(word: str, text: str, found: Sequence[str]) -> str:

@@ -9,25 +9,13 @@ from rota.domain.errors import Invalid, Refused, Unavailable
 from rota.domain.names import check_name
 from rota.domain.people import LINK_MS, SESSION_MS, Kind, Token, User, administers, check_grants, within
 from rota.engine.audit import audited
-from rota.engine.engine import Engine, applied, every, read
+from rota.engine.engine import Engine, applied, read, walk
 from rota.ports.identity import Minted
 from rota.ports.store import Change, Group, Versioned
 
 TRIES = 8
 FIRST = "admin"
 """The user of the first start. It has no password until somebody gives it one."""
-
-
-async def users(engine: Engine) -> list[User]:
-    """All of them, oldest first."""
-    return [held.record for held in await every(engine, User, oldest=True)]
-
-
-async def tokens(engine: Engine, owner: str | None = None) -> list[Token]:
-    """All tokens that still open something, newest first; with `owner` theirs alone."""
-    now = engine.clock.now()
-    found = [held.record for held in await every(engine, Token)]
-    return [token for token in found if token.live(now) and owner in (None, token.owner)]
 
 
 async def add_user(engine: Engine, user: User, actor: Actor) -> User:
@@ -64,8 +52,8 @@ async def change_user(
         changes = [Change(held, after), entry, *await _witness(engine, was, after)]
         if applied(await engine.commit_one(Group(tuple(changes)))):
             if password is not None:
-                for token in await tokens(engine, name):
-                    if token.kind is Kind.SESSION:
+                async for token, _ in walk(engine, Token):
+                    if token.owner == name and token.kind is Kind.SESSION:
                         await revoke(engine, token.id, actor.name, "the password is a new one")
             return after
     raise Refused(f"user {name} changes too quickly; try again")
@@ -75,7 +63,7 @@ async def _witness(engine: Engine, was: User, after: User) -> list[Change]:
     """Another admin, who must stay as they are while one goes: so two admins cannot remove each other at once."""
     if not _rules(was) or _rules(after):
         return []
-    for other in await every(engine, User):
+    async for other in walk(engine, User):
         if other.record.id != was.id and _rules(other.record):
             return [Change(other, replace(other.record, updated_at=engine.clock.now()))]
     raise Refused(f"{was.id} is the last admin; make another one first")
