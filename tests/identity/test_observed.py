@@ -76,7 +76,7 @@ async def test_a_run_keeps_the_trace_of_its_request(served, given, kept):
     assert [run.trace for run in await served.house.all(Run)] == [kept] * 3
 
 
-async def test_lists_of_people_and_tokens_are_pages(self, served):
+async def test_lists_of_people_and_tokens_are_pages(served):
     """One entry a page, none twice, none left out; whoever else's they are, a page looks at so many at most."""
     for path in ("/api/tokens", "/api/users"):
         whole = (await served.ask("GET", path, "admin")).json()["items"]

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from rota.domain.access import ANY, Actor, Grant
-from rota.domain.errors import Invalid, Refused, Unavailable
+from rota.domain.errors import Forbidden, Invalid, Refused, Unavailable
 from rota.domain.names import check_name
 from rota.domain.people import LINK_MS, SESSION_MS, Kind, Token, User, administers, check_grants, within
 from rota.engine.audit import audited
@@ -19,7 +19,7 @@ FIRST = "admin"
 
 
 async def add_user(engine: Engine, user: User, actor: Actor) -> User:
-    """A new user. Raises `Invalid`, and `Refused` for a name that is taken or rights that the actor lacks."""
+    """A new user. Raises `Invalid`, `Refused` for a name that is taken, `Forbidden` for rights that the actor lacks."""
     now = engine.clock.now()
     check_name("name", user.id)
     made = replace(user, grants=_granted(user.grants, actor), created_at=now, updated_at=now)
@@ -37,7 +37,7 @@ async def change_user(
     disabled: bool | None = None,
     password: str | None = None,
 ) -> User:
-    """What is given becomes so; a new password ends all logins. Raises `Refused` where no admin would be left."""
+    """What is given becomes so; a new password ends all logins. Raises `Forbidden`; `Refused` for the last admin."""
     for _ in range(TRIES):
         held: Versioned[User] = await read(engine, User, name, "user")
         was = held.record
@@ -71,12 +71,12 @@ async def _witness(engine: Engine, was: User, after: User) -> list[Change]:
 
 async def mint(engine: Engine, minted: Minted, token: Token, actor: Actor) -> Token:
     """Keep a new key. It can do nothing that the actor cannot; users who are logged in make theirs, an admin of all
-    namespaces also those of others, and of nobody (a worker's, a service's). Raises `Invalid`, `Refused`, `NotFound`.
+    namespaces also those of others, and of nobody (a worker's, a service's). Raises `Invalid`, `Forbidden`, `NotFound`.
     """
     now = engine.clock.now()
     check_name("name", token.name)
     if actor.name != f"user:{token.owner}" and not administers(actor.grants):
-        raise Refused(
+        raise Forbidden(
             "users who are logged in make their own tokens; all others are made by an admin of all namespaces"
         )
     if token.owner:
@@ -162,7 +162,7 @@ async def begin(engine: Engine, key: Minted, link: Minted) -> bool:
 def _granted(grants: Iterable[Grant], actor: Actor) -> tuple[Grant, ...]:
     wanted = check_grants(grants)
     if beyond := set(wanted) - set(within(wanted, actor.grants)):
-        raise Refused(f"{actor.name} cannot give what is not theirs: {', '.join(sorted(map(str, beyond)))}")
+        raise Forbidden(f"{actor.name} cannot give what is not theirs: {', '.join(sorted(map(str, beyond)))}")
     return wanted
 
 

@@ -15,12 +15,11 @@ from pydantic import AliasChoices, Field
 from rota.api.asked import Asked
 from rota.api.crew import MOST_REMEMBERED, Crew, credential, is_current, may_take
 from rota.api.deps import Here, Json, may, router
-from rota.api.problems import Forbidden
 from rota.api.schemas.bodies import Body
 from rota.api.schemas.views import answer
 from rota.api.waiting import Waiting
 from rota.domain.access import Action, Actor
-from rota.domain.errors import Invalid, TooLarge
+from rota.domain.errors import Forbidden, Invalid, TooLarge
 from rota.domain.ids import RunId
 from rota.domain.lane import lane, queue_of
 from rota.domain.payload import check_payload

@@ -8,7 +8,6 @@ from fastapi.responses import PlainTextResponse
 from rota.api.asked import Asked
 from rota.api.deps import Admin, Counted, Here, Json, Reader, Seals, answers, only_admins_of_all, router
 from rota.api.examine import examined
-from rota.api.problems import Forbidden
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import Instant
 from rota.api.schemas.filters import LogFilter
@@ -16,7 +15,7 @@ from rota.api.scrape import TYPE
 from rota.api.spec import spec
 from rota.api.views import plain
 from rota.domain.access import ANY
-from rota.domain.errors import Invalid, NotFound
+from rota.domain.errors import Forbidden, Invalid, NotFound
 from rota.domain.run import Run
 from rota.domain.schedule import DAY_MS
 from rota.engine.engine import Engine
