@@ -118,3 +118,19 @@ def test_a_worker_tells_its_metrics_where_it_is_told_to(start, tmp_path, unused_
     taken = start("worker", "--data", "rota-data", **place)
     code, _, err = taken.ended()
     assert (code, "observability.metrics_port" in err) == (2, True)
+
+
+def test_with_json_lines_all_of_standard_error_is_json(start, tmp_path, unused_tcp_port):
+    """Warnings, troubles and the last word of a process too."""
+    (tmp_path / "jobs.py").write_text("from rota import Rota\napp = Rota('sqlite:///elsewhere.db')\n")
+    style = {"ROTA_OBSERVABILITY__LOG_FORMAT": "json"}
+    process = start("up", "--app", "jobs:app", "--data", "d", **style, ROTA_API__PORT=str(unused_tcp_port))
+    process.until("stop: Ctrl-C")
+    late = start("up", "--data", "late", **style, ROTA_API__PORT=str(unused_tcp_port))
+    (taken,) = (json.loads(line) for line in late.ended()[2].splitlines())
+    assert (taken["level"], "api.port" in taken["event"]) == ("error", True)
+    (tmp_path / "d" / "rota.db").unlink()
+    process.tell(signal.SIGTERM)
+    warning, *lines = (json.loads(line) for line in process.ended()[2].splitlines())
+    assert (warning["level"], "sqlite:///elsewhere.db" in warning["event"]) == ("warning", True)
+    assert any(line["level"] == "error" and "was deleted" in line["event"] for line in lines)

@@ -2,6 +2,7 @@ import pytest
 
 from rota.cli.config import NOT_YET
 from rota.settings.tree import Settings
+from tests.cli.test_main import ALL
 from tests.settings.samples import LIGHT
 
 
@@ -55,6 +56,36 @@ def test_a_role_does_not_start_on_settings_that_are_wrong(start, write, command)
     assert (code, out) == (2, "")
     assert err.startswith("error: my.toml: security.secret is text; it is shorter than 32 bytes; ")
     assert err.count("\n") == 1
+
+
+def test_every_command_can_be_told_the_file_and_its_environment(rota, write, monkeypatch):
+    write("""
+        [database]
+        url = "sqlite:///mine.db"
+        [task]
+        max_retry = 7
+        [environments.other.database]
+        url = "sqlite:///other.db"
+    """, "my.toml")  # fmt: skip
+    mine, other = ("--config", "my.toml"), ("--config", "my.toml", "--env", "other")
+    assert "rota-data" in rota.refused("tasks", "list")
+    for flags in (mine, other):
+        assert rota("migrate", *flags).code == 0
+    assert rota.json("tasks", "create", "a", *mine)["retry_count"] == 7
+    assert [len(rota.json("tasks", "list", *flags)) for flags in (mine, other)] == [1, 0]
+    assert "mine.db opens" in rota("doctor", *mine).out
+    monkeypatch.setenv("ROTA_CONFIG", "my.toml")
+    assert [len(rota.json("tasks", "list", *flags)) for flags in ((), ("--env", "other"))] == [1, 0]
+    assert "known are other" in rota.refused("tasks", "list", "--env", "nope")
+
+
+def test_only_commands_that_read_no_settings_cannot_be_told_which():
+    without = {path for path, one in ALL.items() if not {"--config", "--env"} <= {*flat(one.params)}}
+    assert without == {("bench",), ("preview",), ("login",), ("secrets", "key"), ("secrets", "encrypt")}
+
+
+def flat(params):
+    return (option for param in params for option in param.opts)
 
 
 def test_roles_and_commands_go_by_the_same_file(start, rota, write):

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterable
 
-from rota.api.problems import Forbidden
 from rota.domain.access import Action, Actor, allowed
+from rota.domain.errors import Forbidden
 from rota.domain.records import Session
 from rota.domain.run import Run, State
 from rota.engine.engine import Engine

@@ -18,9 +18,10 @@ from starlette.exceptions import HTTPException
 from rota.api.asked import Asked
 from rota.api.feed import Feed
 from rota.api.paging import Cursors
-from rota.api.problems import MEDIA, Forbidden, Problem
+from rota.api.problems import MEDIA, Problem
+from rota.api.stats import Stats
 from rota.domain.access import Action, Actor, allowed
-from rota.domain.errors import Changed
+from rota.domain.errors import Changed, Forbidden
 from rota.domain.names import NAME
 from rota.domain.payload import decoded
 from rota.domain.people import administers
@@ -100,9 +101,15 @@ async def _feed(request: Request) -> Feed:
     return feed
 
 
+async def _counted(request: Request) -> Stats:
+    counted: Stats = request.app.state.stats
+    return counted
+
+
 Here = Annotated[Engine, Depends(_here)]
 Seals = Annotated[Cursors, Depends(_seals)]
 News = Annotated[Feed, Depends(_feed)]
+Counted = Annotated[Stats, Depends(_counted)]
 
 
 class _Strict(Request):

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from rota.domain.errors import (
     Barred,
     Changed,
+    Forbidden,
     Invalid,
     NotFound,
     Refused,
@@ -27,10 +28,6 @@ MEDIA = "application/problem+json"
 RETRY_S = "1"
 FAULTS = 100
 """So many of what is wrong with a request are told; an answer is not larger than its request."""
-
-
-class Forbidden(RotaError):
-    """The asker may see the thing, but not do this to it."""
 
 
 STATUS: dict[type[Exception], HTTPStatus] = {

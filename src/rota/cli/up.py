@@ -129,9 +129,9 @@ group.command("worker")(with_flags(worker, node_flags, worker_flags, remote_flag
 
 
 @group.command("migrate")
-def migrate(store: Store = None, as_json: Json = False) -> None:
+def migrate(store: Store = None, config: Config = None, environment: Environment = "", as_json: Json = False) -> None:
     """Make or upgrade the tables of a store, and say which migrations that took."""
-    url = store or settled_store() or made_in(DATA)
+    url = store or settled_store(config, environment) or made_in(DATA)
     applied, shown = asyncio.run(migrated(url)), without_password(url)
     lines = [f"applied {one}" for one in applied] or [f"{shown} is up to date"]
     show(Sheet({"store": shown, "applied": applied}, lines), as_json)
@@ -148,6 +148,7 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     given = {key: flags[flag] for flag, key in SETTINGS.items() if flags.get(flag) not in (None, [])}
     loaded = load(flags["config"], flags["environment"], given)
     app.configure(loaded)
+    watch = Watch(loaded.settings, Teller(flags["quiet"], flags["as_json"]), api)
     server = _server(flags) if flags.get("scheduler") else None
     if server is None:
         _place(app, flags, loaded.settings.store)
@@ -156,7 +157,6 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     name = flags["node_id"] or default_name()
     leading = app.scheduler_options(name) if scheduler else None
     working = _working(app, name, flags["app"], both=scheduler) if worker else None
-    watch = Watch(loaded.settings, Teller(flags["quiet"], flags["as_json"]), api)
     if server and working:
         raise typer.Exit(asyncio.run(_remote(app, server, working, watch)))
     raise typer.Exit(asyncio.run(_live(app, leading, working, api, watch)))
@@ -170,7 +170,7 @@ def _server(flags: Mapping[str, Any]) -> "Server":
     if flags["store"] or flags["data"]:
         raise Invalid("scheduler", "a worker at an address needs no store; leave --store and --data out")
     url = flags["scheduler"].rstrip("/")
-    server = Server(url, flags["token"] or key_of(url, None), flags["ca"])
+    server = Server(url, flags["token"] or key_of(url, None, flags["config"], flags["environment"]), flags["ca"])
     if url.startswith("http:") and not Address(urlsplit(url).hostname or "").loopback:
         warn(f"{url} is not encrypted: others on the way can read the token and the work; use https")
     return server

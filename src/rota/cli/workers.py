@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import typer
 
-from rota.cli.common import Namespace, command, only
+from rota.cli.common import MOST, Namespace, command, fits, only
 from rota.cli.remote import Api
 from rota.cli.show import Answer, Listing, Sheet
 
@@ -14,7 +14,6 @@ Name = Annotated[str, typer.Argument(metavar="WORKER", help="Its name, or the la
 Slots = Annotated[int, typer.Argument(help="How many runs at once.")]
 COLUMNS = ("session", "worker", "state", "running", "slots", "queues", "opened_at")
 MORE = ("host", "pid", "executors", "labels")
-MOST = 100_000
 
 
 @command(group, "list")
@@ -25,7 +24,9 @@ async def listed(api: Api, namespace: Namespace = "*") -> Answer:
 
 
 def _silent(worker: dict[str, Any]) -> dict[str, str]:
-    return {"state": f"silent for {worker['silent_ms'] // 1_000} s"} if worker["silent_ms"] else {}
+    if worker["silent_ms"]:
+        return {"state": f"silent for {worker['silent_ms'] // 1_000} s"}
+    return {} if worker["executors"] else {"state": "takes no runs"}
 
 
 @command(group, "drain")
@@ -42,9 +43,6 @@ async def resize(api: Api, worker: Name, slots: Slots) -> Answer:
 
 async def path(api: Api, text: str) -> str:
     """The path of the open session of the one worker that is meant."""
-    part = text if len(text) >= 6 else "-"
     alive = await api.items("/api/workers", MOST, namespace="*")
-    found = [
-        one["id"] for one in alive if one["worker"] == text or one["id"].startswith(part) or one["id"].endswith(part)
-    ]
+    found = [one["id"] for one in alive if one["worker"] == text or fits(text, one["id"])]
     return f"/api/workers/{quote(only('worker', text, found), safe='')}"

@@ -57,6 +57,11 @@ class Session:
         """Whether it may claim."""
         return self.closed_at is None
 
+    @property
+    def takes_runs(self) -> bool:
+        """Whether it can be given any: a worker that only says at which URL it is cannot."""
+        return bool(self.executors)
+
 
 class Pulse(NamedTuple):
     """A session's beat counter. It lives apart from the session, so that beating and closing never conflict.

@@ -1,6 +1,6 @@
 """What every verb works with: the store and logs, time and chance, and the two small memories."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from copy import copy
 from typing import Any
 
@@ -166,13 +166,20 @@ async def read(engine: Engine, kind: Any, name: str, word: str) -> Versioned[Any
     return found
 
 
-async def every(engine: Engine, kind: type[R], where: Where = Where(), oldest: bool = False) -> list[Versioned[R]]:
-    """All records of a listing, page by page."""
-    found: list[Versioned[R]] = []
+async def walk(
+    engine: Engine, kind: type[R], where: Where = Where(), oldest: bool = False, size: int = PAGE
+) -> AsyncIterator[Versioned[R]]:
+    """Each record of a listing, of which no more than a page is held at once."""
     cursor = ""
     while True:
-        page = await engine.store.find(kind, where, cursor, PAGE, oldest)
-        found += page.items
+        page = await engine.store.find(kind, where, cursor, size, oldest)
+        for held in page.items:
+            yield held
         cursor = page.cursor
         if not cursor:
-            return found
+            return
+
+
+async def every(engine: Engine, kind: type[R], where: Where = Where(), oldest: bool = False) -> list[Versioned[R]]:
+    """All records of a listing."""
+    return [held async for held in walk(engine, kind, where, oldest)]

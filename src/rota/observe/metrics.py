@@ -237,7 +237,7 @@ def _took(run: Run) -> int | None:
 
 UNDONE = frozenset({Reason.LOST, Reason.POISON, Reason.RETURNED, Reason.NO_HANDLER})
 GAUGES: dict[str, tuple[str, ...]] = {
-    "store_up": ("Whether the store answered at the last look",),
+    "store_up": ("Whether the store could be read and written at the last look",),
     "runs": ("Runs that are not over, by state", "state"),
     "queue_pending": ("Runs that wait in a queue", *QUEUE),
     "queue_running": ("Runs of a queue that are being worked on", *QUEUE),

@@ -15,12 +15,11 @@ from pydantic import AliasChoices, Field
 from rota.api.asked import Asked
 from rota.api.crew import MOST_REMEMBERED, Crew, credential, is_current, may_take
 from rota.api.deps import Here, Json, may, router
-from rota.api.problems import Forbidden
 from rota.api.schemas.bodies import Body
 from rota.api.schemas.views import answer
 from rota.api.waiting import Waiting
 from rota.domain.access import Action, Actor
-from rota.domain.errors import Invalid, TooLarge
+from rota.domain.errors import Forbidden, Invalid, TooLarge
 from rota.domain.ids import RunId
 from rota.domain.lane import lane, queue_of
 from rota.domain.payload import check_payload
@@ -235,7 +234,7 @@ async def heartbeat(engine: Here, crew: Sessions, asked: Worker, body: At) -> Re
     crew.listed[place] = session
     detail = "runs are not posted to it; `rota worker --scheduler` takes them"
     shown = {"session": session.id, "worker": session.worker, "queues": session.queues, "ttl_ms": session.ttl_ms}
-    return Json(shown | {"takes_runs": False, "detail": detail})
+    return Json(shown | {"takes_runs": session.takes_runs, "detail": detail})
 
 
 async def _at(engine: Engine, opened_by: str, url: str) -> Session | None:

@@ -7,7 +7,7 @@ from fastapi import Depends, Header, Query, Request, Response
 
 from rota.api.asked import Asked, held
 from rota.api.bulk import each
-from rota.api.deps import Here, Id, Json, Key, Namespace, News, Operator, Reader, Seals, answers, router
+from rota.api.deps import Counted, Here, Id, Json, Key, Namespace, News, Operator, Reader, Seals, answers, router
 from rota.api.feed import Feed, event
 from rota.api.paging import Cursors, Searched, listing, readable
 from rota.api.routes.tasks import known as known_task
@@ -80,10 +80,10 @@ async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[R
 
 @routes.post("", status_code=201, response_model=shown.Receipt, responses=answers(404, 409) | shown.KNOWN)
 async def create(
-    engine: Here, asked: Operator, body: RunNew, namespace: Namespace = "main", key: Key = None
+    engine: Here, counted: Counted, asked: Operator, body: RunNew, namespace: Namespace = "main", key: Key = None
 ) -> Response:
     """Run a task. 200 where a key led to an earlier run."""
-    return await triggered(engine, asked, await known_task(engine, namespace, body.task, asked), body, key)
+    return await triggered(engine, counted, asked, await known_task(engine, namespace, body.task, asked), body, key)
 
 
 @routes.post("/bulk", status_code=201, response_model=shown.Receipts, responses=answers(404, 409))
