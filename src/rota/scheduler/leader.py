@@ -18,6 +18,8 @@ from rota.ports.store import Hint, Store, Term
 NAME = "scheduler"
 NEWS = "lead"
 """Topic of the hint that the term is free."""
+EAGER = 3
+"""Who does not lead asks so many times as often as the leader renews: what is between two asks nobody leads."""
 
 Connect = Callable[[], AbstractAsyncContextManager[Store]]
 """Opens a store connection of its own, in the loop that calls it."""
@@ -89,7 +91,7 @@ class Leader:
                         await backoff.failed(error)
                         continue
                     backoff.reset()
-                    await ear.wait(self._renew_ms / 1000)
+                    await ear.wait(self._renew_ms / (1 if self._lease else EAGER) / 1000)
             finally:
                 ear.close()
                 self._lease = None

@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from rota.ports.store import Term
-from rota.scheduler.leader import NAME, Leader
+from rota.scheduler.leader import EAGER, NAME, Leader
+from rota.stores.hub import Ear
 from rota.testing.faults import LOST_REPLY, UNAVAILABLE, Fault
-from tests.unit.scheduler.support import PATIENCE, TTL_MS, Court, breathe, threads
+from tests.unit.scheduler.support import LONG_MS, PATIENCE, TTL_MS, Court, breathe, threads
 
 WINDOW_MS = TTL_MS - TTL_MS // 5
 
@@ -135,6 +136,21 @@ async def test_who_cannot_reach_the_store_is_followed_by_another(court: Court):
     await court.strive()
     assert first.term is None
     assert second.term == Term(NAME, 2)
+
+
+async def test_who_stands_by_asks_more_often_than_the_leader_renews(court: Court, monkeypatch):
+    """From the end of a lease to the next question of who stands by, nobody leads."""
+    waits, wait = [], Ear.wait
+
+    def noted(ear: Ear, seconds: float | None):
+        waits.append(seconds)
+        return wait(ear, seconds)
+
+    monkeypatch.setattr(Ear, "wait", noted)
+    await court.leading(await court.leader("a", renew_ms=LONG_MS))
+    await court.leader("b", renew_ms=LONG_MS)
+    await court.until(lambda: len(waits) == 2)
+    assert waits == [LONG_MS / 1_000, LONG_MS / 1_000 / EAGER]
 
 
 async def test_a_resignation_lets_another_take_over_at_once(court: Court):
