@@ -1,5 +1,6 @@
 """`Postgres`: the ways to one PostgreSQL database."""
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ import asyncpg
 from rota.domain.errors import Incompatible, Invalid, StoreError, Unavailable
 from rota.domain.names import without_password
 from rota.stores.postgres.borrow import ENTER, IDENTITY, LEAVE, SCHEMA, db_of, meaning
-from rota.stores.postgres.faults import fault
+from rota.stores.postgres.faults import code_of, fault
 from rota.stores.postgres.notices import CHANNEL, Notices
 from rota.stores.postgres.pool import Mode, Pool
 from rota.stores.postgres.replica import PATIENCE_S, Replica
@@ -33,6 +34,8 @@ POOL = 4
 STATEMENTS = 512
 LOCK = 0x726F7461
 """Whoever changes the schema holds this advisory lock."""
+ALTERS, ALTER_MS, ALTER_PAUSE_S = 5, 500, 1.0
+"""How often it asks for a table that others use, for how long, and how long others have it to themselves between."""
 CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 SETTINGS = {
     "lock_timeout": str(PATIENCE_MS * 4 // 5),
@@ -82,9 +85,9 @@ class Postgres(Base):
             writes=False,
         )
         self._writes = Mode("BEGIN" + each, ANSWER_S)
-        # First the lock, however long others hold it; then no table is waited for so long that all others wait behind.
+        # First the lock, however long others hold it; then a table for a moment only, as all others wait behind.
         patient = _local({"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "lock_timeout": "0"})
-        alone = f"; SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = {PATIENCE_MS}"
+        alone = f"; SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = {ALTER_MS}"
         self._alters = Mode("BEGIN" + patient + alone, None)
 
     async def open(self) -> None:
@@ -121,7 +124,14 @@ class Postgres(Base):
         return result
 
     async def alter(self, work: Callable[[Db], T]) -> T:
-        return await self._pool.do(self._alters, work)
+        for left in reversed(range(ALTERS)):
+            try:
+                return await self._pool.do(self._alters, work)
+            except Unavailable as error:
+                if not left or code_of(error.__cause__ or error) != "55P03":
+                    raise
+            await asyncio.sleep(ALTER_PAUSE_S)
+        raise AssertionError("the last try returns or raises")
 
     @contextmanager
     def borrow(self, connection: Any) -> Iterator[Db]:
