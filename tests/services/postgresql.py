@@ -62,9 +62,12 @@ def free_port() -> int:
 
 
 class Server:
-    """One server. `stop` and `start` again keep its data; `remove` ends it and deletes its folder."""
+    """One server. `stop` and `start` again keep its data; `remove` ends it and deletes its folder.
 
-    def __init__(self, settings: Sequence[str] = ("fsync=off",)) -> None:
+    With `primary`, one that runs, it is its replica.
+    """
+
+    def __init__(self, settings: Sequence[str] = ("fsync=off",), primary: "Server | None" = None) -> None:
         self.binaries = installed(newest, PACKAGE)
         self.folder = Path(tempfile.mkdtemp(prefix="rota-postgresql-"))
         self.port = free_port()
@@ -77,6 +80,10 @@ class Server:
         secret = self.folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
+        if primary:
+            stream = ["-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", primary.url]
+            self._popen([self.binaries / "pg_basebackup", *stream, "-D", self.folder / "data"]).wait()
+            return
         made = ["--username=rota", "--auth=md5", f"--pwfile={secret}", "--encoding=UTF8", "--no-locale", "--no-sync"]
         self._popen([self.binaries / "initdb", *made, "-D", self.folder / "data"]).wait()
 

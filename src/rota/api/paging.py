@@ -12,8 +12,7 @@ from rota.api.asked import Asked
 from rota.api.schemas.bodies import PATTERN, Instant
 from rota.domain.access import ANY, Action
 from rota.domain.errors import Invalid
-from rota.engine.engine import Engine
-from rota.ports.store import Where
+from rota.ports.store import Store, Where
 
 LOOK = 1_000
 """Records that one request looks at for a filter that no index serves; then it answers a short page and a cursor."""
@@ -78,7 +77,7 @@ class Cursors:
 
 
 async def listing(
-    engine: Engine, cursors: Cursors, kind: Any, where: Where, query: Pages, fits: Fits | None = None
+    store: Store, cursors: Cursors, kind: Any, where: Where, query: Pages, fits: Fits | None = None
 ) -> tuple[list[Any], str | None]:
     """A page of records, newest first, and the cursor behind it. What does not fit is passed over."""
     asked = (kind.__name__, where, sorted(query.model_dump(exclude={"cursor", "limit"}).items()))
@@ -86,7 +85,7 @@ async def listing(
     found: list[Any] = []
     looked = 0
     while True:
-        page = await engine.store.find(kind, where, position, query.limit - len(found))
+        page = await store.find(kind, where, position, query.limit - len(found))
         position, looked = page.cursor, looked + len(page.items)
         found += [held.record for held in page.items if fits is None or fits(held.record)]
         if fits is None or not position or len(found) >= query.limit or looked >= LOOK:

@@ -77,14 +77,14 @@ class Stats:
         found = {("runs", (str(state),)): whole["runs"].get(state, 0) for state in sorted(LIVE)}
         found |= {(name, ()): whole[name] for name in ("workers", "tasks", "schedules")}
         found |= {("queue_pending", tuple(name.split("/"))): number for name, number in whole["queues"].items()}
-        lanes = await self._engine.store.count(Run, "lane", Where(states=(State.RUNNING,)))
+        lanes = await self._engine.store.late.count(Run, "lane", Where(states=(State.RUNNING,)))
         for lane, number in lanes.items():
             key = ("queue_running", tuple(queue_of(lane).split("/")))
             found[key] = found.get(key, 0) + number
         return found if whole["unaccounted"] is None else found | {("unaccounted", ()): whole["unaccounted"]}
 
     async def _counted(self, namespace: str, since: int) -> dict[str, Any]:
-        store, space = self._engine.store, "" if namespace == ANY else namespace
+        store, space = self._engine.store.late, "" if namespace == ANY else namespace
         live = await store.count(Run, "state", Where(space, tuple(sorted(LIVE))))
         lanes = await store.count(Run, "lane", Where(space, (State.PENDING,)))
         ended = await store.count(Tally, "outcome", Where(space, since=since))

@@ -70,11 +70,11 @@ async def views(engine: Engine, sessions: Sequence[Session]) -> list[WorkerView]
 
 async def queues(engine: Engine, namespace: str = "main") -> list[QueueView]:
     """Queues that have a record, or runs that are not over."""
-    pending: Counter[str] = Counter()
+    store, pending = engine.store.late, Counter[str]()
     # By lane, for the index of what is ready holds no queue.
-    for name, number in (await engine.store.count(Run, "lane", Where(namespace, (State.PENDING,)))).items():
+    for name, number in (await store.count(Run, "lane", Where(namespace, (State.PENDING,)))).items():
         pending[queue_of(name).partition("/")[2]] += number
-    running = await engine.store.count(Run, "queue", Where(namespace=namespace, states=(State.RUNNING,)))
+    running = await store.count(Run, "queue", Where(namespace=namespace, states=(State.RUNNING,)))
     known = {held.record.name: held.record for held in await every(engine, Queue, Where(namespace=namespace))}
     names = sorted({*pending, *running, *known, "default"})
     return [

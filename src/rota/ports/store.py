@@ -270,6 +270,11 @@ class Store(Protocol):
     shared: bool
     """Whether it lives in this object alone (a store in memory), so that a second connection would be another store."""
 
+    @property
+    def late(self) -> "Store":
+        """The same for people who look: what it reads may be some seconds old. Never for what a decision rests on."""
+        ...
+
     async def open(self) -> None:
         """Connect and check the schema. Raises `Incompatible` for data of a newer version or none of ours."""
         ...

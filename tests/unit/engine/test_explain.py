@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from rota.domain.errors import NotFound
-from rota.domain.records import Audit
+from rota.domain.records import Audit, Tally
 from rota.domain.run import TERMINAL, Attempt, Cause, End, Outcome, Reason, State
 from rota.domain.schedule import Overlap, Policy, Schedule, SkipReason
 from rota.domain.triggers import Once
@@ -241,6 +241,7 @@ class TestQueries:
         await house.submit()
         await house.settle(await house.claim_one())
         assert await unfinished(engine) == 1
+        assert [cell.count for cell in await house.all(Tally)] == [1]
         assert (await run_detail(engine, run.id)).run == run
         await pause_queue(engine, "main", "idle", "", "ann")
         assert [(one.queue.name, one.pending, one.running) for one in await queues(engine)] == [

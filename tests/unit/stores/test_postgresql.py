@@ -270,7 +270,13 @@ async def test_a_database_that_cannot_keep_every_text_is_refused(postgresql):
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [("pool=0", "pool=0"), ("pool=x", "pool=x"), ("pooler=session", "pooler=transaction"), ("sslmode=odd", "sslmode")],
+    [
+        ("replica=postgresql://a/b", "replica=host:5432"),
+        ("pool=0", "pool=0"),
+        ("pool=x", "pool=x"),
+        ("pooler=session", "pooler=transaction"),
+        ("sslmode=odd", "sslmode"),
+    ],
 )
 async def test_a_bad_option_is_named(options, word):
     with pytest.raises(Invalid, match=word):

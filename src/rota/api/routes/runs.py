@@ -24,7 +24,7 @@ from rota.engine.engine import Engine
 from rota.engine.explain import explain_run
 from rota.engine.submit import submit
 from rota.observe.traces import submission
-from rota.ports.store import Line, Where
+from rota.ports.store import Line, Store, Where
 
 routes = router("/api/runs", "runs")
 LINES = 500
@@ -54,7 +54,7 @@ Named = Annotated[Run, Depends(_named)]
 
 
 async def _found(
-    engine: Engine, cursors: Cursors, asked: Asked, chosen: RunFilter, states: tuple[State, ...] = ()
+    store: Store, cursors: Cursors, asked: Asked, chosen: RunFilter, states: tuple[State, ...] = ()
 ) -> tuple[list[Run], str | None]:
     """Runs of a filter, and the cursor behind them."""
     space = "" if chosen.namespace == ANY else chosen.namespace
@@ -68,13 +68,13 @@ async def _found(
         mine = (fits is None or fits(run)) and (not worker or run.worker == worker)
         return mine and run.id.endswith(end) and (not text or text in f"{run.error}\n{run.progress}".lower())
 
-    return await listing(engine, cursors, Run, where, chosen, wanted if text or worker or end else fits)
+    return await listing(store, cursors, Run, where, chosen, wanted if text or worker or end else fits)
 
 
 @routes.get("", response_model=shown.page(shown.RunRow))
 async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[RunFilter, Query()]) -> Response:
     """List runs, newest first, without payload, result and earlier attempts."""
-    found, after = await _found(engine, cursors, asked, query)
+    found, after = await _found(engine.store.late, cursors, asked, query)
     return Json({"items": [plain(run, HEAVY) for run in found], "next": after})
 
 
@@ -130,7 +130,7 @@ async def _chosen(
 ) -> tuple[list[str], dict[str, Run], str | None]:
     """Ids in their order, those runs that there are, and the cursor to further ones."""
     if body.where:
-        found, after = await _found(engine, cursors, asked, body.where, states)
+        found, after = await _found(engine.store, cursors, asked, body.where, states)
         return [run.id for run in found], {run.id: run for run in found}, after
     ids = body.ids or []
     there = await engine.store.get(Run, ids)

@@ -93,7 +93,7 @@ async def logs(engine: Here, asked: Reader, cursors: Seals, query: Annotated[Log
     sought = Sought(query.run, *filters)._replace(since=query.since, until=query.until)
     found: list[dict[str, Any]] = []
     for _ in range(FEW_STEPS if whole else STEPS):
-        lines, position = await engine.logs.search(sought, position, query.limit - len(found))
+        lines, position = await engine.store.late.logs.search(sought, position, query.limit - len(found))
         found += await _told(engine, asked, query, lines)
         if not position or len(found) >= query.limit:
             break

@@ -12,6 +12,7 @@ from secrets import randbits
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, StaticPool
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only, greenlet_spawn
 
@@ -76,7 +77,10 @@ class PostgresDb(Db):
         options = {"poolclass": StaticPool, "isolation_level": "AUTOCOMMIT"}  # the transaction is under way already
         engine = create_async_engine("postgresql+asyncpg://", async_creator=same, **options).sync_engine
         with engine.connect() as connection:
-            yield connection
+            try:
+                yield connection
+            except DBAPIError as error:
+                raise (error.orig and error.orig.__cause__) or error from None  # the driver's own, as others are
 
 
 class Pool:

@@ -35,8 +35,8 @@ class Base(ABC):
         """Let calls under way end, and go; harmless twice."""
 
     @abstractmethod
-    async def read(self, work: Callable[[Db], T], whole: bool = False) -> T:
-        """What `work` finds; if `whole`, at one instant, however many queries that takes."""
+    async def read(self, work: Callable[[Db], T], whole: bool = False, late: bool = False) -> T:
+        """What `work` finds; if `whole`, at one instant, however many queries that takes; `late`: by a replica, too."""
 
     @abstractmethod
     async def write(self, work: Callable[[Db], T], hints: Mapping[str, int] = {}) -> T:

@@ -32,7 +32,7 @@ class Borrowed:
         self._db = db
         self._post = post
 
-    async def read(self, work: Callable[[Db], T], whole: bool = False) -> T:
+    async def read(self, work: Callable[[Db], T], whole: bool = False, late: bool = False) -> T:
         return work(self._db)
 
     async def write(self, work: Callable[[Db], T], hints: Mapping[str, int] = {}) -> T:

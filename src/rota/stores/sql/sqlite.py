@@ -80,7 +80,7 @@ class Sqlite(Base):
         await self.reader.close()
         await self.writer.close()
 
-    async def read(self, work: Callable[[Db], T], whole: bool = False) -> T:
+    async def read(self, work: Callable[[Db], T], whole: bool = False, late: bool = False) -> T:
         return await self.reader.do(work)
 
     async def write(self, work: Callable[[Db], T], hints: Mapping[str, int] = {}) -> T:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from copy import copy
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from sqlalchemy.util import greenlet_spawn
@@ -56,6 +56,13 @@ class SqlStore:
         self.base = _base(url, inline, busy_ms, now)
         self.logs: Logs = SqlLogs(self.base)
         self.shared = self.base.shared
+        self._late = False
+
+    @cached_property
+    def late(self) -> "SqlStore":
+        other = copy(self)
+        other._late, other.logs = True, SqlLogs(self.base, late=True)
+        return other
 
     async def open(self) -> None:
         await self.migrate(close=False)
@@ -80,15 +87,15 @@ class SqlStore:
         return await self.base.diagnose()
 
     async def get(self, kind: type[R], ids: Sequence[str]) -> list[Versioned[R] | None]:
-        return await self.base.read(lambda db: core.get(db, kind, ids))
+        return await self.base.read(lambda db: core.get(db, kind, ids), late=self._late)
 
     async def find(
         self, kind: type[R], where: Where = Where(), cursor: str = "", limit: int = 50, oldest: bool = False
     ) -> Page[R]:
-        return await self.base.read(lambda db: find(db, kind, where, cursor, limit, oldest), whole=True)
+        return await self.base.read(lambda db: find(db, kind, where, cursor, limit, oldest), True, self._late)
 
     async def count(self, kind: type[Record], by: str, where: Where = Where()) -> dict[str, int]:
-        return await self.base.read(lambda db: count(db, kind, by, where), whole=True)
+        return await self.base.read(lambda db: count(db, kind, by, where), True, self._late)
 
     async def due(self, kind: type[R], now: int, limit: int) -> Due[R]:
         return await self.base.read(lambda db: core.due(db, kind, now, limit))
