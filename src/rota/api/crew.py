@@ -23,7 +23,7 @@ def credential(actor: Actor) -> str:
 
 
 class Crew:
-    """What never changes of a session is remembered: who opened it, and its lanes."""
+    """Who opened which session is remembered."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -47,8 +47,13 @@ class Crew:
         await enter(self._engine, session)
         mine.add(session.id)
 
-    async def own(self, actor: Actor, session: str) -> Session | None:
-        """The asker's session, None where there is none of that id. Raises `Forbidden` for that of somebody else."""
+    async def own(self, actor: Actor, session: str, anew: bool = False) -> Session | None:
+        """The asker's session, None where there is none of that id. Raises `Forbidden` for that of somebody else.
+
+        `anew`: as it is now, for people may change its labels and with them its lanes.
+        """
+        if anew:
+            self._known.pop(session, None)
         found = (await self._sessions([session])).get(session)
         if found and found.opened_by != credential(actor):
             raise Forbidden(f"session {session} was not opened by {actor.name}")

@@ -110,7 +110,7 @@ async def leave(engine: Here, crew: Sessions, asked: Worker, request: Request) -
 async def claim(engine: Here, crew: Sessions, asked: Worker, request: Request) -> Response:
     """Ready runs, or none for a while: who waits here is asked for together with all others."""
     said = await _read(request, wire.Ask)
-    session = await crew.own(asked.actor, said.session)
+    session = await crew.own(asked.actor, said.session, anew=True)
     if session is None:
         return _told(wire.Work(engine.clock.now(), False, False, 0))
     lanes, limit = session.lanes, min(said.limit, CLAIM_LIMIT)

@@ -382,6 +382,7 @@ class WorkerChange(Body):
     """What to change of a live worker."""
 
     slots: Annotated[int, Field(ge=1, le=10_000)] | None = Field(default=None, description="How many runs at once.")
+    labels: list[NameText] | None = Field(default=None, max_length=6, description="In place of those that it has.")
     draining: Literal[True] | None = Field(default=None, description="Finish what it holds, and leave.")
 
 
