@@ -54,6 +54,14 @@ async def test_workers_are_listed_resized_and_drained(api, engine):
     assert (await api("GET", "/api/workers?label=tpu"))["items"] == []
     assert (await api("PATCH", "/api/workers/worker-1", 200, {"slots": 3}))["slots"] == 3
     assert (await api("GET", "/api/workers/session-1"))["slots"] == 3
+    assert (await api("PATCH", "/api/workers/worker-1", 200, {"labels": ["tpu", "ssd"]}))["labels"] == ["ssd", "tpu"]
+    assert len((await api("GET", "/api/workers?label=tpu"))["items"]) == 1
+    for labels in ("gpu", ["a b"], [1], [f"l{number}" for number in range(7)]):
+        await api("PATCH", "/api/workers/worker-1", 422, {"labels": labels})
+    await api("POST", "/api/tasks", 201, {"name": "needy", "requires": ["tpu"]})
+    assert (await api("POST", "/api/tasks/needy/trigger", 201))["warning"] == ""
+    assert (await api("PATCH", "/api/workers/worker-1", 200, {"labels": []}))["labels"] == []
+    assert "with labels tpu" in (await api("POST", "/api/tasks/needy/trigger", 201))["warning"]
     for slots in (0, -1, 10**9, "3", 1.5, True):
         await api("PATCH", "/api/workers/worker-1", 422, {"slots": slots})
     await api("PATCH", "/api/workers/worker-1", 422, {"lanes": ["x"]})

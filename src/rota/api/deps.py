@@ -1,5 +1,6 @@
 """What routes ask for: the engine, the asker's rights, JSON in and out. Every route names one `may(Action…)`."""
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Coroutine
@@ -27,6 +28,10 @@ from rota.domain.payload import decoded
 from rota.domain.people import administers
 from rota.engine.engine import Engine
 
+LARGEST = 1 << 20
+"""Bytes of a body about one thing; the guard bounds that of many."""
+LARGE = 1 << 16
+"""A body over that is read in a thread, so that others are served meanwhile."""
 JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 PATTERN = f"^{NAME.pattern}$"
 
@@ -116,8 +121,11 @@ class _Strict(Request):
     """A request whose JSON all readers read alike."""
 
     async def json(self) -> Any:
+        body = await self.body()
+        if len(body) > LARGEST and not self.url.path.endswith("/bulk"):
+            raise HTTPException(413, f"the body is over {LARGEST} bytes; POST /api/runs/bulk takes more")
         try:
-            return decoded(await self.body())
+            return decoded(body) if len(body) <= LARGE else await asyncio.to_thread(decoded, body)
         except UnicodeEncodeError:
             raise HTTPException(422, "text in the body holds a lone surrogate; send valid Unicode") from None
         except (ValueError, RecursionError) as error:

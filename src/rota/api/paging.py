@@ -6,10 +6,10 @@ from hashlib import blake2b
 from hmac import compare_digest
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rota.api.asked import Asked
-from rota.api.schemas.bodies import PATTERN, Instant
+from rota.api.schemas.bodies import PATTERN, Closed, Instant
 from rota.domain.access import ANY, Action
 from rota.domain.errors import Invalid
 from rota.ports.store import Store, Where
@@ -25,10 +25,8 @@ Searched = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 Named = Annotated[str, Field(pattern=PATTERN)]
 
 
-class Pages(BaseModel):
+class Pages(Closed):
     """What every listing can be asked."""
-
-    model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=500, description="At most so many; a page may be shorter.")] = 50
     cursor: Annotated[str, Field(max_length=1_000, description="`next` of the page before, with the same filter.")] = ""

@@ -8,6 +8,7 @@ import typer
 from rota.cli.common import MOST, Namespace, command, fits, only
 from rota.cli.remote import Api
 from rota.cli.show import Answer, Listing, Sheet
+from rota.domain.errors import Invalid
 
 group = typer.Typer(name="workers", help="Who works, and with how many slots.")
 Name = Annotated[str, typer.Argument(metavar="WORKER", help="Its name, or the last or first digits of its session.")]
@@ -39,6 +40,19 @@ async def drain(api: Api, worker: Name) -> Answer:
 async def resize(api: Api, worker: Name, slots: Slots) -> Answer:
     """Change how many runs a worker takes at once, while it works."""
     return Sheet(await api("PATCH", await path(api, worker), {"slots": slots}))
+
+
+@command(group, "label")
+async def label(
+    api: Api,
+    worker: Name,
+    labels: Annotated[list[str] | None, typer.Argument(metavar="[LABEL]...", help="Its labels from now on.")] = None,
+    none: Annotated[bool, typer.Option("--none", help="Take all labels from it.")] = False,
+) -> Answer:
+    """Give a worker these labels in place of its own, while it works: it then takes what requires them."""
+    if bool(labels) == none:
+        raise Invalid("labels", "name some, or give --none")
+    return Sheet(await api("PATCH", await path(api, worker), {"labels": labels or []}))
 
 
 async def path(api: Api, text: str) -> str:

@@ -186,6 +186,7 @@ class BeatReply(NamedTuple):
     """Ids of held runs whose cancel was asked."""
     slots: int
     draining: bool
+    labels: tuple[str, ...] = ()
 
 
 class Lead(NamedTuple):

@@ -79,8 +79,10 @@ async def show(engine: Here, asked: Reader, name: Name) -> Response:
 @routes.patch("/{name}", response_model=shown.WorkerView, responses=answers(404, 409))
 @routes.put("/{name}", response_model=shown.WorkerView, responses=answers(404, 409))
 async def update(engine: Here, asked: Operator, name: Name, body: WorkerChange) -> Response:
-    """Change a live worker's capacity, or drain it."""
+    """Change a live worker's labels or capacity, or drain it. It obeys within a beat."""
     session = await known(engine, name, asked)
+    if body.labels is not None:
+        session = await control.relabel(engine, session.id, body.labels, asked.name)
     if body.slots is not None:
         session = await control.resize(engine, session.id, body.slots, asked.name)
     if body.draining:

@@ -151,10 +151,8 @@ def grant(flavour: Flavour) -> str:
 
 @compiled_once
 def open_sessions(flavour: Flavour) -> str:
-    """Id, slots and draining of those sessions that are open, and stay so. (ids)."""
-    statement = select(sessions.c.id, sessions.c.slots, sessions.c.draining).where(
-        flavour.among(sessions.c.id, "ids"), sessions.c.closed_at.is_(None)
-    )
+    """Ids of those sessions that are open, and stay so. (ids)."""
+    statement = select(sessions.c.id).where(flavour.among(sessions.c.id, "ids"), sessions.c.closed_at.is_(None))
     return render(flavour, _locked(flavour, statement, share=True), "ids")
 
 
