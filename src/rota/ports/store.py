@@ -37,7 +37,6 @@ Record = (
 """What a store keeps. All but `Tally` have an `id` that is unique within their kind."""
 
 R = TypeVar("R", bound=Record)
-R_co = TypeVar("R_co", covariant=True)
 
 GROUP_LIMIT = 24
 """Changes in one all-or-nothing group."""

@@ -28,7 +28,7 @@ async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[P
     def fits(token: Token) -> bool:
         return token.live(now) and (rules or (token.owner != "" and token.owner == asked.actor.user))
 
-    found, after = await listing(engine, cursors, Token, Where(), query, fits)
+    found, after = await listing(engine.store, cursors, Token, Where(), query, fits)
     return Json({"items": [token_row(one) for one in found], "next": after})
 
 

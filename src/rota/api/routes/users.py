@@ -22,7 +22,7 @@ routes = router("/api/users", "users")
 async def listed(engine: Here, asked: Admin, cursors: Seals, query: Annotated[Pages, Query()]) -> Response:
     """List users, newest first."""
     only_admins_of_all(asked)
-    found, after = await listing(engine, cursors, User, Where(), query)
+    found, after = await listing(engine.store, cursors, User, Where(), query)
     return Json({"items": [user_row(one) for one in found], "next": after})
 
 
