@@ -88,7 +88,7 @@ class Sqlite(Base):
         # so that the commit need not wait until it is told.
         early = {topic: number for topic, number in hints.items() if topic.startswith("lane:")}
         others = {topic: number for topic, number in hints.items() if topic not in early}
-        soon = asyncio.get_running_loop().call_soon_threadsafe if self._post else _now
+        loop = asyncio.get_running_loop()
 
         def told() -> None:
             taken = early.copy()
@@ -97,8 +97,9 @@ class Sqlite(Base):
 
         def worked(db: Db) -> T:
             result = work(db)
-            if early:
-                soon(told)
+            if early and self._post:
+                with suppress(RuntimeError):  # a loop that has ended meanwhile
+                    loop.call_soon_threadsafe(told)
             return result
 
         def written() -> T:
@@ -176,7 +177,3 @@ class Sqlite(Base):
             if seen != self._seen:
                 self.hub.tell({ANYTHING: 1})
             self._seen = seen
-
-
-def _now(call: Callable[[], None]) -> None:
-    call()
