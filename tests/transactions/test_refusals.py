@@ -17,10 +17,12 @@ from rota import Invalid, Rota, RotaError, StoreError, Unavailable
 from rota.sdk.client import Client
 from rota.testing.faults import FaultyStore
 from tests.services.postgresql import do
+from tests.transactions.test_transactions import SOME
 from tests.transactions.ways import POSTGRESQL, SQLITE, WAYS, by
 
 all_ways = pytest.mark.parametrize("shop", WAYS, indirect=True)
 on_postgresql = pytest.mark.parametrize("shop", POSTGRESQL, indirect=True)
+some_on_postgresql = pytest.mark.parametrize("shop", SOME, indirect=True)
 on_asyncpg = pytest.mark.parametrize("shop", ["asyncpg"], indirect=True)
 on_sqlite = pytest.mark.parametrize("shop", ["sqlite3"], indirect=True)
 
@@ -36,7 +38,7 @@ async def test_what_is_no_connection(shop):
             await lent(shop, what).asubmit("a")
 
 
-@on_postgresql
+@some_on_postgresql
 async def test_one_to_another_kind_of_database(shop):
     with closing(sqlite3.connect(":memory:")) as other, pytest.raises(Invalid, match="none of SQLAlchemy"):
         await lent(shop, other).asubmit("a")
@@ -48,7 +50,7 @@ async def test_one_to_another_kind_of_database_than_a_file(shop, orders):
         await lent(shop, other).asubmit("a")
 
 
-@on_postgresql
+@some_on_postgresql
 async def test_one_to_another_database_of_rota(shop, postgresql, orders):
     url = await postgresql.make()
     try:
@@ -144,7 +146,7 @@ async def test_one_whose_server_ended_it(shop, orders):
     assert await shop.counts() == [0, 0, 0, 0]
 
 
-@on_postgresql
+@some_on_postgresql
 async def test_one_that_only_reads(shop):
     async with shop.user() as user:
         await user.do("SET TRANSACTION READ ONLY")
@@ -171,7 +173,7 @@ async def test_one_without_the_right_to_write(shop, orders):
 @on_asyncpg
 async def test_a_server_that_does_not_say_which_one_it_is(shop):
     async with shop.user() as user:
-        shop.app.engine.store.base._identity = None
+        shop.app.engine.store.base._tables = None
         with pytest.raises(Invalid, match="pg_control_system"):
             await user.submit(shop.ship, "a")
 
