@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -16,11 +17,14 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from rota import Invalid, Rota, RotaError, StoreError, Unavailable
 from rota.sdk.client import Client
 from rota.testing.faults import FaultyStore
+from tests.docs.pages import ROOT
 from tests.services.postgresql import do
+from tests.transactions.test_transactions import SOME
 from tests.transactions.ways import POSTGRESQL, SQLITE, WAYS, by
 
 all_ways = pytest.mark.parametrize("shop", WAYS, indirect=True)
 on_postgresql = pytest.mark.parametrize("shop", POSTGRESQL, indirect=True)
+some_on_postgresql = pytest.mark.parametrize("shop", SOME, indirect=True)
 on_asyncpg = pytest.mark.parametrize("shop", ["asyncpg"], indirect=True)
 on_sqlite = pytest.mark.parametrize("shop", ["sqlite3"], indirect=True)
 
@@ -36,7 +40,7 @@ async def test_what_is_no_connection(shop):
             await lent(shop, what).asubmit("a")
 
 
-@on_postgresql
+@some_on_postgresql
 async def test_one_to_another_kind_of_database(shop):
     with closing(sqlite3.connect(":memory:")) as other, pytest.raises(Invalid, match="none of SQLAlchemy"):
         await lent(shop, other).asubmit("a")
@@ -48,7 +52,7 @@ async def test_one_to_another_kind_of_database_than_a_file(shop, orders):
         await lent(shop, other).asubmit("a")
 
 
-@on_postgresql
+@some_on_postgresql
 async def test_one_to_another_database_of_rota(shop, postgresql, orders):
     url = await postgresql.make()
     try:
@@ -144,7 +148,7 @@ async def test_one_whose_server_ended_it(shop, orders):
     assert await shop.counts() == [0, 0, 0, 0]
 
 
-@on_postgresql
+@some_on_postgresql
 async def test_one_that_only_reads(shop):
     async with shop.user() as user:
         await user.do("SET TRANSACTION READ ONLY")
@@ -155,23 +159,28 @@ async def test_one_that_only_reads(shop):
 
 @on_asyncpg
 async def test_one_without_the_right_to_write(shop, orders):
-    role = f"rota_stranger_{os.getpid()}"
+    role, page = f"rota_stranger_{os.getpid()}", (ROOT / "docs" / "stores.md").read_text(encoding="utf-8")
     await do(orders, f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    grants = re.findall(r"^GRANT .* TO shop;$", page, re.MULTILINE)
+    assert len(grants) == 3
     try:
         connection = await asyncpg.connect(orders, user=role, password="x")
         async with connection.transaction():
             with pytest.raises(Unavailable, match="give this user the right"):
                 await lent(shop, connection).asubmit("a")
             await connection.execute("SELECT 1")
+        await do(orders, *(one.replace("rota_tables", "public").replace(" shop;", f" {role}") for one in grants))
+        async with connection.transaction():
+            await lent(shop, connection).asubmit("a")
         await connection.close()
     finally:
-        await do(orders, f"DROP ROLE {role}")
+        await do(orders, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 @on_asyncpg
 async def test_a_server_that_does_not_say_which_one_it_is(shop):
     async with shop.user() as user:
-        shop.app.engine.store.base._identity = None
+        shop.app.engine.store.base._tables = None
         with pytest.raises(Invalid, match="pg_control_system"):
             await user.submit(shop.ship, "a")
 
@@ -185,6 +194,17 @@ async def test_one_of_the_wrong_colour(shop, orders):
             await asyncio.to_thread(lent(shop, user.given).submit_many, [("a",)])
         with pytest.raises(RotaError, match="begins with `a`"):
             lent(shop, user.given).submit("a")
+
+
+@pytest.mark.parametrize("shop", ["asyncpg", "psycopg-async", "session-asyncpg"], indirect=True)
+async def test_one_on_which_another_call_is_under_way(shop):
+    async with shop.user() as user:
+        calls = (user.submit(shop.ship, name, unique=name) for name in "abc")
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [isinstance(one, Invalid) and "under way" in str(one) for one in answers] == [False, True, True]
+        await user.submit(shop.ship, "d")
+        await user.commit()
+    assert await shop.counts() == [0, 2, 1, 0]
 
 
 @on_asyncpg

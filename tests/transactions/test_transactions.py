@@ -10,9 +10,13 @@ from rota.worker.options import Options as WorkerOptions
 from tests.services.postgresql import do
 from tests.transactions.ways import POSTGRESQL, WAYS
 
+SOME = ["psycopg", "psycopg2", "asyncpg", "psycopg-async", "session-asyncpg"]
+"""One of each driver and colour."""
 LARGE = "x" * 10_000
 all_ways = pytest.mark.parametrize("shop", WAYS, indirect=True)
 on_postgresql = pytest.mark.parametrize("shop", POSTGRESQL, indirect=True)
+some_on_postgresql = pytest.mark.parametrize("shop", SOME, indirect=True)
+some_ways = pytest.mark.parametrize("shop", ["sqlite3", *SOME], indirect=True)
 
 
 @all_ways
@@ -42,14 +46,14 @@ async def test_a_rollback_leaves_nothing(shop):
     assert (await shop.ship.with_options(unique="a").asubmit("a")).created
 
 
-@all_ways
+@some_ways
 async def test_a_closed_connection_is_a_rollback(shop):
     async with shop.user() as user:
         await user.submit(shop.ship, "a", unique="a")
     assert await shop.counts() == [0, 0, 0, 0]
 
 
-@all_ways
+@some_ways
 async def test_it_can_be_all_that_a_transaction_does(shop):
     async with shop.user() as user:
         (first, second) = await user.submit_many(shop.ship, [("a",), (LARGE,)])
@@ -58,7 +62,7 @@ async def test_it_can_be_all_that_a_transaction_does(shop):
     assert (await first.astate(), await second.astate()) == ("pending", "pending")
 
 
-@all_ways
+@some_ways
 async def test_options_hold(shop):
     at = datetime.now(UTC) + timedelta(hours=1)
     async with shop.user() as user:
@@ -91,7 +95,7 @@ async def test_keys_are_judged_inside_and_the_transaction_goes_on(shop):
     assert await shop.counts() == [2, 3, 3, 0]
 
 
-@all_ways
+@some_ways
 async def test_what_raises_leaves_the_transaction_as_it_was(shop):
     async with shop.user() as user:
         await user.do("INSERT INTO orders VALUES ('a')")
@@ -148,7 +152,7 @@ async def test_the_second_of_two_with_one_key_waits_for_the_end_of_the_first(sho
     assert await shop.counts() == [1, 1, 1, 0]
 
 
-@on_postgresql
+@some_on_postgresql
 async def test_a_wait_that_is_too_long_for_them_leaves_their_transaction_alone(shop):
     async with shop.user() as one, shop.user() as other:
         await one.submit(shop.ship, "a", unique="u")
@@ -161,7 +165,7 @@ async def test_a_wait_that_is_too_long_for_them_leaves_their_transaction_alone(s
     assert await shop.counts() == [1, 1, 1, 0]
 
 
-@on_postgresql
+@some_on_postgresql
 async def test_in_an_older_snapshot_a_key_of_others_is_no_secret(shop):
     async with shop.user() as user:
         await user.do("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -174,7 +178,7 @@ async def test_in_an_older_snapshot_a_key_of_others_is_no_secret(shop):
     assert await shop.counts() == [0, 2, 2, 0]
 
 
-@on_postgresql
+@some_on_postgresql
 async def test_a_key_that_is_only_looked_at_holds_up_nobody(shop):
     theirs = await shop.ship.with_options(unique="u").asubmit("a")
     async with shop.user() as user:
@@ -183,7 +187,7 @@ async def test_a_key_that_is_only_looked_at_holds_up_nobody(shop):
         await user.commit()
 
 
-@all_ways
+@some_ways
 async def test_their_commit_wakes_a_worker(shop):
     async with (
         shop.app.running(scheduler=False, worker_options=WorkerOptions("w", ("main",), scan_ms=600_000)),
@@ -194,7 +198,7 @@ async def test_their_commit_wakes_a_worker(shop):
         assert await handle.aresult(timeout=30) == "a"
 
 
-@on_postgresql
+@some_on_postgresql
 async def test_their_own_statements_find_what_they_found_before(shop):
     async with shop.user() as user:
         await user.do("SET LOCAL search_path = pg_temp, public")

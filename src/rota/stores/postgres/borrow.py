@@ -100,7 +100,7 @@ def db_of(connection: Any, place: str) -> Db:
             raise Invalid("connection", _ITSELF)
     else:
         known = "SQLAlchemy (on asyncpg or psycopg), asyncpg or psycopg"
-        raise Invalid("connection", f"a {type(raw).__name__} is none of {known} to {place}")
+        raise Invalid("connection", f"{type(raw).__name__} is none of {known} to {place}")
     if closed:
         raise Invalid("connection", "it is closed")
     stamp = randbits(62)

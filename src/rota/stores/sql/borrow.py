@@ -42,6 +42,21 @@ class Borrowed:
         return result
 
 
+_busy: set[int] = set()
+
+
+@contextmanager
+def alone(connection: object) -> Iterator[None]:
+    """Raises `Invalid` while another call has a connection: their savepoints would undo each other's work."""
+    if id(connection) in _busy:
+        raise Invalid("connection", "another call is under way on it; await one after the other, or use `asubmit_many`")
+    _busy.add(id(connection))
+    try:
+        yield
+    finally:
+        _busy.discard(id(connection))
+
+
 @contextmanager
 def savepoint(db: Db) -> Iterator[None]:
     """What raises in the block is undone, and the transaction around it goes on."""

@@ -116,7 +116,7 @@ class Sqlite(Base):
     def borrow(self, connection: Any) -> Iterator[Db]:
         raw = driver_of(connection)
         if not isinstance(raw, sqlite3.Connection):
-            raise Invalid("connection", f"a {type(raw).__name__} is none of sqlite3 or SQLAlchemy to {self.place}")
+            raise Invalid("connection", f"{type(raw).__name__} is none of sqlite3 or SQLAlchemy to {self.place}")
         db, ours = SqliteDb(raw, randbits(62)), self.writer.file
         try:
             (file,) = [row[2] for row in db.rows("PRAGMA database_list") if row[1] == "main"]

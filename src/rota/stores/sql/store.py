@@ -31,7 +31,7 @@ from rota.ports.store import (
 )
 from rota.stores.sql import core
 from rota.stores.sql.base import Base
-from rota.stores.sql.borrow import Borrowed
+from rota.stores.sql.borrow import Borrowed, alone
 from rota.stores.sql.claim import claim
 from rota.stores.sql.commit import Moved, Plan, commit
 from rota.stores.sql.find import count, find
@@ -136,7 +136,7 @@ async def within(store: Store, connection: Any, verb: Callable[[Store], Coroutin
     base = store.base
 
     def work() -> T:
-        with base.borrow(connection) as db:
+        with alone(connection), base.borrow(connection) as db:
             inside = copy(store)
             inside.base = Borrowed(db, base.place, base.post)  # type: ignore[assignment]  # all that get and commit use
             return at_once(verb(inside))
