@@ -1,6 +1,6 @@
 import pytest
 
-from rota.cli.config import NOT_YET
+from rota.settings.load import NOT_YET
 from rota.settings.tree import Settings
 from tests.cli.test_main import ALL
 from tests.settings.samples import LIGHT

@@ -149,6 +149,8 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     loaded = load(flags["config"], flags["environment"], given)
     app.configure(loaded)
     watch = Watch(loaded.settings, Teller(flags["quiet"], flags["as_json"]), api)
+    if loaded.unused:
+        warn(f"not used, as this version of Rota has not got what it is for: {', '.join(loaded.unused)}")
     server = _server(flags) if flags.get("scheduler") else None
     if server is None:
         _place(app, flags, loaded.settings.store)

@@ -18,6 +18,8 @@ from rota.settings.sources import document, from_environment, from_secrets
 from rota.settings.tree import Settings
 
 ENVIRONMENTS = "environments"
+NOT_YET = ("message_queue.", "redis.", "dispatcher.max_workers")
+"""Sections and settings of what this version has not got."""
 VARIABLE = re.compile(r"\$(\$(?=\{)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<other>[^}]*))?\}|\{)")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a table"}
 WANTED = {
@@ -66,6 +68,11 @@ class Loaded:
     def settled(self) -> bool:
         """Whether every program here finds the same store without being told."""
         return self.origins.get("database.url") in (*USUAL, "environment")
+
+    @property
+    def unused(self) -> list[str]:
+        """What was said, and is for what this version has not got."""
+        return [key for key in self.origins if key.startswith(NOT_YET)]
 
     def again(self) -> "Loaded":
         """The same sources, as they are now. Raises `SettingsError`."""

@@ -1,5 +1,6 @@
 """`Postgres`: the ways to one PostgreSQL database."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -46,7 +47,7 @@ def _local(settings: Mapping[str, str]) -> str:
 
 
 class Postgres(Base):
-    """One database. Of the URL's options `pool` and `pooler` are ours, the others the driver's.
+    """One database. Of the URL's options `pool`, `pooler` and `connect_timeout` are ours, the others the driver's.
 
     With `pooler=transaction` nothing is kept on a connection between two transactions: no prepared statement, no
     setting, no LISTEN.
@@ -57,6 +58,7 @@ class Postgres(Base):
     def __init__(self, url: str, now: Callable[[], int] | None = None) -> None:
         super().__init__()
         self._dsn, size, self._pooled = _read(url)
+        self._connect_s = _patience_s(url)
         self.place = without_password(url.partition("?")[0])
         self._now = now
         self._pool = Pool(self._connected, self.place, size)
@@ -123,7 +125,7 @@ class Postgres(Base):
         try:
             connection = await asyncpg.connect(
                 self._dsn,
-                timeout=CONNECT_S,
+                timeout=self._connect_s,
                 statement_cache_size=0 if self._pooled else STATEMENTS,
                 max_cached_statement_lifetime=0,
                 server_settings={} if self._pooled else SETTINGS | {"application_name": "rota", "jit": "off"},
@@ -145,7 +147,7 @@ def _read(url: str) -> tuple[str, int, bool]:
     """What of a URL is for the driver, the size of the pool, and whether a pooler stands between. Raises `Invalid`."""
     parts = urlsplit(url)
     options = parse_qsl(parts.query, keep_blank_values=True)
-    ours = {name: value for name, value in options if name in ("pool", "pooler")}
+    ours = {name: value for name, value in options if name in ("pool", "pooler", "connect_timeout")}
     size, pooler = ours.get("pool", str(POOL)), ours.get("pooler", "")
     if not size.isdecimal() or not 1 <= int(size) <= 100:
         raise Invalid("store", f"pool={size} is no number of connections from 1 to 100")
@@ -153,3 +155,11 @@ def _read(url: str) -> tuple[str, int, bool]:
         raise Invalid("store", f"pooler={pooler} is unknown; write pooler=transaction, or leave it out")
     rest = urlencode([one for one in options if one[0] not in ours])
     return parts._replace(query=rest).geturl(), int(size), bool(pooler)
+
+
+def _patience_s(url: str) -> float:
+    """How long a new connection may take. Raises `Invalid`."""
+    said = dict(parse_qsl(urlsplit(url).query)).get("connect_timeout", str(CONNECT_S))
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", said) or not float(said):
+        raise Invalid("store", f"connect_timeout={said:.20} is no number of seconds from 0.001 to 9999")
+    return float(said)
