@@ -130,5 +130,14 @@ def test_options_and_the_variable_of_the_store_go_before_the_file(start, rota, w
     assert found == {"file.db", "variable.db", "option.db"}
 
 
+def test_the_start_says_how_other_commands_find_the_settings(start, write):
+    write("[database]\nurl = 'sqlite:///a.db'\n[environments.e.database]\nurl = 'sqlite:///b.db'", "my.toml")
+    told = [start("up", "--config", "my.toml", *more).until("stop:")[1] for more in ((), ("--env", "e"))]
+    assert told == [
+        "data: sqlite:///a.db  (for other commands: export ROTA_CONFIG=my.toml)",
+        "data: sqlite:///b.db  (for other commands: export ROTA_CONFIG=my.toml ROTA_ENV=e)",
+    ]
+
+
 def test_what_is_not_there_yet_is_named_rightly():
     assert [one for one in NOT_YET if not any(key.startswith(one) for key in Settings().flat())] == []

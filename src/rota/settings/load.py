@@ -65,9 +65,14 @@ class Loaded:
     given: Mapping[str, Any] = field(repr=False)
 
     @property
-    def settled(self) -> bool:
-        """Whether every program here finds the same store without being told."""
-        return self.origins.get("database.url") in (*USUAL, "environment")
+    def lead(self) -> str | None:
+        """What leads other programs here to the same settings, if these name the store; empty: nothing is needed."""
+        origin = self.origins.get("database.url", "")
+        if origin in (*USUAL, "environment"):
+            return ""
+        if not self.path or not origin.startswith(str(self.path)):
+            return None
+        return f"export ROTA_CONFIG={self.path}" + (f" ROTA_ENV={self.environment}" if self.environment else "")
 
     @property
     def unused(self) -> list[str]:
