@@ -1,6 +1,6 @@
 import pytest
 
-from rota.cli.config import NOT_YET
+from rota.settings.load import NOT_YET
 from rota.settings.tree import Settings
 from tests.cli.test_main import ALL
 from tests.settings.samples import LIGHT
@@ -128,6 +128,15 @@ def test_options_and_the_variable_of_the_store_go_before_the_file(start, rota, w
     assert start("up").until("stop:")[1] == "data: sqlite:///file.db"
     found = {path.name for path in folder.glob("*.db")}
     assert found == {"file.db", "variable.db", "option.db"}
+
+
+def test_the_start_says_how_other_commands_find_the_settings(start, write):
+    write("[database]\nurl = 'sqlite:///a.db'\n[environments.e.database]\nurl = 'sqlite:///b.db'", "my.toml")
+    told = [start("up", "--config", "my.toml", *more).until("stop:")[1] for more in ((), ("--env", "e"))]
+    assert told == [
+        "data: sqlite:///a.db  (for other commands: export ROTA_CONFIG=my.toml)",
+        "data: sqlite:///b.db  (for other commands: export ROTA_CONFIG=my.toml ROTA_ENV=e)",
+    ]
 
 
 def test_what_is_not_there_yet_is_named_rightly():

@@ -328,6 +328,11 @@ def test_the_size_of_the_pool_reaches_the_store(toml, url, store):
     assert toml(f'[database]\nurl = "{url}"\npool_size = 9').settings.store == store
 
 
+@pytest.mark.parametrize(("said", "meant"), [("INFO", "info"), ("warning", "warn"), ("Error", "error")])
+def test_levels_may_be_spelled_as_elsewhere(toml, said, meant):
+    assert toml(f'[observability]\nlog_level = "{said}"').settings.observability.log_level == meant
+
+
 def test_making_settings_reads_nothing(monkeypatch):
     monkeypatch.setenv("ROTA_API__PORT", "99")
     assert Settings().api.port == 8080

@@ -149,6 +149,8 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     loaded = load(flags["config"], flags["environment"], given)
     app.configure(loaded)
     watch = Watch(loaded.settings, Teller(flags["quiet"], flags["as_json"]), api)
+    if loaded.unused:
+        warn(f"not used, as this version of Rota has not got what it is for: {', '.join(loaded.unused)}")
     server = _server(flags) if flags.get("scheduler") else None
     if server is None:
         _place(app, flags, loaded.settings.store)
@@ -236,7 +238,7 @@ async def _live(
             "login": login,
             **await overview(app.engine.store, app.engine.clock.now()),
         }
-        lines = first_lines(data, bool(app.loaded and app.loaded.settled), working.ttl_ms if working else None)
+        lines = first_lines(data, app.loaded.lead if app.loaded else None, working.ttl_ms if working else None)
         async with watch.served(app.engine if leading else None):
             haste = await _until_over(roles.worker, watch.teller, data, lines)
     return _farewell(roles.worker, haste, watch.teller)

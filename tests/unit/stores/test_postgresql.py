@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import socket
+import time
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 
@@ -14,6 +16,7 @@ from rota.domain.run import Run, State
 from rota.ports.store import ALREADY, APPLIED, Change, Group, Hint, Want
 from rota.stores import connect, migrate
 from rota.stores.hub import ANYTHING
+from rota.stores.postgres.base import CONNECT_S
 from rota.stores.postgres.faults import fault
 from rota.stores.postgres.notices import LIMIT, Notices
 from rota.stores.sql import schema
@@ -276,11 +279,23 @@ async def test_a_database_that_cannot_keep_every_text_is_refused(postgresql):
         ("pool=x", "pool=x"),
         ("pooler=session", "pooler=transaction"),
         ("sslmode=odd", "sslmode"),
+        ("connect_timeout=0", "seconds"),
+        ("connect_timeout=x", "seconds"),
     ],
 )
 async def test_a_bad_option_is_named(options, word):
     with pytest.raises(Invalid, match=word):
         await connect(f"postgresql://rota@127.0.0.1:1/rota?{options}").open()
+
+
+async def test_a_server_that_does_not_answer_is_waited_for_so_long():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="does not answer"):
+            await connect(f"postgresql://rota@127.0.0.1:{silent.getsockname()[1]}/rota?connect_timeout=0.2").open()
+        assert time.monotonic() - began < CONNECT_S
 
 
 async def test_a_doctor_finds_it_healthy(database):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -47,7 +48,7 @@ SETTINGS = {
     "enable_hashjoin": "off",
     "plan_cache_mode": "force_generic_plan",
 }
-OURS = ("pool", "pooler", "replica")
+OURS = ("pool", "pooler", "replica", "connect_timeout")
 FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 """Options of the URL that name one."""
 _EXAMPLE = "write postgresql://user:password@host:5432/database?sslmode=verify-full"
@@ -58,7 +59,7 @@ def _local(settings: Mapping[str, str]) -> str:
 
 
 class Postgres(Base):
-    """One database. Of the URL's options `pool`, `pooler` and `replica` are ours, the others the driver's.
+    """One database. Of the URL's options those of `OURS` are ours, the others the driver's.
 
     With `pooler=transaction` nothing is kept on a connection between two transactions: no prepared statement, no
     setting, no LISTEN.
@@ -69,6 +70,7 @@ class Postgres(Base):
     def __init__(self, url: str, now: Callable[[], int] | None = None) -> None:
         super().__init__()
         self._dsn, size, self._pooled, replica = _read(url)
+        self._connect_s = _patience_s(url)
         self.place = without_password(url.partition("?")[0])
         self._now = now
         self._pool = Pool(self._connected, self.place, size)
@@ -186,11 +188,11 @@ class Postgres(Base):
     def _tell(self, hints: Mapping[str, int]) -> None:
         self.hub.tell(hints)
 
-    async def _connected(self, dsn: str = "", patience_s: float = CONNECT_S) -> Any:
+    async def _connected(self, dsn: str = "", patience_s: float = 0.0) -> Any:
         try:
             connection = await asyncpg.connect(
                 dsn or self._dsn,
-                timeout=patience_s,
+                timeout=patience_s or self._connect_s,
                 statement_cache_size=0 if self._pooled else STATEMENTS,
                 max_cached_statement_lifetime=0,
                 server_settings={} if self._pooled else SETTINGS | {"application_name": "rota", "jit": "off"},
@@ -243,3 +245,11 @@ def _read(url: str) -> tuple[str, int, bool, str]:
         user, sign, _ = parts.netloc.rpartition("@")
         replica = dsn._replace(netloc=f"{user}{sign}{replica}", query=rest).geturl()
     return dsn.geturl(), int(size), bool(pooler), replica
+
+
+def _patience_s(url: str) -> float:
+    """How long a new connection may take. Raises `Invalid`."""
+    said = dict(parse_qsl(urlsplit(url).query)).get("connect_timeout", str(CONNECT_S))
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", said) or not float(said):
+        raise Invalid("store", f"connect_timeout={said:.20} is no number of seconds from 0.001 to 9999")
+    return float(said)
