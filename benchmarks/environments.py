@@ -22,7 +22,7 @@ def python(peer: str) -> Path:
     interpreter, complete = folder / "bin" / "python", folder / "complete"
     if not complete.exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--requirement"]
-        subprocess.run([*pip, pins(peer)], check=True)
+        pip = [str(interpreter), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+        subprocess.run([*pip, "--requirement", str(pins(peer))], check=True)
         complete.touch()
     return interpreter

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from benchmarks.body import STAMP
-from benchmarks.field import LEDGER
+from benchmarks.field import LEDGER, STAMP
 
 POLL_S = 0.003
 EVERY_S = 0.05
-SETTLE_S = 0.7
+WARM_S = 2
+SETTLE_S = 2
 """How long after the last task a peer may commit what it has done, and show a task that ran twice."""
 STALLED_S = 30
 STOP_S = 10
@@ -56,7 +56,7 @@ def latency(peer: Any, name: str, url: str, tasks: int, numbers: Sequence[str]) 
     with _workers(name, url, numbers):
         client.one(time.monotonic_ns())
         _until(STAMP.size)
-        time.sleep(SETTLE_S)
+        time.sleep(WARM_S)
         for _ in range(tasks):
             client.one(time.monotonic_ns())
             time.sleep(EVERY_S)

@@ -5,7 +5,7 @@ import signal
 
 import asyncpg
 import uvloop
-from pgqueuer import AsyncpgDriver, PgQueuer, Queries
+from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries
 
 from benchmarks.body import count, stamp
 
@@ -31,11 +31,11 @@ def work(url: str, number: int) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, queuer.shutdown.set)
 
         @queuer.entrypoint("count")
-        async def _count(job: object) -> None:
+        async def _count(job: Job) -> None:
             count()
 
         @queuer.entrypoint("stamp")
-        async def _stamp(job: object) -> None:
+        async def _stamp(job: Job) -> None:
             stamp(int(job.payload))
 
         await queuer.run(batch_size=number)
