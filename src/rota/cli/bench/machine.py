@@ -26,11 +26,11 @@ class Cost(NamedTuple):
 @contextmanager
 def role(name: str, url: str, slots: int, port: int = 0) -> Iterator[psutil.Process]:
     """Run `rota NAME` on the store at `url` while the block lasts."""
-    command = [sys.executable, "-m", "rota", name, "--app", TARGET, "--store", url]
+    command = [sys.executable, "-m", "rota", name, "--app", TARGET, "--store", url, "--quiet"]
     if name != "scheduler":
         command += ["--slots", str(slots)]
     if name == "up":
-        command += ["--quiet", "--port", str(port)]
+        command += ["--port", str(port)]
     # A store without a folder has no place for a secret of its own.
     environment = {"ROTA_SECURITY__SECRET": token_hex(32)} | os.environ | {"PYTHONUNBUFFERED": "1"}
     # The log has a line for each request, which costs what it costs, but nobody wants to see them here.
