@@ -70,16 +70,18 @@ runs = Table(
 PENDING = "state = 'pending'"
 RUNNING = "state = 'running'"
 RESTING = "state NOT IN ('pending', 'running')"
-SCHEDULED = "schedule <> ''"
-UNENDED = "schedule <> '' AND ended_at IS NULL"
+LISTED = "state <> 'running'"
+SCHEDULED = "schedule <> '' AND state <> 'running'"
+UNENDED = "schedule <> '' AND ended_at IS NULL AND state <> 'running'"
 UNSEALED = "sealed_at IS NULL"
 
-# A run's id is long, and many runs are made in one millisecond: `seq` breaks ties in a few bytes.
+# A run's id is long, and many runs are made in one millisecond: `seq` breaks ties in a few bytes. Running runs are few,
+# so listings look through all of them, and a claim writes to no index that listings follow.
 runs_ready = _index("runs_ready", runs, "lane", "rank", "seq", "created_at", where=PENDING)
 runs_due = _index("runs_due", runs, "due_at", "seq", where="due_at IS NOT NULL")
 runs_live = _index("runs_live", runs, "session", "token", "cancel", where=RUNNING)
-runs_time = _index("runs_time", runs, "namespace", "created_at", "seq")
-runs_task = _index("runs_task", runs, "namespace", "task", "created_at", "seq")
+runs_time = _index("runs_time", runs, "namespace", "created_at", "seq", where=LISTED)
+runs_task = _index("runs_task", runs, "namespace", "task", "created_at", "seq", where=LISTED)
 runs_state = _index("runs_state", runs, "namespace", "state", "created_at", "seq", where=RESTING)
 runs_ended = _index("runs_ended", runs, "ended_at", "seq", where="ended_at IS NOT NULL")
 runs_schedule = _index("runs_schedule", runs, "namespace", "schedule", "created_at", "seq", where=SCHEDULED)
