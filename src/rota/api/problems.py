@@ -50,6 +50,13 @@ STATUS: dict[type[Exception], HTTPStatus] = {
 """The one table from errors to statuses; an error that is not in it has that of its nearest base."""
 
 
+UNROUTED = {
+    HTTPStatus.NOT_FOUND.phrase: "there is nothing at this path; GET /api/openapi.json tells what there is",
+    HTTPStatus.METHOD_NOT_ALLOWED.phrase: "this path has no such method; GET /api/openapi.json tells which it has",
+}
+"""What is said in place of the router's own words."""
+
+
 class Fault(BaseModel):
     """One thing that was wrong with a request."""
 
@@ -138,7 +145,8 @@ def _fault(one: Mapping[str, Any]) -> tuple[str, str]:
 async def _http(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return problem(error.status_code, str(error.detail), (), error.headers)
+    detail = UNROUTED.get(str(error.detail), str(error.detail))
+    return problem(error.status_code, detail, (), error.headers)
 
 
 async def _unforeseen(_: Request, error: Exception) -> Response:
