@@ -5,7 +5,7 @@ LOCK := $(BIN)/uv --no-config pip compile pyproject.toml --universal --python-ve
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check style types fast fix bench bench-peers docs services services-stop clean oracle simulate chaos chaos-planted lock
+.PHONY: help setup up test check style types fast fix bench bench-peers docs services services-stop clean oracle fuzz simulate chaos chaos-planted lock
 
 # Two processes of tests, for two cores; one that is done takes over from the other.
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist worksteal
@@ -65,6 +65,9 @@ simulate: $(VENV)/dev ## whole clusters on a virtual clock, with faults: SEEDS=1
 
 oracle: $(VENV)/dev ## compare a million fire times with the slow oracle
 	ROTA_ORACLE=1000000 $(BIN)/pytest tests/oracle
+
+fuzz: $(VENV)/dev ## send the API about REQUESTS=100000 requests made of its spec, as everybody (SEED=3)
+	ROTA_FUZZ=$(or $(REQUESTS),100000) ROTA_FUZZ_SEED=$(or $(SEED),3) $(PYTEST) tests/attacks/test_fuzz.py tests/attacks/test_stateful.py
 
 chaos: $(VENV)/dev ## a fault campaign on real processes (MINUTES=10 SEED=1), its report into docs/chaos.md
 	$(BIN)/python -m tests.chaos campaign $(or $(MINUTES),10) $(or $(SEED),1)

@@ -187,6 +187,8 @@ async def test_tasks_are_listed_in_pages_and_searched(api):
     found = await api("GET", "/api/tasks?search=rEPORT%205&schedules=true")
     assert [(one["name"], one["schedules"]) for one in found["items"]] == [("t5", [])]
     assert (await api("GET", "/api/tasks?search=%25"))["items"] == []
+    await api("PATCH", "/api/tasks/t3", 200, {"task_type": "batch"})
+    assert [one["name"] for one in (await api("GET", "/api/tasks?task_type=batch"))["items"]] == ["t3"]
     assert (await api("GET", "/api/tasks?namespace=other"))["items"] == []
 
 

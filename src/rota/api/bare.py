@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rota.api.feed import Feed
 from rota.api.paging import Cursors
-from rota.api.problems import FAULTS, RETRY_S, detail_of, problem, status_of
+from rota.api.problems import FAULTS, RETRY_S, UNROUTED, detail_of, problem, status_of
 from rota.api.stats import Stats
 from rota.domain.access import Actor
 from rota.domain.errors import Invalid, RotaError, StoreError, Unclear
@@ -107,7 +107,8 @@ def _fault(one: Mapping[str, Any]) -> tuple[str, str]:
 async def _http(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return problem(error.status_code, str(error.detail), (), error.headers)
+    detail = UNROUTED.get(str(error.detail), str(error.detail))
+    return problem(error.status_code, detail, (), error.headers)
 
 
 async def _unforeseen(_: Request, error: Exception) -> Response:

@@ -46,6 +46,13 @@ STATUS: dict[type[Exception], HTTPStatus] = {
 """The one table from errors to statuses; an error that is not in it has that of its nearest base."""
 
 
+UNROUTED = {
+    HTTPStatus.NOT_FOUND.phrase: "there is nothing at this path; GET /api/openapi.json tells what there is",
+    HTTPStatus.METHOD_NOT_ALLOWED.phrase: "this path has no such method; GET /api/openapi.json tells which it has",
+}
+"""What is said in place of the router's own words."""
+
+
 class Fault(BaseModel):
     """One thing that was wrong with a request."""
 

@@ -113,9 +113,12 @@ async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[T
     text = query.search.lower()
 
     def wanted(task: Task) -> bool:
-        return (fits is None or fits(task)) and text in f"{task.name}\n{task.description}".lower()
+        mine = (fits is None or fits(task)) and query.task_type in ("", task.task_type)
+        return mine and text in f"{task.name}\n{task.description}".lower()
 
-    found, after = await listing(engine.store.late, cursors, Task, where, query, wanted if text else fits)
+    found, after = await listing(
+        engine.store.late, cursors, Task, where, query, wanted if text or query.task_type else fits
+    )
     rows = [row(seen(one, asked)) | (await _times(engine, one) if query.schedules else {}) for one in found]
     return Json({"items": rows, "next": after})
 
