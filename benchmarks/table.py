@@ -11,7 +11,8 @@ TIMES = ("p50", "p99")
 NOTE = """\
 tasks/s and ms: medians over the rounds (lowest to highest). A peer's task counts when its body has run, Rota's when its
 end is durably stored. drain: the queue is filled first; combined: one process submits while the workers perform.
-p50, p99: from before the submit call to the first line of the task, one task every 50 ms."""
+p50, p99: from before the submit call to the first line of the task, one task every 50 ms. others: the part of one core
+that other programs took meanwhile; what they disturbed much was measured twice, and the quieter one counts."""
 
 
 class Measured(NamedTuple):
@@ -22,6 +23,8 @@ class Measured(NamedTuple):
     setting: str
     tasks: int
     figures: Mapping[str, float]
+    others: float
+    """Percent of one core that others took meanwhile."""
 
 
 class Row(NamedTuple):
@@ -34,6 +37,7 @@ class Row(NamedTuple):
     rounds: int
     figures: Mapping[str, tuple[float, float, float]]
     """Lowest, median, highest."""
+    others: float
 
     def middle(self, name: str) -> float:
         """The median of a figure."""
@@ -42,13 +46,15 @@ class Row(NamedTuple):
 
 def rows(measured: Iterable[Measured]) -> list[Row]:
     """One for each setting and number of tasks, in the order they came in."""
-    gathered: dict[tuple[str, str, str, int], list[Mapping[str, float]]] = {}
+    gathered: dict[tuple[str, str, str, int], list[Measured]] = {}
     for one in measured:
-        gathered.setdefault(one[:4], []).append(one.figures)
-    return [
-        Row(*key, len(found), {name: _spread([one[name] for one in found]) for name in found[0]})
-        for key, found in gathered.items()
-    ]
+        gathered.setdefault(one[:4], []).append(one)
+    return [_row(found) for found in gathered.values()]
+
+
+def _row(found: Sequence[Measured]) -> Row:
+    spread = {name: _spread([one.figures[name] for one in found]) for name in found[0].figures}
+    return Row(*found[0][:4], len(found), spread, median(one.others for one in found))
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float, float]:
@@ -80,7 +86,7 @@ def text(found: Sequence[Row]) -> str:
     """Tables for people."""
     parts = []
     for names, digits in ((RATES, 0), (TIMES, 2)):
-        head = ("store", "who", "setting", "tasks", "rounds", *names)
+        head = ("store", "who", "setting", "tasks", "rounds", *names, "others %")
         shown = sorted((row for row in found if names[0] in row.figures), key=lambda row: row.store)
         parts.append(_aligned([head, *(_line(row, names, digits) for row in shown)]))
     head = ("Rota : peer", "store", *RATES, *TIMES)
@@ -95,7 +101,7 @@ def _line(row: Row, names: Iterable[str], digits: int) -> list[str]:
         return f"{middle:,.{digits}f}{span}"
 
     about = [row.store, row.who, row.setting, f"{row.tasks:,}", str(row.rounds)]
-    return about + [told(*row.figures[name]) for name in names]
+    return [*about, *(told(*row.figures[name]) for name in names), f"{row.others:.0f}"]
 
 
 def _divided(one: Mapping[str, object]) -> Iterator[str]:

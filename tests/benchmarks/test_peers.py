@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import subprocess
 import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import __main__ as driver
-from benchmarks import measures
+from benchmarks import measures, quiet
 from benchmarks.environments import PEERS as FOLDER
 from benchmarks.environments import pins
 from benchmarks.field import LEDGER, LIGHT, PEERS, ROTA, ROTAS, STAMP
@@ -43,11 +44,11 @@ def named(tree):
 
 
 def rates(who, setting, drain, store="postgresql", tasks=100):
-    return Measured(who, store, setting, tasks, {"enqueue": 100.0, "drain": drain, "combined": drain / 2})
+    return Measured(who, store, setting, tasks, {"enqueue": 100.0, "drain": drain, "combined": drain / 2}, 5.0)
 
 
 def times(who, p50, store="postgresql"):
-    return Measured(who, store, "light load", 200, {"p50": p50, "p99": 2 * p50})
+    return Measured(who, store, "light load", 200, {"p50": p50, "p99": 2 * p50}, 5.0)
 
 
 MEASURED = [
@@ -80,7 +81,7 @@ class TestTables:
     def test_the_text_has_a_line_for_each_setting_and_each_ratio(self):
         told = text(rows(MEASURED))
         assert re.search(r"postgresql +slow +one +100 +3 +100 \(100 to 100\) +20 \(10 to 30\) ", told)
-        assert re.search(r"postgresql +rota +light load +200 +1 +1\.00 +2\.00", told)
+        assert re.search(r"postgresql +rota +light load +200 +1 +1\.00 +2\.00 +5$", told, re.MULTILINE)
         assert re.search(r"slow +postgresql +1\.00 +2\.00 +2\.00 +0\.25 +0\.25", told)
 
 
@@ -112,6 +113,14 @@ class TestPlan:
             "-m rota bench throughput --store sqlite:///x --runs 5 --slots 500 --workers 2 --json"
         )
 
+    def test_what_others_disturbed_is_measured_once_more_and_the_quieter_counts(self, monkeypatch):
+        loud = [Measured("slow", "sqlite", "one", 1, {}, others) for others in (90.0, 60.0, 10.0, 5.0)]
+        monkeypatch.setattr(driver, "measure", lambda turn, url: loud.pop(0))
+        monkeypatch.setattr(quiet, "wait", lambda: None)
+        turn = driver.Turn("slow", "throughput", "sqlite", "one", 1, (1,))
+        assert driver._quieter(turn, lambda: nullcontext("")).others == 60.0
+        assert driver._quieter(turn, lambda: nullcontext("")).others == 10.0
+
     def test_measurements_are_kept_and_counted_again(self, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(driver, "all_rounds", lambda *_: iter(MEASURED[:1]))
         kept = tmp_path / "results.jsonl"
@@ -120,6 +129,18 @@ class TestPlan:
         driver.main()
         assert len(kept.read_text().splitlines()) == 2
         assert re.search(r"slow +one +100 +2 ", capsys.readouterr().out)
+
+
+class TestQuiet:
+    def test_what_others_use_is_what_all_use_but_us(self):
+        assert quiet.others(quiet.Reading(0, 100, 50), quiet.Reading(10, 112, 58)) == pytest.approx(40)
+
+    def test_what_we_start_is_ours_also_when_it_has_ended(self):
+        before = quiet.read()
+        subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
+        after = quiet.read()
+        assert after.own_s > before.own_s
+        assert after.all_s > before.all_s
 
 
 class TestMeasuring:
