@@ -18,7 +18,8 @@ from rota.domain.schedule import Schedule, Skip
 from rota.domain.task import Revision, Task
 
 Record = (
-    Task | Revision | Schedule | Run | Queue | Session | Pulse | Unique | Skip | Audit | Seal | Blob | Tally | User | Token
+    Task | Revision | Schedule | Run | Queue | Session | Pulse | Unique | Skip
+    | Audit | Seal | Blob | Tally | User | Token
 )  # fmt: skip
 """What a store keeps. All but `Tally` have an `id` that is unique within their kind."""
 
