@@ -138,9 +138,7 @@ async def test_a_hot_statement_uses_its_index_and_sorts_nothing(statement, index
 
 async def test_a_normal_run_lies_in_few_indexes_at_a_time(tmp_path):
     """What submit, claim and settle leave behind in the partial indexes; each entry costs a write."""
-    conditions: dict[str, Any] = {
-        str(index.name): index.dialect_options["sqlite"]["where"] for index in tables.runs.indexes
-    }
+    conditions: dict[str, Any] = {str(index.name): index.info["sqlite_where"] for index in tables.runs.indexes}
     async with opened(tmp_path / "rota.db") as store:
         for run, wanted in (
             (make_run(1), {"runs_ready", "runs_time", "runs_task"}),

@@ -13,10 +13,10 @@ from sqlalchemy.util import await_only
 
 from rota.domain.errors import Invalid, Unavailable
 from rota.stores.postgres.faults import LOST, code_of, fault
+from rota.stores.postgres.flavour import POSTGRESQL
 from rota.stores.postgres.pool import PostgresDb
 from rota.stores.sql.borrow import ASYNC, ASYNCPG, driver_of, kinds
 from rota.stores.sql.db import Db
-from rota.stores.sql.flavours import POSTGRESQL
 from rota.stores.sql.rows import Row
 
 IDLE = 0

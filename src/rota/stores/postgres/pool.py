@@ -18,8 +18,8 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from rota.domain.errors import RotaError, Unavailable
 from rota.stores.postgres.faults import DRIVER_ERRORS, LOST, code_of, fault
+from rota.stores.postgres.flavour import POSTGRESQL
 from rota.stores.sql.db import Db
-from rota.stores.sql.flavours import POSTGRESQL
 from rota.stores.sql.rows import Row
 
 T = TypeVar("T")

@@ -27,7 +27,7 @@ def _index(name: str, table: Table, *columns: str, where: str = "") -> Index:
     """An index, partial if `where` is given; queries must repeat its text for the index to serve them."""
     condition = text(where) if where else None
     parts = [table.c[column] for column in columns]
-    return Index(name, *parts, sqlite_where=condition, postgresql_where=condition)
+    return Index(name, *parts, info={"sqlite_where": condition, "postgresql_where": condition})
 
 
 runs = Table(
@@ -64,7 +64,7 @@ runs = Table(
     Column("history", Text),
     *texts("trace", default=""),
     *numbers("version"),
-    postgresql_with=TURNING,
+    info={"postgresql_with": TURNING},
 )
 
 PENDING = "state = 'pending'"
@@ -131,7 +131,7 @@ sessions = Table(
 sessions_open = _index("sessions_open", sessions, "opened_at", where="closed_at IS NULL")
 sessions_ended = _index("sessions_ended", sessions, "closed_at", "id", where="closed_at IS NOT NULL")
 
-pulses = Table("pulses", metadata, key(), *numbers("count", "version"), postgresql_with=BEATING)
+pulses = Table("pulses", metadata, key(), *numbers("count", "version"), info={"postgresql_with": BEATING})
 
 uniques = Table("uniques", metadata, key(), *texts("run", "body", "until"), *moments("expires_at"), *numbers("version"))
 uniques_ended = _index("uniques_ended", uniques, "expires_at", "id", where="expires_at IS NOT NULL")
@@ -198,7 +198,7 @@ tallies = Table(
     *numbers("bucket"),
     *texts("node"),
     *numbers("count", "total_ms", "version"),
-    postgresql_with=BEATING,
+    info={"postgresql_with": BEATING},
 )
 tallies_time = _index("tallies_time", tallies, "minute", "id")
 
@@ -209,7 +209,7 @@ terms = Table(
     *numbers("number"),
     *texts("holder"),
     *numbers("expires_at"),
-    postgresql_with=BEATING,
+    info={"postgresql_with": BEATING},
 )
 
 lines = Table(
