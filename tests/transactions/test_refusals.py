@@ -6,13 +6,15 @@ import re
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 
 import asyncpg
 import psycopg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import async_scoped_session, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import scoped_session, sessionmaker
 
 from rota import Invalid, Rota, RotaError, StoreError, Unavailable
 from rota.sdk.client import Client
@@ -205,6 +207,39 @@ async def test_one_on_which_another_call_is_under_way(shop):
         await user.submit(shop.ship, "d")
         await user.commit()
     assert await shop.counts() == [0, 2, 1, 0]
+
+
+@on_asyncpg
+async def test_a_scoped_session_is_each_threads_own(shop, orders):
+    engine = sa.create_engine(by("psycopg", orders))
+    sessions, met = scoped_session(sessionmaker(engine)), threading.Barrier(2, timeout=30)
+
+    def one(name: str) -> None:
+        lent(shop, sessions).submit(name)
+        met.wait()  # both transactions are open
+        for _ in range(30):
+            lent(shop, sessions).submit(name)
+        sessions.commit()
+        sessions.remove()
+
+    await asyncio.gather(*(asyncio.to_thread(one, name) for name in "ab"))
+    engine.dispose()
+    assert await shop.counts() == [0, 62, 0, 0]
+
+
+@on_asyncpg
+async def test_a_scoped_session_is_each_tasks_own(shop, orders):
+    engine = create_async_engine(by("asyncpg", orders))
+    sessions = async_scoped_session(async_sessionmaker(engine), asyncio.current_task)
+
+    async def one(name: str) -> None:
+        await lent(shop, sessions).asubmit(name)
+        await sessions.commit()
+        await sessions.remove()
+
+    await asyncio.gather(*(one(name) for name in "abc"))
+    await engine.dispose()
+    assert await shop.counts() == [0, 3, 0, 0]
 
 
 @on_asyncpg
