@@ -117,6 +117,48 @@ async def test_a_file_that_is_written_statement_by_statement(shop, tmp_path):
     assert await shop.counts() == [0, 1, 0, 0]
 
 
+@on_sqlite
+async def test_what_raises_before_their_transaction_has_begun_begins_none(shop, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "rota.db")) as connection:
+        with pytest.raises(Invalid, match="queue"):
+            await shop.ship.with_options(connection=connection, queue="no name").asubmit("a")
+        assert not connection.in_transaction
+        assert (await shop.ship.asubmit("others")).created
+        await lent(shop, connection).asubmit("a")
+        with pytest.raises(Invalid, match="queue"):
+            await shop.ship.with_options(connection=connection, queue="no name").asubmit("a")
+        connection.commit()
+    assert await shop.counts() == [0, 2, 0, 0]
+
+
+@on_sqlite
+async def test_one_that_gives_texts_as_bytes(shop, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "rota.db")) as connection:
+        connection.text_factory = bytes
+        for _ in range(2):
+            await shop.ship.with_options(connection=connection, unique="u").asubmit("a")
+        connection.commit()
+        assert connection.execute("SELECT task FROM runs").fetchall() == [(b"ship",)]
+
+
+@on_sqlite
+async def test_one_that_has_read_what_others_have_changed_since(shop, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "rota.db")) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM runs").fetchone()
+        await shop.ship.asubmit("others")
+        with pytest.raises(Unavailable, match="roll it back and begin it anew"):
+            await lent(shop, connection).asubmit("a")
+
+
+@on_sqlite
+async def test_one_whose_file_is_gone(shop, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        (tmp_path / "other.db").unlink()
+        with pytest.raises(Invalid, match=r"leads to .*other\.db"):
+            await lent(shop, connection).asubmit("a")
+
+
 @all_ways
 async def test_one_that_is_closed(shop):
     async with shop.user() as user:
