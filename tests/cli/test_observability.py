@@ -120,6 +120,12 @@ def test_a_worker_tells_its_metrics_where_it_is_told_to(start, tmp_path, unused_
     assert (code, "observability.metrics_port" in err) == (2, True)
 
 
+def test_an_api_that_nobody_has_asked_yet_tells_the_numbers_of_the_store(start, tmp_path, unused_tcp_port):
+    place = {"ROTA_OBSERVABILITY__METRICS_PORT": str(unused_tcp_port), "ROTA_API__PORT": "0"}
+    start("api", "--data", "rota-data", **place).until("stop: Ctrl-C")
+    assert "\nrota_store_up 1.0" in httpx.get(f"http://127.0.0.1:{unused_tcp_port}/metrics").text
+
+
 def test_with_json_lines_all_of_standard_error_is_json(start, tmp_path, unused_tcp_port):
     """Warnings, troubles and the last word of a process too."""
     (tmp_path / "jobs.py").write_text("from rota import Rota\napp = Rota('sqlite:///elsewhere.db')\n")

@@ -1,5 +1,7 @@
 """Whose what is: a worker speaks for the sessions of its credential, on the queues of its grants, and no more."""
 
+import asyncio
+
 import pytest
 
 from rota.api import crew
@@ -61,6 +63,26 @@ async def test_a_key_has_so_many_sessions_open_at_once_and_no_more(at: Site, hou
     await desk.enter(session(4))
     with pytest.raises(Refused):
         await desk.enter(session(6))
+
+
+async def test_those_who_come_at_once_are_counted_too(at: Site, house: House, monkeypatch):
+    go, real = asyncio.Event(), crew.enter
+
+    async def slow(*given):
+        await go.wait()
+        await real(*given)
+
+    monkeypatch.setattr(crew, "MOST_SESSIONS", 3)
+    monkeypatch.setattr(crew, "enter", slow)
+    desk = await at.desk(await at.key())
+    for numbers in (range(1, 6), range(6, 10)):
+        coming = [asyncio.create_task(desk.enter(session(number))) for number in numbers]
+        await asyncio.wait(coming, timeout=5, return_when=asyncio.FIRST_EXCEPTION)
+        go.set()
+        found = await asyncio.gather(*coming, return_exceptions=True)
+        assert len(await open_sessions(house.engine)) == 3
+        assert sum(isinstance(one, Refused) for one in found) == len(numbers) - (3 if 1 in numbers else 0)
+        house.clock.advance(1_000)
 
 
 async def test_a_session_has_a_size(at: Site, house: House):

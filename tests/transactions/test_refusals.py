@@ -6,13 +6,15 @@ import re
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 
 import asyncpg
 import psycopg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import async_scoped_session, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import scoped_session, sessionmaker
 
 from rota import Invalid, Rota, RotaError, StoreError, Unavailable
 from rota.sdk.client import Client
@@ -115,6 +117,48 @@ async def test_a_file_that_is_written_statement_by_statement(shop, tmp_path):
     assert await shop.counts() == [0, 1, 0, 0]
 
 
+@on_sqlite
+async def test_what_raises_before_their_transaction_has_begun_begins_none(shop, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "rota.db")) as connection:
+        with pytest.raises(Invalid, match="queue"):
+            await shop.ship.with_options(connection=connection, queue="no name").asubmit("a")
+        assert not connection.in_transaction
+        assert (await shop.ship.asubmit("others")).created
+        await lent(shop, connection).asubmit("a")
+        with pytest.raises(Invalid, match="queue"):
+            await shop.ship.with_options(connection=connection, queue="no name").asubmit("a")
+        connection.commit()
+    assert await shop.counts() == [0, 2, 0, 0]
+
+
+@on_sqlite
+async def test_one_that_gives_texts_as_bytes(shop, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "rota.db")) as connection:
+        connection.text_factory = bytes
+        for _ in range(2):
+            await shop.ship.with_options(connection=connection, unique="u").asubmit("a")
+        connection.commit()
+        assert connection.execute("SELECT task FROM runs").fetchall() == [(b"ship",)]
+
+
+@on_sqlite
+async def test_one_that_has_read_what_others_have_changed_since(shop, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "rota.db")) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM runs").fetchone()
+        await shop.ship.asubmit("others")
+        with pytest.raises(Unavailable, match="roll it back and begin it anew"):
+            await lent(shop, connection).asubmit("a")
+
+
+@on_sqlite
+async def test_one_whose_file_is_gone(shop, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        (tmp_path / "other.db").unlink()
+        with pytest.raises(Invalid, match=r"leads to .*other\.db"):
+            await lent(shop, connection).asubmit("a")
+
+
 @all_ways
 async def test_one_that_is_closed(shop):
     async with shop.user() as user:
@@ -205,6 +249,39 @@ async def test_one_on_which_another_call_is_under_way(shop):
         await user.submit(shop.ship, "d")
         await user.commit()
     assert await shop.counts() == [0, 2, 1, 0]
+
+
+@on_asyncpg
+async def test_a_scoped_session_is_each_threads_own(shop, orders):
+    engine = sa.create_engine(by("psycopg", orders))
+    sessions, met = scoped_session(sessionmaker(engine)), threading.Barrier(2, timeout=30)
+
+    def one(name: str) -> None:
+        lent(shop, sessions).submit(name)
+        met.wait()  # both transactions are open
+        for _ in range(30):
+            lent(shop, sessions).submit(name)
+        sessions.commit()
+        sessions.remove()
+
+    await asyncio.gather(*(asyncio.to_thread(one, name) for name in "ab"))
+    engine.dispose()
+    assert await shop.counts() == [0, 62, 0, 0]
+
+
+@on_asyncpg
+async def test_a_scoped_session_is_each_tasks_own(shop, orders):
+    engine = create_async_engine(by("asyncpg", orders))
+    sessions = async_scoped_session(async_sessionmaker(engine), asyncio.current_task)
+
+    async def one(name: str) -> None:
+        await lent(shop, sessions).asubmit(name)
+        await sessions.commit()
+        await sessions.remove()
+
+    await asyncio.gather(*(one(name) for name in "abc"))
+    await engine.dispose()
+    assert await shop.counts() == [0, 3, 0, 0]
 
 
 @on_asyncpg

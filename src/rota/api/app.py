@@ -17,6 +17,7 @@ from rota.api.feed import Feed
 from rota.api.guard import Authenticate, Guard, GuardOptions
 from rota.api.waiting import Waiting
 from rota.engine.engine import Engine
+from rota.ports.loops import in_thread
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -80,9 +81,9 @@ class Later:
         self._made: asyncio.Future[FastAPI] | None = None
 
     async def made(self) -> "FastAPI":
-        """The app. It is made in a thread, so that the roles beside it go on."""
-        if self._made is None:
-            self._made = asyncio.ensure_future(asyncio.to_thread(self._make))
+        """The app. It is made in a thread, so that the roles beside it go on; what failed is tried again."""
+        if self._made is None or (self._made.done() and self._made.exception()):
+            self._made = asyncio.ensure_future(in_thread(self._make))
         return await asyncio.shield(self._made)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -28,24 +28,28 @@ class Crew:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known: dict[str, Session] = {}
-        self._opened: dict[str, tuple[int, set[str]]] = {}
-        """By credential: when it was last looked which are open, and those that may be."""
+        self._opened: dict[str, tuple[int, dict[str, bool]]] = {}
+        """By credential: when it was last looked which are open, and those that may be; False: is just coming."""
         self.listed: dict[tuple[str, str], Session] = {}
         """By credential and URL, those that were heard of here."""
 
     async def open(self, session: Session) -> None:
         """Open a session. Raises `Refused`, also where its credential has MOST_SESSIONS open."""
         who, now = session.opened_by, self._engine.clock.monotonic()
-        looked, mine = self._opened.setdefault(who, (now - LOOK_MS, set()))
+        looked, mine = self._opened.setdefault(who, (now - LOOK_MS, {}))
         if len(mine) >= MOST_SESSIONS and session.id not in mine:
             if looked + LOOK_MS <= now:
-                held = await self._engine.store.get(Session, list(mine))
-                mine = {one.record.id for one in held if one and one.record.open}
-                self._opened[who] = now, mine
+                self._opened[who], there = (now, mine), [one for one, came in mine.items() if came]
+                held = await self._engine.store.get(Session, there)
+                for gone in {*there} - {one.record.id for one in held if one and one.record.open}:
+                    del mine[gone]
             if len(mine) >= MOST_SESSIONS:
                 raise Refused(f"this key has {len(mine)} open sessions; end some, or give workers keys of their own")
-        await enter(self._engine, session)
-        mine.add(session.id)
+        mine.setdefault(session.id, False)
+        try:
+            await enter(self._engine, session)
+        finally:
+            mine[session.id] = True
 
     async def own(self, actor: Actor, session: str, anew: bool = False) -> Session | None:
         """The asker's session, None where there is none of that id. Raises `Forbidden` for that of somebody else.

@@ -1,10 +1,10 @@
 """What routes ask for: the engine, the asker's rights, JSON in and out. Every route names one `may(Action…)`."""
 
-import asyncio
 import json
 import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Annotated, Any
 
@@ -27,6 +27,7 @@ from rota.domain.names import NAME
 from rota.domain.payload import decoded
 from rota.domain.people import administers
 from rota.engine.engine import Engine
+from rota.ports.loops import in_thread
 
 LARGEST = 1 << 20
 """Bytes of a body about one thing; the guard bounds that of many."""
@@ -125,7 +126,7 @@ class _Strict(Request):
         if len(body) > LARGEST and not self.url.path.endswith("/bulk"):
             raise HTTPException(413, f"the body is over {LARGEST} bytes; POST /api/runs/bulk takes more")
         try:
-            return decoded(body) if len(body) <= LARGE else await asyncio.to_thread(decoded, body)
+            return decoded(body) if len(body) <= LARGE else await in_thread(partial(decoded, body))
         except UnicodeEncodeError:
             raise HTTPException(422, "text in the body holds a lone surrogate; send valid Unicode") from None
         except (ValueError, RecursionError) as error:

@@ -239,7 +239,7 @@ async def _live(
             **await overview(app.engine.store, app.engine.clock.now()),
         }
         lines = first_lines(data, app.loaded.lead if app.loaded else None, working.ttl_ms if working else None)
-        async with watch.served(app.engine if leading else None):
+        async with watch.served(app.engine if leading or api else None):
             haste = await _until_over(roles.worker, watch.teller, data, lines)
     return _farewell(roles.worker, haste, watch.teller)
 

@@ -274,18 +274,25 @@ async def test_a_database_that_cannot_keep_every_text_is_refused(postgresql):
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ("replica=postgresql://a/b", "replica=host:5432"),
+        *((f"replica={one}", "host:5432") for one in ("postgresql://a/b", "h:abc", "h,", ":5432", "[::1", "h%00")),
         ("pool=0", "pool=0"),
         ("pool=x", "pool=x"),
         ("pooler=session", "pooler=transaction"),
         ("sslmode=odd", "sslmode"),
         ("connect_timeout=0", "seconds"),
+        ("connect_timeout=", "seconds"),
         ("connect_timeout=x", "seconds"),
     ],
 )
 async def test_a_bad_option_is_named(options, word):
     with pytest.raises(Invalid, match=word):
         await connect(f"postgresql://rota@127.0.0.1:1/rota?{options}").open()
+
+
+def test_a_replica_with_a_password_is_refused_without_telling_it():
+    with pytest.raises(Invalid, match="user and password are the URL's") as told:
+        connect("postgresql://rota:x@127.0.0.1/rota?replica=rota:topsecret@127.0.0.1:5433")
+    assert "topsecret" not in str(told.value)
 
 
 async def test_a_server_that_does_not_answer_is_waited_for_so_long():

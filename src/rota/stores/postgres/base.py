@@ -51,6 +51,7 @@ SETTINGS = {
 OURS = ("pool", "pooler", "replica", "connect_timeout")
 FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 """Options of the URL that name one."""
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"
 _EXAMPLE = "write postgresql://user:password@host:5432/database?sslmode=verify-full"
 
 
@@ -238,8 +239,8 @@ def _read(url: str) -> tuple[str, int, bool, str]:
             raise Invalid("store", f"{name}={value} is no file; name one that this user may read")
     dsn = parts._replace(query=urlencode([one for one in options if one[0] not in OURS]))
     if replica := ours.get("replica", ""):
-        if set(replica) & set("/@?# "):
-            raise Invalid("store", f"replica={without_password(replica)} is no host; write replica=host:5432")
+        if not re.fullmatch(rf"{_HOST}(,{_HOST})*", replica):
+            raise Invalid("store", "replica= names no host (the user and password are the URL's); write host:5432")
         # The same users and databases, elsewhere.
         rest = urlencode([one for one in options if one[0] not in (*OURS, "host", "port", "target_session_attrs")])
         user, sign, _ = parts.netloc.rpartition("@")
@@ -249,7 +250,7 @@ def _read(url: str) -> tuple[str, int, bool, str]:
 
 def _patience_s(url: str) -> float:
     """How long a new connection may take. Raises `Invalid`."""
-    said = dict(parse_qsl(urlsplit(url).query)).get("connect_timeout", str(CONNECT_S))
+    said = dict(parse_qsl(urlsplit(url).query, True)).get("connect_timeout", str(CONNECT_S))
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", said) or not float(said):
         raise Invalid("store", f"connect_timeout={said:.20} is no number of seconds from 0.001 to 9999")
     return float(said)

@@ -14,10 +14,10 @@ from rota.stores.sql.db import Db
 
 T = TypeVar("T")
 
-SESSIONS = {"sqlalchemy.Session", "sqlalchemy.scoped_session"}
-ASYNC_SESSIONS = {"sqlalchemy.AsyncSession", "sqlalchemy.async_scoped_session"}
+REGISTRIES = {"sqlalchemy.scoped_session", "sqlalchemy.async_scoped_session"}
+"""What gives each thread or task a session of its own, and is then used as if it were that."""
 ASYNCPG = {"asyncpg.Connection", "asyncpg.PoolConnectionProxy"}
-ASYNC = {"sqlalchemy.AsyncConnection", "psycopg.AsyncConnection"} | ASYNC_SESSIONS | ASYNCPG
+ASYNC = {"sqlalchemy.AsyncConnection", "sqlalchemy.AsyncSession", "psycopg.AsyncConnection"} | ASYNCPG
 """Kinds of connections that must be awaited."""
 
 
@@ -46,15 +46,18 @@ _busy: set[int] = set()
 
 
 @contextmanager
-def alone(connection: object) -> Iterator[None]:
-    """Raises `Invalid` while another call has a connection: their savepoints would undo each other's work."""
-    if id(connection) in _busy:
+def alone(connection: Any) -> Iterator[Any]:
+    """The connection, or the asker's own session. Raises `Invalid` while another call has it: their savepoints would
+    undo each other's work.
+    """
+    own = connection() if kinds(connection) & REGISTRIES else connection
+    if id(own) in _busy:
         raise Invalid("connection", "another call is under way on it; await one after the other, or use `asubmit_many`")
-    _busy.add(id(connection))
+    _busy.add(id(own))
     try:
-        yield
+        yield own
     finally:
-        _busy.discard(id(connection))
+        _busy.discard(id(own))
 
 
 @contextmanager
@@ -85,9 +88,9 @@ def driver_of(connection: Any) -> Any:
     if kind & ASYNC and not on_loop():
         raise Invalid("connection", "it is asynchronous; await `asubmit` or `asubmit_many`")
     try:
-        if kind & ASYNC_SESSIONS:
+        if "sqlalchemy.AsyncSession" in kind:
             connection = await_only(connection.connection())
-        elif kind & SESSIONS:
+        elif "sqlalchemy.Session" in kind:
             connection = connection.connection()
         connection = getattr(connection, "sync_connection", connection)
         if isinstance(connection, Connection):

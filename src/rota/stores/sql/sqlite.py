@@ -118,20 +118,28 @@ class Sqlite(Base):
         if not isinstance(raw, sqlite3.Connection):
             raise Invalid("connection", f"{type(raw).__name__} is none of sqlite3 or SQLAlchemy to {self.place}")
         db, ours = SqliteDb(raw, randbits(62)), self.writer.file
+        texts, raw.text_factory = raw.text_factory, str
         try:
             (file,) = [row[2] for row in db.rows("PRAGMA database_list") if row[1] == "main"]
-            if not (ours and file and os.path.samefile(file, ours)):
+            if not (ours and os.path.exists(file) and os.path.samefile(file, ours)):
                 raise Invalid("connection", f"it leads to {file or 'memory'}, the app's store is {self.place}")
-            if not raw.in_transaction:
+            if begins := not raw.in_transaction:
                 if raw.isolation_level is None or getattr(raw, "autocommit", False) is True:
                     raise Invalid("connection", "it commits each statement by itself; begin a transaction on it first")
                 db.write("BEGIN IMMEDIATE")
-            with savepoint(db):
-                yield db
+            try:
+                with savepoint(db):
+                    yield db
+            except BaseException:
+                if begins:
+                    raw.rollback()  # or it would keep all others from writing
+                raise
         except sqlite3.ProgrammingError as error:
             raise Invalid("connection", f"it cannot be used: {error}") from error
         except DRIVER_ERRORS as error:
             raise fault(error, self.place) from error
+        finally:
+            raw.text_factory = texts
 
     def post(self, db: Db, hints: Mapping[str, int]) -> None:
         """The look at the counter of changes finds what others commit."""

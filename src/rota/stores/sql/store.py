@@ -136,7 +136,7 @@ async def within(store: Store, connection: Any, verb: Callable[[Store], Coroutin
     base = store.base
 
     def work() -> T:
-        with alone(connection), base.borrow(connection) as db:
+        with alone(connection) as own, base.borrow(own) as db:
             inside = copy(store)
             inside.base = Borrowed(db, base.place, base.post)  # type: ignore[assignment]  # all that get and commit use
             return at_once(verb(inside))
