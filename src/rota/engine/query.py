@@ -7,8 +7,6 @@ from typing import NamedTuple
 from rota.domain.lane import queue_of
 from rota.domain.records import Blob, Pulse, Queue, Session
 from rota.domain.run import LIVE, Run, State
-from rota.domain.schedule import Schedule
-from rota.domain.timing import preview
 from rota.engine.engine import Engine, every, read
 from rota.engine.recover import open_sessions
 from rota.ports.store import Where
@@ -80,12 +78,6 @@ async def queues(engine: Engine, namespace: str = "main") -> list[QueueView]:
     return [
         QueueView(known.get(name, Queue(namespace, name)), pending.get(name, 0), running.get(name, 0)) for name in names
     ]
-
-
-async def next_fires(engine: Engine, schedule_id: str, count: int = 10) -> list[int]:
-    """The next nominal instants of a schedule, whether it is paused or not."""
-    schedule: Schedule = (await read(engine, Schedule, schedule_id, "schedule")).record
-    return preview(schedule, engine.clock.now(), count)
 
 
 async def unfinished(engine: Engine) -> int:

@@ -7,14 +7,14 @@ import pytest
 from rota.domain.errors import NotFound
 from rota.domain.records import Audit
 from rota.domain.run import TERMINAL, Attempt, Cause, End, Outcome, Reason, State
-from rota.domain.schedule import Overlap, Policy, Schedule, SkipReason
+from rota.domain.schedule import Overlap, Policy, SkipReason
 from rota.domain.triggers import Once
 from rota.engine.admit import ripen
 from rota.engine.audit import LIMIT, audited
 from rota.engine.control import cancel, pause_queue, retry
 from rota.engine.define import pause_schedule
 from rota.engine.explain import CAUSES, SKIPS, WORDS, explain_run, explain_schedule
-from rota.engine.query import next_fires, queues, run_detail, unfinished, workers
+from rota.engine.query import queues, run_detail, unfinished, workers
 from rota.engine.report import report
 from rota.ports.desk import Progress
 from rota.ports.store import Change, Group
@@ -260,12 +260,6 @@ class TestQueries:
         assert found == {"session-1": (1, START_AT + 10_000, 0), "session-2": (0, START_AT + 2, 0)}
         house.clock.advance(3)
         assert [view.silent_ms for view in await workers(engine)] == [10_001, 0]
-
-    async def test_next_fires_whether_paused_or_not(self, house, engine):
-        await house.schedule()
-        await pause_schedule(engine, "main/s", "", "ann")
-        assert await next_fires(engine, "main/s", 2) == [START_AT + MINUTE, START_AT + 2 * MINUTE]
-        assert (await house.get(Schedule, "main/s")).next_at is None
 
     async def test_more_queues_than_one_page(self, house, engine):
         for number in range(501):
