@@ -112,6 +112,15 @@ async def test_an_answer_lost_before_the_commit_means_that_nothing_happened(data
         assert await store.count(Run, "state") == {"pending": 2}
 
 
+async def test_of_many_new_records_some_may_be_there(database):
+    runs = [make_run(number) for number in range(60)]
+    async with opened(database) as store:
+        assert await put(store, *runs[20:40]) == [APPLIED] * 20
+        wanted = [APPLIED] * 20 + [ALREADY] * 20 + [APPLIED] * 20
+        assert await put(store, *runs) == wanted
+        assert await put(store, *runs) == [ALREADY] * 60
+
+
 async def test_a_transaction_that_waits_for_its_first_statement_is_ended_in_time(database):
     waiting = "SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' AND datname = current_database()"
     async with opened(database) as store:
