@@ -106,13 +106,35 @@ async def test_a_lost_answer_to_a_claim_is_unclear_and_the_session_has_it(databa
 async def test_an_answer_lost_before_the_commit_means_that_nothing_happened(database):
     async with between(database) as (proxy, url), opened(url) as store:
         await put(store, make_run(1))
-        proxy.cut = b"BEGIN"
-        assert await put(store, make_run(2)) == [APPLIED]  # nothing was sent but BEGIN: tried anew
+        proxy.cut = make_run(2).id.encode()
+        assert await put(store, make_run(2)) == [APPLIED]  # for all that is known, lost before: tried anew
         await put(store, make_session(1))
-        proxy.cut = b"session-1"
+        proxy.cut = b"UPDATE runs"
         with pytest.raises(Unavailable):
             await store.claim([Want("session-1", "w", 7, 1, (LANE,))], START_AT)
         assert await store.count(Run, "state") == {"pending": 2}
+
+
+async def test_of_many_new_records_some_may_be_there(database):
+    runs = [make_run(number) for number in range(60)]
+    async with opened(database) as store:
+        assert await put(store, *runs[20:40]) == [APPLIED] * 20
+        wanted = [APPLIED] * 20 + [ALREADY] * 20 + [APPLIED] * 20
+        assert await put(store, *runs) == wanted
+        assert await put(store, *runs) == [ALREADY] * 60
+
+
+async def test_a_transaction_that_waits_for_its_first_statement_is_ended_in_time(database):
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' AND datname = current_database()"
+    async with opened(database) as store:
+        assert await put(store, make_run(1)) == [APPLIED]
+        assert len(await asked(database, waiting)) == 1
+        await store.base._pool._cooling
+        assert await asked(database, waiting) == []
+        assert await put(store, make_run(2)) == [APPLIED]
+        await do(database, waiting.replace("1", "pg_terminate_backend(pid, 5000)", 1))
+        assert await put(store, make_run(3)) == [APPLIED]
+        assert len((await store.find(Run)).items) == 3
 
 
 async def test_a_server_that_is_not_there_is_unavailable_and_named_without_its_password(database):

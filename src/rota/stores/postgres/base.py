@@ -87,7 +87,7 @@ class Postgres(Base):
             READ_S,
             writes=False,
         )
-        self._writes = Mode("BEGIN" + each, ANSWER_S)
+        self._writes = Mode("BEGIN" + each, ANSWER_S, warm=not self._pooled)
         # First the lock, however long others hold it; then a table for a moment only, as all others wait behind.
         patient = _local({"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "lock_timeout": "0"})
         alone = f"; SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = {ALTER_MS}"
@@ -119,9 +119,7 @@ class Postgres(Base):
         return await self._pool.do(mode, work)
 
     async def write(self, work: Callable[[Db], T], hints: Mapping[str, int] = {}) -> T:
-        # Behind the COMMIT, so that the notice holds up no other transaction.
-        end = f"COMMIT; {self._notices.statement(hints)}" if hints else "COMMIT"
-        result = await self._pool.do(self._writes, work, end)
+        result = await self._pool.do(self._writes, work, self._notices.statement(hints) if hints else "")
         if hints:
             self.hub.tell(hints)
         return result

@@ -5,13 +5,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
-from sqlalchemy import Connection, Select
+from sqlalchemy import Connection, Select, Table
 
+from rota.stores.sql import statements
 from rota.stores.sql.flavours import SQLITE, Flavour
 from rota.stores.sql.rows import Row
 
 CHUNK = 500
 """Ids in one statement."""
+
+
+class Moved(Exception):
+    """Some record is not what it was thought to be. It undoes the transaction: whoever began it must look first."""
 
 
 class Db(ABC):
@@ -34,6 +39,13 @@ class Db(ABC):
     @abstractmethod
     def write_all(self, statement: str, rows: Sequence[Row]) -> int:
         """One write for each of these rows of parameters; the number of rows they changed."""
+
+    def add_all(self, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> int:
+        """Insert rows of these columns and their version, but for those whose id is there; the number of new ones.
+
+        May raise `Moved` instead of passing over any.
+        """
+        return self.write_all(statements.add(self.flavour, table, columns), rows)
 
     @abstractmethod
     def alembic(self) -> AbstractContextManager[Connection]:

@@ -33,7 +33,8 @@ from rota.stores.sql import core
 from rota.stores.sql.base import Base
 from rota.stores.sql.borrow import Borrowed, alone
 from rota.stores.sql.claim import claim
-from rota.stores.sql.commit import Moved, Plan, commit
+from rota.stores.sql.commit import Plan, commit
+from rota.stores.sql.db import Moved
 from rota.stores.sql.find import count, find
 from rota.stores.sql.logs import SqlLogs
 from rota.stores.sql.sqlite import BUSY_MS, Sqlite
