@@ -59,6 +59,8 @@ class PsycopgDb(PostgresDb):
     def write(self, statement: str, parameters: Sequence[Any] = ()) -> int:
         return max(int(self._asked(statement, parameters).rowcount), 0)
 
+    add_all = Db.add_all  # COPY is another thing in each driver
+
     def _asked(self, statement: str, parameters: Sequence[Any]) -> Any:
         cursor = _cursor(self._connection)
         # To psycopg a tuple is a record, and a list an array.
