@@ -145,9 +145,18 @@ async def test_one_that_is_frozen_costs_a_moment(pair, store, monkeypatch):
             assert not await told_by_replica(store)
         async with asyncio.timeout(1):
             assert not await told_by_replica(store)
+        store.base._replica._rests_until = 0  # many ask while nobody knows it yet: they wait beside each other
+        async with asyncio.timeout(4):
+            assert not any(await asyncio.gather(*(told_by_replica(store) for _ in range(20))))
     finally:
         for process in frozen:
             process.resume()
+
+
+async def test_one_that_cannot_be_reached_is_not_asked(pair):
+    for place in ("no.such.host.invalid", "127.0.0.1:99999"):
+        async with opened(f"{pair.primary.url}?replica={place}") as store:
+            assert not await told_by_replica(store)
 
 
 @pytest.mark.parametrize("other", ["another database", "no replica"])
