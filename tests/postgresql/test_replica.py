@@ -12,7 +12,7 @@ from rota.domain.run import Run
 from rota.ports.store import Line, Sought
 from rota.stores.postgres import replica
 from rota.stores.sql.store import SqlStore
-from rota.testing.factories import make_run
+from rota.testing.factories import make_run, make_session
 from rota.wiring import inner_api
 from tests.services.fixtures import needed
 from tests.services.postgresql import Server, do
@@ -109,6 +109,11 @@ async def test_the_api_lists_from_it_and_acts_on_the_primary(pair, store):
                 assert [one["pending"] for one in (await get("queues"))["items"]] == [before]
                 assert (await get("system/logs?search=goodbye"))["items"] == []
                 assert (await get(f"runs/{last.id}"))["state"] == "pending"
+                # By these the command line finds out what it is to cancel, drain or resize.
+                for part in (f"suffix={last.id[-8:]}", f"prefix={last.id}"):
+                    assert [one["id"] for one in (await get(f"runs?{part}"))["items"]] == [last.id]
+                await put(store, make_session(1))
+                assert [one["id"] for one in (await get("workers"))["items"]] == ["session-1"]
                 ended = await http.post("/api/runs/cancel", json={"where": {"task": "ship"}})
                 assert last.id in [one["id"] for one in ended.raise_for_status().json()["items"]]
             finally:
