@@ -12,7 +12,7 @@ from rota.domain.run import Run
 from rota.ports.store import Line, Sought
 from rota.stores.postgres import replica
 from rota.stores.sql.store import SqlStore
-from rota.testing.factories import make_run
+from rota.testing.factories import make_run, make_session
 from rota.wiring import inner_api
 from tests.services.fixtures import needed
 from tests.services.postgresql import Server, do
@@ -109,6 +109,11 @@ async def test_the_api_lists_from_it_and_acts_on_the_primary(pair, store):
                 assert [one["pending"] for one in (await get("queues"))["items"]] == [before]
                 assert (await get("system/logs?search=goodbye"))["items"] == []
                 assert (await get(f"runs/{last.id}"))["state"] == "pending"
+                # By these the command line finds out what it is to cancel, drain or resize.
+                for part in (f"suffix={last.id[-8:]}", f"prefix={last.id}"):
+                    assert [one["id"] for one in (await get(f"runs?{part}"))["items"]] == [last.id]
+                await put(store, make_session(1))
+                assert [one["id"] for one in (await get("workers"))["items"]] == ["session-1"]
                 ended = await http.post("/api/runs/cancel", json={"where": {"task": "ship"}})
                 assert last.id in [one["id"] for one in ended.raise_for_status().json()["items"]]
             finally:
@@ -145,9 +150,18 @@ async def test_one_that_is_frozen_costs_a_moment(pair, store, monkeypatch):
             assert not await told_by_replica(store)
         async with asyncio.timeout(1):
             assert not await told_by_replica(store)
+        store.base._replica._rests_until = 0  # many ask while nobody knows it yet: they wait beside each other
+        async with asyncio.timeout(4):
+            assert not any(await asyncio.gather(*(told_by_replica(store) for _ in range(20))))
     finally:
         for process in frozen:
             process.resume()
+
+
+async def test_one_that_cannot_be_reached_is_not_asked(pair):
+    for place in ("no.such.host.invalid", "127.0.0.1:99999"):
+        async with opened(f"{pair.primary.url}?replica={place}") as store:
+            assert not await told_by_replica(store)
 
 
 @pytest.mark.parametrize("other", ["another database", "no replica"])

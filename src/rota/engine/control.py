@@ -4,13 +4,13 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 
-from rota.domain.errors import Invalid, NotFound, Refused
+from rota.domain.errors import Invalid, NotFound, Refused, TooLarge
 from rota.domain.facts import RunsSettled, RunsSubmitted
 from rota.domain.ids import definition_id
 from rota.domain.lane import relabelled
 from rota.domain.names import check_name, check_text
 from rota.domain.payload import check_payload
-from rota.domain.records import Queue, Session
+from rota.domain.records import VALUE_LIMIT, Queue, Session
 from rota.domain.run import TERMINAL, Cause, Run, State
 from rota.domain.schedule import Overlap, Schedule
 from rota.domain.states import Cancel, Submit, advance
@@ -176,6 +176,8 @@ async def relabel(engine: Engine, session: str, labels: Collection[str], actor: 
         raise Refused(f"worker {was.worker} takes no runs, whatever its labels")
     found = tuple(sorted({check_name("labels", one) for one in labels}))
     taken = relabelled(was.lanes, found)
+    if sum(map(len, taken)) > VALUE_LIMIT:
+        raise TooLarge("labels", f"are too many or too long for a worker of {len(was.queues)} queues; give fewer")
     return await _session(engine, session, actor, "relabel", labels=found, lanes=taken)
 
 

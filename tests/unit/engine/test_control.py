@@ -3,7 +3,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from rota.domain.errors import Invalid, NotFound, Refused, Unavailable
+from rota.domain.errors import Invalid, NotFound, Refused, TooLarge, Unavailable
 from rota.domain.facts import RunsSettled
 from rota.domain.priority import Priority, rank
 from rota.domain.records import Audit, Blob, Queue, Session, Tally, Unique
@@ -301,6 +301,14 @@ class TestSessions:
         with pytest.raises(Invalid, match="labels"):
             await relabel(engine, "session-1", labels, "ann")
         assert await house.get(Session, "session-1") == before
+
+    async def test_of_many_queues_have_no_endless_labels(self, house, engine):
+        queues = tuple(f"queue-{number}" for number in range(100))
+        await house.session(2, queues=queues, lanes=tuple(f"main/{queue}/python/" for queue in queues))
+        with pytest.raises(TooLarge, match="labels"):
+            await relabel(engine, "session-2", [letter * 128 for letter in "abcdef"], "ann")
+        assert len((await house.get(Session, "session-2")).lanes) == 100
+        assert len((await relabel(engine, "session-2", list("abcdef"), "ann")).lanes) == 6_400
 
     async def test_that_take_no_runs_need_no_labels(self, house, engine):
         await house.session(2, executors=(), lanes=("main/default//",))

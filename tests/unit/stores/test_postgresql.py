@@ -311,6 +311,11 @@ async def test_a_bad_option_is_named(options, word):
         await connect(f"postgresql://rota@127.0.0.1:1/rota?{options}").open()
 
 
+async def test_a_port_that_there_cannot_be_is_refused():
+    with pytest.raises(Invalid, match="port"):
+        await connect("postgresql://rota@127.0.0.1:99999/rota").open()
+
+
 def test_a_replica_with_a_password_is_refused_without_telling_it():
     with pytest.raises(Invalid, match="user and password are the URL's") as told:
         connect("postgresql://rota:x@127.0.0.1/rota?replica=rota:topsecret@127.0.0.1:5433")

@@ -138,7 +138,7 @@ async def beat(engine: Here, crew: Sessions, asked: Worker, request: Request) ->
         if await _unless_gone(request, rest) is None:
             return Response(status_code=204)
     reply = (await engine.store.beat([said.session]))[0]
-    return _told(wire.Beaten(engine.clock.now(), reply))
+    return _told(wire.Beaten(engine.clock.now(), wire.Reply(*reply)))
 
 
 @routes.post("/held", include_in_schema=False)

@@ -66,7 +66,7 @@ async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[W
         return mine and right and sees(asked, one)
 
     where = Where(open=None if query.state == "all" else query.state == "open")
-    found, after = await listing(engine.store.late, cursors, Session, where, query, fits)
+    found, after = await listing(engine.store, cursors, Session, where, query, fits)
     return Json({"items": await rows(engine, found), "next": after})
 
 

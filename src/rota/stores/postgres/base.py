@@ -196,7 +196,7 @@ class Postgres(Base):
                 max_cached_statement_lifetime=0,
                 server_settings={} if self._pooled else SETTINGS | {"application_name": "rota", "jit": "off"},
             )
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             # Later it is no fault of the URL: a certificate expires, a file goes.
             if self._reached or isinstance(error, OSError):
                 raise fault(error, self.place) from error

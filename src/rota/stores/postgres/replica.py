@@ -1,5 +1,6 @@
 """Reads from a replica, for people who look, as long as it keeps up with its primary."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,8 +35,10 @@ class Replica:
     async def read(self, mode: Mode, work: Callable[[Db], T], tables: tuple[str, tuple[int, ...]]) -> tuple[T] | None:
         """What `work` finds there, if it has these tables and keeps up; None: ask the primary."""
         if time.monotonic() >= self._rests_until:
-            with suppress(StoreError):
-                if await self.keeps_up(tables):
+            with suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):  # with all that the look takes, and whoever looks before
+                    on_time = await self.keeps_up(tables)
+                if on_time:
                     return (await self.pool.do(mode, work),)
             self._rests_until = time.monotonic() + REST_S
         return None
