@@ -106,7 +106,7 @@ class Engine:
     async def queues(self, ids: Iterable[str]) -> dict[str, Queue]:
         """Queues by id, defaults for those without a record; at most MEMORY_MS old."""
         found = await self._remembered(Queue, self._queues, ids)
-        return {name: queue or _default(name) for name, queue in found.items()}
+        return {name: queue or Queue(*name.split("/", 1)) for name, queue in found.items()}
 
     async def strict(self, ids: Iterable[str]) -> dict[str, bool]:
         """Whether these queues are strict."""
@@ -146,11 +146,6 @@ class Engine:
                 if found is not None:
                     known[key] = self._revisions[key] = found.record.task
         return known
-
-
-def _default(name: str) -> Queue:
-    namespace, _, queue = name.partition("/")
-    return Queue(namespace, queue)
 
 
 def applied(result: Result) -> bool:
