@@ -106,7 +106,7 @@ class Engine:
     async def queues(self, ids: Iterable[str]) -> dict[str, Queue]:
         """Queues by id, defaults for those without a record; at most MEMORY_MS old."""
         found = await self._remembered(Queue, self._queues, ids)
-        return {name: queue or Queue(*name.split("/", 1)) for name, queue in found.items()}
+        return {name: queue or Queue(name.partition("/")[0], name.partition("/")[2]) for name, queue in found.items()}
 
     async def strict(self, ids: Iterable[str]) -> dict[str, bool]:
         """Whether these queues are strict."""
