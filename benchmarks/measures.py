@@ -69,9 +69,12 @@ def latency(peer: Any, name: str, url: str, tasks: int, numbers: Sequence[str]) 
 
 @contextmanager
 def _workers(name: str, url: str, numbers: Sequence[str]) -> Iterator[None]:
-    """Worker processes, each in a group of its own with what it starts, while the block lasts."""
+    """Worker processes, each in a group of its own with what it starts, while the block lasts.
+
+    They stay in the session, as Rota's do: some systems give each session the same share of the cores.
+    """
     command = [sys.executable, "-m", "benchmarks.measures", "work", name, url]
-    processes = [subprocess.Popen([*command, number], start_new_session=True) for number in numbers]
+    processes = [subprocess.Popen([*command, number], process_group=0) for number in numbers]
     try:
         yield
     finally:
