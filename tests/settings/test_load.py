@@ -36,6 +36,12 @@ def test_each_source_goes_before_the_next(write, folder, monkeypatch):
     assert slots(environment="production", given={SLOTS: 5}) == 5
 
 
+def test_what_leads_others_here_can_be_pasted_into_a_shell(folder):
+    path = folder / "my $(settings).toml"
+    path.write_text("[database]\nurl = 'sqlite:///a.db'\n[environments.'e 1'.database]\nurl = 'sqlite:///b.db'\n")
+    assert load(path, "e 1").lead == f"export ROTA_CONFIG='{path}' ROTA_ENV='e 1'"
+
+
 def test_each_setting_knows_where_it_comes_from(toml, monkeypatch):
     monkeypatch.setenv("ROTA_API__PORT", "9000")
     found = toml(

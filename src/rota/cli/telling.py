@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from rota.api.views import instant, iso, plain
@@ -92,7 +93,13 @@ def first_lines(data: Mapping[str, Any], lead: str | None, ttl_ms: int | None) -
         roles.append(f"worker with {working['slots']} slots, queues: {queues}, executors: {kinds}")
     yield f"rota: {' and '.join(roles) or 'API'}"
     store, fires = data["store"], data["next"]
-    found = "" if store == without_password(default_store()) else f"export ROTA_STORE={store}" if lead is None else lead
+    found = (
+        ""
+        if store == without_password(default_store())
+        else f"export ROTA_STORE={quote(store)}"
+        if lead is None
+        else lead
+    )
     yield f"data: {store}" + (f"  (for other commands: {found})" if found else "")
     if ttl_ms and ttl_ms > QUICK_MS:
         yield f"a worker that vanishes is noticed after {length(ttl_ms)}; see worker.heartbeat_timeout"

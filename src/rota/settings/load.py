@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -72,7 +73,9 @@ class Loaded:
             return ""
         if not self.path or not origin.startswith(str(self.path)):
             return None
-        return f"export ROTA_CONFIG={self.path}" + (f" ROTA_ENV={self.environment}" if self.environment else "")
+        return f"export ROTA_CONFIG={quote(str(self.path))}" + (
+            f" ROTA_ENV={quote(self.environment)}" if self.environment else ""
+        )
 
     @property
     def unused(self) -> list[str]:
