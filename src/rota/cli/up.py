@@ -25,6 +25,7 @@ from rota.cli.telling import Teller, first_lines, overview
 from rota.domain.errors import Invalid
 from rota.domain.names import without_password
 from rota.embed import Roles, Rota, until_stopped
+from rota.ports.loops import fast_run
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.stores import migrate as migrated
 from rota.wiring import DATA, default_name, made_in, make_api, remote_worker
@@ -158,8 +159,8 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     working = _working(app, name, flags["app"], both=scheduler) if worker else None
     watch = Watch(loaded.settings, Teller(flags["quiet"], flags["as_json"]), api)
     if server and working:
-        raise typer.Exit(asyncio.run(_remote(app, server, working, watch)))
-    raise typer.Exit(asyncio.run(_live(app, leading, working, api, watch)))
+        raise typer.Exit(fast_run(_remote(app, server, working, watch)))
+    raise typer.Exit(fast_run(_live(app, leading, working, api, watch)))
 
 
 def _server(flags: Mapping[str, Any]) -> "Server":

@@ -2,12 +2,25 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from rota.domain.facts import Trouble
 from rota.ports.runtime import Emit
 
+T = TypeVar("T")
+
 FIRST_S, LAST_S = 0.05, 5.0
+
+
+def fast_run(main: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run` on the fastest loop that there is for this machine."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(main)
 
 
 class Backoff:
