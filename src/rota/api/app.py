@@ -79,5 +79,5 @@ def make_routes(engine: Engine, options: Options) -> FastAPI:
     app.state.crew = Crew(engine)
     app.state.waiting = Waiting(engine, app.state.feed.closed)
     for part in PARTS:
-        app.include_router(part.routes)
+        app.router.routes += part.routes.routes  # as they are: including them would build each anew, at the first request
     return app
