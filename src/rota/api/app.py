@@ -79,5 +79,6 @@ def make_routes(engine: Engine, options: Options) -> FastAPI:
     app.state.crew = Crew(engine)
     app.state.waiting = Waiting(engine, app.state.feed.closed)
     for part in PARTS:
-        app.router.routes += part.routes.routes  # as they are: including them would build each anew, at the first request
+        # As they are: FastAPI's own way would build each route anew, at the first request that looks along it.
+        app.router.routes += part.routes.routes
     return app
