@@ -45,7 +45,7 @@ class Crew:
             if len(mine) >= MOST_SESSIONS:
                 raise Refused(f"this key has {len(mine)} open sessions; end some, or give workers keys of their own")
         await enter(self._engine, session)
-        mine.add(session.id)
+        self._opened[who][1].add(session.id)
 
     async def own(self, actor: Actor, session: str, anew: bool = False) -> Session | None:
         """The asker's session, None where there is none of that id. Raises `Forbidden` for that of somebody else.
