@@ -65,7 +65,8 @@ def make_routes(engine: Engine, options: Options, door: Door | None = None) -> "
     app.state.crew = Crew(engine)
     app.state.waiting = Waiting(engine, app.state.feed.closed)
     for part in PARTS:
-        app.include_router(import_module(f"rota.api.routes.{part}").routes)
+        # As they are: FastAPI's own way would build each route anew, at the first request that looks along it.
+        app.router.routes += import_module(f"rota.api.routes.{part}").routes.routes
     return app
 
 

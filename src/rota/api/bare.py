@@ -53,7 +53,7 @@ def inner(engine: Engine, actor: Actor, door: Callable[[], Any]) -> ASGIApp:
         part = scope["path"].split("/")[2]
         if part not in loaded:
             loaded.add(part)
-            app.include_router(import_module(f"rota.api.routes.{part}").routes)
+            app.router.routes += import_module(f"rota.api.routes.{part}").routes.routes
             if part in ("users", "tokens"):
                 app.state.door = door()
         scope.setdefault("state", {})["actor"] = actor

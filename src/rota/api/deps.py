@@ -70,7 +70,7 @@ class May:
             raise HTTPException(401, "no credential, or none that is valid", {"WWW-Authenticate": "Bearer"})
         asked = Asked(actor, self.action)
         if not any(allowed([grant], self.action, grant.namespace, grant.task, grant.queue) for grant in actor.grants):
-            raise Forbidden(f"{actor.name} has no role that allows `{self.action}`; ask for one")
+            raise Forbidden(f"{actor.name} may not do this: it takes a role that allows `{self.action}`; ask for one")
         request.state.asked = asked
         return asked
 
