@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rota import Invalid, NotFound, Refused, Rota, Unavailable
+from rota.engine.define import update_task
 from rota.worker.options import Options as WorkerOptions
 from tests.services.postgresql import do
 from tests.transactions.ways import POSTGRESQL, WAYS
@@ -176,6 +177,31 @@ async def test_in_an_older_snapshot_a_key_of_others_is_no_secret(shop):
         await user.submit(shop.ship, "b", unique="v")
         await user.commit()
     assert await shop.counts() == [0, 2, 2, 0]
+
+
+@pytest.mark.parametrize("shop", ["psycopg", "asyncpg"], indirect=True)
+async def test_what_an_older_snapshot_shows_is_not_remembered(shop):
+    engine = shop.app.engine
+    await shop.ship.asubmit("a")
+    async with shop.user() as user:
+        await user.do("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await user.do("SELECT 1 FROM orders")
+        await update_task(engine, "main/ship", {"queue": "mail"}, "ann")
+        assert (await user.submit(shop.ship, "a")).created
+        await user.commit()
+    assert (await shop.run((await shop.ship.asubmit("a")).id)).queue == "mail"
+
+
+@some_ways
+async def test_nobody_is_told_of_a_run_that_may_never_exist(shop):
+    facts = []
+    shop.app.engine.emit = facts.append
+    async with shop.user() as user:
+        await user.submit(shop.ship, "a")
+        await user.rollback()
+    assert facts == []
+    await shop.ship.asubmit("b")
+    assert len(facts) == 1
 
 
 @some_on_postgresql
