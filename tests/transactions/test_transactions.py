@@ -194,7 +194,7 @@ async def test_what_an_older_snapshot_shows_is_not_remembered(shop):
 
 @some_ways
 async def test_nobody_is_told_of_a_run_that_may_never_exist(shop):
-    facts = []
+    facts: list[object] = []
     shop.app.engine.emit = facts.append
     async with shop.user() as user:
         await user.submit(shop.ship, "a")
