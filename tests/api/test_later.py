@@ -22,7 +22,12 @@ async def asked(app) -> str:
 
 async def test_they_are_made_once_for_all_who_ask_at_once():
     made = []
-    app = Later(lambda: made.append(1) or plain)
+
+    def make():
+        made.append(1)
+        return plain
+
+    app = Later(make)
     assert await asyncio.gather(*(asked(app) for _ in range(20))) == ["made"] * 20
     assert made == [1]
 

@@ -11,6 +11,7 @@ from rota.domain.lane import lane
 from rota.domain.run import End, Fence, Outcome, State
 from rota.domain.states import Verdict
 from rota.engine.recover import open_sessions
+from rota.engine.sessions import enter
 from rota.ports.desk import Progress, Settlement
 from rota.ports.store import Line
 from rota.worker import wire
@@ -66,11 +67,11 @@ async def test_a_key_has_so_many_sessions_open_at_once_and_no_more(at: Site, hou
 
 
 async def test_those_who_come_at_once_are_counted_too(at: Site, house: House, monkeypatch):
-    go, real = asyncio.Event(), crew.enter
+    go = asyncio.Event()
 
     async def slow(*given):
         await go.wait()
-        await real(*given)
+        await enter(*given)
 
     monkeypatch.setattr(crew, "MOST_SESSIONS", 3)
     monkeypatch.setattr(crew, "enter", slow)

@@ -75,12 +75,12 @@ class Later:
     `ends` are awaited when the server stops.
     """
 
-    def __init__(self, make: "Callable[[], FastAPI]", *ends: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, make: Callable[[], ASGIApp], *ends: Callable[[], Awaitable[None]]) -> None:
         self._make = make
         self._ends = ends
-        self._made: asyncio.Future[FastAPI] | None = None
+        self._made: asyncio.Future[ASGIApp] | None = None
 
-    async def made(self) -> "FastAPI":
+    async def made(self) -> ASGIApp:
         """The app. It is made in a thread, so that the roles beside it go on; what failed is tried again."""
         if self._made is None or (self._made.done() and self._made.exception()):
             self._made = asyncio.ensure_future(in_thread(self._make))
@@ -90,7 +90,7 @@ class Later:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
-            app: ASGIApp = await self.made()
+            app = await self.made()
             await app(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
