@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rota import Invalid, NotFound, Refused, Rota, Unavailable
+from rota.domain.facts import Fact
 from rota.engine.define import update_task
 from rota.worker.options import Options as WorkerOptions
 from tests.services.postgresql import do
@@ -194,7 +195,7 @@ async def test_what_an_older_snapshot_shows_is_not_remembered(shop):
 
 @some_ways
 async def test_nobody_is_told_of_a_run_that_may_never_exist(shop):
-    facts: list[object] = []
+    facts: list[Fact] = []
     shop.app.engine.emit = facts.append
     async with shop.user() as user:
         await user.submit(shop.ship, "a")

@@ -15,9 +15,9 @@ from rota.api.denials import Denials
 from rota.api.door import Door
 from rota.api.feed import Feed
 from rota.api.guard import Authenticate, Guard, GuardOptions
+from rota.api.threads import in_thread
 from rota.api.waiting import Waiting
 from rota.engine.engine import Engine
-from rota.ports.loops import in_thread
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -21,13 +21,13 @@ from rota.api.feed import Feed
 from rota.api.paging import Cursors
 from rota.api.problems import MEDIA, Problem
 from rota.api.stats import Stats
+from rota.api.threads import in_thread
 from rota.domain.access import Action, Actor, allowed
 from rota.domain.errors import Changed, Forbidden
 from rota.domain.names import NAME
 from rota.domain.payload import decoded
 from rota.domain.people import administers
 from rota.engine.engine import Engine
-from rota.ports.loops import in_thread
 
 LARGEST = 1 << 20
 """Bytes of a body about one thing; the guard bounds that of many."""
