@@ -78,6 +78,14 @@ async def test_what_cannot_be_is_refused_with_its_field_and_changes_nothing(api,
     assert (await engine.store.find(Schedule)).items == ()
 
 
+async def test_what_is_unknown_or_missing_is_said_in_words_that_help(api):
+    errors = (await api("POST", "/api/tasks", 422, {"nam": "nightly"}))["errors"]
+    assert {one["field"]: one["message"] for one in errors} == {
+        "name": "is missing",
+        "nam": "is unknown here; /api/openapi.json tells what is known",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "status"),
     [

@@ -26,6 +26,9 @@ from rota.engine.engine import Engine
 
 log = logging.getLogger("rota.api")
 
+SAID = {"extra_forbidden": "is unknown here; /api/openapi.json tells what is known", "missing": "is missing"}
+"""Of the library's own messages those that would not say what to do."""
+
 
 def bare(engine: Engine, secret: bytes, feed: Feed | None = None) -> FastAPI:
     """An app without routes, and what they find in its state. The secret seals cursors."""
@@ -100,7 +103,8 @@ def _fault(one: Mapping[str, Any]) -> tuple[str, str]:
     if one.get("ctx", {}).get("pattern") == f"^{NAME.pattern}$":
         raised = Invalid("", not_a_name(one["input"]))
     if not isinstance(raised, Invalid):
-        return ".".join(path), str(one["msg"]).removeprefix("Value error, ")
+        text = str(one["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
+        return ".".join(path), SAID.get(one["type"], text)
     return ".".join(path) or raised.field, raised.message
 
 

@@ -196,5 +196,5 @@ def only(word: str, text: str, found: Sequence[str]) -> str:
     if not found:
         raise NotFound(word, text[:60], f"see `rota {word}s list`")
     if len(found) > 1:
-        raise Invalid(word, f"{text[:60]!r} can be any of {', '.join(found)}")
+        raise Invalid(word, f"{text[:60]!r} can be any of {', '.join(found)}; give more of it")
     return found[0]

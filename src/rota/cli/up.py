@@ -4,9 +4,7 @@ import asyncio
 import gc
 import os
 import re
-import signal
 import sys
-import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,12 +22,13 @@ from rota.cli.show import Sheet, fail, show, warn
 from rota.cli.telling import Teller, first_lines, overview
 from rota.domain.errors import Invalid
 from rota.domain.names import without_password
-from rota.embed import Roles, Rota, until_stopped
+from rota.embed import Roles, Rota
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.stores import migrate as migrated
 from rota.wiring import DATA, default_name, made_in, make_api, remote_worker
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.runtime import Worker
+from rota.worker.stopping import Haste, until_stopped
 
 if TYPE_CHECKING:
     from rota.api.guard import Guard
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
 group = typer.Typer()
 
-TWICE_S = 0.5
-"""Signals closer together are one: wrappers pass on what the terminal or the service manager has sent already."""
 SETTINGS = {
     "store": "database.url",
     "host": "api.host",
@@ -54,8 +51,6 @@ SETTINGS = {
     "allow": "worker.allow",
 }
 """Options that say what a setting says, and go before it."""
-LAST_S = 5.0
-"""How long after the second signal the process is ended, whatever does not want to end."""
 
 
 def node_flags(
@@ -191,14 +186,15 @@ def _place(app: Rota, flags: Mapping[str, Any], said: str) -> None:
 
 def load_app(target: str) -> Rota:
     """The app that `module:attribute` names, looked for from the current folder on. Raises `Invalid`."""
-    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:\w+(\.\w+)*)?", target) or target.endswith(".py"):
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:\w+(\.\w+)*)?", target) or re.search(r"\.py(:|$)", target):
         raise Invalid("app", f"{target!r:.100} is not module:attribute, such as jobs:app for `app` in jobs.py")
     module, _, attribute = target.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
         found = attrgetter(attribute or "app")(import_module(module))
     except (Exception, SystemExit) as error:
-        raise Invalid("app", f"{target!r} cannot be loaded: {type(error).__name__}: {error}") from error
+        what = f"cannot be loaded: {type(error).__name__}: {error}; ROTA_DEBUG=1 shows where"
+        raise Invalid("app", f"{target!r} {what}") from error
     if not isinstance(found, Rota):
         raise Invalid("app", f"{target!r} is a {type(found).__name__}, not a Rota app")
     return found
@@ -259,9 +255,7 @@ async def _remote(app: Rota, server: "Server", working: WorkerOptions, watch: "W
     return _farewell(worker, haste, watch.teller)
 
 
-async def _until_over(
-    worker: Worker | None, teller: Teller, data: Mapping[str, Any], lines: Iterable[str]
-) -> asyncio.Event:
+async def _until_over(worker: Worker | None, teller: Teller, data: Mapping[str, Any], lines: Iterable[str]) -> Haste:
     """Say that it has begun, wait for the end, say that too; whether there will have been haste."""
     stopped = asyncio.create_task(until_stopped(worker))
     # It listens before the first word is said: whoever reads that may answer with a signal.
@@ -273,18 +267,17 @@ async def _until_over(
     gc.set_threshold(20_000, 20, 50)
     teller.say("started", data, lines)
     await stopped
-    haste = _hurry_at_next_signal(worker)
-    running = worker.running if worker else 0
-    said = f"stopping; {running} running, they may finish" if running and worker and not worker.failed else "stopping"
-    teller.say("stopping", {"running": running}, [said])
+    haste = Haste(worker, fail)
+    said = f"stopping; {haste.running} running, they may finish" if haste.running else "stopping"
+    teller.say("stopping", {"running": haste.running}, [said])
     return haste
 
 
-def _farewell(worker: Worker | None, haste: asyncio.Event, teller: Teller) -> int:
+def _farewell(worker: Worker | None, haste: Haste, teller: Teller) -> int:
     if worker and worker.failed:
         fail(worker.failed)
         return 1
-    if haste.is_set():
+    if haste.asked:
         fail("stopped at once" + ("; what was running was ended and handed back" if worker else ""))
         return 130
     teller.say("stopped", {}, ["stopped"])
@@ -305,28 +298,3 @@ async def _api(app: Rota, roles: Roles, wanted: bool, watch: "Watch") -> AsyncIt
     place, guard, secret = said.api.address(), said.api.guard_options(), said.security.signing_secret
     async with make_api(app.store, app.engine, place, guard, secret, made, watch.metrics) as told:
         yield told
-
-
-def _hurry_at_next_signal(worker: Worker | None) -> asyncio.Event:
-    """Let one more SIGINT or SIGTERM end what runs, and LAST_S later the process; whether there was one."""
-    loop, haste = asyncio.get_running_loop(), asyncio.Event()
-    asked_at = loop.time()
-
-    def hurry(code: int) -> None:
-        if haste.is_set() or loop.time() - asked_at <= TWICE_S:
-            return
-        haste.set()
-        last = threading.Timer(LAST_S, _end, (code,))
-        last.daemon = True
-        last.start()
-        if worker:
-            worker.hurry()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, hurry, 128 + number)
-    return haste
-
-
-def _end(code: int) -> None:
-    fail("ended by force; what was not handed back counts as lost, and the scheduler takes it back")
-    os._exit(code)

@@ -70,8 +70,14 @@ class Client:
     async def ended(self, run_id: str, timeout: float | None = None) -> Run:
         """The run once it has ended. Raises `TimeoutError` after `timeout` seconds."""
         waiters = self._waiters.setdefault(asyncio.get_running_loop(), Waiters(self.engine))
-        async with asyncio.timeout(timeout):
-            return await waiters.ended(run_id)
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                return await waiters.ended(run_id)
+        except TimeoutError as error:
+            if limit.expired():
+                error.args = (f"run {run_id} has not ended in {timeout} s; `rota runs explain {run_id}` says why",)
+            raise
 
     async def result(self, run: Run) -> bytes | None:
         """JSON of an ended run's result, fetched where it is too large for the run's own record."""

@@ -25,21 +25,24 @@ CALLS = 'write tuples of positional or dicts of named arguments, as in [(1,), {"
 
 
 class RunOptions(TypedDict, total=False):
-    """What one submission may say otherwise than its task. Times in seconds, as timedelta or as text (`90s`)."""
+    """What one submission may say otherwise than its task. Times in seconds, as timedelta or as text (`90s`).
 
-    delay: float | timedelta | str
+    None is the same as leaving the option out; only as `timeout` it means no limit.
+    """
+
+    delay: float | timedelta | str | None
     """Run it so much later."""
-    at: datetime
+    at: datetime | None
     """Run it then; with a time zone."""
-    queue: str
-    priority: str | int
-    retries: int | Retry
+    queue: str | None
+    priority: str | int | None
+    retries: int | Retry | None
     timeout: float | timedelta | str | None
-    key: str
+    key: str | None
     """Idempotency key: the same key and arguments again give the same run, for 24 hours."""
     connection: Any
     """Submit in the transaction that is under way on it: the run exists exactly if that commits."""
-    unique: str
+    unique: str | None
     """At most one run with this key that has not ended; a second submission gives the first one's run."""
 
 
@@ -63,6 +66,9 @@ class TaskFunction(Generic[P, T]):
         self.__doc__ = function.__doc__
         self.__name__ = getattr(function, "__name__", self.task.name)
         self.__wrapped__ = function
+
+    def __repr__(self) -> str:
+        return f"<Task {self.task.name}>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.function(*args, **kwargs)
@@ -132,11 +138,12 @@ def _arguments(call: object) -> tuple[Iterable[Any], Mapping[str, Any]]:
 
 def _with(order: Order, options: RunOptions, now: int) -> Order:
     timeout = to_limit_ms(options["timeout"], "timeout") or 0 if "timeout" in options else None
+    urgency, retries = options.get("priority"), options.get("retries")
     return order._replace(
         due_at=_due(options, now),
         queue=options.get("queue"),
-        priority=priority(options["priority"]) if "priority" in options else None,
-        retry=to_retry(options["retries"], "retries") if "retries" in options else None,
+        priority=priority(urgency) if urgency is not None else None,
+        retry=to_retry(retries, "retries") if retries is not None else None,
         timeout_ms=timeout,
         key=options.get("key"),
         unique=options.get("unique"),
@@ -144,8 +151,9 @@ def _with(order: Order, options: RunOptions, now: int) -> Order:
 
 
 def _due(options: RunOptions, now: int) -> int | None:
-    if "delay" in options:
-        if "at" in options:
+    delay, at = options.get("delay"), options.get("at")
+    if delay is not None:
+        if at is not None:
             raise Invalid("delay", "says when, and so does at; give one of them")
-        return now + to_ms(options["delay"], "delay")
-    return to_instant(options["at"], "at") if "at" in options else None
+        return now + to_ms(delay, "delay")
+    return to_instant(at, "at") if at is not None else None

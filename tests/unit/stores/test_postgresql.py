@@ -351,6 +351,7 @@ def error(code):
         ("28P01", Unavailable, "password"),
         ("3D000", Unavailable, "CREATE DATABASE"),
         ("42501", Unavailable, "right"),
+        ("42704", Incompatible, "options of the URL"),
         ("42P01", Incompatible, "rota migrate"),
         ("53100", Unavailable, "disk is full"),
         ("53300", Unavailable, "max_connections"),

@@ -23,6 +23,7 @@ _FOR_NOW = {
     "57P03": "starts or stops just now",
 }
 _FOR_GOOD = {
+    "42704": "does not know what the URL or a statement names; see the options of the URL",
     "42": "lacks tables or columns that this version of Rota wants; run `rota migrate`",
     "XX001": "is damaged; restore a backup",
     "XX002": "has a damaged index; rebuild it with REINDEX",

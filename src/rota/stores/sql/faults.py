@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from rota.domain.errors import Incompatible, Invalid, RotaError, Unavailable, Unclear
 
 _FOR_NOW = {
-    sqlite3.SQLITE_BUSY: "is locked by another process; end what holds it (a shell, a backup, a stopped process)",
+    sqlite3.SQLITE_BUSY: "is locked by another transaction; end what holds it (a shell, a backup, a stopped process)",
     sqlite3.SQLITE_BUSY_SNAPSHOT: "was written by others since this transaction read; roll it back and begin it anew",
     sqlite3.SQLITE_LOCKED: "is locked by another connection; end what holds it",
     sqlite3.SQLITE_PROTOCOL: "is opened and closed by too many processes at once; try again",
