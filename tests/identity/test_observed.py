@@ -49,10 +49,10 @@ async def test_a_key_in_a_path_is_in_no_line_and_no_audit(served, caplog):
     with caplog.at_level(logging.INFO, "rota.api"):
         assert (await served.ask("GET", f"/api/{key}")).status_code == 401
         assert (await served.ask("GET", f"/{'x' * 290}{key}")).status_code == 401
-    assert key.rpartition("_")[2][:9] not in caplog.text
+    assert key.split("_", 3)[3][:9] not in caplog.text
     while not (denied := await served.entries("denied")):
         await served.ask("GET", "/health")
-    assert key.rpartition("_")[2][:9] not in repr(denied)
+    assert key.split("_", 3)[3][:9] not in repr(denied)
 
 
 @pytest.mark.parametrize(("given", "taken"), [("my-request-1", True), ("short", False), ("no good, this", False)])
