@@ -14,6 +14,9 @@ class Proxy:
         self.cut: bytes = b""
         self.cuts = 0
         self.port = 0
+        self.may_close = asyncio.Event()
+        """While this is not set, who has lost its server is not told so."""
+        self.may_close.set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def live(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -23,6 +26,7 @@ class Proxy:
         outward = asyncio.create_task(self._pass(there, writer, lost))
         self._tasks |= {inward, outward}
         await asyncio.wait({inward, outward}, return_when=asyncio.FIRST_COMPLETED)
+        await self.may_close.wait()
         for stream in (writer, back):
             stream.close()
 

@@ -202,6 +202,19 @@ def test_a_full_inbox_does_not_stop_the_sender(path):
     deaf.close()
 
 
+def test_who_still_sends_while_it_closes_leaves_no_socket_open(path):
+    listener, late = (
+        Post(str(path), lambda hints: None, lambda: None),
+        Post(str(path), lambda hints: None, lambda: None),
+    )
+    listener.listen()
+    late.close()
+    late.send({"lane:main/default/python/": 1})
+    assert late._outbox is not None
+    assert late._outbox.fileno() == -1
+    listener.close()
+
+
 def test_closing_twice_and_without_listening_is_harmless(path):
     mine = post(path)
     mine.close()

@@ -74,6 +74,16 @@ async def test_connections_that_were_lost_are_replaced(database):
         assert len((await store.find(Run)).items) == 3
 
 
+async def test_a_server_that_has_said_goodbye_but_not_hung_up_yet_is_not_asked_again(database):
+    async with between(database) as (proxy, url), opened(url) as store:
+        assert await put(store, make_run(1)) == [APPLIED]
+        proxy.may_close.clear()
+        await break_all(database)
+        assert await asked(database, "SELECT 1")
+        assert await put(store, make_run(2)) == [APPLIED]
+        proxy.may_close.set()
+
+
 async def test_hints_are_heard_again_after_the_connection_broke(database):
     async with opened(database) as one, opened(database) as other:
         ear = one.watch(["ready:a"])

@@ -32,8 +32,11 @@ _NOT_STORED = ("22", "23", "54")
 _UNDONE = ("40", "23")
 """Errors of a COMMIT after which the transaction is known to be undone."""
 
-LOST = (asyncpg.InterfaceError, OSError, EOFError)
-"""Errors after which a connection is of no more use; a timeout is an `OSError`."""
+LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError)
+"""Errors after which a connection is of no more use; a timeout is an `OSError`.
+
+The driver's internal error is that of a connection which the server has taken leave of, but not closed yet.
+"""
 DRIVER_ERRORS = (asyncpg.PostgresError, *LOST)
 
 

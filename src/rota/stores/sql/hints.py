@@ -14,7 +14,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from secrets import token_hex
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 import msgspec
 
@@ -86,6 +86,7 @@ class Post:
         self._name = f"{os.getpid()}-{token_hex(4)}"
         self._inbox: socket.socket | None = None
         self._outbox: socket.socket | None = None
+        self._making = Lock()
         self._thread: Thread | None = None
         self._closed = Event()
 
@@ -102,7 +103,7 @@ class Post:
             self._thread.start()
 
     def send(self, hints: Mapping[str, int]) -> None:
-        """Tell the other processes. Never waits; from one thread at a time."""
+        """Tell the other processes. Never waits; from any thread."""
         with suppress(OSError):
             names = os.listdir(self._folder)
             if not any(topic.startswith(OWN) for topic in hints):
@@ -125,7 +126,7 @@ class Post:
         for one in (self._inbox, self._outbox):
             if one is not None:
                 one.close()
-        self._inbox = self._outbox = None
+        self._inbox = None  # the outbox stays, closed, so that who sends still makes no other
 
     def _widen(self) -> None:
         wide = self._name.removesuffix(NARROW)
@@ -193,7 +194,8 @@ class Post:
                     path.unlink()
 
     def _sender(self) -> socket.socket:
-        if self._outbox is None:
-            self._outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._outbox.setblocking(False)
-        return self._outbox
+        with self._making:
+            if self._outbox is None:
+                self._outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._outbox.setblocking(False)
+            return self._outbox
