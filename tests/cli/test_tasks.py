@@ -177,3 +177,18 @@ def test_a_task_without_schedules_cannot_rest(here):
     said = here.refused("tasks", "pause", "backup")
     assert said.endswith("has no schedule, so nothing fires it by itself; to hold runs back, pause queue default")
     assert "no task 'nobody'" in here.refused("tasks", "resume", "nobody")
+
+
+def test_waiting_has_an_end(here):
+    here(*CREATE)
+    late = here("tasks", "trigger", "backup", "--wait", "--timeout", "50ms")
+    run = here.json("runs", "list")[0]["id"]
+    assert (late.code, late.out) == (1, "")
+    assert late.err.splitlines() == [
+        "warning: it waits: no live worker takes queue default with executor python; start one",
+        f"run {run}: pending",
+        f"error: it has not ended in time; run {run} goes on: `rota runs explain {run}` tells how it is, "
+        f"`rota runs cancel {run}` ends it",
+    ]
+    assert here.refused("tasks", "trigger", "backup", "--timeout", "1s").startswith("timeout: is for --wait")
+    assert len(here.json("runs", "list")) == 1
