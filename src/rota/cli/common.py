@@ -120,7 +120,7 @@ def ask(asked: Asked, question: Callable[[Api], Awaitable[T]]) -> T:
 
 def store_url(given: str | None, loaded: "Loaded | None") -> str:
     """The store to ask: as given, else of the settings, else the default. Raises `Invalid` where there is none yet."""
-    url = given or (loaded.settings.store if loaded else "") or default_store()
+    url = given or (loaded.store() if loaded else "") or default_store()
     path = database(url)
     if path and not (path.exists() and (path.is_dir() or path.stat().st_size)):
         made = f"make it with `rota up` or `rota migrate --store {without_password(url)}`"

@@ -16,7 +16,7 @@ def check(config: Config = None, environment: Environment = "", as_json: Json = 
 
     try:
         loaded = load(config, environment)
-        loaded.check_store()
+        loaded.store()
     except Invalid as error:
         for one in getattr(error, "problems", [str(error)]):
             fail(one)

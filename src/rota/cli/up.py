@@ -180,7 +180,7 @@ def _place(app: Rota, flags: Mapping[str, Any], loaded: "Loaded") -> None:
     if not flags["store"] and said == os.environ.get("ROTA_STORE") and app.names_store:
         said = ""  # that variable is for programs that do not say
     if said and not (flags["store"] or flags["data"]):
-        loaded.check_store()
+        loaded.store()
     url = made_in(flags["data"]) if flags["data"] else said or app.store
     if app.names_store and place(url) != place(app.store):
         own, here = without_password(app.store), without_password(url)
@@ -212,11 +212,7 @@ def _working(app: Rota, name: str, target: str, both: bool) -> WorkerOptions:
 
 
 async def _live(
-    app: Rota,
-    leading: SchedulerOptions | None,
-    working: WorkerOptions | None,
-    api: bool,
-    watch: "Watch",
+    app: Rota, leading: SchedulerOptions | None, working: WorkerOptions | None, api: bool, watch: "Watch"
 ) -> int:
     """Take on the roles until told to stop; the exit code."""
     app.listen(watch)

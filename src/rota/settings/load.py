@@ -84,12 +84,14 @@ class Loaded:
         """What was said, and is for what this version has not got."""
         return [key for key in self.origins if key.startswith(NOT_YET)]
 
-    def check_store(self) -> None:
-        """Raises `Invalid` for a URL that names no store, with the place where it stands."""
+    def store(self) -> str:
+        """URL of the store; empty: not said. Raises `Invalid`, which says where it stands, for one that names none."""
+        url = self.settings.store
         try:
-            connect(self.settings.store or HERE)
+            connect(url or HERE)
         except Invalid as error:
             raise Invalid(f"{self.origins['database.url']}: database.url", error.message) from None
+        return url
 
     def again(self) -> "Loaded":
         """The same sources, as they are now. Raises `SettingsError`."""
