@@ -119,7 +119,8 @@ class Postgres(Base):
         try:
             self._tables = await self.read(_identified)
         except StoreError as error:
-            _tell_once(logging.WARNING if self._replica else logging.INFO, f"{self.place} {UNNAMED} ({error})")
+            level = logging.WARNING if self._replica else logging.INFO
+            _tell_once(level, f"{self.place} {UNNAMED} ({error.__cause__ or error})")
         return applied
 
     async def read(self, work: Callable[[Db], T], whole: bool = False, late: bool = False) -> T:
