@@ -19,6 +19,8 @@ group = typer.Typer(name="tasks", help="What can be run.")
 Name = Annotated[str, read.argument("TASK")]
 MORE = ("owner", "description")
 FIELDS = ("executor", "command", "payload", "queue", "priority", "on_lost", "isolation", "description")
+PUZZLED = 15
+"""After so many looks that found it as it was, some five seconds, it is told why."""
 Level = Annotated[Any, read.option(read.level, "low, normal, high, urgent, or 0 to 3.", "--priority")]
 
 
@@ -161,7 +163,7 @@ async def trigger(
 
 async def _followed(api: Api, run_id: str) -> dict[str, Any]:
     """The run once it has ended; what becomes of it meanwhile is told on standard error."""
-    again, said = Again(), ""
+    again, said, looks = Again(), "", 0
     while True:
         run: dict[str, Any] = await api("GET", f"/api/runs/{run_id}")
         state = run["state"]
@@ -170,6 +172,9 @@ async def _followed(api: Api, run_id: str) -> dict[str, Any]:
             note(f"run {run_id}: {now}")
         if state in OVER:
             return run
+        looks = 0 if now != said else looks + 1
+        if looks == PUZZLED and state != "running":
+            note(f"run {run_id}: {(await api('GET', f'/api/runs/{run_id}/explain'))['story'][-1]}")
         await again.rest(now != said)
         said = now
 
