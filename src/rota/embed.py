@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from weakref import WeakSet
@@ -45,7 +46,7 @@ from rota.wiring import (
 )
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.runtime import Worker
-from rota.worker.stopping import Haste, until_stopped
+from rota.worker.stopping import DRAINED, Haste, until_stopped
 
 if TYPE_CHECKING:
     from rota.settings.load import Loaded
@@ -294,7 +295,8 @@ class Rota:
             errors.flush()
 
         async with self.running(**options) as roles:
-            stopped = asyncio.create_task(until_stopped(roles.worker))
+            others = partial(say, DRAINED) if roles.scheduler else None
+            stopped = asyncio.create_task(until_stopped(roles.worker, others))
             # It listens before it says how to stop it.
             await asyncio.sleep(0)
             counts = f"{len(self.registry.tasks)} tasks, {len(self.registry.schedules)} schedules"
@@ -366,7 +368,7 @@ class Roles:
             take_over(settings)
         if self.scheduler and any(key.startswith(("schedule.", "retention.")) for key in changed):
             await self.scheduler.adjust(settings.scheduler_options(default_name()))
-        if self.worker:
+        if self.worker and not self.worker.ended.is_set():
             self.worker.scan_ms = settings.schedule.scan_interval
             if "worker.max_concurrent_tasks" in changed:
                 await resize(self._engine, self.worker.session, settings.worker.max_concurrent_tasks, "settings")

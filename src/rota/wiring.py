@@ -271,8 +271,8 @@ async def make_api(
     sealing = blake2b(secret, digest_size=32, person=b"rota cursors").digest()
     app = make_app(engine, make_door(url, engine, secret, guard.rates), Options(sealing, guard, feed, metrics))
     made(app)
-    async with served(app, address, feed.close) as serving:
-        yield serving.url, await first_start(url, engine, serving.url)
+    async with served(app, address, feed.close) as server:
+        yield server, await first_start(url, engine, server)
 
 
 @asynccontextmanager
@@ -287,8 +287,8 @@ async def serve_metrics(place: tuple[str, int], metrics: "Metrics", engine: Engi
 
     if engine and not metrics.numbers:
         metrics.numbers = Stats(engine).gauges
-    async with served(make_scrape(metrics), Address(*place, setting="observability.metrics_")) as serving:
-        yield serving.url
+    async with served(make_scrape(metrics), Address(*place, setting="observability.metrics_")) as at:
+        yield at
 
 
 def about_run() -> dict[str, str]:
@@ -308,8 +308,8 @@ def inner_api(engine: Engine, name: str) -> "ASGIApp":
 def _own_secret(url: str) -> bytes:
     from rota.identity.files import signing_secret
 
-    if folder := folder_of(url):
-        return signing_secret(folder / "rota-secret")
+    if file := database(url):
+        return signing_secret(file.with_name("rota-secret"))
     if url.startswith("sqlite"):
         return os.urandom(32)  # a store in memory lives no longer than this
     remedy = "make one with `rota secrets key`, and give all nodes the same by ROTA_SECURITY__SECRET"
@@ -323,17 +323,17 @@ def locks(secret: bytes = b"") -> "Identity":
     return Identity(secret or os.urandom(32))
 
 
-def folder_of(url: str) -> Path | None:
-    """The folder of an SQLite database; None for other stores."""
+def database(url: str) -> Path | None:
+    """The file of an SQLite store; None for others, and for those in memory."""
     scheme, _, rest = url.partition(":///")
     name = rest.partition("?")[0]
-    return Path(name).parent if scheme.partition("+")[0] == "sqlite" and name not in ("", ":memory:") else None
+    return Path(name) if scheme.partition("+")[0] == "sqlite" and name not in ("", ":memory:") else None
 
 
 def credentials_place(url: str = "") -> Path:
     """The private file of this machine's keys: beside an SQLite database, else in the user's configuration."""
-    if url and (folder := folder_of(url)):
-        return folder / "rota-credentials.json"
+    if file := database(url):
+        return file.with_name("rota-credentials.json")
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "rota" / "credentials.json"
 
 

@@ -25,7 +25,7 @@ async def server(engine):
     app = make_routes(engine, Options())
     feed = app.state.feed
     async with served(known_as(app, ADMIN), Address(port=0), feed.close) as serving, aiohttp.ClientSession() as http:
-        yield serving.url, feed, http
+        yield serving, feed, http
 
 
 async def next_event(answer):
@@ -110,16 +110,16 @@ async def test_too_many_listeners_are_refused(engine, monkeypatch):
     app = make_routes(engine, Options())
     feed = app.state.feed
     async with served(known_as(app, ADMIN), Address(port=0), feed.close) as serving, aiohttp.ClientSession() as http:
-        first = await http.get(f"{serving.url}/api/system/events")
+        first = await http.get(f"{serving}/api/system/events")
         await next_event(first)
-        second = await http.get(f"{serving.url}/api/system/events")
+        second = await http.get(f"{serving}/api/system/events")
         assert second.status == 429
         assert (await second.json())["status"] == 429
-        async with http.post(f"{serving.url}/api/tasks", json={"name": "a"}):
+        async with http.post(f"{serving}/api/tasks", json={"name": "a"}):
             pass
-        async with http.post(f"{serving.url}/api/tasks/a/trigger") as made:
+        async with http.post(f"{serving}/api/tasks/a/trigger") as made:
             run = (await made.json())["id"]
-        third = await http.get(f"{serving.url}/api/runs/{run}/logs/stream")
+        third = await http.get(f"{serving}/api/runs/{run}/logs/stream")
         assert third.status == 429, "streams of lines count as well"
         first.close()
 
@@ -130,7 +130,7 @@ async def test_an_open_stream_does_not_hold_up_the_end(engine):
     loop = asyncio.get_running_loop()
     async with aiohttp.ClientSession() as http:
         async with served(known_as(app, ADMIN), Address(port=0), feed.close) as serving:
-            answers = [await http.get(f"{serving.url}/api/system/events") for _ in range(20)]
+            answers = [await http.get(f"{serving}/api/system/events") for _ in range(20)]
             for answer in answers:
                 await next_event(answer)
             began = loop.time()

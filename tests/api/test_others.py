@@ -114,6 +114,20 @@ async def test_methods_that_a_path_lacks_are_refused(api, method):
     assert (await api.http.get("/api/tasks", headers={"X-HTTP-Method-Override": "DELETE"})).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/api/tasks", "GET, POST"),
+        ("/api/tasks/a", "DELETE, GET, PATCH, PUT"),
+        ("/api/tasks/a/trigger", "POST"),
+        ("/api/workers/w", "DELETE, GET, PATCH, PUT"),
+        ("/api/system/stats", "GET"),
+    ],
+)
+async def test_a_refused_method_is_told_all_that_there_are(api, path, methods):
+    assert (await api.http.request("OPTIONS", path)).headers["allow"] == methods
+
+
 async def test_paths_match_whole(api):
     for path in (
         "/api/tasks/",

@@ -30,12 +30,13 @@ class Process:
     def pid(self) -> int:
         return self._popen.pid
 
-    def until(self, text: str) -> list[str]:
+    def until(self, text: str, errors: bool = False) -> list[str]:
         """The lines up to the one that holds `text`."""
-        assert self._popen.stdout
+        stream = self._popen.stderr if errors else self._popen.stdout
+        assert stream
         lines: list[str] = []
         while not lines or text not in lines[-1]:
-            line = self._popen.stdout.readline()
+            line = stream.readline()
             if not line:
                 _, err = self._popen.communicate()
                 raise AssertionError(f"ended without {text!r}, after {lines}: {err}")

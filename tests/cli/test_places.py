@@ -4,9 +4,9 @@ import stat
 
 import pytest
 
-from rota.cli.common import database
 from rota.domain.names import without_password
 from rota.stores.sql.schema import REVISIONS
+from rota.wiring import database
 from tests.cli.conftest import Terminal
 
 

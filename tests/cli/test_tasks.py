@@ -177,3 +177,20 @@ def test_a_task_without_schedules_cannot_rest(here):
     said = here.refused("tasks", "pause", "backup")
     assert said.endswith("has no schedule, so nothing fires it by itself; to hold runs back, pause queue default")
     assert "no task 'nobody'" in here.refused("tasks", "resume", "nobody")
+
+
+def test_waiting_has_an_end_and_tells_why_it_takes_so_long(here, monkeypatch):
+    monkeypatch.setattr("rota.cli.tasks.PUZZLED", 1)
+    here(*CREATE)
+    late = here("tasks", "trigger", "backup", "--wait", "--timeout", "2s", "--delay", "1h")
+    run = here.json("runs", "list")[0]["id"]
+    assert (late.code, late.out) == (1, "")
+    assert late.err.splitlines() == [
+        "warning: it waits: no live worker takes queue default with executor python; start one",
+        f"run {run}: scheduled",
+        f"run {run}: {here.json('runs', 'explain', run)['story'][-1]}",
+        f"error: it has not ended in time; run {run} goes on: `rota runs explain {run}` tells how it is, "
+        f"`rota runs cancel {run}` ends it",
+    ]
+    assert here.refused("tasks", "trigger", "backup", "--timeout", "1s").startswith("timeout: is for --wait")
+    assert len(here.json("runs", "list")) == 1

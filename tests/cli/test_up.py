@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rota.cli.telling import Teller
+from rota.cli.telling import Teller, first_lines
 from rota.domain.facts import RunsSettled, Trouble
+from rota.domain.names import without_password
 from rota.domain.run import State
 from rota.testing.factories import make_run
 from tests.cli.work import HOSTILE, SHOWN
@@ -56,6 +57,19 @@ def test_runs_go_their_way_and_each_end_is_a_line(up, rota):
     assert line.endswith("ValueError: no \\x1b[31mgood")
     assert rota.json("client", "--type", "unreliable", "--count", "1")["task"] == "test-task"
     assert "  retrying   test-task  " in process.until("test-task")[-1]
+
+
+def test_who_waits_no_more_is_told_how_to_look(start, rota):
+    rota("migrate")
+    rota("tasks", "create", "backup", "--executor", "shell", "--command", "true")
+    waiting = start("tasks", "trigger", "backup", "--wait")
+    waiting.until(": pending", errors=True)
+    waiting.tell(signal.SIGINT)
+    code, out, err = waiting.ended()
+    (run,) = rota.json("runs", "list")
+    goes_on = f"run {run['id']} goes on: `rota runs explain {run['id']}` tells how it is"
+    assert (code, out, err) == (130, "", f"{goes_on}, `rota runs cancel {run['id']}` ends it\n")
+    assert run["state"] == "pending"
 
 
 def test_a_run_is_followed_to_its_end(up, rota, start, tmp_path):
@@ -130,10 +144,33 @@ def test_nothing_is_fired_while_it_drains(up, rota, start, tmp_path):
     assert len(rota.json("runs", "list", "--task", "often", "--limit", "1000")) == fired
 
 
-def test_a_worker_that_people_drain_leaves(up, rota):
-    process, _ = up
+def test_a_worker_that_people_drain_leaves_and_the_other_roles_go_on(up, rota, start, tmp_path):
+    process, lines = up
+    run = rota.line("tasks", "trigger", "waits", "--payload", '{"path": "go"}')
+    begun(start, run)
     rota("workers", "drain", rota.json("workers", "list")[0]["session"])
-    assert process.ended()[0] == 0
+    process.until("the worker is drained and leaves, what else runs here goes on; a restart brings the worker back")
+    (tmp_path / "go").touch()
+    process.until(run)
+    while rota.json("workers", "list"):
+        pass
+    api = next(line.removeprefix("api: ") for line in lines if line.startswith("api: "))
+    told = rota("tasks", "trigger", "greet", "--server", api)
+    assert (told.code, told.err) == (
+        0,
+        "warning: it waits: no live worker takes queue default with executor python; start one\n",
+    )
+    assert "leads in term 1" in rota("doctor").out
+    process.tell(signal.SIGTERM)
+    assert process.ended()[:2] == (0, "stopping\nstopped\n")
+
+
+def test_a_process_that_only_works_ends_with_its_drained_worker(start, rota):
+    rota("migrate")
+    process = start("worker")
+    process.until("stop:")
+    rota("workers", "drain", rota.json("workers", "list")[0]["session"])
+    assert process.ended() == (0, "stopping\nstopped\n", "")
 
 
 def test_scheduler_and_worker_are_two_processes(start, rota, tmp_path):
@@ -150,6 +187,23 @@ def test_scheduler_and_worker_are_two_processes(start, rota, tmp_path):
     assert (found["worker"], found["cause"]) == ("beta", "schedule")
     assert rota.json("runs", "logs", found["id"])[0]["text"] == "hello from a script"
     assert "alpha:" in rota("doctor").out
+
+
+@pytest.mark.parametrize(
+    ("url", "way"),
+    [
+        ("postgresql://me:hidden@db/rota?pool=3", "set ROTA_STORE to this, with its password"),
+        ("postgresql://me@db/rota?password=hidden", "set ROTA_STORE to this, with its password"),
+        ("postgresql://me@db/rota?pool=3", "export ROTA_STORE='postgresql://me@db/rota?pool=3'"),
+        ("sqlite:///it's.db", """export ROTA_STORE='sqlite:///it'"'"'s.db'"""),
+    ],
+)
+def test_what_leads_other_commands_here_can_be_pasted_or_says_what_is_hidden(rota, url, way):
+    store = without_password(url)
+    data = {"store": store, "scheduler": True, "worker": None, "next": [], "tasks": 0, "schedules": 0}
+    lines = list(first_lines({**data, "api": "", "login": ""}, None, None))
+    assert lines[1] == f"data: {store}  (for other commands: {way})"
+    assert "hidden" not in " ".join(lines)
 
 
 def test_up_takes_scripts_from_their_folder_and_stays_quiet(start, rota, tmp_path):

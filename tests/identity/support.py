@@ -81,9 +81,9 @@ async def serving(house: House, tls: Mapping[str, str] = NO_TLS, **guard: Any) -
     door = Door(house.engine, Identity(SECRET), guard.get("rates", NO_RATES))
     app = make_app(house.engine, door, Options(SECRET, GuardOptions(**{"rates": NO_RATES} | guard)))
     async with serve(app, Address(port=0, **tls)) as at:
-        client = httpx.AsyncClient(base_url=at.url, timeout=20, verify=not tls)
+        client = httpx.AsyncClient(base_url=at, timeout=20, verify=not tls)
         async with client:
-            yield Served(house, door, at.url, client)
+            yield Served(house, door, at, client)
 
 
 async def spoken(served: Served, *lines: str, body: bytes = b"") -> bytes:

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from rota.domain.access import ANY, Grant
 from rota.domain.errors import Invalid
-from rota.domain.people import User
+from rota.domain.people import Kind, User
 from tests.identity.support import PASSWORD, serving, spoken
 
 EVIL = "https://evil.example"
@@ -99,6 +99,17 @@ class TestBorders:
         """52"""
         answer = await served.ask("GET", f"/login?{query}")
         assert (answer.status_code, answer.headers.get("location"), "evil" in answer.text) == (200, None, False)
+
+    async def test_the_page_of_a_login_link_says_what_there_is_and_that_opens(self, served):
+        await served.user("anna", Grant("viewer"))
+        code = await served.key("link", kind=Kind.LINK, owner="anna")
+        page = await served.ask("GET", "/login")
+        assert "Rota has no user interface yet." in page.text
+        assert '<a href="/api/runs">' in page.text
+        # What its script asks, and then the browser by the link on it.
+        answer = await served.ask("POST", "/api/auth/link", json={"code": code}, headers={"Origin": served.base})
+        cookie = answer.headers["set-cookie"].partition(";")[0]
+        assert (await served.ask("GET", "/api/runs", headers={"Cookie": cookie})).json()["items"] == []
 
     async def test_a_body_over_its_size_is_cut(self, house):
         async with serving(house, body_bytes=1_000) as small:

@@ -36,7 +36,7 @@ CANARY = "canary-7f3a9c"
 )
 def test_missing_short_and_sample_secrets_are_refused(problems, secret):
     (problem,) = problems(f'[security]\nsecret = "{secret}"')
-    assert problem.startswith("rota.toml: security.secret is text; it ")
+    assert problem.startswith("rota.toml: security.secret is wrong; it ")
     assert "rota secrets key" in problem
     assert len(secret) < 5 or secret not in problem
 

@@ -30,11 +30,16 @@ def test_the_check_says_each_problem_in_a_line_of_its_own(rota, write):
         "error: rota.toml: there is no setting api.prot; did you mean 'port'?",
         "error: rota.toml: api.port is text; write a whole number",
     ]
+
+
+@pytest.mark.parametrize("command", [("config", "check"), ("up",), ("runs", "list")])
+def test_a_url_that_names_no_store_is_told_with_its_place(rota, write, monkeypatch, command):
     write("[database]\nurl = 'mysql://u:canary@h/d'")
-    answer = rota("config", "check")
-    assert answer.code == 2
-    assert "names no store" in answer.err
-    assert "canary" not in answer.err
+    said = "database.url: 'mysql://u:…@h/d' names no store; write a URL such as sqlite:///rota.db, postgresql"
+    assert rota.refused(*command).startswith(f"rota.toml: {said}")
+    monkeypatch.setenv("ROTA_STORE", "rota.db")
+    where = "store" if command == ("runs", "list") else "environment: database.url"
+    assert rota.refused(*command).startswith(f"{where}: 'rota.db' names no store")
 
 
 def test_show_tells_value_and_source(rota, write, monkeypatch):
@@ -54,7 +59,7 @@ def test_a_role_does_not_start_on_settings_that_are_wrong(start, write, command)
     write("[security]\nsecret = 'changeme'", "my.toml")
     code, out, err = start(command, "--config", "my.toml").ended()
     assert (code, out) == (2, "")
-    assert err.startswith("error: my.toml: security.secret is text; it is shorter than 32 bytes; ")
+    assert err.startswith("error: my.toml: security.secret is wrong; it is shorter than 32 bytes; ")
     assert err.count("\n") == 1
 
 

@@ -28,8 +28,9 @@ async def test_a_run_exists_once_their_transaction_commits(shop):
         (handle,) = await user.submit_many(shop.ship, [{"order": "a", "connection": "by sea"}])
         assert handle.created
         assert await shop.counts() == [0, 0, 0, 0]
-        with pytest.raises(NotFound):
-            await handle.astate()
+        for look in (handle.astate, handle.aresult):
+            with pytest.raises(NotFound, match="the transaction that submitted it has not committed, or"):
+                await look()
         await user.commit()
         assert await shop.counts() == [1, 1, 0, 0]
         assert await handle.astate() == "pending"

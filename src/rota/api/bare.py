@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rota.api.feed import Feed
@@ -108,11 +109,15 @@ def _fault(one: Mapping[str, Any]) -> tuple[str, str]:
     return ".".join(path) or raised.field, raised.message
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    detail = UNROUTED.get(str(error.detail), str(error.detail))
-    return problem(error.status_code, detail, (), error.headers)
+    headers = error.headers
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # The router names the methods of the first route at this path only.
+        there = [one for one in request.app.router.routes if one.matches(request.scope)[0] is not Match.NONE]
+        headers = {"Allow": ", ".join(sorted({method for one in there for method in getattr(one, "methods", ())}))}
+    return problem(error.status_code, UNROUTED.get(str(error.detail), str(error.detail)), (), headers)
 
 
 async def _unforeseen(_: Request, error: Exception) -> Response:

@@ -92,30 +92,19 @@ def only_admins_of_all(asked: Asked) -> None:
         raise Forbidden(f"{asked.name} may not do this; it takes an admin of all namespaces")
 
 
-async def _here(request: Request) -> Engine:
-    engine: Engine = request.app.state.engine
-    return engine
+def part(name: str) -> Any:
+    """The route's dependency that is this part of the app's state."""
+
+    async def found(request: Request) -> Any:
+        return getattr(request.app.state, name)
+
+    return Depends(found)
 
 
-async def _seals(request: Request) -> Cursors:
-    cursors: Cursors = request.app.state.cursors
-    return cursors
-
-
-async def _feed(request: Request) -> Feed:
-    feed: Feed = request.app.state.feed
-    return feed
-
-
-async def _counted(request: Request) -> Stats:
-    counted: Stats = request.app.state.stats
-    return counted
-
-
-Here = Annotated[Engine, Depends(_here)]
-Seals = Annotated[Cursors, Depends(_seals)]
-News = Annotated[Feed, Depends(_feed)]
-Counted = Annotated[Stats, Depends(_counted)]
+Here = Annotated[Engine, part("engine")]
+Seals = Annotated[Cursors, part("cursors")]
+News = Annotated[Feed, part("feed")]
+Counted = Annotated[Stats, part("stats")]
 
 
 class _Strict(Request):

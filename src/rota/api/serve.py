@@ -7,7 +7,6 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -41,17 +40,11 @@ class Address:
             return self.host == "localhost"
 
 
-class Serving(NamedTuple):
-    """A server at work."""
-
-    url: str
-
-
 @asynccontextmanager
 async def served(
     app: ASGIApp, address: Address, ending: Callable[[], Awaitable[None]] | None = None
-) -> AsyncIterator[Serving]:
-    """Serve while the block lasts; `ending` is awaited at its end, to close streams that would hold that up.
+) -> AsyncIterator[str]:
+    """Serve while the block lasts; the URL. `ending` is awaited at its end, to close streams that would hold that up.
 
     Raises `Invalid` for a port that is taken and for a certificate that is none.
     """
@@ -80,7 +73,7 @@ async def served(
         task = asyncio.create_task(server.serve([listening]))
         host = f"[{address.host}]" if ":" in address.host else address.host
         try:
-            yield Serving(f"{'https' if address.certificate else 'http'}://{host}:{listening.getsockname()[1]}")
+            yield f"{'https' if address.certificate else 'http'}://{host}:{listening.getsockname()[1]}"
         finally:
             if ending:
                 await ending()

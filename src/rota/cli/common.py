@@ -16,7 +16,7 @@ from rota.cli.show import Answer, show, warn
 from rota.domain.errors import Invalid, NotFound
 from rota.domain.names import without_password
 from rota.settings import here
-from rota.wiring import credentials_place, default_store
+from rota.wiring import credentials_place, database, default_store
 
 if TYPE_CHECKING:
     from rota.settings.load import Loaded
@@ -120,7 +120,7 @@ def ask(asked: Asked, question: Callable[[Api], Awaitable[T]]) -> T:
 
 def store_url(given: str | None, loaded: "Loaded | None") -> str:
     """The store to ask: as given, else of the settings, else the default. Raises `Invalid` where there is none yet."""
-    url = given or (loaded.settings.store if loaded else "") or default_store()
+    url = given or (loaded.store() if loaded else "") or default_store()
     path = database(url)
     if path and not (path.exists() and (path.is_dir() or path.stat().st_size)):
         made = f"make it with `rota up` or `rota migrate --store {without_password(url)}`"
@@ -150,13 +150,6 @@ def settled_store(config: Path | None, environment: str) -> str:
     """The store that the settings name; empty where they name none."""
     loaded = here(config, environment)
     return loaded.settings.store if loaded else ""
-
-
-def database(url: str) -> Path | None:
-    """The file of an SQLite store; None for others, and for those in memory."""
-    scheme, _, rest = url.partition(":///")
-    name = rest.partition("?")[0]
-    return Path(name) if scheme.partition("+")[0] == "sqlite" and name and name != ":memory:" else None
 
 
 def place(url: str) -> Path | str:

@@ -5,7 +5,6 @@ import typer
 from rota.cli.common import Config, Environment, Json
 from rota.cli.show import Listing, Sheet, fail, length, show
 from rota.domain.errors import Invalid
-from rota.stores import connect
 
 group = typer.Typer(name="config", help="The settings: check and show them.")
 
@@ -17,8 +16,7 @@ def check(config: Config = None, environment: Environment = "", as_json: Json = 
 
     try:
         loaded = load(config, environment)
-        if loaded.settings.store:
-            connect(loaded.settings.store)
+        loaded.store()
     except Invalid as error:
         for one in getattr(error, "problems", [str(error)]):
             fail(one)

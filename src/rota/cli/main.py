@@ -54,9 +54,7 @@ def _told(error: BaseException) -> int:
             return INTERRUPTED
         case typer.TyperException():
             # What `read` raises comes with a word of the library that checks the options.
-            text = (
-                error.format_message().replace("Value error, ", "", 1).replace("Input should", "it should").rstrip(".")
-            )
+            text = error.format_message().replace("Value error, ", "", 1).rstrip(".")
             text = re.sub(r", unable to parse string as an? \w+", "", text.replace("Input should", "it should"))
             context = getattr(error, "ctx", None)
             fail(f"{text}; see `{context.command_path} --help`" if context else text)

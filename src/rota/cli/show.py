@@ -121,11 +121,6 @@ def clock(instant: str) -> str:
     return instant.replace("T", " ")[:19] + "Z"
 
 
-def counted(number: int, thing: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
 def title(key: str) -> str:
     """A key as people read it: `next_at` is `next`, `attempt_ms` is `attempt`."""
     return key.removesuffix("_ms").removesuffix("_at").replace("_", " ")

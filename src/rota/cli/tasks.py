@@ -1,5 +1,6 @@
 """`rota tasks`: what can be run."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,13 +12,15 @@ from rota.cli.remote import Again, Api, thing
 from rota.cli.runs import OVER
 from rota.cli.schedules import COLUMNS
 from rota.cli.show import Answer, Listing, Sheet, note, warn
-from rota.domain.errors import Invalid
+from rota.domain.errors import Invalid, RotaError
 from rota.domain.task import Isolation, OnLost
 
 group = typer.Typer(name="tasks", help="What can be run.")
 Name = Annotated[str, read.argument("TASK")]
 MORE = ("owner", "description")
 FIELDS = ("executor", "command", "payload", "queue", "priority", "on_lost", "isolation", "description")
+PUZZLED = 15
+"""After so many looks that found it as it was, some five seconds, it is told why."""
 Level = Annotated[Any, read.option(read.level, "low, normal, high, urgent, or 0 to 3.", "--priority")]
 
 
@@ -129,10 +132,13 @@ async def trigger(
     unique: Annotated[str | None, typer.Option(help="Only one live run has it; a second order gives that one.")] = None,
     overlap: Annotated[bool, typer.Option("--overlap", help="Obey the overlap rule of the task's schedule.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Show its end; exit code 1 if it failed.")] = False,
+    within: Annotated[Any, read.option(read.limit, "Of the wait, such as 5m; the run goes on.", "--timeout")] = None,
 ) -> Answer:
     """Run a task, and print the id of the run."""
     if delay is not None and at is not None:
         raise Invalid("delay", "give --delay or --at, not both")
+    if within is not None and not wait:
+        raise Invalid("timeout", "is for --wait; give that as well (how long runs may take is their task's)")
     said = {"payload": payload, "due_at": at, "queue": queue, "priority": priority, "unique": unique}
     order = {**given(said, *said), "overlap": overlap}
     if delay is not None:
@@ -143,13 +149,21 @@ async def trigger(
         warn(f"it waits: {receipt['warning']}")
     if not wait:
         return Sheet(receipt, [run])
-    ended = await _followed(api, run)
+    left = f"run {run} goes on: `rota runs explain {run}` tells how it is, `rota runs cancel {run}` ends it"
+    try:
+        async with asyncio.timeout(None if within in (None, read.NO_LIMIT) else within / 1_000):
+            ended = await _followed(api, run)
+    except TimeoutError:
+        raise RotaError(f"it has not ended in time; {left}") from None
+    except asyncio.CancelledError:  # by Ctrl-C
+        note(left)
+        raise
     return Sheet(ended, code=0 if ended["state"] == "success" else 1)
 
 
 async def _followed(api: Api, run_id: str) -> dict[str, Any]:
     """The run once it has ended; what becomes of it meanwhile is told on standard error."""
-    again, said = Again(), ""
+    again, said, looks = Again(), "", 0
     while True:
         run: dict[str, Any] = await api("GET", f"/api/runs/{run_id}")
         state = run["state"]
@@ -158,6 +172,9 @@ async def _followed(api: Api, run_id: str) -> dict[str, Any]:
             note(f"run {run_id}: {now}")
         if state in OVER:
             return run
+        looks = 0 if now != said else looks + 1
+        if looks == PUZZLED and state != "running":
+            note(f"run {run_id}: {(await api('GET', f'/api/runs/{run_id}/explain'))['story'][-1]}")
         await again.rest(now != said)
         said = now
 

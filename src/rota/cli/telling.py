@@ -93,14 +93,12 @@ def first_lines(data: Mapping[str, Any], lead: str | None, ttl_ms: int | None) -
         roles.append(f"worker with {working['slots']} slots, queues: {queues}, executors: {kinds}")
     yield f"rota: {' and '.join(roles) or 'API'}"
     store, fires = data["store"], data["next"]
-    found = (
-        ""
-        if store == without_password(default_store())
-        else f"export ROTA_STORE={quote(store)}"
-        if lead is None
-        else lead
-    )
-    yield f"data: {store}" + (f"  (for other commands: {found})" if found else "")
+    if store == without_password(default_store()):
+        lead = ""
+    elif lead is None:
+        # Nobody's password is printed: a terminal and a log are read by others.
+        lead = "set ROTA_STORE to this, with its password" if "…" in store else f"export ROTA_STORE={quote(store)}"
+    yield f"data: {store}" + (f"  (for other commands: {lead})" if lead else "")
     if ttl_ms and ttl_ms > QUICK_MS:
         yield f"a worker that vanishes is noticed after {length(ttl_ms)}; see worker.heartbeat_timeout"
     yield f"tasks: {data['tasks']}, schedules: {data['schedules']}{', next fires:' if fires else ''}"

@@ -8,16 +8,17 @@ import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
 from rota.cli import read
 from rota.cli.common import Config, Environment, Json, Store, key_of, place, settled_store, with_flags
+from rota.cli.remote import open_to_all
 from rota.cli.show import Sheet, fail, show, warn
 from rota.cli.telling import Teller, first_lines, overview
 from rota.domain.errors import Invalid
@@ -28,11 +29,12 @@ from rota.stores import migrate as migrated
 from rota.wiring import DATA, default_name, made_in, make_api, remote_worker
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.runtime import Worker
-from rota.worker.stopping import Haste, until_stopped
+from rota.worker.stopping import DRAINED, Haste, until_stopped
 
 if TYPE_CHECKING:
     from rota.api.guard import Guard
     from rota.cli.watch import Watch
+    from rota.settings.load import Loaded
     from rota.worker.remote import Server
 
 group = typer.Typer()
@@ -148,7 +150,7 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
         warn(f"not used, as this version of Rota has not got what it is for: {', '.join(loaded.unused)}")
     server = _server(flags) if flags.get("scheduler") else None
     if server is None:
-        _place(app, flags, loaded.settings.store)
+        _place(app, flags, loaded)
     if flags.get("allow") and not (app.kinds.http or app.kinds.grpc):
         raise Invalid("allow", "is for tasks of --http and --grpc; give one of these as well")
     name = flags["node_id"] or default_name()
@@ -161,22 +163,24 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
 
 def _server(flags: Mapping[str, Any]) -> "Server":
     """Where to work, and by which token: as given, of ROTA_TOKEN, or as `rota login` keeps it. Raises `Invalid`."""
-    from rota.api.serve import Address
     from rota.worker.remote import Server
 
     if flags["store"] or flags["data"]:
         raise Invalid("scheduler", "a worker at an address needs no store; leave --store and --data out")
     url = flags["scheduler"].rstrip("/")
     server = Server(url, flags["token"] or key_of(url, None, flags["config"], flags["environment"]), flags["ca"])
-    if url.startswith("http:") and not Address(urlsplit(url).hostname or "").loopback:
+    if open_to_all(url):
         warn(f"{url} is not encrypted: others on the way can read the token and the work; use https")
     return server
 
 
-def _place(app: Rota, flags: Mapping[str, Any], said: str) -> None:
+def _place(app: Rota, flags: Mapping[str, Any], loaded: "Loaded") -> None:
     """Put the app where options or settings say, if they do; and warn that its programs look elsewhere."""
+    said = loaded.settings.store
     if not flags["store"] and said == os.environ.get("ROTA_STORE") and app.names_store:
         said = ""  # that variable is for programs that do not say
+    if said and not (flags["store"] or flags["data"]):
+        loaded.store()
     url = made_in(flags["data"]) if flags["data"] else said or app.store
     if app.names_store and place(url) != place(app.store):
         own, here = without_password(app.store), without_password(url)
@@ -208,11 +212,7 @@ def _working(app: Rota, name: str, target: str, both: bool) -> WorkerOptions:
 
 
 async def _live(
-    app: Rota,
-    leading: SchedulerOptions | None,
-    working: WorkerOptions | None,
-    api: bool,
-    watch: "Watch",
+    app: Rota, leading: SchedulerOptions | None, working: WorkerOptions | None, api: bool, watch: "Watch"
 ) -> int:
     """Take on the roles until told to stop; the exit code."""
     app.listen(watch)
@@ -236,7 +236,7 @@ async def _live(
         }
         lines = first_lines(data, app.loaded.lead if app.loaded else None, working.ttl_ms if working else None)
         async with watch.served(app.engine if leading or api else None):
-            haste = await _until_over(roles.worker, watch.teller, data, lines)
+            haste = await _until_over(roles.worker, watch.teller, data, lines, alone=not (leading or api))
     return _farewell(roles.worker, haste, watch.teller)
 
 
@@ -255,9 +255,12 @@ async def _remote(app: Rota, server: "Server", working: WorkerOptions, watch: "W
     return _farewell(worker, haste, watch.teller)
 
 
-async def _until_over(worker: Worker | None, teller: Teller, data: Mapping[str, Any], lines: Iterable[str]) -> Haste:
+async def _until_over(
+    worker: Worker | None, teller: Teller, data: Mapping[str, Any], lines: Iterable[str], alone: bool = True
+) -> Haste:
     """Say that it has begun, wait for the end, say that too; whether there will have been haste."""
-    stopped = asyncio.create_task(until_stopped(worker))
+    drained = None if alone else partial(teller.say, "drained", {}, [DRAINED])
+    stopped = asyncio.create_task(until_stopped(worker, drained))
     # It listens before the first word is said: whoever reads that may answer with a signal.
     await asyncio.sleep(0)
     # What was loaded stays: looking for cycles in it would hold up the loop for a tenth of a second. And most objects

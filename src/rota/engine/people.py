@@ -11,7 +11,7 @@ from rota.domain.people import LINK_MS, SESSION_MS, Kind, Token, User, administe
 from rota.engine.audit import audited
 from rota.engine.engine import Engine, applied, read, walk
 from rota.ports.identity import Minted
-from rota.ports.store import Change, Group, Versioned
+from rota.ports.store import Change, Group, Versioned, Where
 
 TRIES = 8
 FIRST = "admin"
@@ -52,7 +52,10 @@ async def change_user(
         changes = [Change(held, after), entry, *await _witness(engine, was, after)]
         if applied(await engine.commit_one(Group(tuple(changes)))):
             if password is not None:
-                async for token, _ in walk(engine, Token):
+                # By their end, the latest first: behind the last one that lives nobody looks, however many there were.
+                async for token, _ in walk(engine, Token, Where(ended_until=after.updated_at + 2 * SESSION_MS)):
+                    if not token.live(after.updated_at):
+                        break
                     if token.owner == name and token.kind is Kind.SESSION:
                         await revoke(engine, token.id, actor.name, "the password is a new one")
             return after

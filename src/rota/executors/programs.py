@@ -87,11 +87,7 @@ class Program:
     """
 
     def __init__(
-        self,
-        argv: Sequence[str],
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        stdin: int = DEVNULL,
+        self, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: str | None = None, stdin: int = DEVNULL
     ) -> None:
         """`env` is the whole environment, None: that of this process; `stdin` a descriptor."""
         self._process = Popen(argv, stdin=stdin, stdout=PIPE, stderr=PIPE, cwd=cwd, env=env, start_new_session=True)

@@ -16,6 +16,7 @@ from rota.sdk.gather import Gather, tell
 
 SCAN_S = 1.0
 """How long a waiter trusts that a hint will come."""
+GONE = "the transaction that submitted it has not committed, or it ended and its retention time is over"
 PLAIN = (Invalid, NotFound)
 """Errors of a submission before which nothing was written."""
 
@@ -64,7 +65,7 @@ class Client:
         """The run as it is now. Raises `NotFound`."""
         found = (await self.engine.store.get(Run, [run_id]))[0]
         if found is None:
-            raise NotFound("run", run_id, "ended runs are kept for the retention time only")
+            raise NotFound("run", run_id, GONE)
         return found.record
 
     async def ended(self, run_id: str, timeout: float | None = None) -> Run:
@@ -139,7 +140,7 @@ class Waiters:
         ids = list(self._waiting)
         for run_id, found in zip(ids, await self._engine.store.get(Run, ids), strict=True):
             if found is None:
-                self._answer(run_id, NotFound("run", run_id))
+                self._answer(run_id, NotFound("run", run_id, GONE))
             elif found.record.state in TERMINAL:
                 self._answer(run_id, found.record)
 

@@ -17,6 +17,8 @@ from rota.settings.fields import SECONDS, is_length
 from rota.settings.place import USUAL, usual_file
 from rota.settings.sources import document, from_environment, from_secrets
 from rota.settings.tree import Settings
+from rota.stores import connect
+from rota.wiring import HERE
 
 ENVIRONMENTS = "environments"
 NOT_YET = ("message_queue.", "redis.", "dispatcher.max_workers")
@@ -33,7 +35,7 @@ WANTED = {
 
 
 class SettingsError(Invalid):
-    """Settings that cannot be accepted; `problems` says all that is wrong, one line each, and never a value."""
+    """Settings that cannot be accepted; `problems` says all that is wrong, one line each, and no text of a value."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("", "; ".join(problems))
@@ -81,6 +83,15 @@ class Loaded:
     def unused(self) -> list[str]:
         """What was said, and is for what this version has not got."""
         return [key for key in self.origins if key.startswith(NOT_YET)]
+
+    def store(self) -> str:
+        """URL of the store; empty: not said. Raises `Invalid`, which says where it stands, for one that names none."""
+        url = self.settings.store
+        try:
+            connect(url or HERE)
+        except Invalid as error:
+            raise Invalid(f"{self.origins['database.url']}: database.url", error.message) from None
+        return url
 
     def again(self) -> "Loaded":
         """The same sources, as they are now. Raises `SettingsError`."""
@@ -191,22 +202,28 @@ def _checked(values: Mapping[str, Any], said: Mapping[str, Said], problems: list
     try:
         return Settings.model_validate(_nested(values))
     except ValidationError as error:
-        for one in error.errors(include_url=False, include_context=False):
-            key = ".".join(map(str, one["loc"][:2]))
-            where = said[key].layer.name if key in said else _sources(key, said)
-            what = f" is {_kind(one['input'])};" if "." in key else ":"
-            problems.append(f"{where}: {key}{what} {_remedy(one['type'], one['msg'])}")
+        for fault in error.errors(include_url=False, include_context=False):
+            key = ".".join(map(str, fault["loc"][:2]))
+            sources = (one.layer.name for name, one in said.items() if f"{name}.".startswith(f"{key}."))
+            where = ", ".join(dict.fromkeys(sources))
+            what = f" is {_fault(fault['type'], fault['input'])};" if "." in key else ":"
+            problems.append(f"{where}: {key}{what} {_remedy(fault['type'], fault['msg'])}")
     return None
 
 
-def _sources(section: str, said: Mapping[str, Said]) -> str:
-    """Where the values of a section come from."""
-    return ", ".join(dict.fromkeys(one.layer.name for key, one in said.items() if key.startswith(f"{section}.")))
+def _wanted(kind: str) -> str | None:
+    return WANTED.get(kind.partition("_")[0]) if kind.endswith(("_type", "_parsing", "_from_float")) else None
+
+
+def _fault(kind: str, value: object) -> str:
+    """What is wrong. Text is not shown: it may be a secret that got to the wrong place."""
+    if _wanted(kind):
+        return _kind(value)
+    return f"{value!r:.20}" if isinstance(value, int | float) else "wrong"
 
 
 def _remedy(kind: str, message: str) -> str:
-    own = WANTED.get(kind.partition("_")[0]) if kind.endswith(("_type", "_parsing", "_from_float")) else None
-    return own or re.sub("^Value error, ", "", message).replace("Input should be", "it should be")
+    return _wanted(kind) or re.sub("^Value error, ", "", message).replace("Input should be", "it should be")
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

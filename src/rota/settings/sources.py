@@ -25,7 +25,12 @@ def document(path: Path) -> dict[str, Any]:
         if len(data) > LARGEST:
             raise Invalid(str(path), f"is over the limit of {LARGEST} bytes; settings are small")
         text = data.decode()
-        found = tomllib.loads(text) if path.suffix == ".toml" else _yaml(text)
+        if path.suffix == ".toml":
+            found: Any = tomllib.loads(text)
+        else:
+            from rota.settings.plain_yaml import loaded
+
+            found = loaded(text)
     except Invalid:
         raise
     except OSError as error:
@@ -39,13 +44,6 @@ def document(path: Path) -> dict[str, Any]:
     if not isinstance(found or {}, dict):
         raise Invalid(str(path), "should hold sections, such as `worker:`, with keys and values in them")
     return found or {}
-
-
-def _yaml(text: str) -> Any:
-    """What YAML says. Raises `ValueError`."""
-    from rota.settings.plain_yaml import loaded
-
-    return loaded(text)
 
 
 def from_environment(kind: type[BaseSettings]) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class Worker:
         self._pulse: Pulse | None = None
         self._ear: Watch | None = None
         self._taking: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
         self._loops: list[asyncio.Task[None]] = []
 
     @property
@@ -99,9 +100,16 @@ class Worker:
         self._taking = begin(self._take_work())
 
     async def stop(self) -> None:
-        """Drain: take nothing more, let running attempts finish for a while, hand the rest back unburnt, leave."""
-        if not self._loops:
-            return
+        """Drain: take nothing more, let running attempts finish for a while, hand the rest back unburnt, leave.
+
+        All who call it await the same end.
+        """
+        if self._loops and self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        if self._stopping:
+            await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         self._leaving = True
         await self._take_no_more()
         await self._finish(self._options.drain_ms)

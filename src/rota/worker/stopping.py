@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from rota.worker.runtime import Worker
 
@@ -14,17 +15,26 @@ TWICE_S = 0.5
 LAST_S = 5.0
 """How long after the second signal the process is ended, whatever does not want to end."""
 
+DRAINED = "the worker is drained and leaves, what else runs here goes on; a restart brings the worker back"
 
-async def until_stopped(worker: Worker | None) -> str:
-    """Until SIGINT or SIGTERM, or until the worker ends by itself; then why, empty for a signal or a drain."""
+
+async def until_stopped(worker: Worker | None, drained: Callable[[], None] | None = None) -> str:
+    """Until SIGINT or SIGTERM, or until the worker ends by itself; then why, empty for a signal or a drain.
+
+    `drained`: told where people drain the worker: it leaves, and other roles go on until a signal. None: it is alone.
+    """
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, asked.set)
-    waits = [asyncio.create_task(asked.wait())]
+    waits: list[asyncio.Task[Any]] = [asyncio.create_task(asked.wait())]
     if worker:
         waits.append(asyncio.create_task(worker.ended.wait()))
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    if worker and drained and not (worker.failed or asked.is_set()):
+        drained()
+        waits.append(asyncio.create_task(worker.stop()))
+        await asked.wait()
     for wait in waits:
         wait.cancel()
     return worker.failed if worker else ""

@@ -13,6 +13,8 @@ import pytest
 from rota import Invalid, Rota, RotaError, Unavailable
 from rota.domain.facts import SessionChanged, Trouble
 from rota.domain.records import Session
+from rota.engine.control import drain
+from rota.engine.recover import open_sessions
 from rota.engine.submit import Order
 from rota.ports.store import Where
 from rota.scheduler.options import Options as SchedulerOptions
@@ -296,6 +298,23 @@ async def test_a_signal_hands_back_what_does_not_end(url):
         assert (await asyncio.to_thread(serving.end)).splitlines() == ["SessionChanged drained", "served"]
         run = await handle.arun()
         assert (run.state, run.tries, run.lost) == ("pending", 0, 0)
+
+
+async def test_its_scheduler_goes_on_when_people_drain_its_worker(url):
+    async with Rota(url, name="other") as app:
+        serving = Serving(url, "patient")
+        assert await asyncio.to_thread(serving.said) == "SessionChanged"
+        (session,) = await open_sessions(app.engine)
+        await drain(app.engine, session.id, "somebody")
+        assert await asyncio.to_thread(serving.said) == "SessionChanged drained"
+        process = serving.process
+        assert process.stderr
+        assert "Ctrl-C stops it" in await asyncio.to_thread(process.stderr.readline)
+        assert (await asyncio.to_thread(process.stderr.readline)).startswith("rota: the worker is drained and leaves, ")
+        with pytest.raises(subprocess.TimeoutExpired):
+            await asyncio.to_thread(process.wait, 0.3)
+        process.terminate()
+        assert await asyncio.to_thread(serving.end) == "served\n"
 
 
 async def test_a_second_signal_ends_at_once_what_runs_and_hands_it_back(url):

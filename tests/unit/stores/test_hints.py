@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from queue import SimpleQueue
 from typing import Any
 
@@ -14,7 +15,7 @@ from rota.stores.hub import ANYTHING
 from rota.stores.sql import hints
 from rota.stores.sql.hints import LIMIT, Post, folder, is_private, understood, written
 from rota.testing.factories import make_run
-from tests.unit.stores.files import opened, put, url
+from tests.unit.stores.files import base, opened, put, url
 
 COMMIT = """
 import asyncio, sys
@@ -42,6 +43,25 @@ def path(tmp_path, monkeypatch):
         monkeypatch.setattr(tempfile, "tempdir", short)
         monkeypatch.setenv("TMPDIR", short)
         yield tmp_path / "rota.db"
+
+
+async def test_who_claims_is_told_before_the_commit_has_reached_the_disk(path):
+    """So it can set out for the write lock meanwhile. The commit here does not begin until somebody has heard of it."""
+    heard, early = threading.Event(), []
+
+    def traced(statement):
+        if statement == "COMMIT":
+            early.append(heard.wait(5))
+
+    async with opened(path) as store:
+        writer: Any = base(store).writer
+        await writer.run(lambda: writer._connected().connection.dbapi_connection.set_trace_callback(traced))
+        ear = store.watch(["lane:*"])
+        committing = asyncio.create_task(put(store, make_run(1), hints=(Hint("lane:a", 2), Hint("due"))))
+        assert await ear.wait(30) == {"lane:a": 2}
+        heard.set()
+        await committing
+    assert early == [True]
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
-from rota.api.deps import Here, Json, Reader, answers, router
+from rota.api.deps import Here, Json, Reader, answers, part, router
 from rota.api.door import ACCESS_MS, COOKIE, COOKIE_MS, Door, Opened
 from rota.api.schemas import people as said
 from rota.domain.errors import Invalid
@@ -16,13 +16,7 @@ routes = router("/api/auth", "auth")
 WRONG = "wrong name or password, or a user who may not log in"
 USED = "a login code or refresh token that is wrong, was used, or is too old"
 
-
-async def _door(request: Request) -> Door:
-    door: Door = request.app.state.door
-    return door
-
-
-Doors = Annotated[Door, Depends(_door)]
+Doors = Annotated[Door, part("door")]
 
 
 def _told(request: Request, opened: Opened | None, cookie: bool, why: str) -> Response:

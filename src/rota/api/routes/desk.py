@@ -9,12 +9,12 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from fastapi import Body as JsonBody
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from pydantic import AliasChoices, Field
 
 from rota.api.asked import Asked
 from rota.api.crew import MOST_REMEMBERED, Crew, credential, is_current, may_take
-from rota.api.deps import Here, Json, may, router
+from rota.api.deps import Here, Json, may, part, router
 from rota.api.schemas.bodies import Body
 from rota.api.schemas.views import answer
 from rota.api.waiting import Waiting
@@ -47,14 +47,7 @@ JSON = "application/json"
 
 routes = router("/api/worker", "desk")
 Worker = Annotated[Asked, may(Action.WORK)]
-
-
-async def _crew(request: Request) -> Crew:
-    crew: Crew = request.app.state.crew
-    return crew
-
-
-Sessions = Annotated[Crew, Depends(_crew)]
+Sessions = Annotated[Crew, part("crew")]
 
 
 async def _read(request: Request, kind: type[M]) -> M:

@@ -8,6 +8,8 @@ POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; frame-ances
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Rota</title>
 <p id="said">This page logs you in by a login link, and there is none.</p>
+<p>Rota has no user interface yet. Who is logged in can look at its API here, at <a href="/api/runs">/api/runs</a> for
+instance; in a terminal, <code>rota token</code> prints a key for <code>curl</code>. More: <code>rota --help</code>.
 <script src="/login.js"></script></html>
 """
 SCRIPT = """const said = document.getElementById("said");

@@ -14,6 +14,7 @@ from rota.domain.schedule import Overlap, Policy, Schedule
 from rota.domain.timing import started
 from rota.domain.triggers import Interval
 from rota.engine.define import register
+from rota.engine.engine import walk
 from rota.engine.query import unfinished
 from rota.engine.submit import Order, submit
 from rota.ports.store import Change, Group, Where
@@ -131,14 +132,8 @@ async def _until_ended(runs: int) -> None:
 
 
 async def _ended(since: int) -> Sequence[Run]:
-    found: list[Run] = []
-    cursor = ""
-    while True:
-        page = await app.engine.store.find(Run, Where(states=(State.SUCCESS,)), cursor, BULK)
-        found += [held.record for held in page.items if held.record.created_at >= since]
-        cursor = page.cursor
-        if not cursor:
-            return found
+    ended = walk(app.engine, Run, Where(states=(State.SUCCESS,)), size=BULK)
+    return [run async for run, _ in ended if run.created_at >= since]
 
 
 async def _span(since: int) -> tuple[int, int]:
@@ -154,19 +149,10 @@ async def _lags(since: int, until: int) -> list[float]:
 async def _make_schedules(count: int, every_ms: int) -> None:
     now = app.engine.clock.now()
     policy = Policy(overlap=Overlap.ALLOW)
+    triggers = [Interval(every_ms, now + number * every_ms // count) for number in range(count)]
     made = [
-        started(
-            Schedule(
-                "main",
-                f"bench-{number}",
-                lag.task.name,
-                Interval(every_ms, now + number * every_ms // count),
-                policy=policy,
-            ),
-            now,
-        )
-        for number in range(count)
+        started(Schedule("main", f"bench-{number}", lag.task.name, trigger, policy=policy), now)
+        for number, trigger in enumerate(triggers)
     ]
     await register(app.engine, app.name, [lag.task], [])
-    groups = [Group((Change(None, schedule),)) for schedule in made]
-    await app.engine.commit(groups)
+    await app.engine.commit([Group((Change(None, schedule),)) for schedule in made])

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from rota.cli.bench.tasks import app, noop
@@ -32,17 +32,16 @@ class TimedStore:
 
     async def commit(self, *args: Any) -> Any:
         """As the store's."""
-        began = time.perf_counter()
-        try:
-            return await self._store.commit(*args)
-        finally:
-            self.spent += time.perf_counter() - began
+        return await self._timed(self._store.commit(*args))
 
     async def claim(self, *args: Any) -> Any:
         """As the store's."""
+        return await self._timed(self._store.claim(*args))
+
+    async def _timed(self, call: Awaitable[Any]) -> Any:
         began = time.perf_counter()
         try:
-            return await self._store.claim(*args)
+            return await call
         finally:
             self.spent += time.perf_counter() - began
 

@@ -1,11 +1,12 @@
 """`Postgres`: the ways to one PostgreSQL database."""
 
 import asyncio
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -24,7 +25,14 @@ from rota.stores.sql.db import Db
 
 T = TypeVar("T")
 
+log = logging.getLogger("rota")
+_tell_once = lru_cache(log.log)
+
 OLDEST = 14
+UNNAMED = (
+    "does not say which one it is, so no replica is read and nobody submits in a transaction of their own: "
+    "GRANT EXECUTE ON FUNCTION pg_control_system() to Rota's user, then start anew"
+)
 CONNECT_S = 5.0
 PATIENCE_MS = 2_500
 """How long a write waits for locks, for its statements, and for its own program: a quarter of a term."""
@@ -108,8 +116,11 @@ class Postgres(Base):
 
     async def prepare(self) -> list[str]:
         applied = await super().prepare()
-        with suppress(StoreError):  # a server that does not say who it is: nobody submits in a transaction of theirs
+        try:
             self._tables = await self.read(_identified)
+        except StoreError as error:
+            level = logging.WARNING if self._replica else logging.INFO
+            _tell_once(level, f"{self.place} {UNNAMED} ({error.__cause__ or error})")
         return applied
 
     async def read(self, work: Callable[[Db], T], whole: bool = False, late: bool = False) -> T:
@@ -138,8 +149,7 @@ class Postgres(Base):
     def borrow(self, connection: Any) -> Iterator[Db]:
         db = db_of(connection, self.place)
         if self._tables is None:
-            remedy = "GRANT EXECUTE ON FUNCTION pg_control_system() to its user, then open the app anew"
-            raise Invalid("connection", f"the server of {self.place} does not say which one it is; {remedy}")
+            raise Invalid("connection", f"{self.place} {UNNAMED}")
         schema, identity = self._tables
         try:
             with savepoint(db):
@@ -175,7 +185,9 @@ class Postgres(Base):
             ("ok" if durable else "fail", f"commits {'survive' if durable else 'do not survive'} power loss"),
             ("ok" if used < limit * 0.8 else "warn", f"{used} of {limit} connections are in use"),
         ]
-        if self._replica and self._tables:
+        if self._tables is None:
+            told.append(("warn", f"the server {UNNAMED}"))
+        elif self._replica:
             keeps_up, said = False, "none of this database, or far behind; the primary is asked instead"
             try:
                 keeps_up = await self._replica.keeps_up(self._tables)

@@ -5,18 +5,7 @@ What people filter by and report on is a column; the rest of a definition is its
 are partial wherever they can be, so that a run lies in few of them at a time: a claim and a settle together touch five.
 """
 
-from sqlalchemy import (
-    Boolean,
-    Column,
-    Index,
-    LargeBinary,
-    MetaData,
-    PrimaryKeyConstraint,
-    String,
-    Table,
-    Text,
-    text,
-)
+from sqlalchemy import Boolean, Column, Index, LargeBinary, MetaData, PrimaryKeyConstraint, String, Table, Text, text
 
 from rota.stores.sql.columns import BEATING, KEY, POSITION, TURNING, key, moments, numbers, texts
 
@@ -181,12 +170,7 @@ tokens_time = _index("tokens_time", tokens, "created_at", "id")
 tokens_ended = _index("tokens_ended", tokens, "expires_at", "id", where="expires_at IS NOT NULL")
 
 blobs = Table(
-    "blobs",
-    metadata,
-    key(),
-    *numbers("created_at"),
-    Column("data", LargeBinary, nullable=False),
-    *numbers("version"),
+    "blobs", metadata, key(), *numbers("created_at"), Column("data", LargeBinary, nullable=False), *numbers("version")
 )
 
 tallies = Table(

@@ -12,10 +12,6 @@ def note(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:
     given["applied"].append(step.up_revision_id)
 
 
-context.configure(
-    connection=given["connection"],
-    version_table=given["version_table"],
-    on_version_apply=note,
-)
+context.configure(connection=given["connection"], version_table=given["version_table"], on_version_apply=note)
 with context.begin_transaction():
     context.run_migrations()
