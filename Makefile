@@ -5,7 +5,7 @@ LOCK := $(BIN)/uv --no-config pip compile pyproject.toml --universal --python-ve
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check style types fast fix bench docs services services-stop clean oracle simulate chaos chaos-planted lock
+.PHONY: help setup up test check style types fast fix bench figures docs services services-stop clean oracle simulate chaos chaos-planted lock
 
 # Two processes of tests, for two cores; one that is done takes over from the other.
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist worksteal
@@ -46,6 +46,9 @@ bench: $(VENV)/runtime ## measure throughput, latency, schedules and idling
 	$(BIN)/rota bench latency
 	$(BIN)/rota bench schedules
 	$(BIN)/rota bench idle
+
+figures: $(VENV)/dev ## measure clusters on PostgreSQL: kills, crowds, outages, histories; all, or ONLY=takeover
+	$(BIN)/python -m tests.figures $(ONLY)
 
 services: $(VENV)/dev ## start private servers for tests and benchmarks, and print how to use them
 	@$(BIN)/python -m tests.services start

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from rota.domain.facts import Trouble
 from rota.ports.runtime import Emit
 
-FIRST_S, LAST_S = 0.05, 5.0
+FIRST_S, LAST_S = 0.05, 3.0
 
 
 class Backoff:

@@ -37,6 +37,8 @@ SETTINGS = {
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "plan_cache_mode": "force_generic_plan",
+    # A plan for no values in particular expects many rows, and would start processes to count none.
+    "max_parallel_workers_per_gather": "0",
 }
 _EXAMPLE = "write postgresql://user:password@host:5432/database?sslmode=verify-full"
 
