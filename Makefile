@@ -5,7 +5,7 @@ LOCK := $(BIN)/uv --no-config pip compile pyproject.toml --universal --python-ve
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check style types fast fix bench figures docs services services-stop clean oracle simulate chaos chaos-planted lock
+.PHONY: help setup up test check style types fast fix bench bench-peers figures docs services services-stop clean oracle fuzz simulate chaos chaos-planted lock
 
 # Two processes of tests, for two cores; one that is done takes over from the other.
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist worksteal
@@ -47,6 +47,10 @@ bench: $(VENV)/runtime ## measure throughput, latency, schedules and idling
 	$(BIN)/rota bench schedules
 	$(BIN)/rota bench idle
 
+bench-peers: $(VENV)/dev ## measure Rota beside its peers (PEERS="pgqueuer huey" RUNS=60000 ROUNDS=3 RESULTS=file)
+	$(BIN)/python -m benchmarks $(if $(PEERS),--peers $(PEERS)) $(if $(RESULTS),--results $(RESULTS)) \
+		--runs $(or $(RUNS),60000) --rounds $(or $(ROUNDS),3)
+
 figures: $(VENV)/dev ## measure clusters on PostgreSQL: kills, crowds, outages, histories; all, or ONLY=takeover
 	$(BIN)/python -m tests.figures $(ONLY)
 
@@ -64,6 +68,9 @@ simulate: $(VENV)/dev ## whole clusters on a virtual clock, with faults: SEEDS=1
 
 oracle: $(VENV)/dev ## compare a million fire times with the slow oracle
 	ROTA_ORACLE=1000000 $(BIN)/pytest tests/oracle
+
+fuzz: $(VENV)/dev ## send the API about REQUESTS=100000 requests made of its spec, as everybody (SEED=3)
+	ROTA_FUZZ=$(or $(REQUESTS),100000) ROTA_FUZZ_SEED=$(or $(SEED),3) $(PYTEST) tests/attacks/test_fuzz.py tests/attacks/test_stateful.py
 
 chaos: $(VENV)/dev ## a fault campaign on real processes (MINUTES=10 SEED=1), its report into docs/chaos.md
 	$(BIN)/python -m tests.chaos campaign $(or $(MINUTES),10) $(or $(SEED),1)

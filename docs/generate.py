@@ -6,6 +6,7 @@ A part stands between `<!-- generated: name -->` and `<!-- end -->`. `make docs`
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -13,7 +14,6 @@ from fastapi.routing import APIRoute
 
 from rota.api.app import PARTS as API
 from rota.api.deps import May
-from rota.api.routes import pages
 from rota.domain import errors
 from rota.domain.access import ROLES, Action
 from rota.domain.facts import RunsClaimed, RunsSettled, RunsSubmitted, SessionChanged, Trouble
@@ -69,7 +69,8 @@ DST: dict[str, Trigger] = {
 def routes() -> str:
     """Every route of the API, what it does, and what it needs."""
     rows = ["| request | does | needs |", "|---|---|---|"]
-    for route in (one for part in API for one in part.routes.routes if isinstance(one, APIRoute) and part is not pages):
+    parts = [import_module(f"rota.api.routes.{part}") for part in API if part != "pages"]
+    for route in (one for part in parts for one in part.routes.routes if isinstance(one, APIRoute)):
         needs = " ".join(f"`{one.call.action}`" for one in route.dependant.dependencies if isinstance(one.call, May))
         does = (route.endpoint.__doc__ or "").partition("\n")[0]
         rows.append(f"| `{' '.join(sorted(route.methods or ()))} {route.path}` | {does} | {needs or 'nobody'} |")

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
@@ -37,6 +36,7 @@ from rota.wiring import (
     default_name,
     default_store,
     executors,
+    inside,
     made_in,
     make_scheduler,
     make_worker,
@@ -45,6 +45,7 @@ from rota.wiring import (
 )
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.runtime import Worker
+from rota.worker.stopping import Haste, until_stopped
 
 if TYPE_CHECKING:
     from rota.settings.load import Loaded
@@ -189,7 +190,7 @@ class Rota:
             raise
         self._known = len(tasks)
         if self._client is None:
-            self._engine, self._client = engine, Client(engine, f"app:{self.name}")
+            self._engine, self._client = engine, Client(engine, f"app:{self.name}", inside)
 
     def configure(self, loaded: "Loaded") -> None:
         """Obey these settings; what they do not say stays as the code says it. Before the app is opened."""
@@ -276,21 +277,32 @@ class Rota:
     def serve(self, **options: Any) -> None:
         """Schedule and work until SIGINT or SIGTERM, and say so on standard error; takes what `running` takes.
 
-        Raises `RotaError` where the worker had to end by itself.
+        Raises `RotaError` where the worker had to end by itself, `SystemExit` where a second signal ended what ran.
         """
-        if failed := asyncio.run(self._serve(options)):
+        failed, haste = asyncio.run(self._serve(options))
+        haste.over()
+        if failed:
             raise RotaError(failed)
+        if haste.asked:
+            sys.exit(130)
 
-    async def _serve(self, options: Mapping[str, Any]) -> str:
+    async def _serve(self, options: Mapping[str, Any]) -> tuple[str, Haste]:
         errors = sys.stderr  # a worker puts its own stream in its place
+
+        def say(text: str) -> None:
+            errors.write(f"rota: {text}\n")
+            errors.flush()
+
         async with self.running(**options) as roles:
             stopped = asyncio.create_task(until_stopped(roles.worker))
             # It listens before it says how to stop it.
             await asyncio.sleep(0)
             counts = f"{len(self.registry.tasks)} tasks, {len(self.registry.schedules)} schedules"
-            errors.write(f"rota: {self.name} works on {without_password(self.store)}: {counts}; Ctrl-C stops it\n")
-            errors.flush()
-            return await stopped
+            say(f"{self.name} works on {without_password(self.store)}: {counts}; Ctrl-C stops it")
+            failed, haste = await stopped, Haste(roles.worker, say)
+            if haste.running:
+                say(f"{haste.running} running, they may finish; Ctrl-C again ends them at once")
+            return failed, haste
 
     def executors(self) -> Mapping[str, Executor]:
         """The executors of this app's workers."""
@@ -366,20 +378,3 @@ class Roles:
                 await self._stops.pop()()
             except Exception as error:
                 self._engine.tell(Trouble("stop", error))
-
-
-async def until_stopped(worker: Worker | None) -> str:
-    """Until SIGINT or SIGTERM, or until the worker ends by itself; then why, empty for a signal or a drain."""
-    asked = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, asked.set)
-    waits = [asyncio.create_task(asked.wait())]
-    if worker:
-        waits.append(asyncio.create_task(worker.ended.wait()))
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.remove_signal_handler(number)  # the next one ends the program as usual
-    return worker.failed if worker else ""

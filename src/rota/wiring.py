@@ -5,12 +5,12 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rota.domain.access import ANY, Actor, Grant
 from rota.domain.errors import Barred, Invalid
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from rota.identity import Identity
     from rota.observe.metrics import Metrics
     from rota.worker.remote import Server
+
+T = TypeVar("T")
 
 log = logging.getLogger("rota")
 
@@ -172,6 +174,13 @@ async def beside(url: str, engine: Engine) -> AsyncIterator[Engine]:
         return
     async with opened(url, engine.tell) as another:
         yield another
+
+
+async def inside(engine: Engine, connection: Any, verb: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
+    """What a verb returns, done in the transaction of a user's own connection. Raises `Invalid` for a wrong one."""
+    from rota.stores.sql.store import within
+
+    return await within(engine.store, connection, lambda store: verb(engine.over(store)))
 
 
 def make_worker(url: str, engine: Engine, made: Mapping[str, Executor], options: WorkerOptions) -> Worker:

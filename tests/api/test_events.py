@@ -11,7 +11,9 @@ from rota.api.serve import Address, served
 from rota.domain.run import End, Outcome
 from rota.engine.settle import settle
 from rota.ports.desk import Settlement
+from rota.ports.loops import end
 from rota.ports.store import Line
+from rota.stores.hub import ANYTHING
 from tests.api.conftest import ADMIN, hold, known_as
 
 LISTENERS = 200
@@ -54,6 +56,34 @@ async def test_a_listener_is_told_what_kinds_changed(server, engine):
                 assert done.status < 300
         while second["queues"] == first["queues"] or second["runs"] == first["runs"]:
             _, _, second = await next_event(answer)
+
+
+async def test_what_only_may_have_changed_is_told_of_now_and_then(engine, monkeypatch):
+    """A worker's beats change the file, and nothing that a listener would fetch again."""
+    feed = Feed(engine.store.watch, None)
+    told: Any = feed.events().body_iterator
+    await anext(told)
+
+    async def after(hints: dict[str, int]) -> set[str]:
+        before = dict(feed._versions)
+        engine.store.base.hub.tell(hints)
+        await feed._hear()
+        return {kind for kind, number in feed._versions.items() if number > before[kind]}
+
+    await end(feed._task)
+    everything = set(feed._versions)
+    assert await after({ANYTHING: 1}) == everything, "the first time at once: nothing was told for long"
+    for _ in range(3):
+        assert await after({ANYTHING: 1}) == set()
+    engine.store.base.hub.tell({ANYTHING: 1})
+    assert await after({"tasks": 1, "session:x": 1}) == {"tasks", "workers"}
+    assert await after({"lane:main/default/python/": 1}) == {"runs"}
+    monkeypatch.setattr("rota.api.feed.ECHO_S", 0.0)
+    assert await after({"done": 1}) == {"runs"}
+    assert await after({ANYTHING: 1}) == {"runs"}, "what became ready may have been taken"
+    feed._net_at = 1.0
+    assert await after({}) == everything
+    await feed.close()
 
 
 async def test_many_listeners_cost_little_and_end_at_once_with_the_server(engine):

@@ -2,10 +2,15 @@ from typing import Any
 
 import pytest
 
+from rota.api.stats import PROBE, Stats
+from rota.domain.records import Blob
 from rota.domain.run import End, Outcome
 from rota.engine.sessions import enter, leave
 from rota.engine.settle import settle
+from rota.observe.metrics import Metrics
 from rota.ports.desk import Settlement
+from rota.ports.store import Change, Group
+from rota.testing.clock import MovableClock
 from rota.testing.factories import make_session
 from tests.api.conftest import hold
 
@@ -13,6 +18,27 @@ from tests.api.conftest import hold
 async def test_health_needs_nobody(client):
     for path in ("/health", "/health/live", "/health/ready"):
         assert await client()("GET", path) == {"status": "ok"}
+
+
+async def test_a_store_that_can_only_be_read_is_not_ready(client, engine):
+    """As on a full disk."""
+    writer, clock = engine.store.base.writer, MovableClock()
+    engine.clock = clock
+    assert await client()("GET", "/health/ready") == {"status": "ok"}
+    # Room that the first look has left is room, too.
+    await engine.commit_one(Group((Change(None, Blob("more", bytes(100_000))),)))
+    pages = await writer.run(lambda: writer.first("PRAGMA max_page_count = 1"))
+    clock.advance(6_000)
+    await client()("GET", "/health/ready", 503)
+    found = {one["text"] for one in (await client()("GET", "/api/system/doctor"))["items"] if one["level"] == "fail"}
+    assert any("cannot grow, its disk is full" in text for text in found)
+    metrics = Metrics()
+    metrics.numbers = Stats(engine).gauges
+    assert b"rota_store_up 0.0" in await metrics.text()
+    await writer.run(lambda: writer.first(f"PRAGMA max_page_count = {pages + 100}"))
+    clock.advance(6_000)
+    assert await client()("GET", "/health/ready") == {"status": "ok"}
+    assert (await engine.store.get(Blob, [PROBE])) == [None]
 
 
 async def test_workers_are_listed_resized_and_drained(api, engine):
@@ -28,6 +54,14 @@ async def test_workers_are_listed_resized_and_drained(api, engine):
     assert (await api("GET", "/api/workers?label=tpu"))["items"] == []
     assert (await api("PATCH", "/api/workers/worker-1", 200, {"slots": 3}))["slots"] == 3
     assert (await api("GET", "/api/workers/session-1"))["slots"] == 3
+    assert (await api("PATCH", "/api/workers/worker-1", 200, {"labels": ["tpu", "ssd"]}))["labels"] == ["ssd", "tpu"]
+    assert len((await api("GET", "/api/workers?label=tpu"))["items"]) == 1
+    for labels in ("gpu", ["a b"], [1], [f"l{number}" for number in range(7)]):
+        await api("PATCH", "/api/workers/worker-1", 422, {"labels": labels})
+    await api("POST", "/api/tasks", 201, {"name": "needy", "requires": ["tpu"]})
+    assert (await api("POST", "/api/tasks/needy/trigger", 201))["warning"] == ""
+    assert (await api("PATCH", "/api/workers/worker-1", 200, {"labels": []}))["labels"] == []
+    assert "with labels tpu" in (await api("POST", "/api/tasks/needy/trigger", 201))["warning"]
     for slots in (0, -1, 10**9, "3", 1.5, True):
         await api("PATCH", "/api/workers/worker-1", 422, {"slots": slots})
     await api("PATCH", "/api/workers/worker-1", 422, {"lanes": ["x"]})
@@ -91,4 +125,5 @@ async def test_paths_match_whole(api):
         "/redoc",
         "/openapi.json",
     ):
-        assert (await api.http.get(path)).status_code == 404
+        told = await api("GET", path, 404)
+        assert "openapi.json" in told["detail"]

@@ -1,9 +1,10 @@
 import pytest
 
-from rota.domain.run import End, Outcome, Run
+from rota.domain.run import End, Outcome, Reason, Run
 from rota.engine.settle import settle
 from rota.ports.desk import Settlement
 from rota.ports.store import Line
+from rota.testing.clock import MovableClock
 from tests.api.conftest import hold
 
 
@@ -26,6 +27,31 @@ async def listed(api, path):
         found += page["items"]
         cursor = page["next"]
     return found
+
+
+async def test_a_trigger_warns_of_what_is_seen_to_hinder_it(api, engine, task):
+    """In the words of explain; of what is over or under way there is nothing to warn of."""
+    engine.clock = clock = MovableClock()
+    first = (await api("POST", "/api/tasks/a/trigger", 201, {"unique": "u"}))["id"]
+    (held,) = await hold(engine, kind="own")
+    assert (await api("POST", "/api/tasks/a/trigger", 200, {"unique": "u"}))["warning"] == ""
+    assert (await api("POST", "/api/tasks/a/trigger", 201))["warning"] == ""
+    lacking = Outcome(End.RETURNED, reason=Reason.NO_HANDLER, error="no handler 'a' in its app; it has b")
+    await settle(engine, [Settlement(held.record.fence, lacking, held)])
+    clock.advance(1_000)
+    for path, body in (("/api/tasks/a/trigger", None), ("/api/runs", {"task": "a"})):
+        made = await api("POST", path, 201, body)
+        assert made["warning"] == (
+            "no live worker of queue default (worker-1) can run task a: no handler 'a' in its app; it has b"
+        )
+        story = (await api("GET", f"/api/runs/{made['id']}/explain"))["story"]
+        assert story[-1] == f"it waits: {made['warning']}"
+    assert (await api("POST", "/api/tasks/a/trigger", 200, {"unique": "u"}))["id"] == first
+    assert (await api("POST", "/api/tasks/a/trigger", 201, {"queue": "q"}))["warning"].startswith(
+        "no live worker takes"
+    )
+    await api("POST", "/api/queues/default/pause", 200, {"why": "stock-taking"})
+    assert (await api("POST", "/api/tasks/a/trigger", 201))["warning"].endswith("stock-taking")
 
 
 async def test_a_run_is_submitted_shown_and_explained(api, engine, task):

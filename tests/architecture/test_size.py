@@ -9,7 +9,7 @@ MOST_LINES_OF_A_FUNCTION = 50
 MOST_PARAMETERS_OF_A_CONSTRUCTOR = 7
 MOST_LINES_OF_THE_HEART = 6_500
 """`domain`, `ports`, `engine`. Wanted are 4,500: whoever comes by may take something away."""
-MOST_LINES_OF_THE_HOUSE = 25_600
+MOST_LINES_OF_THE_HOUSE = 26_650
 """All but `testing`. Wanted are 15,000."""
 MOST_LINES_OF_WHAT_IS_SHIPPED_FOR_TESTS = 2_050
 
@@ -49,7 +49,7 @@ def wide_constructors(source: Source) -> list[str]:
 
 @pytest.mark.parametrize("rule", [long_files, long_functions, wide_constructors])
 def test_files_functions_and_constructors_stay_small(rule):
-    assert complaints(rule, sources("src", "tests")) == []
+    assert complaints(rule, sources("src", "tests", "benchmarks")) == []
 
 
 def test_the_heart_and_the_house_stay_small():

@@ -74,12 +74,14 @@ class Answer(NamedTuple):
 class Platform:
     """The app, who may ask, and what lies in the store."""
 
+    sent = 0
+    """Requests, of all platforms together."""
+
     def __init__(self, runner: asyncio.Runner, house: House, door: Door, app: Any) -> None:
         self.house = house
         self.door = door
         self.app = app
         self.keys: dict[str, str] = {}
-        self.sent = 0
         self._loop = runner.get_loop()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -119,7 +121,7 @@ class Platform:
         self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str | bytes] = {}, role: str = ""
     ) -> Answer:
         """One request, as it is."""
-        self.sent += 1
+        Platform.sent += 1
         return self.run(self._asked(method, url, body, {**headers, **self._shown(role)}))
 
     async def _asked(self, method: str, url: str, body: bytes, headers: Mapping[str, str | bytes]) -> Answer:

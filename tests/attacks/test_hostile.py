@@ -11,7 +11,7 @@ from rota.ports.store import Line
 from tests.attacks.fuzzing import NEEDS, OPERATIONS
 from tests.attacks.support import HOST, Platform
 from tests.attacks.test_rights import SAMPLES
-from tests.attacks.test_values import asker, body_schema, operation, place_of
+from tests.attacks.test_values import asker, body_schema, fields, operation, place_of
 
 TAKING = [label for label in OPERATIONS if body_schema(label)]
 WORKER_CALLS = [f"POST /api/worker/{call}" for call in ("enter", "leave", "claim", "beat", "held", "report", "settle")]
@@ -229,6 +229,33 @@ def test_a_body_of_another_kind_is_not_read(platform: Platform, kind: str) -> No
         method, place = place_of(platform, label)
         told = platform.ask(method, HOST + place, sent, {"content-type": kind}, asker(label))
         assert told.status == 415, (label, told)
+    assert platform.kept() == before
+
+
+def bombs(label: str) -> dict[str, bytes]:
+    """Bodies of a route that are large, and wrong at many places."""
+    many = ",".join(f'"a{number}": 1' for number in range(70_000))
+    names = [path[0] for path, _ in fields(body_schema(label) or {}) if path] or ["a"]
+    lists = {name: list(range(150_000 // len(names))) for name in names}
+    return {
+        "unknown members": f"{{{many}}}".encode(),
+        "unknown members of a member": f'{{"{names[0]}": {{{many}}}, "where": {{"b": 1}}}}'.encode(),
+        "a key twice, at last": f'{{{many}, "b": 1, "b": 1}}'.encode(),
+        "long lists": json.dumps(lists).encode(),
+        "over the limit": b'"' + b"x" * (1 << 20) + b'"',
+    }
+
+
+def test_a_large_body_that_is_wrong_everywhere_is_refused_at_once(platform: Platform) -> None:
+    """43, 56: whoever sends one holds up nobody else."""
+    before = platform.kept()
+    for label in TAKING:
+        method, path = place_of(platform, label)
+        for name, body in bombs(label).items():
+            began = time.process_time()
+            told = platform.say(asker(label), method, path, body)
+            assert (told.status in (400, 413, 422, 429), time.process_time() - began < 1) == (True, True), (label, name)
+            assert len(told.body) < 100_000
     assert platform.kept() == before
 
 

@@ -14,7 +14,7 @@ from tests.attacks.fuzzing import DOCUMENT, UNREAD, WANTED, checks, may
 from tests.attacks.support import ROLES, built
 
 STEPS = 12
-STORIES = max(10, WANTED // STEPS // len(ROLES))
+STORIES = max(10, WANTED // STEPS // len(ROLES) // 4)
 MADE = {
     ("/api/tasks", "201"): ("tasks", {"name": "name", "query.namespace": "namespace"}),
     ("/api/schedules", "201"): ("schedules", {"name": "name", "query.namespace": "namespace"}),

@@ -108,13 +108,13 @@ class AcknowledgesEarly(FaultyStore):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self.late: list[Group] = []
+        self.waiting: list[Group] = []
 
     async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
         if guard is None and groups and all(_submits(group) for group in groups):
-            self.late += groups
-            if len(self.late) > 5:
-                late, self.late = self.late, []
+            self.waiting += groups
+            if len(self.waiting) > 5:
+                late, self.waiting = self.waiting, []
                 await super().commit(late, guard, hints)
             return [APPLIED] * len(groups)
         return await super().commit(groups, guard, hints)

@@ -14,7 +14,7 @@ from tests.chaos.checkers import vacuous, violations
 from tests.chaos.homes import HOMES
 from tests.services.postgresql import Missing
 
-MS = int(float(os.environ.get("ROTA_CHAOS_SECONDS", "60")) * 1_000)
+MS = int(float(os.environ.get("ROTA_CHAOS_SECONDS", "90")) * 1_000)
 SEED = int(os.environ.get("ROTA_CHAOS_SEED", "1"))
 
 

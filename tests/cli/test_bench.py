@@ -29,7 +29,10 @@ def bench(*words: str) -> dict[str, object]:
         (("throughput", "--runs", "400"), {"runs", "slots", "enqueue_per_s", "drain_per_s", "combined_per_s"}),
         (("latency", "--runs", "5"), {"runs", "start_p50_ms", "start_p99_ms"}),
         (("idle", "--seconds", "5"), {"idle_cpu_s_per_min", "rss_mb"}),
-        (("api", "--runs", "50", "--seconds", "5", "--rate", "20"), {"requests", "p50_ms", "p99_ms", "rss_mb"}),
+        (
+            ("api", "--runs", "50", "--seconds", "5", "--rate", "20", "--listeners", "3"),
+            {"requests", "p50_ms", "p99_ms", "rss_mb", "listeners", "messages_per_s"},
+        ),
         (("schedules", "--schedules", "20", "--every", "1", "--seconds", "5"), {"fires", "lag_p50_ms", "lag_p99_ms"}),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_process_tells_all_but_secrets(up, collector):
     told = client.get("/metrics")
     process.tell(signal.SIGTERM)
     code, _, err = process.ended()
-    assert (code, CANARY in err, key.rpartition("_")[2] in err) == (0, False, False)
+    assert (code, CANARY in err, key.split("_", 3)[3] in err) == (0, False, False)
     lines = [json.loads(line) for line in err.splitlines()]
     (asked,) = (line for line in lines if line.get("request") == "my-request-1")
     assert (asked["event"], asked["status"]) == ("POST /api/tasks/greet/trigger 201", 201)
@@ -118,3 +118,25 @@ def test_a_worker_tells_its_metrics_where_it_is_told_to(start, tmp_path, unused_
     taken = start("worker", "--data", "rota-data", **place)
     code, _, err = taken.ended()
     assert (code, "observability.metrics_port" in err) == (2, True)
+
+
+def test_an_api_that_nobody_has_asked_yet_tells_the_numbers_of_the_store(start, tmp_path, unused_tcp_port):
+    place = {"ROTA_OBSERVABILITY__METRICS_PORT": str(unused_tcp_port), "ROTA_API__PORT": "0"}
+    start("api", "--data", "rota-data", **place).until("stop: Ctrl-C")
+    assert "\nrota_store_up 1.0" in httpx.get(f"http://127.0.0.1:{unused_tcp_port}/metrics").text
+
+
+def test_with_json_lines_all_of_standard_error_is_json(start, tmp_path, unused_tcp_port):
+    """Warnings, troubles and the last word of a process too."""
+    (tmp_path / "jobs.py").write_text("from rota import Rota\napp = Rota('sqlite:///elsewhere.db')\n")
+    style = {"ROTA_OBSERVABILITY__LOG_FORMAT": "json"}
+    process = start("up", "--app", "jobs:app", "--data", "d", **style, ROTA_API__PORT=str(unused_tcp_port))
+    process.until("stop: Ctrl-C")
+    late = start("up", "--data", "late", **style, ROTA_API__PORT=str(unused_tcp_port))
+    (taken,) = (json.loads(line) for line in late.ended()[2].splitlines())
+    assert (taken["level"], "api.port" in taken["event"]) == ("error", True)
+    (tmp_path / "d" / "rota.db").unlink()
+    process.tell(signal.SIGTERM)
+    warning, *lines = (json.loads(line) for line in process.ended()[2].splitlines())
+    assert (warning["level"], "sqlite:///elsewhere.db" in warning["event"]) == ("warning", True)
+    assert any(line["level"] == "error" and "was deleted" in line["event"] for line in lines)

@@ -58,7 +58,10 @@ def test_live_workers_are_listed(staffed):
 def test_a_worker_is_resized_and_drained(staffed):
     assert "slots      3\n" in staffed("workers", "resize", "worker-1", "3").out
     assert staffed.json("workers", "drain", session(2).id[:20])["draining"] is True
-    assert "can be any of" in staffed.refused("workers", "drain", session(1).id[-8:])
+    assert staffed.refused("workers", "drain", session(1).id[-8:]).strip().endswith("; give more of it")
+    assert staffed.json("workers", "label", "worker-1", "gpu", "big")["labels"] == ["big", "gpu"]
+    assert "--none" in staffed.refused("workers", "label", "worker-1")
+    assert staffed.json("workers", "label", "worker-1", "--none")["labels"] == []
     found = {one["session"]: (one["slots"], one["state"]) for one in staffed.json("workers", "list")}
     assert found == {session(1).id: (3, "open"), session(2).id: (10, "draining"), session(3).id: (10, "open")}
 

@@ -60,7 +60,11 @@ class TestTokens:
         assert secret.startswith(f"rota_key_{listed['id']}_")
         assert (listed["name"], [one["queue"] for one in listed["grants"]]) == ("ci", ["mail"])
         assert secret.split("_", 3)[3] not in here("tokens", "list", "--json").out + here("audit", "--json").out
+        for part in ("", listed["id"][:5], listed["id"][-5:]):
+            assert "no token" in here.refused("tokens", "revoke", part)
         assert here("tokens", "revoke", listed["id"][:6]).code == 0
+        here("tokens", "add", "second", "--grant", "viewer")
+        assert here("tokens", "revoke", here.json("tokens", "list")[0]["id"][-8:]).code == 0
         assert here.json("tokens", "list") == []
         assert "no token" in here.refused("tokens", "revoke", listed["id"])
 

@@ -79,6 +79,7 @@ def test_every_command_works_over_a_server(far):
     # Last, for a worker that has left ends `rota up`.
     (worker,) = done("workers", "list")
     assert done("workers", "resize", worker["worker"], "3")["slots"] == 3
+    assert done("workers", "label", worker["worker"], "gpu")["labels"] == ["gpu"]
     assert done("workers", "drain", worker["session"][-8:])["draining"] is True
     assert {" ".join(path) for path in PEOPLE - done.met} == set()
 

@@ -169,12 +169,13 @@ def test_up_takes_scripts_from_their_folder_and_stays_quiet(start, rota, tmp_pat
     ("target", "said"),
     [
         ("nothing:app", "app: 'nothing:app' cannot be loaded: ModuleNotFoundError: No module named 'nothing'"),
-        ("broken:app", "app: 'broken:app' cannot be loaded: ZeroDivisionError: division by zero"),
+        ("broken:app", "app: 'broken:app' cannot be loaded: ZeroDivisionError: division by zero; ROTA_DEBUG=1 shows"),
         ("lacking:app", "app: 'lacking:app' cannot be loaded: ModuleNotFoundError: No module named 'not_installed'"),
         ("jobs:other", "app: 'jobs:other' cannot be loaded: AttributeError: module 'jobs' has no attribute 'other'"),
         ("jobs:greet", "app: 'jobs:greet' is a TaskFunction, not a Rota app"),
         (":app", "app: ':app' is not module:attribute, such as jobs:app"),
         ("jobs.py", "app: 'jobs.py' is not module:attribute, such as jobs:app"),
+        ("jobs.py:app", "app: 'jobs.py:app' is not module:attribute, such as jobs:app"),
         ("../jobs:app", "app: '../jobs:app' is not module:attribute"),
     ],
 )
@@ -311,4 +312,4 @@ def test_a_port_that_is_taken_is_one_clear_line(start, role):
     with socket.create_server(("127.0.0.1", 0)) as other:
         code, out, err = start(role, "--data", "rota-data", "--port", str(other.getsockname()[1])).ended()
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "cannot be listened on: Address already in use" in err
+    assert "cannot be listened on: Address already in use; choose another port" in err

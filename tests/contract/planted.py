@@ -69,15 +69,15 @@ class HalfGroups(FaultyStore):
 class AcknowledgesEarly(FaultyStore):
     """Says `applied` and writes with the next call (acknowledged before it is durable)."""
 
-    late: tuple[Sequence[Group], Guard, Sequence[Hint]] | None = None
+    unsent: tuple[Sequence[Group], Guard, Sequence[Hint]] | None = None
 
     async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
         await self.flush()
-        self.late = groups, guard, hints
+        self.unsent = groups, guard, hints
         return [APPLIED] * len(groups)
 
     async def flush(self) -> None:
-        late, self.late = self.late, None
+        late, self.unsent = self.unsent, None
         if late:
             await super().commit(*late)
 

@@ -18,7 +18,7 @@ from rota.domain.access import ANY, Actor, Grant
 from rota.domain.people import Kind, Token, User
 from rota.domain.records import Audit
 from rota.engine import people
-from rota.engine.engine import every
+from rota.engine.engine import Engine, every
 from rota.identity import Identity
 from tests.unit.engine.support import House
 
@@ -67,6 +67,12 @@ class Served:
 
     async def entries(self, action: str) -> list[Audit]:
         return [one.record for one in await every(self.engine, Audit) if one.record.action == action]
+
+
+async def live_tokens(engine: Engine, owner: str = "") -> list[Token]:
+    """Those that open something."""
+    now, held = engine.clock.now(), await every(engine, Token)
+    return [one.record for one in held if one.record.live(now) and owner in ("", one.record.owner)]
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from rota.domain.people import Token, User
 from rota.engine import people
 from rota.identity.keys import mint
 from rota.testing.clock import START_AT
-from tests.identity.support import serving
+from tests.identity.support import live_tokens, serving
 
 
 class TestLastUse:
@@ -13,11 +13,11 @@ class TestLastUse:
         for _ in range(5):
             await served.ask("GET", "/api/auth/me", "viewer")
             await served.ask("GET", "/api/auth/me", "operator")
-        assert {one.used_at for one in await people.tokens(engine)} == {0}
+        assert {one.used_at for one in await live_tokens(engine)} == {0}
         clock.advance(60_000)
         await served.ask("GET", "/api/auth/me", "viewer")
         await served.door.close()
-        used = {one.name: one.used_at for one in await people.tokens(engine)}
+        used = {one.name: one.used_at for one in await live_tokens(engine)}
         assert (used["viewer"], used["operator"], used["admin"]) == (clock.now(), START_AT, 0)
 
 

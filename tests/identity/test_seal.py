@@ -11,6 +11,7 @@ from rota.domain.errors import Refused, Stale, Unavailable
 from rota.domain.people import User
 from rota.domain.records import Audit, Seal
 from rota.engine import people, seal
+from rota.engine.engine import every
 from rota.engine.prune import Retention, prune
 from rota.engine.seal import verify
 from rota.ports.store import Change, Group
@@ -53,6 +54,20 @@ class TestSealing:
         assert found.head.startswith("3:")
         named = [name for one in await house.all(Seal) for name in one.entries]
         assert sorted(named) == sorted(one.id for one in await house.all(Audit))
+
+    async def test_of_a_long_chain_no_more_than_a_few_seals_are_held_at_once(self, house, monkeypatch):
+        await written(house, 400)
+        await sealed(house)
+        pages, find = [], house.store.find
+
+        async def noted(*args):
+            page = await find(*args)
+            pages.append(len(page.items))
+            return page
+
+        monkeypatch.setattr(house.store, "find", noted)
+        assert (await verify(house.engine)).seals == 100
+        assert pages == [20, 20, 20, 20, 20]
 
     async def test_a_late_entry_is_sealed_by_the_next_seal(self, house):
         await written(house, 3, START_AT + 1_000)
@@ -247,7 +262,7 @@ class TestPeople:
             return_exceptions=True,
         )
         assert [type(one) for one in gone].count(Refused) == 1
-        assert len([one for one in await people.users(engine) if not one.disabled]) == 1
+        assert len([one for one in await every(engine, User) if not one.record.disabled]) == 1
 
     async def test_every_change_is_audited_without_secrets(self, house, engine):
         await people.add_user(engine, User("ann", (Grant("admin", ANY),), "$argon2id$x"), ROOT)

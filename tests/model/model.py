@@ -237,6 +237,7 @@ class Model:
             cancels=tuple(run.id for run in running if run.cancel),
             slots=record.slots,
             draining=record.draining,
+            labels=record.labels,
         )
 
 

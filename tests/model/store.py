@@ -103,6 +103,10 @@ class ModelStore:
         self.ears: list[ModelEar] = []
         self.lapses: dict[str, float] = {}
 
+    @property
+    def late(self) -> "ModelStore":
+        return self
+
     async def open(self) -> None:
         pass
 

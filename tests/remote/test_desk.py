@@ -46,6 +46,22 @@ async def test_what_comes_over_the_wire_is_what_the_desk_beside_the_store_gives(
     assert (await desk.beat(opened.id)).open is False
 
 
+async def test_a_worker_whose_labels_change_claims_by_them_from_then_on_at_every_node(at: Site, house: House):
+    async with node(house) as other:
+        await house.task(2, requires=("gpu",))
+        key, opened = await at.key(), session()
+        desk, there = await at.desk(key), await at.desk(key, other)
+        await desk.enter(opened)
+        run = await house.submit("task-2")
+        assert (await there.beat(opened.id)).labels == ()
+        changed = await control.relabel(house.engine, opened.id, ["gpu"], "ann")
+        for one in (desk, there):
+            assert (await one.beat(opened.id)).labels == ("gpu",)
+        assert ids(await there.claim(want(changed))) == [run.id]
+        again = await house.submit("task-2")
+        assert ids(await desk.claim(want(changed))) == [again.id]
+
+
 async def test_a_claim_waits_for_work_and_a_beat_for_news(at: Site, house: House):
     desk, opened = await at.desk(), session()
     await desk.enter(opened)

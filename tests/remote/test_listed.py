@@ -23,6 +23,11 @@ async def test_a_worker_at_a_url_is_listed_while_its_heart_beats(at: Site, house
     assert [(one["address"], one["state"], one["ttl_ms"]) for one in listed] == [
         ("http://10.0.0.7:9000", "open", 30_000)
     ]
+    stats = (await at.node.ask("GET", "/api/system/stats", "viewer")).json()
+    assert (stats["workers"], stats["slots"]) == (0, 0), "who takes no runs does not hide that nobody does"
+    found = (await at.node.ask("GET", "/api/system/doctor", "admin")).json()["items"]
+    told = [(one["level"], one["text"][:13]) for one in found if one["check"] == "workers"]
+    assert told == [("fail", "none is alive"), ("warn", "worker@10.0.0")]
     await control_closed(house, first.json()["session"])
     anew = await at.node.ask("POST", "/api/worker/heartbeat", key, json="http://10.0.0.7:9000")
     assert anew.json()["session"] != first.json()["session"]

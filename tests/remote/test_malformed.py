@@ -11,7 +11,7 @@ from rota.domain.run import End, Outcome, State
 from rota.domain.states import Verdict
 from rota.engine.recover import open_sessions
 from rota.ports.desk import Progress, Settlement
-from rota.ports.store import Line
+from rota.ports.store import BeatReply, Line
 from rota.worker import wire
 from rota.worker.remote import DeskClock, Server, reached
 from tests.remote.support import Site, done, session, states, want
@@ -138,3 +138,10 @@ async def test_a_worker_whose_clock_is_wrong_goes_by_the_clock_of_the_desk(at: S
     async with reached(Server(at.node.base, await at.key()), clock) as desk:
         await desk.enter(session())
         assert clock.now() == house.clock.now()
+
+
+def test_what_a_newer_node_adds_to_an_answer_is_skipped():
+    reply = wire.Reply(*BeatReply(True, 1, 2, ("0" * 32,), 3, False, ("gpu",)))
+    told = json.loads(wire.encode(wire.Beaten(7, reply)))
+    told["reply"]["new"] = told["new"] = [1]
+    assert wire.decode(wire.Beaten, json.dumps(told).encode()).reply == reply

@@ -1,12 +1,17 @@
 """Whose what is: a worker speaks for the sessions of its credential, on the queues of its grants, and no more."""
 
+import asyncio
+
 import pytest
 
-from rota.domain.errors import Barred, Refused
+from rota.api import crew
+from rota.domain.errors import Barred, Refused, TooLarge
 from rota.domain.ids import RunId
+from rota.domain.lane import lane
 from rota.domain.run import End, Fence, Outcome, State
 from rota.domain.states import Verdict
 from rota.engine.recover import open_sessions
+from rota.engine.sessions import enter
 from rota.ports.desk import Progress, Settlement
 from rota.ports.store import Line
 from rota.worker import wire
@@ -40,6 +45,52 @@ async def test_the_desk_says_when_a_session_was_opened_and_by_whom(at: Site, hou
     house.clock.advance(1)
     with pytest.raises(Refused):
         await desk.enter(told)
+
+
+async def test_a_key_has_so_many_sessions_open_at_once_and_no_more(at: Site, house: House, monkeypatch):
+    monkeypatch.setattr(crew, "MOST_SESSIONS", 3)
+    key = await at.key()
+    desk = await at.desk(key)
+    for number in (1, 2, 3, 3):
+        await desk.enter(session(number))
+    with pytest.raises(Refused, match="has 3 open sessions"):
+        await desk.enter(session(4))
+    answer = await at.node.ask("POST", "/api/worker/register", key, json="http://10.0.0.7:9000")
+    assert answer.status_code == 409, answer.text
+    assert len(await open_sessions(house.engine)) == 3
+    await (await at.desk()).enter(session(5))  # another key has its own
+    await desk.leave(session(2).id, "bye")
+    house.clock.advance(1_000)
+    await desk.enter(session(4))
+    with pytest.raises(Refused):
+        await desk.enter(session(6))
+
+
+async def test_those_who_come_at_once_are_counted_too(at: Site, house: House, monkeypatch):
+    go = asyncio.Event()
+
+    async def slow(*given):
+        await go.wait()
+        await enter(*given)
+
+    monkeypatch.setattr(crew, "MOST_SESSIONS", 3)
+    monkeypatch.setattr(crew, "enter", slow)
+    desk = await at.desk(await at.key())
+    for numbers in (range(1, 6), range(6, 10)):
+        coming = [asyncio.create_task(desk.enter(session(number))) for number in numbers]
+        await asyncio.wait(coming, timeout=5, return_when=asyncio.FIRST_EXCEPTION)
+        go.set()
+        found = await asyncio.gather(*coming, return_exceptions=True)
+        assert len(await open_sessions(house.engine)) == 3
+        assert sum(isinstance(one, Refused) for one in found) == len(numbers) - (3 if 1 in numbers else 0)
+        house.clock.advance(1_000)
+
+
+async def test_a_session_has_a_size(at: Site, house: House):
+    desk, many = await at.desk(), tuple(lane("main", f"a-long-queue-{number}", "python") for number in range(9_999))
+    with pytest.raises(TooLarge, match="fewer queues"):
+        await desk.enter(session(lanes=many))
+    assert await open_sessions(house.engine) == []
 
 
 async def test_nobody_speaks_for_the_session_of_another(at: Site, house: House):

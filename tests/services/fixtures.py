@@ -4,11 +4,25 @@ With CI set, a missing server fails.
 """
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
+from tests.services.pgbouncer import Pooler
 from tests.services.postgresql import Databases, Missing, Server
+
+T = TypeVar("T")
+
+
+def needed(make: Callable[[], T]) -> T:
+    """What is made, if it can be had here."""
+    try:
+        return make()
+    except Missing as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")
@@ -16,19 +30,22 @@ def postgresql() -> Iterator[Databases]:
     """A PostgreSQL server with databases to be had."""
     url, server = os.environ.get("ROTA_TEST_POSTGRESQL", ""), None
     if not url:
-        try:
-            server = Server()
-            server.start()
-        except Missing as missing:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(str(missing))
+        server = needed(Server)
+        server.start()
         url = server.url
     databases = Databases(url)
     yield databases
     databases.close()
     if server:
         server.remove()
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgresql: Databases) -> Iterator[Pooler]:
+    """A pooler in transaction mode before that server."""
+    pooler = needed(lambda: Pooler(postgresql.url))
+    yield pooler
+    pooler.remove()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,31 @@ class Missing(Exception):
     """The server is not installed here, and cannot be."""
 
 
-def binaries() -> Path:
-    """The folder of the newest server installed; installed now if that is allowed. Raises `Missing`."""
-    found = sorted(BINARIES.glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+def installed(look: Callable[[], Path | None], package: str) -> Path:
+    """What is looked for; where there is none its package is installed, if that is allowed. Raises `Missing`."""
+    found = look()
     if not found and os.geteuid() == 0 and shutil.which("apt-get"):
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for arguments in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", PACKAGE]):
+        for arguments in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", package]):
             subprocess.run(["apt-get", *arguments], check=False, env=environment, capture_output=True)
-        found = sorted(BINARIES.glob("*/bin/postgres"))
+        found = look()
     if not found:
-        raise Missing(f"PostgreSQL is not installed; install {PACKAGE}, or name a server by ROTA_TEST_POSTGRESQL")
-    return found[-1].parent
+        raise Missing(f"{package} is not installed; install it, or name a server by ROTA_TEST_POSTGRESQL")
+    return found
+
+
+def newest() -> Path | None:
+    """The folder of the newest server's programs."""
+    found = sorted(BINARIES.glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    return found[-1].parent if found else None
+
+
+def unprivileged() -> dict[str, Any]:
+    """How to start what refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam("postgres")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
 def free_port() -> int:
@@ -48,10 +62,13 @@ def free_port() -> int:
 
 
 class Server:
-    """One server. `stop` and `start` again keep its data; `remove` ends it and deletes its folder."""
+    """One server. `stop` and `start` again keep its data; `remove` ends it and deletes its folder.
 
-    def __init__(self, settings: Sequence[str] = ("fsync=off",)) -> None:
-        self.binaries = binaries()
+    With `primary`, one that runs, it is its replica.
+    """
+
+    def __init__(self, settings: Sequence[str] = ("fsync=off",), primary: "Server | None" = None) -> None:
+        self.binaries = installed(newest, PACKAGE)
         self.folder = Path(tempfile.mkdtemp(prefix="rota-postgresql-"))
         self.port = free_port()
         self.settings = settings
@@ -63,6 +80,10 @@ class Server:
         secret = self.folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
+        if primary:
+            stream = ["-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", primary.url]
+            self._popen([self.binaries / "pg_basebackup", *stream, "-D", self.folder / "data"]).wait()
+            return
         made = ["--username=rota", "--auth=md5", f"--pwfile={secret}", "--encoding=UTF8", "--no-locale", "--no-sync"]
         self._popen([self.binaries / "initdb", *made, "-D", self.folder / "data"]).wait()
 
@@ -102,12 +123,14 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _popen(self, command: Sequence[object]) -> "subprocess.Popen[bytes]":
-        user: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            user = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
         with open(self.folder / "log", "ab") as log:
             return subprocess.Popen(
-                [str(part) for part in command], cwd="/", stdout=log, stderr=log, start_new_session=True, **user
+                [str(part) for part in command],
+                cwd="/",
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **unprivileged(),
             )
 
 

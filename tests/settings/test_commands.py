@@ -1,7 +1,8 @@
 import pytest
 
-from rota.cli.config import NOT_YET
+from rota.settings.load import NOT_YET
 from rota.settings.tree import Settings
+from tests.cli.test_main import ALL
 from tests.settings.samples import LIGHT
 
 
@@ -57,6 +58,36 @@ def test_a_role_does_not_start_on_settings_that_are_wrong(start, write, command)
     assert err.count("\n") == 1
 
 
+def test_every_command_can_be_told_the_file_and_its_environment(rota, write, monkeypatch):
+    write("""
+        [database]
+        url = "sqlite:///mine.db"
+        [task]
+        max_retry = 7
+        [environments.other.database]
+        url = "sqlite:///other.db"
+    """, "my.toml")  # fmt: skip
+    mine, other = ("--config", "my.toml"), ("--config", "my.toml", "--env", "other")
+    assert "rota-data" in rota.refused("tasks", "list")
+    for flags in (mine, other):
+        assert rota("migrate", *flags).code == 0
+    assert rota.json("tasks", "create", "a", *mine)["retry_count"] == 7
+    assert [len(rota.json("tasks", "list", *flags)) for flags in (mine, other)] == [1, 0]
+    assert "mine.db opens" in rota("doctor", *mine).out
+    monkeypatch.setenv("ROTA_CONFIG", "my.toml")
+    assert [len(rota.json("tasks", "list", *flags)) for flags in ((), ("--env", "other"))] == [1, 0]
+    assert "known are other" in rota.refused("tasks", "list", "--env", "nope")
+
+
+def test_only_commands_that_read_no_settings_cannot_be_told_which():
+    without = {path for path, one in ALL.items() if not {"--config", "--env"} <= {*flat(one.params)}}
+    assert without == {("bench",), ("preview",), ("login",), ("secrets", "key"), ("secrets", "encrypt")}
+
+
+def flat(params):
+    return (option for param in params for option in param.opts)
+
+
 def test_roles_and_commands_go_by_the_same_file(start, rota, write):
     write(
         """
@@ -97,6 +128,15 @@ def test_options_and_the_variable_of_the_store_go_before_the_file(start, rota, w
     assert start("up").until("stop:")[1] == "data: sqlite:///file.db"
     found = {path.name for path in folder.glob("*.db")}
     assert found == {"file.db", "variable.db", "option.db"}
+
+
+def test_the_start_says_how_other_commands_find_the_settings(start, write):
+    write("[database]\nurl = 'sqlite:///a.db'\n[environments.e.database]\nurl = 'sqlite:///b.db'", "my.toml")
+    told = [start("up", "--config", "my.toml", *more).until("stop:")[1] for more in ((), ("--env", "e"))]
+    assert told == [
+        "data: sqlite:///a.db  (for other commands: export ROTA_CONFIG=my.toml)",
+        "data: sqlite:///b.db  (for other commands: export ROTA_CONFIG=my.toml ROTA_ENV=e)",
+    ]
 
 
 def test_what_is_not_there_yet_is_named_rightly():

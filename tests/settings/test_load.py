@@ -36,6 +36,12 @@ def test_each_source_goes_before_the_next(write, folder, monkeypatch):
     assert slots(environment="production", given={SLOTS: 5}) == 5
 
 
+def test_what_leads_others_here_can_be_pasted_into_a_shell(folder):
+    path = folder / "my $(settings).toml"
+    path.write_text("[database]\nurl = 'sqlite:///a.db'\n[environments.'e 1'.database]\nurl = 'sqlite:///b.db'\n")
+    assert load(path, "e 1").lead == f"export ROTA_CONFIG='{path}' ROTA_ENV='e 1'"
+
+
 def test_each_setting_knows_where_it_comes_from(toml, monkeypatch):
     monkeypatch.setenv("ROTA_API__PORT", "9000")
     found = toml(
@@ -326,6 +332,11 @@ def test_what_the_api_cannot_go_by(problems, text, said):
 def test_the_size_of_the_pool_reaches_the_store(toml, url, store):
     assert toml(f'[database]\nurl = "{url}"').settings.store == url
     assert toml(f'[database]\nurl = "{url}"\npool_size = 9').settings.store == store
+
+
+@pytest.mark.parametrize(("said", "meant"), [("INFO", "info"), ("warning", "warn"), ("Error", "error")])
+def test_levels_may_be_spelled_as_elsewhere(toml, said, meant):
+    assert toml(f'[observability]\nlog_level = "{said}"').settings.observability.log_level == meant
 
 
 def test_making_settings_reads_nothing(monkeypatch):

@@ -1,5 +1,7 @@
 """The sample configurations that users bring with them load as they are, and say what they say."""
 
+import signal
+
 import pytest
 
 from rota.domain.retry import Defaults, Retry
@@ -19,6 +21,18 @@ def test_the_development_sample(write):
     assert (found.api.host, found.api.port) == ("127.0.0.1", 8080)
 
 
+def test_what_a_sample_says_in_vain_is_told_at_the_start(write, start):
+    write(DEVELOPMENT, "development.toml")
+    process = start("up", "--config", "development.toml", "--store", "sqlite:///x.db")
+    process.until("stop: Ctrl-C")
+    process.tell(signal.SIGTERM)
+    keys = [f"message_queue.{key}" for key in ("type", "host", "port", "username", "password")]
+    said = ", ".join([*keys, "dispatcher.max_workers"])
+    assert process.ended()[2].splitlines()[0] == (
+        f"warning: not used, as this version of Rota has not got what it is for: {said}"
+    )
+
+
 def test_the_production_sample_takes_its_password_from_the_environment(write, monkeypatch, problems):
     (missing,) = problems(PRODUCTION, "production.toml")
     assert missing == (
@@ -28,7 +42,7 @@ def test_the_production_sample_takes_its_password_from_the_environment(write, mo
     monkeypatch.setenv("RABBITMQ_PASSWORD", "hidden")
     found = load(write(PRODUCTION, "production.toml")).settings
     assert found.message_queue.password.get_secret_value() == "hidden"
-    assert found.database.connection_timeout == 30_000
+    assert found.store == "postgresql://db.internal:5432/scheduler?pool=50&connect_timeout=30"
     assert found.api.cors_origins == ("https://scheduler.example.com",)
     assert found.observability.log_level == "info"
     assert (found.observability.metrics_enabled, found.observability.tracing_enabled) == (True, True)

@@ -1,41 +1,33 @@
 """The factory of the HTTP API: routes, errors and events, behind one guard that denies by default."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
 from secrets import token_bytes
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rota.api.bare import bare
 from rota.api.crew import Crew
 from rota.api.denials import Denials
 from rota.api.door import Door
 from rota.api.feed import Feed
 from rota.api.guard import Authenticate, Guard, GuardOptions
-from rota.api.routes import (
-    audit,
-    auth,
-    desk,
-    events,
-    pages,
-    queues,
-    runs,
-    schedules,
-    system,
-    tasks,
-    tokens,
-    users,
-    workers,
-)
+from rota.api.threads import in_thread
 from rota.api.waiting import Waiting
 from rota.engine.engine import Engine
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from rota.observe.metrics import Metrics
 
-PARTS = (tasks, schedules, runs, workers, queues, events, system, auth, users, tokens, audit, desk, pages)
+PARTS = (
+    *("tasks", "schedules", "runs", "workers", "queues", "events", "system"),
+    *("auth", "users", "tokens", "audit", "desk", "pages"),
+)
 """All routes, by the kind of thing that they are about."""
 
 
@@ -56,28 +48,55 @@ def make_app(
     engine: Engine, door: Door, options: Options | None = None, authenticate: Authenticate | None = None
 ) -> Guard:
     """The API over an engine. Who asks is told by the door, or by `authenticate` in its place."""
-    given = options or Options()
-    app, denials = make_routes(engine, given), Denials(engine)
-    app.state.door = door
-
-    @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await denials.close()
-        await door.close()
-
-    app.router.lifespan_context = life
-    return Guard(app, authenticate or door.authenticate, given.guard, denials)
+    given, denials = options or Options(), Denials(engine)
+    routes = Later(partial(make_routes, engine, given, door), denials.close, door.close)
+    return Guard(routes, authenticate or door.authenticate, given.guard, denials)
 
 
-def make_routes(engine: Engine, options: Options) -> FastAPI:
+def make_routes(engine: Engine, options: Options, door: Door | None = None) -> "FastAPI":
     """All routes, without their guard."""
+    from rota.api.bare import bare
+
     app = bare(engine, options.secret, options.feed)
+    app.state.door = door
     app.state.metrics = options.metrics
     if options.metrics:
         options.metrics.numbers = app.state.stats.gauges
     app.state.crew = Crew(engine)
     app.state.waiting = Waiting(engine, app.state.feed.closed)
     for part in PARTS:
-        app.include_router(part.routes)
+        # As they are: FastAPI's own way would build each route anew, at the first request that looks along it.
+        app.router.routes += import_module(f"rota.api.routes.{part}").routes.routes
     return app
+
+
+class Later:
+    """An app that is made when it is first asked: a fifth of a node's memory, and of its start, are the routes.
+
+    `ends` are awaited when the server stops.
+    """
+
+    def __init__(self, make: Callable[[], ASGIApp], *ends: Callable[[], Awaitable[None]]) -> None:
+        self._make = make
+        self._ends = ends
+        self._made: asyncio.Future[ASGIApp] | None = None
+
+    async def made(self) -> ASGIApp:
+        """The app. It is made in a thread, so that the roles beside it go on; what failed is tried again."""
+        if self._made is None or (self._made.done() and self._made.exception()):
+            self._made = asyncio.ensure_future(in_thread(self._make))
+        return await asyncio.shield(self._made)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await (await self.made())(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        for end in self._ends:
+            await end()
+        await send({"type": "lifespan.shutdown.complete"})

@@ -2,9 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from rota.api.problems import Forbidden
 from rota.domain.access import Action, Actor, allowed
-from rota.domain.errors import NotFound
+from rota.domain.errors import Forbidden, NotFound
 from rota.engine.engine import Engine
 
 

@@ -1,21 +1,33 @@
 """The API without its guard: what all routes find, and the API as an actor of this very process uses it."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from importlib import import_module
 from importlib.metadata import version
 from secrets import token_bytes
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rota.api import problems
 from rota.api.feed import Feed
 from rota.api.paging import Cursors
+from rota.api.problems import FAULTS, RETRY_S, UNROUTED, detail_of, problem, status_of
 from rota.api.stats import Stats
 from rota.domain.access import Actor
+from rota.domain.errors import Invalid, RotaError, StoreError, Unclear
+from rota.domain.names import NAME, not_a_name
 from rota.engine.engine import Engine
+
+log = logging.getLogger("rota.api")
+
+SAID = {"extra_forbidden": "is unknown here; /api/openapi.json tells what is known", "missing": "is missing"}
+"""Of the library's own messages those that would not say what to do."""
 
 
 def bare(engine: Engine, secret: bytes, feed: Feed | None = None) -> FastAPI:
@@ -28,7 +40,7 @@ def bare(engine: Engine, secret: bytes, feed: Feed | None = None) -> FastAPI:
     app.state.feed = feed or Feed(engine.store.watch, engine.emit)
     app.state.stats = Stats(engine)
     app.state.metrics = None
-    problems.add_to(app)
+    _answer(app)
     return app
 
 
@@ -38,16 +50,72 @@ def inner(engine: Engine, actor: Actor, door: Callable[[], Any]) -> ASGIApp:
     `door`: makes what keeps passwords and mints tokens. What the server itself fails at is raised.
     """
     app, loaded = bare(engine, token_bytes(32)), set[str]()
-    problems.let_through(app)
+    _let_through(app)
 
     async def asked(scope: Scope, receive: Receive, send: Send) -> None:
         part = scope["path"].split("/")[2]
         if part not in loaded:
             loaded.add(part)
-            app.include_router(import_module(f"rota.api.routes.{part}").routes)
+            app.router.routes += import_module(f"rota.api.routes.{part}").routes.routes
             if part in ("users", "tokens"):
                 app.state.door = door()
         scope.setdefault("state", {})["actor"] = actor
         await app(scope, receive, send)
 
     return asked
+
+
+def _answer(app: FastAPI) -> None:
+    """Let every error of `app` be answered as a problem."""
+    app.add_exception_handler(RotaError, _told)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def _let_through(app: FastAPI) -> None:
+    """Let what the server itself fails at reach the caller in this process, whom it concerns."""
+    for kind in (StoreError, Unclear, Exception):
+        app.add_exception_handler(kind, _raised)
+
+
+async def _raised(_: Request, error: Exception) -> Response:
+    raise error
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    status = status_of(error)
+    errors = [(error.field, error.message)] if isinstance(error, Invalid) else []
+    again = {"Retry-After": RETRY_S} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    return problem(status, detail_of(error), errors, again)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    errors = [_fault(one) for one in found[:FAULTS]]
+    said = "; ".join(f"{field}: {text}" if field else text for field, text in errors[:3])
+    return problem(422, said, errors)
+
+
+def _fault(one: Mapping[str, Any]) -> tuple[str, str]:
+    """Field and message; the domain says both better than the library around it."""
+    path, raised = [str(part) for part in one["loc"][1:]], one.get("ctx", {}).get("error")
+    if one.get("ctx", {}).get("pattern") == f"^{NAME.pattern}$":
+        raised = Invalid("", not_a_name(one["input"]))
+    if not isinstance(raised, Invalid):
+        text = str(one["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
+        return ".".join(path), SAID.get(one["type"], text)
+    return ".".join(path) or raised.field, raised.message
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    detail = UNROUTED.get(str(error.detail), str(error.detail))
+    return problem(error.status_code, detail, (), error.headers)
+
+
+async def _unforeseen(_: Request, error: Exception) -> Response:
+    if not isinstance(error, ClientDisconnect):  # the guard ends streams so, too
+        log.error("a request failed", exc_info=error)
+    return problem(500, "an error of the server; its log tells more")

@@ -2,14 +2,19 @@
 
 from collections.abc import Collection, Iterable
 
-from rota.api.problems import Forbidden
 from rota.domain.access import Action, Actor, allowed
+from rota.domain.errors import Forbidden, Refused
 from rota.domain.records import Session
 from rota.domain.run import Run, State
 from rota.engine.engine import Engine
+from rota.engine.sessions import enter
 from rota.ports.store import Versioned
 
 MOST_REMEMBERED = 10_000
+MOST_SESSIONS = 1_000
+"""Open sessions of one credential, through one node: a whole fleet may share a key, but not fill the store by it."""
+LOOK_MS = 1_000
+"""So often, at most, is looked whether any of so many has ended."""
 
 
 def credential(actor: Actor) -> str:
@@ -18,16 +23,41 @@ def credential(actor: Actor) -> str:
 
 
 class Crew:
-    """What never changes of a session is remembered: who opened it, and its lanes."""
+    """Who opened which session is remembered."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known: dict[str, Session] = {}
+        self._opened: dict[str, tuple[int, dict[str, bool]]] = {}
+        """By credential: when it was last looked which are open, and those that may be; False: is just coming."""
         self.listed: dict[tuple[str, str], Session] = {}
         """By credential and URL, those that were heard of here."""
 
-    async def own(self, actor: Actor, session: str) -> Session | None:
-        """The asker's session, None where there is none of that id. Raises `Forbidden` for that of somebody else."""
+    async def open(self, session: Session) -> None:
+        """Open a session. Raises `Refused`, also where its credential has MOST_SESSIONS open."""
+        who, now = session.opened_by, self._engine.clock.monotonic()
+        looked, mine = self._opened.setdefault(who, (now - LOOK_MS, {}))
+        if len(mine) >= MOST_SESSIONS and session.id not in mine:
+            if looked + LOOK_MS <= now:
+                self._opened[who], there = (now, mine), [one for one, came in mine.items() if came]
+                held = await self._engine.store.get(Session, there)
+                for gone in {*there} - {one.record.id for one in held if one and one.record.open}:
+                    del mine[gone]
+            if len(mine) >= MOST_SESSIONS:
+                raise Refused(f"this key has {len(mine)} open sessions; end some, or give workers keys of their own")
+        mine.setdefault(session.id, False)
+        try:
+            await enter(self._engine, session)
+        finally:
+            mine[session.id] = True
+
+    async def own(self, actor: Actor, session: str, anew: bool = False) -> Session | None:
+        """The asker's session, None where there is none of that id. Raises `Forbidden` for that of somebody else.
+
+        `anew`: as it is now, for people may change its labels and with them its lanes.
+        """
+        if anew:
+            self._known.pop(session, None)
         found = (await self._sessions([session])).get(session)
         if found and found.opened_by != credential(actor):
             raise Forbidden(f"session {session} was not opened by {actor.name}")

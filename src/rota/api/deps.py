@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Annotated, Any
 
@@ -18,14 +19,20 @@ from starlette.exceptions import HTTPException
 from rota.api.asked import Asked
 from rota.api.feed import Feed
 from rota.api.paging import Cursors
-from rota.api.problems import MEDIA, Forbidden, Problem
+from rota.api.problems import MEDIA, Problem
+from rota.api.stats import Stats
+from rota.api.threads import in_thread
 from rota.domain.access import Action, Actor, allowed
-from rota.domain.errors import Changed
+from rota.domain.errors import Changed, Forbidden
 from rota.domain.names import NAME
 from rota.domain.payload import decoded
 from rota.domain.people import administers
 from rota.engine.engine import Engine
 
+LARGEST = 1 << 20
+"""Bytes of a body about one thing; the guard bounds that of many."""
+LARGE = 1 << 16
+"""A body over that is read in a thread, so that others are served meanwhile."""
 JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 PATTERN = f"^{NAME.pattern}$"
 
@@ -63,7 +70,7 @@ class May:
             raise HTTPException(401, "no credential, or none that is valid", {"WWW-Authenticate": "Bearer"})
         asked = Asked(actor, self.action)
         if not any(allowed([grant], self.action, grant.namespace, grant.task, grant.queue) for grant in actor.grants):
-            raise Forbidden(f"{actor.name} may not {self.action} anything; ask for a role that may")
+            raise Forbidden(f"{actor.name} may not do this: it takes a role that allows `{self.action}`; ask for one")
         request.state.asked = asked
         return asked
 
@@ -100,17 +107,26 @@ async def _feed(request: Request) -> Feed:
     return feed
 
 
+async def _counted(request: Request) -> Stats:
+    counted: Stats = request.app.state.stats
+    return counted
+
+
 Here = Annotated[Engine, Depends(_here)]
 Seals = Annotated[Cursors, Depends(_seals)]
 News = Annotated[Feed, Depends(_feed)]
+Counted = Annotated[Stats, Depends(_counted)]
 
 
 class _Strict(Request):
     """A request whose JSON all readers read alike."""
 
     async def json(self) -> Any:
+        body = await self.body()
+        if len(body) > LARGEST and not self.url.path.endswith("/bulk"):
+            raise HTTPException(413, f"the body is over {LARGEST} bytes; POST /api/runs/bulk takes more")
         try:
-            return decoded(await self.body())
+            return decoded(body) if len(body) <= LARGE else await in_thread(partial(decoded, body))
         except UnicodeEncodeError:
             raise HTTPException(422, "text in the body holds a lone surrogate; send valid Unicode") from None
         except (ValueError, RecursionError) as error:

@@ -3,7 +3,9 @@
 from collections import Counter
 from typing import NamedTuple
 
+from rota.api.stats import Stats
 from rota.api.views import iso
+from rota.domain.errors import RotaError
 from rota.domain.records import Session
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule
@@ -35,7 +37,7 @@ class Finding(NamedTuple):
 async def examined(engine: Engine) -> list[Finding]:
     """All that there is to say of the house."""
     now, seen = engine.clock.now(), await query.workers(engine)
-    sessions = [one.session for one in seen if not one.silent_ms]
+    sessions = [one.session for one in seen if not one.silent_ms and one.session.takes_runs]
     newest = (await engine.store.find(Run, Where(), "", 1)).items
     ahead = max([one.session.opened_at for one in seen] + [held.record.created_at for held in newest], default=0) - now
     # Resigning what one does not hold changes nothing, and tells who holds it.
@@ -46,6 +48,7 @@ async def examined(engine: Engine) -> list[Finding]:
     diagnose = getattr(engine.store, "diagnose", None)  # not every store can say how it is
     return [
         *(Finding(level, "store", text) for level, text in (await diagnose() if diagnose else ())),
+        await _written(engine),
         Finding("ok", "clock", "no record is ahead of this machine's clock")
         if ahead <= AHEAD_MS
         else Finding("warn", "clock", f"records are {ahead} ms ahead of this machine's clock; keep all by NTP"),
@@ -61,10 +64,20 @@ async def examined(engine: Engine) -> list[Finding]:
         if sessions
         else Finding("fail", "workers", "none is alive: nothing is run; start `rota worker`"),
         *(Finding("warn", "workers", _silent(one)) for one in seen if one.silent_ms),
+        *(Finding("warn", "workers", _idle(one.session)) for one in seen if not one.session.takes_runs),
         *await _unable(engine, sessions),
         *(await _accounted(engine) if lead.holder else []),
         *await _audited(engine),
     ]
+
+
+async def _written(engine: Engine) -> Finding:
+    """Whether a write is taken: what is full, or may only be read, still answers."""
+    try:
+        await Stats(engine).check_writes()
+    except RotaError as error:
+        return Finding("fail", "store", str(error))
+    return Finding("ok", "store", "it takes writes")
 
 
 def _counted(number: int, thing: str) -> str:
@@ -75,6 +88,10 @@ def _silent(view: query.WorkerView) -> str:
     one, seconds = view.session, view.silent_ms // 1_000
     held = f", a scheduler takes back the {view.running} runs that it holds" if view.running else ""
     return f"{one.worker} (pid {one.pid} on {one.host}) has been silent for {seconds} s{held}"
+
+
+def _idle(one: Session) -> str:
+    return f"{one.worker} says that it lives at {one.address}, but no runs are posted there; start `rota worker` there"
 
 
 async def _unable(engine: Engine, sessions: list[Session]) -> list[Finding]:

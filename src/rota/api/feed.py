@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from secrets import token_hex
 
-from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.responses import StreamingResponse
 
 from rota.ports.loops import end, keep, wait_for_event
 from rota.ports.runtime import Emit
@@ -23,6 +23,11 @@ GAP_S = 0.25
 BEAT_S = 15.0
 """A comment after so long without news, by which both sides notice that the other is gone."""
 LISTENERS = 500
+VAGUE = "lane:*"
+"""Heard itself, as is every topic, where anything may have happened. On SQLite that is so after each beat of a worker
+beside it, so it is told of every NET_S at most: only changes whose hint was lost wait so long.
+"""
+NET_S = 15.0
 ECHO_S = 1.0
 """That a run was taken is not hinted at; what became ready has mostly been taken so long after."""
 
@@ -39,7 +44,10 @@ class Feed:
         self._ear: Watch | None = None
         self._task: asyncio.Task[None] | None = None
         self._listeners = 0
-        self._echo = False
+        self._echo_at: float | None = None
+        self._net_at: float | None = None
+        """When runs are told of again, and when everything, since anything may have happened."""
+        self._swept_at = -NET_S
         self.closed = asyncio.Event()
 
     def events(self) -> StreamingResponse:
@@ -88,14 +96,25 @@ class Feed:
     async def _hear(self) -> None:
         if self._ear is None:
             return
-        heard = await self._ear.wait(ECHO_S if self._echo else None)
-        if not heard and not self._echo:
+        time = asyncio.get_running_loop().time
+        ends = [end for end in (self._echo_at, self._net_at) if end is not None]
+        heard = await self._ear.wait(max(min(ends) - time(), 0) if ends else None)
+        now, vague = time(), heard.get(VAGUE, 0)
+        kinds = {_kind(topic) for topic, number in heard.items() if number > vague or topic not in KINDS}
+        if "runs" in kinds:
+            self._echo_at = now + ECHO_S
+        elif self._echo_at and now >= self._echo_at:
+            kinds, self._echo_at = kinds | {"runs"}, None
+        if vague and not self._net_at:
+            self._net_at = max(now, self._swept_at + NET_S)
+        if self._net_at and now >= self._net_at:
+            kinds, self._swept_at, self._net_at = set(self._versions), now, None
+        if not heard and not kinds:
             await self.rest(GAP_S)  # the store was closed, and nobody said so here
+        if not kinds:
             return
-        kinds = {KINDS.get(topic) or KINDS[f"{topic.partition(':')[0]}:*"] for topic in heard}
-        for kind in kinds or {"runs"}:
+        for kind in kinds:
             self._versions[kind] += 1
-        self._echo = "runs" in kinds
         self._spread()
 
     def _spread(self) -> None:
@@ -111,6 +130,10 @@ class Feed:
         if ear:
             ear.close()
         await end(task)
+
+
+def _kind(topic: str) -> str:
+    return KINDS.get(topic) or KINDS[f"{topic.partition(':')[0]}:*"]
 
 
 def event(name: str, data: object, number: str) -> bytes:

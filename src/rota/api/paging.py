@@ -6,14 +6,13 @@ from hashlib import blake2b
 from hmac import compare_digest
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rota.api.asked import Asked
-from rota.api.schemas.bodies import PATTERN, Instant
+from rota.api.schemas.bodies import PATTERN, Closed, Instant
 from rota.domain.access import ANY, Action
 from rota.domain.errors import Invalid
-from rota.engine.engine import Engine
-from rota.ports.store import Where
+from rota.ports.store import Store, Where
 
 LOOK = 1_000
 """Records that one request looks at for a filter that no index serves; then it answers a short page and a cursor."""
@@ -26,10 +25,8 @@ Searched = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 Named = Annotated[str, Field(pattern=PATTERN)]
 
 
-class Pages(BaseModel):
+class Pages(Closed):
     """What every listing can be asked."""
-
-    model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=500, description="At most so many; a page may be shorter.")] = 50
     cursor: Annotated[str, Field(max_length=1_000, description="`next` of the page before, with the same filter.")] = ""
@@ -78,7 +75,7 @@ class Cursors:
 
 
 async def listing(
-    engine: Engine, cursors: Cursors, kind: Any, where: Where, query: Pages, fits: Fits | None = None
+    store: Store, cursors: Cursors, kind: Any, where: Where, query: Pages, fits: Fits | None = None
 ) -> tuple[list[Any], str | None]:
     """A page of records, newest first, and the cursor behind it. What does not fit is passed over."""
     asked = (kind.__name__, where, sorted(query.model_dump(exclude={"cursor", "limit"}).items()))
@@ -86,7 +83,7 @@ async def listing(
     found: list[Any] = []
     looked = 0
     while True:
-        page = await engine.store.find(kind, where, position, query.limit - len(found))
+        page = await store.find(kind, where, position, query.limit - len(found))
         position, looked = page.cursor, looked + len(page.items)
         found += [held.record for held in page.items if fits is None or fits(held.record)]
         if fits is None or not position or len(found) >= query.limit or looked >= LOOK:

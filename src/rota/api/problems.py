@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 from rota.domain.errors import (
     Barred,
     Changed,
+    Forbidden,
     Invalid,
     NotFound,
     Refused,
@@ -24,17 +22,12 @@ from rota.domain.errors import (
     TooLarge,
     Unclear,
 )
-from rota.domain.names import NAME, not_a_name
 
 log = logging.getLogger("rota.api")
 MEDIA = "application/problem+json"
 RETRY_S = "1"
 FAULTS = 100
 """So many of what is wrong with a request are told; an answer is not larger than its request."""
-
-
-class Forbidden(RotaError):
-    """The asker may see the thing, but not do this to it."""
 
 
 STATUS: dict[type[Exception], HTTPStatus] = {
@@ -51,6 +44,13 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     RotaError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """The one table from errors to statuses; an error that is not in it has that of its nearest base."""
+
+
+UNROUTED = {
+    HTTPStatus.NOT_FOUND.phrase: "there is nothing at this path; GET /api/openapi.json tells what there is",
+    HTTPStatus.METHOD_NOT_ALLOWED.phrase: "this path has no such method; GET /api/openapi.json tells which it has",
+}
+"""What is said in place of the router's own words."""
 
 
 class Fault(BaseModel):
@@ -94,57 +94,3 @@ def detail_of(error: Exception) -> str:
     if isinstance(error, Unclear):
         return "it may or may not have happened: look, or repeat it with the same Idempotency-Key"
     return "the store cannot serve now; try again"
-
-
-def add_to(app: FastAPI) -> None:
-    """Let every error of `app` be answered as a problem."""
-    app.add_exception_handler(RotaError, _told)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unforeseen)
-
-
-def let_through(app: FastAPI) -> None:
-    """Let what the server itself fails at reach the caller in this process, whom it concerns."""
-    for kind in (StoreError, Unclear, Exception):
-        app.add_exception_handler(kind, _raised)
-
-
-async def _raised(_: Request, error: Exception) -> Response:
-    raise error
-
-
-async def _told(_: Request, error: Exception) -> Response:
-    status = status_of(error)
-    errors = [(error.field, error.message)] if isinstance(error, Invalid) else []
-    again = {"Retry-After": RETRY_S} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
-    return problem(status, detail_of(error), errors, again)
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    found = error.errors() if isinstance(error, RequestValidationError) else []
-    errors = [_fault(one) for one in found[:FAULTS]]
-    said = "; ".join(f"{field}: {text}" if field else text for field, text in errors[:3])
-    return problem(422, said, errors)
-
-
-def _fault(one: Mapping[str, Any]) -> tuple[str, str]:
-    """Field and message; the domain says both better than the library around it."""
-    path, raised = [str(part) for part in one["loc"][1:]], one.get("ctx", {}).get("error")
-    if one.get("ctx", {}).get("pattern") == f"^{NAME.pattern}$":
-        raised = Invalid("", not_a_name(one["input"]))
-    if not isinstance(raised, Invalid):
-        return ".".join(path), str(one["msg"]).removeprefix("Value error, ")
-    return ".".join(path) or raised.field, raised.message
-
-
-async def _http(_: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    return problem(error.status_code, str(error.detail), (), error.headers)
-
-
-async def _unforeseen(_: Request, error: Exception) -> Response:
-    if not isinstance(error, ClientDisconnect):  # the guard ends streams so, too
-        log.error("a request failed", exc_info=error)
-    return problem(500, "an error of the server; its log tells more")

@@ -109,7 +109,7 @@ def _bound(address: Address) -> socket.socket:
         listening.listen(1_024)
     except OSError as error:
         listening.close()
-        what = f"{address.host}:{address.port} cannot be listened on: {error.strerror}"
+        what = f"{address.host}:{address.port} cannot be listened on: {error.strerror}; choose another port"
         raise Invalid(f"{address.setting}port", what) from None
     return listening
 

@@ -2,21 +2,24 @@
 
 import asyncio
 from collections import Counter
+from secrets import token_bytes
 from typing import Any
 
 from rota.api.views import instant
 from rota.domain.access import ANY
 from rota.domain.lane import queue_of
-from rota.domain.records import Tally
-from rota.domain.run import LIVE, Run, State
+from rota.domain.records import Blob, Tally
+from rota.domain.run import LIVE, Reason, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task
 from rota.engine.account import unaccounted
-from rota.engine.engine import Engine
+from rota.engine.engine import PAGE, Engine
 from rota.engine.recover import open_sessions
-from rota.ports.store import Where
+from rota.ports.store import Change, Group, Where
 
 MEMORY_MS = 1_000
+PROBE, PROBE_BYTES, PROBE_MS = "probe/write", 16_384, 5_000
+"""What is written and taken away to see that writes are taken: enough to need room, and so often at most."""
 MINUTE_MS = 60_000
 MOST = 100
 
@@ -27,6 +30,8 @@ class Stats:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known: dict[tuple[str, int], tuple[int, asyncio.Task[dict[str, Any]]]] = {}
+        self._refused: dict[str, tuple[int, list[Run]]] = {}
+        self._probe: tuple[int, asyncio.Task[None]] | None = None
 
     async def of(self, namespace: str, since: int) -> dict[str, Any]:
         """The numbers of a namespace (`*`: of all), and of what ended since the minute of an instant."""
@@ -38,28 +43,55 @@ class Stats:
             known = self._known[key] = now, asyncio.create_task(self._counted(*key))
         return await asyncio.shield(known[1])
 
+    async def refused(self, namespace: str) -> list[Run]:
+        """The oldest ready runs of which a worker lacked what they name; at most a second old."""
+        now = self._engine.clock.monotonic()
+        known = self._refused.get(namespace)
+        if known is None or known[0] + MEMORY_MS <= now:
+            if len(self._refused) >= MOST:
+                self._refused.clear()
+            page = await self._engine.store.find(Run, Where(namespace, (State.PENDING,)), "", PAGE, oldest=True)
+            found = [run for run, _ in page.items if run.reason == Reason.NO_HANDLER]
+            known = self._refused[namespace] = now, found
+        return known[1]
+
+    async def check_writes(self) -> None:
+        """Raises `RotaError` where the store takes no writes, as on a full disk that can still be read."""
+        now = self._engine.clock.monotonic()
+        if self._probe is None or self._probe[0] + PROBE_MS <= now:
+            self._probe = now, asyncio.create_task(self._write())
+        await asyncio.shield(self._probe[1])
+
+    async def _write(self) -> None:
+        # Of several who do this at once, or after one who died in between, one writes and the others take away.
+        wanted = Blob(PROBE, token_bytes(PROBE_BYTES), self._engine.clock.now())
+        await self._engine.commit_one(Group((Change(None, wanted),)))
+        if held := (await self._engine.store.get(Blob, [PROBE]))[0]:
+            await self._engine.commit_one(Group((Change(held, None),)))
+
     async def gauges(self) -> dict[tuple[str, tuple[str, ...]], float]:
-        """What metrics tell of the store: gauge and labels."""
+        """What metrics tell of the store: gauge and labels. Raises `RotaError`, also where no writes are taken."""
+        await self.check_writes()
         whole = await self.of(ANY, self._engine.clock.now())
         found: dict[tuple[str, tuple[str, ...]], float]
         found = {("runs", (str(state),)): whole["runs"].get(state, 0) for state in sorted(LIVE)}
         found |= {(name, ()): whole[name] for name in ("workers", "tasks", "schedules")}
         found |= {("queue_pending", tuple(name.split("/"))): number for name, number in whole["queues"].items()}
-        lanes = await self._engine.store.count(Run, "lane", Where(states=(State.RUNNING,)))
+        lanes = await self._engine.store.late.count(Run, "lane", Where(states=(State.RUNNING,)))
         for lane, number in lanes.items():
             key = ("queue_running", tuple(queue_of(lane).split("/")))
             found[key] = found.get(key, 0) + number
         return found if whole["unaccounted"] is None else found | {("unaccounted", ()): whole["unaccounted"]}
 
     async def _counted(self, namespace: str, since: int) -> dict[str, Any]:
-        store, space = self._engine.store, "" if namespace == ANY else namespace
+        store, space = self._engine.store.late, "" if namespace == ANY else namespace
         live = await store.count(Run, "state", Where(space, tuple(sorted(LIVE))))
         lanes = await store.count(Run, "lane", Where(space, (State.PENDING,)))
         ended = await store.count(Tally, "outcome", Where(space, since=since))
         counts = [await store.count(kind, "namespace", Where(space)) for kind in (Task, Schedule)]
         sessions = [
             one for one in await open_sessions(self._engine)
-            if not space or any(name.startswith(f"{space}/") for name in one.lanes)
+            if one.takes_runs and (not space or any(name.startswith(f"{space}/") for name in one.lanes))
         ]  # fmt: skip
         queues: Counter[str] = Counter()
         for lane, number in lanes.items():

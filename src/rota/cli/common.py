@@ -6,7 +6,7 @@ import pwd
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
@@ -18,10 +18,15 @@ from rota.domain.names import without_password
 from rota.settings import here
 from rota.wiring import credentials_place, default_store
 
+if TYPE_CHECKING:
+    from rota.settings.load import Loaded
+
 T = TypeVar("T")
 Verb = Callable[..., Awaitable[Answer | None]]
 Flags = Callable[..., None]
 
+MOST = 100_000
+"""So many of a kind are looked through or listed where nobody says a limit."""
 IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 
 Store = Annotated[str | None, typer.Option(envvar="ROTA_STORE", help="URL of the store.", show_default=False)]
@@ -38,17 +43,20 @@ Why = Annotated[str, typer.Option(help="The reason, for whoever finds it paused.
 
 
 class Asked(NamedTuple):
-    """Whom a command asks: a server, or the API in this process over a store."""
+    """Whom a command asks: a server, or the API in this process over a store, with the settings that there are."""
 
     store: str
     server: str = ""
     token: str = ""
+    loaded: "Loaded | None" = None
 
 
 def whom(
     store: Annotated[str, typer.Option(help="URL of the store to ask; else ROTA_STORE.", show_default=False)] = "",
     server: Annotated[str, typer.Option(help="Address of the API to ask instead; else ROTA_SERVER.")] = "",
     token: Annotated[str, typer.Option(help="Token for the server; better ROTA_TOKEN, or `rota login`.")] = "",
+    config: Config = None,
+    environment: Environment = "",
 ) -> Asked:
     """Whom to ask: as the options say, else ROTA_SERVER, else a store. Raises `Invalid`."""
     if store and server:
@@ -56,10 +64,11 @@ def whom(
     url = server or ("" if store else os.environ.get("ROTA_SERVER", ""))
     if url:
         place = address(url)
-        return Asked("", place, token or key_of(place, None))
+        return Asked("", place, token or key_of(place, None, config, environment))
     if token:
         raise Invalid("token", "is for a server; name it by --server")
-    return Asked(store_url(store or os.environ.get("ROTA_STORE")))
+    loaded = here(config, environment)
+    return Asked(store_url(store or os.environ.get("ROTA_STORE"), loaded), loaded=loaded)
 
 
 def command(group: typer.Typer, name: str, *flags: Flags) -> Callable[[Verb], Verb]:
@@ -70,7 +79,7 @@ def command(group: typer.Typer, name: str, *flags: Flags) -> Callable[[Verb], Ve
 
         def invoke(as_json: Json = False, **given: Any) -> None:
             wide = given.pop("wide", False)
-            asked = whom(**{key: given.pop(key) for key in Asked._fields})
+            asked = whom(**{key: given.pop(key) for key in signature(whom).parameters})
             given |= {"as_json": as_json} if prints else {}
             if answer := ask(asked, lambda api: verb(api, **given)):
                 show(answer, as_json, wide)
@@ -101,7 +110,7 @@ def ask(asked: Asked, question: Callable[[Api], Awaitable[T]]) -> T:
     """What `question` finds out."""
 
     async def found() -> T:
-        async with at(asked.server, asked.token) if asked.server else within(asked.store, actor()) as api:
+        async with at(asked.server, asked.token) if asked.server else within(asked.store, actor(), asked.loaded) as api:
             return await question(api)
 
     if asked.server and open_to_all(asked.server):
@@ -109,9 +118,9 @@ def ask(asked: Asked, question: Callable[[Api], Awaitable[T]]) -> T:
     return asyncio.run(found())
 
 
-def store_url(given: str | None) -> str:
+def store_url(given: str | None, loaded: "Loaded | None") -> str:
     """The store to ask: as given, else of the settings, else the default. Raises `Invalid` where there is none yet."""
-    url = given or settled_store() or default_store()
+    url = given or (loaded.settings.store if loaded else "") or default_store()
     path = database(url)
     if path and not (path.exists() and (path.is_dir() or path.stat().st_size)):
         made = f"make it with `rota up` or `rota migrate --store {without_password(url)}`"
@@ -122,13 +131,13 @@ def store_url(given: str | None) -> str:
     return url
 
 
-def key_of(server: str, store: str | None) -> str:
+def key_of(server: str, store: str | None, config: Path | None = None, environment: str = "") -> str:
     """The key to ask a server with: ROTA_TOKEN, else the one kept for it, else the one beside the store."""
     from rota.identity.files import credentials
 
     if given := os.environ.get("ROTA_TOKEN"):
         return given
-    beside = credentials(credentials_place(store or settled_store() or default_store()))
+    beside = credentials(credentials_place(store or settled_store(config, environment) or default_store()))
     if found := credentials(credentials_place()).get(server) or beside.get(server):
         return found
     if not server and beside:
@@ -137,9 +146,9 @@ def key_of(server: str, store: str | None) -> str:
     raise Invalid("server", f"there is no key for {where}: log in by `rota login --server URL`")
 
 
-def settled_store() -> str:
+def settled_store(config: Path | None, environment: str) -> str:
     """The store that the settings name; empty where they name none."""
-    loaded = here()
+    loaded = here(config, environment)
     return loaded.settings.store if loaded else ""
 
 
@@ -177,10 +186,15 @@ def changes(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def fits(text: str, name: str) -> bool:
+    """Whether a text stands for an id: the whole, or at least six of its first or last digits."""
+    return text == name or (len(text) >= 6 and (name.startswith(text) or name.endswith(text)))
+
+
 def only(word: str, text: str, found: Sequence[str]) -> str:
     """The one id that a text means. Raises `NotFound`, or `Invalid` where several fit."""
     if not found:
         raise NotFound(word, text[:60], f"see `rota {word}s list`")
     if len(found) > 1:
-        raise Invalid(word, f"{text[:60]!r} can be any of {', '.join(found)}")
+        raise Invalid(word, f"{text[:60]!r} can be any of {', '.join(found)}; give more of it")
     return found[0]

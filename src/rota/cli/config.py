@@ -9,14 +9,6 @@ from rota.stores import connect
 
 group = typer.Typer(name="config", help="The settings: check and show them.")
 
-NOT_YET = (
-    "message_queue",
-    "redis",
-    "database.connection_timeout",
-    "dispatcher.max_workers",
-)
-"""Sections and settings of what this version has not got."""
-
 
 @group.command("check")
 def check(config: Config = None, environment: Environment = "", as_json: Json = False) -> None:
@@ -31,7 +23,7 @@ def check(config: Config = None, environment: Environment = "", as_json: Json = 
         for one in getattr(error, "problems", [str(error)]):
             fail(one)
         raise typer.Exit(2) from None
-    unused = [key for key in loaded.origins if key.startswith(NOT_YET)]
+    unused = loaded.unused
     lapse_ms = loaded.settings.worker.lapse_ms
     lines = [f"{loaded.path or 'no file'}: good, {len(loaded.origins)} settings are made"]
     lines += [f"{key} is not used: this version of Rota has not got what it is for" for key in unused]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rota.cli.common import Store, key_of
+from rota.cli.common import Config, Environment, Store, key_of
 from rota.cli.remote import address, at
 from rota.cli.show import Sheet, show
 from rota.domain.schedule import DAY_MS
@@ -19,9 +19,9 @@ Server = Annotated[str, typer.Option(envvar="ROTA_SERVER", help="Address, such a
 
 
 @group.command("token")
-def token(server: Server = "", store: Store = None) -> None:
+def token(server: Server = "", store: Store = None, config: Config = None, environment: Environment = "") -> None:
     """Print the key of this machine, as in `curl -H "Authorization: Bearer $(rota token)" …`."""
-    print(key_of(server.rstrip("/"), store))
+    print(key_of(server.rstrip("/"), store, config, environment))
 
 
 @group.command("login")

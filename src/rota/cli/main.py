@@ -4,7 +4,6 @@ import gc
 import os
 import re
 import sys
-from importlib.metadata import version as installed
 from typing import Annotated, Any
 
 import typer
@@ -85,6 +84,8 @@ def root(
 ) -> None:
     """Rota, a distributed task scheduler: the list that says who does which duty when."""
     if version:
+        from importlib.metadata import version as installed
+
         print(f"rota {installed('rota')}")
         raise typer.Exit
     if context.invoked_subcommand is None:

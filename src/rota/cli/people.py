@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from rota.cli import read
-from rota.cli.common import changes, command, given, only
+from rota.cli.common import MOST, changes, command, fits, given, only
 from rota.cli.remote import Api
 from rota.cli.show import Answer, Listing, Sheet
 from rota.domain.errors import Invalid
@@ -36,7 +36,7 @@ def _asked() -> str:
 @command(users, "list")
 async def listed(api: Api) -> Answer:
     """List users."""
-    return Listing("users", (await api("GET", "/api/users"))["items"], USERS, ("created_at",))
+    return Listing("users", await api.items("/api/users", MOST), USERS, ("created_at",))
 
 
 @command(users, "add")
@@ -63,7 +63,7 @@ async def change(
 @command(tokens, "list")
 async def tokens_listed(api: Api) -> Answer:
     """List all tokens that open something, newest first."""
-    return Listing("tokens", (await api("GET", "/api/tokens"))["items"], TOKENS, ("expires_at", "used_at"))
+    return Listing("tokens", await api.items("/api/tokens", MOST), TOKENS, ("expires_at", "used_at"))
 
 
 @command(tokens, "add")
@@ -85,10 +85,10 @@ async def mint(
 
 @command(tokens, "revoke")
 async def revoke(
-    api: Api, name: Annotated[str, typer.Argument(metavar="TOKEN", help="Its id, or the first digits of it.")]
+    api: Api, name: Annotated[str, typer.Argument(metavar="TOKEN", help="Its id, or the last or first digits of it.")]
 ) -> Answer:
     """Revoke a token: it opens nothing any more, within five seconds everywhere."""
-    known = (await api("GET", "/api/tokens"))["items"]
-    found = only("token", name, [one["id"] for one in known if one["id"].startswith(name or "-")])
+    known = await api.items("/api/tokens", MOST)
+    found = only("token", name, [one["id"] for one in known if fits(name, one["id"])])
     await api("DELETE", f"/api/tokens/{found}")
     return Sheet({"revoked": found})

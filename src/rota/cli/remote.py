@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from rota.domain.errors import Invalid, Refused, RotaError
-from rota.settings import here
 from rota.wiring import inner_api, opened
 
 if TYPE_CHECKING:
     import httpx
+
+    from rota.settings.load import Loaded
 
 PAGE = 500
 TIMEOUT_S = 60.0
@@ -82,12 +83,12 @@ def thing(kind: str, name: str, verb: str = "") -> str:
 
 
 @asynccontextmanager
-async def within(store: str, name: str) -> AsyncIterator[Api]:
-    """The API over a store, asked by who may open that."""
+async def within(store: str, name: str, loaded: "Loaded | None") -> AsyncIterator[Api]:
+    """The API over a store, asked by who may open that, with these settings."""
     import httpx
 
     async with opened(store) as engine:
-        if loaded := here():
+        if loaded:
             engine.defaults = loaded.settings.defaults()
         transport = httpx.ASGITransport(inner_api(engine, name))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:

@@ -1,6 +1,7 @@
 """What a command answers, for people and for programs. Whatever comes from a store is escaped on its way out."""
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,9 @@ import typer
 
 from rota.api.views import is_instant
 from rota.domain.access import Grant
+from rota.observe import logs
 
+log = logging.getLogger("rota")
 ERROR_LIMIT = 1_000
 STYLES = {"success": "green", "ok": "green", "running": "cyan", "warn": "yellow", "failed": "red", "fail": "red"}
 ID = re.compile(r"\b[0-9a-f]{24}([0-9a-f]{8})\b")
@@ -65,14 +68,21 @@ def note(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """A warning, likewise."""
-    note(f"warning: {text}")
+    """A warning, likewise; a log line where these are JSON."""
+    if logs.speak_json():
+        log.warning(text)
+    else:
+        note(f"warning: {text}")
 
 
 def fail(text: str, stream: TextIO | None = None) -> None:
-    """One line on standard error, or on that stream, whatever the text holds."""
+    """One line on standard error, or on that stream, whatever the text holds; a log line where these are JSON."""
     line = clean(" ".join(text.split()))
-    print(f"error: {line if len(line) <= ERROR_LIMIT else line[:ERROR_LIMIT] + '…'}", file=stream or sys.stderr)
+    told = line if len(line) <= ERROR_LIMIT else line[:ERROR_LIMIT] + "…"
+    if logs.speak_json():
+        log.error(told)
+    else:
+        print(f"error: {told}", file=stream or sys.stderr)
 
 
 def clean(text: str) -> str:

@@ -139,8 +139,8 @@ async def trigger(
         order["delay_seconds"] = delay / 1_000
     receipt = await api("POST", thing("tasks", name, "trigger"), order, read.key(key))
     run = receipt["id"]
-    if (why := (await api("GET", f"/api/runs/{run}/explain"))["story"][-1]).startswith("it waits: "):
-        warn(why)
+    if receipt["warning"]:
+        warn(f"it waits: {receipt['warning']}")
     if not wait:
         return Sheet(receipt, [run])
     ended = await _followed(api, run)

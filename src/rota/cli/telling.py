@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from rota.api.views import instant, iso, plain
@@ -84,16 +85,22 @@ async def overview(store: Store, now: int) -> dict[str, Any]:
     }
 
 
-def first_lines(data: Mapping[str, Any], settled: bool, ttl_ms: int | None) -> Iterator[str]:
-    """What runs, where the data is (`settled`: by settings of this folder), what comes next, how to stop."""
+def first_lines(data: Mapping[str, Any], lead: str | None, ttl_ms: int | None) -> Iterator[str]:
+    """What runs, where the data is and what leads others there (None: ROTA_STORE), what comes next, how to stop."""
     roles = ["scheduler"] if data["scheduler"] else []
     if working := data["worker"]:
         queues, kinds = ", ".join(working["queues"]), ", ".join(working["executors"])
         roles.append(f"worker with {working['slots']} slots, queues: {queues}, executors: {kinds}")
     yield f"rota: {' and '.join(roles) or 'API'}"
     store, fires = data["store"], data["next"]
-    found = settled or store == without_password(default_store())
-    yield f"data: {store}" + ("" if found else f"  (for other commands: export ROTA_STORE={store})")
+    found = (
+        ""
+        if store == without_password(default_store())
+        else f"export ROTA_STORE={quote(store)}"
+        if lead is None
+        else lead
+    )
+    yield f"data: {store}" + (f"  (for other commands: {found})" if found else "")
     if ttl_ms and ttl_ms > QUICK_MS:
         yield f"a worker that vanishes is noticed after {length(ttl_ms)}; see worker.heartbeat_timeout"
     yield f"tasks: {data['tasks']}, schedules: {data['schedules']}{', next fires:' if fires else ''}"

@@ -4,9 +4,7 @@ import asyncio
 import gc
 import os
 import re
-import signal
 import sys
-import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,12 +22,13 @@ from rota.cli.show import Sheet, fail, show, warn
 from rota.cli.telling import Teller, first_lines, overview
 from rota.domain.errors import Invalid
 from rota.domain.names import without_password
-from rota.embed import Roles, Rota, until_stopped
+from rota.embed import Roles, Rota
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.stores import migrate as migrated
 from rota.wiring import DATA, default_name, made_in, make_api, remote_worker
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.runtime import Worker
+from rota.worker.stopping import Haste, until_stopped
 
 if TYPE_CHECKING:
     from rota.api.guard import Guard
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
 group = typer.Typer()
 
-TWICE_S = 0.5
-"""Signals closer together are one: wrappers pass on what the terminal or the service manager has sent already."""
 SETTINGS = {
     "store": "database.url",
     "host": "api.host",
@@ -54,8 +51,6 @@ SETTINGS = {
     "allow": "worker.allow",
 }
 """Options that say what a setting says, and go before it."""
-LAST_S = 5.0
-"""How long after the second signal the process is ended, whatever does not want to end."""
 
 
 def node_flags(
@@ -129,9 +124,9 @@ group.command("worker")(with_flags(worker, node_flags, worker_flags, remote_flag
 
 
 @group.command("migrate")
-def migrate(store: Store = None, as_json: Json = False) -> None:
+def migrate(store: Store = None, config: Config = None, environment: Environment = "", as_json: Json = False) -> None:
     """Make or upgrade the tables of a store, and say which migrations that took."""
-    url = store or settled_store() or made_in(DATA)
+    url = store or settled_store(config, environment) or made_in(DATA)
     applied, shown = asyncio.run(migrated(url)), without_password(url)
     lines = [f"applied {one}" for one in applied] or [f"{shown} is up to date"]
     show(Sheet({"store": shown, "applied": applied}, lines), as_json)
@@ -148,6 +143,9 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     given = {key: flags[flag] for flag, key in SETTINGS.items() if flags.get(flag) not in (None, [])}
     loaded = load(flags["config"], flags["environment"], given)
     app.configure(loaded)
+    watch = Watch(loaded.settings, Teller(flags["quiet"], flags["as_json"]), api)
+    if loaded.unused:
+        warn(f"not used, as this version of Rota has not got what it is for: {', '.join(loaded.unused)}")
     server = _server(flags) if flags.get("scheduler") else None
     if server is None:
         _place(app, flags, loaded.settings.store)
@@ -156,7 +154,6 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     name = flags["node_id"] or default_name()
     leading = app.scheduler_options(name) if scheduler else None
     working = _working(app, name, flags["app"], both=scheduler) if worker else None
-    watch = Watch(loaded.settings, Teller(flags["quiet"], flags["as_json"]), api)
     if server and working:
         raise typer.Exit(asyncio.run(_remote(app, server, working, watch)))
     raise typer.Exit(asyncio.run(_live(app, leading, working, api, watch)))
@@ -170,7 +167,7 @@ def _server(flags: Mapping[str, Any]) -> "Server":
     if flags["store"] or flags["data"]:
         raise Invalid("scheduler", "a worker at an address needs no store; leave --store and --data out")
     url = flags["scheduler"].rstrip("/")
-    server = Server(url, flags["token"] or key_of(url, None), flags["ca"])
+    server = Server(url, flags["token"] or key_of(url, None, flags["config"], flags["environment"]), flags["ca"])
     if url.startswith("http:") and not Address(urlsplit(url).hostname or "").loopback:
         warn(f"{url} is not encrypted: others on the way can read the token and the work; use https")
     return server
@@ -189,14 +186,15 @@ def _place(app: Rota, flags: Mapping[str, Any], said: str) -> None:
 
 def load_app(target: str) -> Rota:
     """The app that `module:attribute` names, looked for from the current folder on. Raises `Invalid`."""
-    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:\w+(\.\w+)*)?", target) or target.endswith(".py"):
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:\w+(\.\w+)*)?", target) or re.search(r"\.py(:|$)", target):
         raise Invalid("app", f"{target!r:.100} is not module:attribute, such as jobs:app for `app` in jobs.py")
     module, _, attribute = target.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
         found = attrgetter(attribute or "app")(import_module(module))
     except (Exception, SystemExit) as error:
-        raise Invalid("app", f"{target!r} cannot be loaded: {type(error).__name__}: {error}") from error
+        what = f"cannot be loaded: {type(error).__name__}: {error}; ROTA_DEBUG=1 shows where"
+        raise Invalid("app", f"{target!r} {what}") from error
     if not isinstance(found, Rota):
         raise Invalid("app", f"{target!r} is a {type(found).__name__}, not a Rota app")
     return found
@@ -236,8 +234,8 @@ async def _live(
             "login": login,
             **await overview(app.engine.store, app.engine.clock.now()),
         }
-        lines = first_lines(data, bool(app.loaded and app.loaded.settled), working.ttl_ms if working else None)
-        async with watch.served(app.engine if leading else None):
+        lines = first_lines(data, app.loaded.lead if app.loaded else None, working.ttl_ms if working else None)
+        async with watch.served(app.engine if leading or api else None):
             haste = await _until_over(roles.worker, watch.teller, data, lines)
     return _farewell(roles.worker, haste, watch.teller)
 
@@ -257,9 +255,7 @@ async def _remote(app: Rota, server: "Server", working: WorkerOptions, watch: "W
     return _farewell(worker, haste, watch.teller)
 
 
-async def _until_over(
-    worker: Worker | None, teller: Teller, data: Mapping[str, Any], lines: Iterable[str]
-) -> asyncio.Event:
+async def _until_over(worker: Worker | None, teller: Teller, data: Mapping[str, Any], lines: Iterable[str]) -> Haste:
     """Say that it has begun, wait for the end, say that too; whether there will have been haste."""
     stopped = asyncio.create_task(until_stopped(worker))
     # It listens before the first word is said: whoever reads that may answer with a signal.
@@ -271,18 +267,17 @@ async def _until_over(
     gc.set_threshold(20_000, 20, 50)
     teller.say("started", data, lines)
     await stopped
-    haste = _hurry_at_next_signal(worker)
-    running = worker.running if worker else 0
-    said = f"stopping; {running} running, they may finish" if running and worker and not worker.failed else "stopping"
-    teller.say("stopping", {"running": running}, [said])
+    haste = Haste(worker, fail)
+    said = f"stopping; {haste.running} running, they may finish" if haste.running else "stopping"
+    teller.say("stopping", {"running": haste.running}, [said])
     return haste
 
 
-def _farewell(worker: Worker | None, haste: asyncio.Event, teller: Teller) -> int:
+def _farewell(worker: Worker | None, haste: Haste, teller: Teller) -> int:
     if worker and worker.failed:
         fail(worker.failed)
         return 1
-    if haste.is_set():
+    if haste.asked:
         fail("stopped at once" + ("; what was running was ended and handed back" if worker else ""))
         return 130
     teller.say("stopped", {}, ["stopped"])
@@ -303,28 +298,3 @@ async def _api(app: Rota, roles: Roles, wanted: bool, watch: "Watch") -> AsyncIt
     place, guard, secret = said.api.address(), said.api.guard_options(), said.security.signing_secret
     async with make_api(app.store, app.engine, place, guard, secret, made, watch.metrics) as told:
         yield told
-
-
-def _hurry_at_next_signal(worker: Worker | None) -> asyncio.Event:
-    """Let one more SIGINT or SIGTERM end what runs, and LAST_S later the process; whether there was one."""
-    loop, haste = asyncio.get_running_loop(), asyncio.Event()
-    asked_at = loop.time()
-
-    def hurry(code: int) -> None:
-        if haste.is_set() or loop.time() - asked_at <= TWICE_S:
-            return
-        haste.set()
-        last = threading.Timer(LAST_S, _end, (code,))
-        last.daemon = True
-        last.start()
-        if worker:
-            worker.hurry()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, hurry, 128 + number)
-    return haste
-
-
-def _end(code: int) -> None:
-    fail("ended by force; what was not handed back counts as lost, and the scheduler takes it back")
-    os._exit(code)

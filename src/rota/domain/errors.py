@@ -7,6 +7,7 @@ RotaError
 ├── NotFound            no such task, schedule, run, queue or worker
 ├── Refused             the state of things forbids it (a finished run, a taken name, another body for the same key)
 │   └── Changed         it is not any more as whoever changes it has read it
+├── Forbidden           the asker may see the thing, but not do this to it, or gives what is not theirs
 ├── Barred              the credential opens nothing (any more): unknown, revoked, expired, or without the right
 ├── Stale               a write by a leader or session whose time is over; it changed nothing
 ├── Unclear             no answer: it may or may not have happened; look again
@@ -53,6 +54,10 @@ class Refused(RotaError):
 
 class Changed(Refused):
     """It is not any more as whoever wants to change it has read it. Nothing was changed."""
+
+
+class Forbidden(RotaError):
+    """The asker may see the thing, but not do this to it, or gives what is not theirs."""
 
 
 class Barred(RotaError):

@@ -76,13 +76,6 @@ class Trouble:
 
 
 Fact = (
-    RunsSubmitted
-    | RunsClaimed
-    | RunsSettled
-    | ReportsRefused
-    | SchedulesFired
-    | SessionChanged
-    | Beaten
-    | LeaderChanged
-    | Trouble
-)
+    RunsSubmitted | RunsClaimed | RunsSettled | ReportsRefused | SchedulesFired
+    | SessionChanged | Beaten | LeaderChanged | Trouble
+)  # fmt: skip

@@ -18,11 +18,16 @@ def lanes(
     namespaces: Collection[str], queues: Collection[str], executors: Collection[str], labels: Collection[str] = ()
 ) -> tuple[str, ...]:
     """Every lane that a worker of these queues, executors and labels can take."""
+    return relabelled([lane(*parts) for parts in product(namespaces, queues, executors)], labels)
+
+
+def relabelled(lanes: Collection[str], labels: Collection[str]) -> tuple[str, ...]:
+    """What a worker takes that took these lanes and has these labels now. Raises `Invalid` for too many."""
     if len(labels) > LABEL_LIMIT:
         raise Invalid("labels", f"{len(labels)} labels; a worker has at most {LABEL_LIMIT}")
     ordered = sorted(labels)
-    subsets = tuple(chain.from_iterable(combinations(ordered, n) for n in range(len(ordered) + 1)))
-    return tuple(lane(*parts) for parts in product(namespaces, queues, executors, subsets))
+    subsets = [",".join(some) for some in chain(*(combinations(ordered, n) for n in range(len(ordered) + 1)))]
+    return tuple(f"{one}/{some}" for one in dict.fromkeys(one.rpartition("/")[0] for one in lanes) for some in subsets)
 
 
 def queue_of(name: str) -> str:

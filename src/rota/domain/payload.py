@@ -1,6 +1,7 @@
 """Payload: the JSON that a task is given. Checked where it comes in, and bytes from there to the handler."""
 
 import json
+from collections import Counter
 from math import isinf
 from typing import Any
 
@@ -35,8 +36,8 @@ def decoded(data: bytes) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r:.60} stands twice in one object")
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"key {twice!r:.60} stands twice in one object")
     return found
 
 

@@ -1,5 +1,6 @@
 """The smaller records: queues, sessions, unique keys, blobs, the audit."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -56,6 +57,11 @@ class Session:
     def open(self) -> bool:
         """Whether it may claim."""
         return self.closed_at is None
+
+    @property
+    def takes_runs(self) -> bool:
+        """Whether it can be given any: a worker that only says at which URL it is cannot."""
+        return bool(self.executors)
 
 
 class Pulse(NamedTuple):
@@ -160,4 +166,5 @@ DURATIONS_MS = (1, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 60_000, 300_000, 3
 
 def bucket(duration_ms: int) -> int:
     """The class of a duration: its upper bound in ms, -1 above the last."""
-    return next((bound for bound in DURATIONS_MS if duration_ms <= bound), -1)
+    place = bisect_left(DURATIONS_MS, duration_ms)
+    return DURATIONS_MS[place] if place < len(DURATIONS_MS) else -1

@@ -5,7 +5,7 @@ a row takes a third of a microsecond, a frozen dataclass of the same width five.
 """
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rota.domain.ids import RunId
 from rota.domain.retry import Retry
@@ -169,6 +169,18 @@ class Run(NamedTuple):
         """Whether the next attempt is the last one, alone in a child process, after its workers vanished too often."""
         return self.lost >= LOST_LIMIT
 
+
+_PLACES = {name: place for place, name in enumerate(Run._fields)}
+
+
+def _replaced(run: Run, **new: Any) -> Run:
+    values = list(run)
+    for name, value in new.items():
+        values[_PLACES[name]] = value
+    return tuple.__new__(Run, values)
+
+
+Run._replace = _replaced  # type: ignore[method-assign,assignment]  # the same in half the time, for so many fields
 
 LOST_LIMIT = 3
 HISTORY_LIMIT = 20

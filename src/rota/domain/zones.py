@@ -87,9 +87,3 @@ def zone(name: str) -> Zone:
         return Zone(name, UTC if name == "UTC" else ZoneInfo(name))
     except (ZoneInfoNotFoundError, OSError, ValueError):
         raise refusal from None
-
-
-def reload() -> None:
-    """Forget all zones, so that zone data updated on this machine is read anew."""
-    zone.cache_clear()
-    ZoneInfo.clear_cache()

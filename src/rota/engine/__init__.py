@@ -8,7 +8,7 @@
     settle    an attempt's outcome becomes the run's next state, once
     recover   what a lost worker held goes back
     define    tasks and schedules come, change and go, with their audit
-    control   trigger, cancel, retry, pause, resume, drain, resize
+    control   trigger, cancel, retry, pause, resume, drain, resize, relabel
     prune     what is old enough goes
     query     what people look at; explain: why a run or a schedule is as it is
 

@@ -1,14 +1,16 @@
 """Control: what people do to runs, queues and workers. Each act is audited under its actor."""
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 
-from rota.domain.errors import Invalid, NotFound, Refused
+from rota.domain.errors import Invalid, NotFound, Refused, TooLarge
 from rota.domain.facts import RunsSettled, RunsSubmitted
 from rota.domain.ids import definition_id
+from rota.domain.lane import relabelled
 from rota.domain.names import check_name, check_text
 from rota.domain.payload import check_payload
-from rota.domain.records import Queue, Session
+from rota.domain.records import VALUE_LIMIT, Queue, Session
 from rota.domain.run import TERMINAL, Cause, Run, State
 from rota.domain.schedule import Overlap, Schedule
 from rota.domain.states import Cancel, Submit, advance
@@ -167,13 +169,26 @@ async def resize(engine: Engine, session: str, slots: int, actor: str) -> Sessio
     return await _session(engine, session, actor, "resize", slots=slots)
 
 
+async def relabel(engine: Engine, session: str, labels: Collection[str], actor: str) -> Session:
+    """Give a worker these labels in place of its own while it runs: what it takes follows within a beat."""
+    was: Session = (await read(engine, Session, session, "worker")).record
+    if not was.takes_runs:
+        raise Refused(f"worker {was.worker} takes no runs, whatever its labels")
+    found = tuple(sorted({check_name("labels", one) for one in labels}))
+    taken = relabelled(was.lanes, found)
+    if sum(map(len, taken)) > VALUE_LIMIT:
+        raise TooLarge("labels", f"are too many or too long for a worker of {len(was.queues)} queues; give fewer")
+    return await _session(engine, session, actor, "relabel", labels=found, lanes=taken)
+
+
 async def _session(engine: Engine, session: str, actor: str, action: str, **fields: object) -> Session:
     for _ in range(TRIES):
         held: Versioned[Session] = await read(engine, Session, session, "worker")
         if not held.record.open:
             raise Refused(f"session {session} has ended")
         after = replace(held.record, **fields)  # type: ignore[arg-type]  # fields of Session
-        entry = audited(engine, actor, action, f"session:{session}", held.record, after)
+        shown = [replace(one, lanes=()) for one in (held.record, after)]  # many, and told by the labels
+        entry = audited(engine, actor, action, f"session:{session}", *shown)
         if applied(await engine.commit_one(Group((Change(held, after), entry)), None, [Hint(f"session:{session}")])):
             return after
     raise Refused(f"session {session} changes too quickly; try again")

@@ -1,6 +1,7 @@
 """What every verb works with: the store and logs, time and chance, and the two small memories."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from copy import copy
 from typing import Any
 
 from rota.domain.errors import NotFound, Unavailable, Unclear
@@ -46,6 +47,13 @@ class Engine:
         self._heads: dict[str, tuple[int, Task | None]] = {}
         self._queues: dict[str, tuple[int, Queue | None]] = {}
         self._changes = 0
+
+    def over(self, store: Store) -> "Engine":
+        """The same over a store of which others know nothing yet: its reads are not remembered, its facts not told."""
+        other = copy(self)
+        other.store, other.emit = store, None
+        other._heads, other._queues = dict(self._heads), dict(self._queues)
+        return other
 
     def tell(self, fact: Fact) -> None:
         """Tell whoever listens. On hot paths ask for `emit` before building the fact."""
@@ -98,7 +106,7 @@ class Engine:
     async def queues(self, ids: Iterable[str]) -> dict[str, Queue]:
         """Queues by id, defaults for those without a record; at most MEMORY_MS old."""
         found = await self._remembered(Queue, self._queues, ids)
-        return {name: queue or _default(name) for name, queue in found.items()}
+        return {name: queue or Queue(name.partition("/")[0], name.partition("/")[2]) for name, queue in found.items()}
 
     async def strict(self, ids: Iterable[str]) -> dict[str, bool]:
         """Whether these queues are strict."""
@@ -140,11 +148,6 @@ class Engine:
         return known
 
 
-def _default(name: str) -> Queue:
-    namespace, _, queue = name.partition("/")
-    return Queue(namespace, queue)
-
-
 def applied(result: Result) -> bool:
     """Whether a group is in the store, by this try or an earlier one."""
     return not isinstance(result, Conflict)
@@ -158,13 +161,20 @@ async def read(engine: Engine, kind: Any, name: str, word: str) -> Versioned[Any
     return found
 
 
-async def every(engine: Engine, kind: type[R], where: Where = Where(), oldest: bool = False) -> list[Versioned[R]]:
-    """All records of a listing, page by page."""
-    found: list[Versioned[R]] = []
+async def walk(
+    engine: Engine, kind: type[R], where: Where = Where(), oldest: bool = False, size: int = PAGE
+) -> AsyncIterator[Versioned[R]]:
+    """Each record of a listing, of which no more than a page is held at once."""
     cursor = ""
     while True:
-        page = await engine.store.find(kind, where, cursor, PAGE, oldest)
-        found += page.items
+        page = await engine.store.find(kind, where, cursor, size, oldest)
+        for held in page.items:
+            yield held
         cursor = page.cursor
         if not cursor:
-            return found
+            return
+
+
+async def every(engine: Engine, kind: type[R], where: Where = Where(), oldest: bool = False) -> list[Versioned[R]]:
+    """All records of a listing."""
+    return [held async for held in walk(engine, kind, where, oldest)]

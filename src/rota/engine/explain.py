@@ -1,11 +1,11 @@
 """Explain: why a run or a schedule is as it is, worded from the codes in its record."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 
 from rota.domain.ids import definition_id
-from rota.domain.records import Audit, Queue, Session
+from rota.domain.records import Audit, Session
 from rota.domain.run import LOST_LIMIT, TERMINAL, Attempt, Cause, Reason, Run, State
 from rota.domain.schedule import Schedule, Skip, SkipReason
 from rota.engine.account import report
@@ -62,7 +62,8 @@ async def explain_run(engine: Engine, run_id: str) -> list[str]:
     story = [f"{_at(run.created_at)} {CAUSES[run.cause].format(**fields)}, as revision {run.revision} of {run.task}"]
     for _, alike in groupby(run.history, key=lambda old: (old.worker, old.reason, old.error)):
         story.append(_ended(list(alike), fields))
-    if run.worker and run.state in (State.RUNNING, *TERMINAL) and run.claimed_at:
+    ended = bool(run.history) and run.history[-1].number == run.attempt  # and the run after it, without another one
+    if run.worker and run.state in (State.RUNNING, *TERMINAL) and run.claimed_at and not ended:
         began = f", which started it at {_at(run.started_at)}" if run.started_at else ""
         story.append(f"{_at(run.claimed_at)} worker {run.worker} took it as attempt {run.attempt}{began}")
     if run.state is State.RUNNING:
@@ -94,22 +95,26 @@ async def _waits(engine: Engine, run: Run) -> list[str]:
     """Why a pending run is not running, as far as it and others of its task have shown."""
     if run.state is not State.PENDING:
         return []
-    queue = (await engine.store.get(Queue, [definition_id(run.namespace, run.queue)]))[0]
-    if queue and queue.record.paused:
-        since = await _last(engine, f"queue:{queue.record.id}", "queue", "paused")
-        return [f"it waits: queue {run.queue} was paused{since}: {queue.record.paused}"]
-    sessions = await open_sessions(engine)
-    if why := unable(run, sessions):
-        return [f"it waits: {why}".removesuffix(f": {run.detail}")]
-    able = [session for session in sessions if run.lane in session.lanes]
     line = await engine.store.find(Run, Where(run.namespace, (State.PENDING,), queue=run.queue), "", PAGE, oldest=True)
     others = [other for other, _ in line.items if other.lane == run.lane]
-    if shown := next((why for other in others if other.task == run.task and (why := unable(other, sessions))), ""):
-        return [f"it waits: {shown}"]
+    if why := await hindered(engine, run, others):
+        return [f"it waits: {why}".removesuffix(f": {run.detail}")]
+    able = [session for session in await open_sessions(engine) if run.lane in session.lanes]
     before = sum((other.rank, other.id) < (run.rank, run.id) for other in others)
     more = "at least " if line.cursor else ""
     slots, alive = sum(session.slots for session in able), len(able)
     return [f"it waits in line: {more}{before} before it in queue {run.queue}; slots: {slots}, workers: {alive}"]
+
+
+async def hindered(engine: Engine, run: Run, others: Iterable[Run]) -> str:
+    """Why nobody takes a run, once it is ready, as far as it and others that wait have shown; empty if nothing has."""
+    queue = (await engine.queues([definition_id(run.namespace, run.queue)])).popitem()[1]
+    if queue.paused:
+        since = await _last(engine, f"queue:{queue.id}", "queue", "paused")
+        return f"queue {run.queue} was paused{since}: {queue.paused}"
+    sessions = await open_sessions(engine)
+    alike = [run, *(other for other in others if (other.task, other.lane) == (run.task, run.lane))]
+    return next((why for one in alike if (why := unable(one, sessions))), "")
 
 
 def untaken(lane: str, sessions: Sequence[Session]) -> str:

@@ -5,11 +5,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from rota.domain.access import ANY, Actor, Grant
-from rota.domain.errors import Invalid, Refused, Unavailable
+from rota.domain.errors import Forbidden, Invalid, Refused, Unavailable
 from rota.domain.names import check_name
 from rota.domain.people import LINK_MS, SESSION_MS, Kind, Token, User, administers, check_grants, within
 from rota.engine.audit import audited
-from rota.engine.engine import Engine, applied, every, read
+from rota.engine.engine import Engine, applied, read, walk
 from rota.ports.identity import Minted
 from rota.ports.store import Change, Group, Versioned
 
@@ -18,20 +18,8 @@ FIRST = "admin"
 """The user of the first start. It has no password until somebody gives it one."""
 
 
-async def users(engine: Engine) -> list[User]:
-    """All of them, oldest first."""
-    return [held.record for held in await every(engine, User, oldest=True)]
-
-
-async def tokens(engine: Engine, owner: str | None = None) -> list[Token]:
-    """All tokens that still open something, newest first; with `owner` theirs alone."""
-    now = engine.clock.now()
-    found = [held.record for held in await every(engine, Token)]
-    return [token for token in found if token.live(now) and owner in (None, token.owner)]
-
-
 async def add_user(engine: Engine, user: User, actor: Actor) -> User:
-    """A new user. Raises `Invalid`, and `Refused` for a name that is taken or rights that the actor lacks."""
+    """A new user. Raises `Invalid`, `Refused` for a name that is taken, `Forbidden` for rights that the actor lacks."""
     now = engine.clock.now()
     check_name("name", user.id)
     made = replace(user, grants=_granted(user.grants, actor), created_at=now, updated_at=now)
@@ -49,7 +37,7 @@ async def change_user(
     disabled: bool | None = None,
     password: str | None = None,
 ) -> User:
-    """What is given becomes so; a new password ends all logins. Raises `Refused` where no admin would be left."""
+    """What is given becomes so; a new password ends all logins. Raises `Forbidden`; `Refused` for the last admin."""
     for _ in range(TRIES):
         held: Versioned[User] = await read(engine, User, name, "user")
         was = held.record
@@ -64,8 +52,8 @@ async def change_user(
         changes = [Change(held, after), entry, *await _witness(engine, was, after)]
         if applied(await engine.commit_one(Group(tuple(changes)))):
             if password is not None:
-                for token in await tokens(engine, name):
-                    if token.kind is Kind.SESSION:
+                async for token, _ in walk(engine, Token):
+                    if token.owner == name and token.kind is Kind.SESSION:
                         await revoke(engine, token.id, actor.name, "the password is a new one")
             return after
     raise Refused(f"user {name} changes too quickly; try again")
@@ -75,7 +63,7 @@ async def _witness(engine: Engine, was: User, after: User) -> list[Change]:
     """Another admin, who must stay as they are while one goes: so two admins cannot remove each other at once."""
     if not _rules(was) or _rules(after):
         return []
-    for other in await every(engine, User):
+    async for other in walk(engine, User):
         if other.record.id != was.id and _rules(other.record):
             return [Change(other, replace(other.record, updated_at=engine.clock.now()))]
     raise Refused(f"{was.id} is the last admin; make another one first")
@@ -83,12 +71,12 @@ async def _witness(engine: Engine, was: User, after: User) -> list[Change]:
 
 async def mint(engine: Engine, minted: Minted, token: Token, actor: Actor) -> Token:
     """Keep a new key. It can do nothing that the actor cannot; users who are logged in make theirs, an admin of all
-    namespaces also those of others, and of nobody (a worker's, a service's). Raises `Invalid`, `Refused`, `NotFound`.
+    namespaces also those of others, and of nobody (a worker's, a service's). Raises `Invalid`, `Forbidden`, `NotFound`.
     """
     now = engine.clock.now()
     check_name("name", token.name)
     if actor.name != f"user:{token.owner}" and not administers(actor.grants):
-        raise Refused(
+        raise Forbidden(
             "users who are logged in make their own tokens; all others are made by an admin of all namespaces"
         )
     if token.owner:
@@ -174,7 +162,7 @@ async def begin(engine: Engine, key: Minted, link: Minted) -> bool:
 def _granted(grants: Iterable[Grant], actor: Actor) -> tuple[Grant, ...]:
     wanted = check_grants(grants)
     if beyond := set(wanted) - set(within(wanted, actor.grants)):
-        raise Refused(f"{actor.name} cannot give what is not theirs: {', '.join(sorted(map(str, beyond)))}")
+        raise Forbidden(f"{actor.name} cannot give what is not theirs: {', '.join(sorted(map(str, beyond)))}")
     return wanted
 
 

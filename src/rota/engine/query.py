@@ -5,12 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rota.domain.lane import queue_of
-from rota.domain.records import Blob, Pulse, Queue, Session, Tally
+from rota.domain.records import Blob, Pulse, Queue, Session
 from rota.domain.run import LIVE, Run, State
-from rota.domain.schedule import Schedule
-from rota.domain.task import Task
-from rota.domain.timing import preview
-from rota.engine.account import unaccounted
 from rota.engine.engine import Engine, every, read
 from rota.engine.recover import open_sessions
 from rota.ports.store import Where
@@ -43,19 +39,6 @@ class QueueView(NamedTuple):
     running: int
 
 
-class Stats(NamedTuple):
-    """The whole at a glance. `runs`: those not over, by state. `totals`: those ended since `since`, by state."""
-
-    tasks: int
-    schedules: int
-    runs: dict[str, int]
-    workers: int
-    totals: dict[str, int]
-    since: int
-    unaccounted: int | None
-    """What nobody answers for, see `engine/account.py`; anything but 0 is a fault, None: nobody has looked lately."""
-
-
 async def run_detail(engine: Engine, run_id: str) -> RunDetail:
     """One run. Raises `NotFound`."""
     run: Run = (await read(engine, Run, run_id, "run")).record
@@ -85,37 +68,16 @@ async def views(engine: Engine, sessions: Sequence[Session]) -> list[WorkerView]
 
 async def queues(engine: Engine, namespace: str = "main") -> list[QueueView]:
     """Queues that have a record, or runs that are not over."""
-    pending: Counter[str] = Counter()
+    store, pending = engine.store.late, Counter[str]()
     # By lane, for the index of what is ready holds no queue.
-    for name, number in (await engine.store.count(Run, "lane", Where(namespace, (State.PENDING,)))).items():
+    for name, number in (await store.count(Run, "lane", Where(namespace, (State.PENDING,)))).items():
         pending[queue_of(name).partition("/")[2]] += number
-    running = await engine.store.count(Run, "queue", Where(namespace=namespace, states=(State.RUNNING,)))
+    running = await store.count(Run, "queue", Where(namespace=namespace, states=(State.RUNNING,)))
     known = {held.record.name: held.record for held in await every(engine, Queue, Where(namespace=namespace))}
     names = sorted({*pending, *running, *known, "default"})
     return [
         QueueView(known.get(name, Queue(namespace, name)), pending.get(name, 0), running.get(name, 0)) for name in names
     ]
-
-
-async def stats(engine: Engine, since: int) -> Stats:
-    """Numbers of everything, and of what ended since an instant, from the tallies."""
-    tasks = await engine.store.count(Task, "namespace")
-    schedules = await engine.store.count(Schedule, "namespace")
-    totals = await engine.store.count(Tally, "outcome", Where(since=since))
-    runs = await engine.store.count(Run, "state", Where(states=tuple(LIVE)))
-    alive, missed = len(await open_sessions(engine)), await unaccounted(engine)
-    return Stats(sum(tasks.values()), sum(schedules.values()), runs, alive, totals, since, missed)
-
-
-async def tallies(engine: Engine, since: int) -> list[Tally]:
-    """Counter cells from a minute on, newest first."""
-    return [held.record for held in await every(engine, Tally, Where(since=since))]
-
-
-async def next_fires(engine: Engine, schedule_id: str, count: int = 10) -> list[int]:
-    """The next nominal instants of a schedule, whether it is paused or not."""
-    schedule: Schedule = (await read(engine, Schedule, schedule_id, "schedule")).record
-    return preview(schedule, engine.clock.now(), count)
 
 
 async def unfinished(engine: Engine) -> int:

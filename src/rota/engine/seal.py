@@ -16,13 +16,15 @@ from typing import NamedTuple
 import msgspec
 
 from rota.domain.records import Audit, Seal
-from rota.engine.engine import Engine, applied, every
+from rota.engine.engine import Engine, applied, walk
 from rota.ports.store import Change, Group, Term, Versioned, Where
 
 STEP = 500
 """Entries of one seal."""
 ANCHORS = 20
 """Seals that one step of pruning empties."""
+PAGE = 20
+"""Seals held at once in a look at all of them, each with the ids of up to STEP entries."""
 SEALED = ("id", "at", "actor", "action", "target", "before", "after", "origin")
 """What a digest is made of, in this order."""
 
@@ -65,23 +67,29 @@ async def verify(engine: Engine) -> Chain:
     """Look at every seal and every entry that one names."""
     # Counted first: of what the leader seals meanwhile there may be more seals than marks, never fewer.
     marked = sum((await engine.store.count(Audit, "actor", Where(open=False))).values())
-    seals = [held.record for held in await every(engine, Seal, oldest=True)]
-    anchored = bool(seals) and not seals[0].entries
-    faults = [f"seal {int(one.id)} was changed" for one in seals if one.digest != _digest(one)]
-    for former, one in zip([None, *seals], seals, strict=False):
-        follows = former and (int(one.id) == int(former.id) + 1 and one.former == former.digest)
-        if not (follows or (former is None and (anchored or int(one.id) == 1))):
+    faults: list[str] = []
+    former: Seal | None = None
+    begins_at: int | None = None
+    entries = seals = 0
+    async for one, _ in walk(engine, Seal, oldest=True, size=PAGE):
+        anchored = former is None and not one.entries
+        begins_at = one.at if anchored else begins_at
+        if one.digest != _digest(one):
+            faults.append(f"seal {int(one.id)} was changed")
+        if not (_follows(one, former) if former else anchored or int(one.id) == 1):
             faults.append(f"seal {int(one.id)} does not follow the one before it: seals were removed or put in")
-    begins_at = seals[0].at if anchored else None
+        faults += [] if anchored else await _faults(engine, one)
+        entries, seals, former = entries + len(one.entries), seals + 1, one
     pruned = sum((await engine.store.count(Audit, "actor", Where(ended_until=(begins_at or -1) + 1))).values())
-    for one in seals[anchored:]:
-        faults += await _faults(engine, one)
-    entries = sum(len(one.entries) for one in seals)
     waiting = sum((await engine.store.count(Audit, "actor", Where(open=True))).values())
     if marked - pruned > entries:
         faults.append(f"{marked - pruned - entries} entries say that they are sealed, and no seal names them")
-    head = f"{int(seals[-1].id)}:{seals[-1].digest}" if seals else ""
-    return Chain(entries, len(seals), head, begins_at, waiting, tuple(faults))
+    head = f"{int(former.id)}:{former.digest}" if former else ""
+    return Chain(entries, seals, head, begins_at, waiting, tuple(faults))
+
+
+def _follows(one: Seal, former: Seal) -> bool:
+    return int(one.id) == int(former.id) + 1 and one.former == former.digest
 
 
 async def move_anchor(engine: Engine, until: int, term: Term) -> int:

@@ -74,6 +74,9 @@ def configure(level: str = "info", style: str = "console", about: About = dict) 
     if style == "console":
         last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
+    handler.name = f"rota {style}"
+    if style == "json":
+        logging.captureWarnings(True)  # Python would print them as it likes
     # What a task says, or what it calls, becomes a line of its run, for those who may read that; ours are told here.
     handler.addFilter(lambda record: _of_rota(record.name) or not about())
     handler.setFormatter(
@@ -99,12 +102,17 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(number if number <= logging.DEBUG else max(number, logging.WARNING))
 
 
+def speak_json() -> bool:
+    """Whether log lines are JSON, so that whatever else would stand beside them has to be such a line as well."""
+    return any(handler.name == "rota json" for handler in logging.getLogger().handlers)
+
+
 def _of_rota(logger: str) -> bool:
     return f"{logger}.".startswith("rota.") and not f"{logger}.".startswith("rota.task.")
 
 
 def _ours(handler: logging.Handler) -> bool:
-    return type(handler.formatter).__module__.startswith("structlog.")
+    return (handler.name or "").startswith("rota ")
 
 
 def _mask(_: Any, __: str, event: "EventDict") -> "EventDict":

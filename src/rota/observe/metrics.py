@@ -111,7 +111,7 @@ class Metrics:
         def counter(name: str, text: str, labels: Key = ()) -> Counter:
             return Counter(name, text, labels, registry=registry)
 
-        self._submitted = counter("rota_runs_submitted", "Runs made by submissions here", QUEUE)
+        self._submitted = counter("rota_runs_submitted", "Runs submitted here; not in users' own transactions", QUEUE)
         self._claimed = counter("rota_attempts_claimed", "Attempts begun by claims here", QUEUE)
         self._settled = counter("rota_runs_settled", "Ends of attempts here, by what the run became", ("state",))
         self._undone = counter("rota_dispatch_failures", "Attempts that were given back or lost", ("reason",))
@@ -237,7 +237,7 @@ def _took(run: Run) -> int | None:
 
 UNDONE = frozenset({Reason.LOST, Reason.POISON, Reason.RETURNED, Reason.NO_HANDLER})
 GAUGES: dict[str, tuple[str, ...]] = {
-    "store_up": ("Whether the store answered at the last look",),
+    "store_up": ("Whether the store could be read and written at the last look",),
     "runs": ("Runs that are not over, by state", "state"),
     "queue_pending": ("Runs that wait in a queue", *QUEUE),
     "queue_running": ("Runs of a queue that are being worked on", *QUEUE),

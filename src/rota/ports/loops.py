@@ -1,11 +1,14 @@
-"""The one way a background loop goes on after an error: tell it, back off, try again."""
+"""The one way a background loop goes on after an error: tell it, back off, try again. And coroutines without a loop."""
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from rota.domain.facts import Trouble
 from rota.ports.runtime import Emit
+
+T = TypeVar("T")
 
 FIRST_S, LAST_S = 0.05, 3.0
 
@@ -59,3 +62,23 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
+
+
+def on_loop() -> bool:
+    """Whether this thread runs a loop just now."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that waits for nothing, here and without a loop."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        found: T = done.value
+        return found
+    work.close()
+    raise RuntimeError(f"{work!r} waits for something")

@@ -18,26 +18,12 @@ from rota.domain.schedule import Schedule, Skip
 from rota.domain.task import Revision, Task
 
 Record = (
-    Task
-    | Revision
-    | Schedule
-    | Run
-    | Queue
-    | Session
-    | Pulse
-    | Unique
-    | Skip
-    | Audit
-    | Seal
-    | Blob
-    | Tally
-    | User
-    | Token
-)
+    Task | Revision | Schedule | Run | Queue | Session | Pulse | Unique | Skip
+    | Audit | Seal | Blob | Tally | User | Token
+)  # fmt: skip
 """What a store keeps. All but `Tally` have an `id` that is unique within their kind."""
 
 R = TypeVar("R", bound=Record)
-R_co = TypeVar("R_co", covariant=True)
 
 GROUP_LIMIT = 24
 """Changes in one all-or-nothing group."""
@@ -186,6 +172,7 @@ class BeatReply(NamedTuple):
     """Ids of held runs whose cancel was asked."""
     slots: int
     draining: bool
+    labels: tuple[str, ...] = ()
 
 
 class Lead(NamedTuple):
@@ -269,6 +256,11 @@ class Store(Protocol):
     """Where captured lines go with this store."""
     shared: bool
     """Whether it lives in this object alone (a store in memory), so that a second connection would be another store."""
+
+    @property
+    def late(self) -> "Store":
+        """The same for people who look: what it reads may be some seconds old. Never for what a decision rests on."""
+        ...
 
     async def open(self) -> None:
         """Connect and check the schema. Raises `Incompatible` for data of a newer version or none of ours."""

@@ -1,7 +1,8 @@
 """The client: what a program asks of Rota. Async; `sdk.tasks` and `sdk.handle` add the synchronous twins."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from rota.domain.errors import Invalid, NotFound
@@ -19,27 +20,42 @@ PLAIN = (Invalid, NotFound)
 """Errors of a submission before which nothing was written."""
 
 
+Inside = Callable[[Engine, Any, Callable[[Engine], Coroutine[Any, Any, list[Receipt]]]], Awaitable[list[Receipt]]]
+"""Does something with an engine in the transaction of a user's own connection."""
+
+
 class Client:
     """Submissions, results and cancels over an engine; usable from several loops."""
 
-    def __init__(self, engine: Engine, actor: str = "") -> None:
+    def __init__(self, engine: Engine, actor: str = "", inside: Inside | None = None) -> None:
         self.engine = engine
         self.actor = actor
+        self._inside = inside
         self._gathers: WeakKeyDictionary[asyncio.AbstractEventLoop, Gather[Order, Receipt]] = WeakKeyDictionary()
         self._waiters: WeakKeyDictionary[asyncio.AbstractEventLoop, Waiters] = WeakKeyDictionary()
 
-    async def submit(self, order: Order) -> Receipt:
-        """Submit one; calls that arrive together share a commit."""
+    async def submit(self, order: Order, connection: Any = None) -> Receipt:
+        """Submit one; calls that arrive together share a commit. With a connection as `submit_many`."""
+        if connection is not None:
+            return (await self.submit_many([order], connection))[0]
         loop = asyncio.get_running_loop()
         if loop not in self._gathers:
             self._gathers[loop] = Gather(lambda orders: submit_each(self.engine, self._mine(orders)), PLAIN)
         with submission(order.task) as trace:
             return await self._gathers[loop](order._replace(trace=trace) if trace else order)
 
-    async def submit_many(self, orders: Sequence[Order]) -> list[Receipt]:
-        """Submit all, in commits of 1,000; none where one of them is invalid."""
+    async def submit_many(self, orders: Sequence[Order], connection: Any = None) -> list[Receipt]:
+        """Submit all, in commits of 1,000; none where one of them is invalid.
+
+        With a user's own connection: in the transaction that is under way there, all or none.
+        """
         with submission(f"{len(orders)} runs") as trace:
-            return await submit(self.engine, [order._replace(trace=trace) for order in self._mine(orders)])
+            wanted = [order._replace(trace=trace) for order in self._mine(orders)]
+            if connection is None:
+                return await submit(self.engine, wanted)
+            if self._inside is None:
+                raise Invalid("connection", "this client knows no transactions but its own")
+            return await self._inside(self.engine, connection, lambda engine: submit(engine, wanted))
 
     def _mine(self, orders: Sequence[Order]) -> list[Order]:
         return [order._replace(actor=order.actor or self.actor) for order in orders]
@@ -54,8 +70,14 @@ class Client:
     async def ended(self, run_id: str, timeout: float | None = None) -> Run:
         """The run once it has ended. Raises `TimeoutError` after `timeout` seconds."""
         waiters = self._waiters.setdefault(asyncio.get_running_loop(), Waiters(self.engine))
-        async with asyncio.timeout(timeout):
-            return await waiters.ended(run_id)
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                return await waiters.ended(run_id)
+        except TimeoutError as error:
+            if limit.expired():
+                error.args = (f"run {run_id} has not ended in {timeout} s; `rota runs explain {run_id}` says why",)
+            raise
 
     async def result(self, run: Run) -> bytes | None:
         """JSON of an ended run's result, fetched where it is too large for the run's own record."""

@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from rota.domain.errors import RotaError
+from rota.ports.loops import on_loop
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,7 +32,7 @@ class Portal:
 
         Raises `RotaError` on a running loop, whichever it is: it would stand still meanwhile, perhaps for ever.
         """
-        if _on_loop():
+        if on_loop():
             work.close()
             raise RotaError("a synchronous call inside of an asynchronous one; await the method that begins with `a`")
         with self._guard:
@@ -76,11 +77,3 @@ def synchronous(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -
         return portal.call(method(self, *args, **kwargs))
 
     return twin
-
-
-def _on_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -1,6 +1,7 @@
 """A declared task: still the function it was, and the way to have it run elsewhere."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack
 
@@ -8,33 +9,40 @@ from rota.domain.errors import Invalid
 from rota.domain.priority import priority
 from rota.domain.retry import Retry
 from rota.engine.submit import Order, Receipt
+from rota.ports.loops import at_once
 from rota.sdk.client import Client
 from rota.sdk.duration import to_instant, to_limit_ms, to_ms
 from rota.sdk.handle import Handle
 from rota.sdk.options import check_options
-from rota.sdk.portal import Portal, synchronous
+from rota.sdk.portal import Portal
 from rota.sdk.registry import Declared, to_retry
 
 P = ParamSpec("P")
 T = TypeVar("T")
+R = TypeVar("R")
 
 CALLS = 'write tuples of positional or dicts of named arguments, as in [(1,), {"a": 1}]'
 
 
 class RunOptions(TypedDict, total=False):
-    """What one submission may say otherwise than its task. Times in seconds, as timedelta or as text (`90s`)."""
+    """What one submission may say otherwise than its task. Times in seconds, as timedelta or as text (`90s`).
 
-    delay: float | timedelta | str
+    None is the same as leaving the option out; only as `timeout` it means no limit.
+    """
+
+    delay: float | timedelta | str | None
     """Run it so much later."""
-    at: datetime
+    at: datetime | None
     """Run it then; with a time zone."""
-    queue: str
-    priority: str | int
-    retries: int | Retry
+    queue: str | None
+    priority: str | int | None
+    retries: int | Retry | None
     timeout: float | timedelta | str | None
-    key: str
+    key: str | None
     """Idempotency key: the same key and arguments again give the same run, for 24 hours."""
-    unique: str
+    connection: Any
+    """Submit in the transaction that is under way on it: the run exists exactly if that commits."""
+    unique: str | None
     """At most one run with this key that has not ended; a second submission gives the first one's run."""
 
 
@@ -44,7 +52,7 @@ class TaskFunction(Generic[P, T]):
     def __init__(
         self,
         declared: Declared,
-        client: Callable[[], Awaitable[Client]],
+        client: Callable[[], Coroutine[Any, Any, Client]],
         portal: Portal,
         options: RunOptions | None = None,
     ) -> None:
@@ -59,6 +67,9 @@ class TaskFunction(Generic[P, T]):
         self.__name__ = getattr(function, "__name__", self.task.name)
         self.__wrapped__ = function
 
+    def __repr__(self) -> str:
+        return f"<Task {self.task.name}>"
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.function(*args, **kwargs)
 
@@ -72,7 +83,7 @@ class TaskFunction(Generic[P, T]):
         """Have it run by a worker. Raises `Invalid` where the arguments do not fit the function."""
         client = await self._client()
         order = self._order(client, args, kwargs)
-        receipt = await client.submit(order)
+        receipt = await client.submit(order, self._options.get("connection"))
         return self._handle(receipt)
 
     async def asubmit_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Handle]:
@@ -82,10 +93,24 @@ class TaskFunction(Generic[P, T]):
         """
         client = await self._client()
         orders = [self._order(client, *_arguments(call)) for call in _listed(calls)]
-        return [self._handle(receipt) for receipt in await client.submit_many(orders)]
+        receipts = await client.submit_many(orders, self._options.get("connection"))
+        return [self._handle(receipt) for receipt in receipts]
 
-    submit = synchronous(asubmit)
-    submit_many = synchronous(asubmit_many)
+    def submit(self, *args: Any, **kwargs: Any) -> Handle:
+        """Have it run by a worker. Raises `Invalid` where the arguments do not fit the function."""
+        return self._called(self.asubmit(*args, **kwargs))
+
+    def submit_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Handle]:
+        """As `asubmit_many`."""
+        return self._called(self.asubmit_many(calls))
+
+    def _called(self, work: Coroutine[Any, Any, R]) -> R:
+        """By the background loop; where it uses a connection of the caller's, in the caller's thread."""
+        if self._options.get("connection") is None:
+            return self.portal.call(work)
+        with closing(work):
+            self.portal.call(self._client())
+            return at_once(work)
 
     def _order(self, client: Client, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Order:
         payload = self.signature.encode_arguments(tuple(args), kwargs)
@@ -113,11 +138,12 @@ def _arguments(call: object) -> tuple[Iterable[Any], Mapping[str, Any]]:
 
 def _with(order: Order, options: RunOptions, now: int) -> Order:
     timeout = to_limit_ms(options["timeout"], "timeout") or 0 if "timeout" in options else None
+    urgency, retries = options.get("priority"), options.get("retries")
     return order._replace(
         due_at=_due(options, now),
         queue=options.get("queue"),
-        priority=priority(options["priority"]) if "priority" in options else None,
-        retry=to_retry(options["retries"], "retries") if "retries" in options else None,
+        priority=priority(urgency) if urgency is not None else None,
+        retry=to_retry(retries, "retries") if retries is not None else None,
         timeout_ms=timeout,
         key=options.get("key"),
         unique=options.get("unique"),
@@ -125,8 +151,9 @@ def _with(order: Order, options: RunOptions, now: int) -> Order:
 
 
 def _due(options: RunOptions, now: int) -> int | None:
-    if "delay" in options:
-        if "at" in options:
+    delay, at = options.get("delay"), options.get("at")
+    if delay is not None:
+        if at is not None:
             raise Invalid("delay", "says when, and so does at; give one of them")
-        return now + to_ms(options["delay"], "delay")
-    return to_instant(options["at"], "at") if "at" in options else None
+        return now + to_ms(delay, "delay")
+    return to_instant(at, "at") if at is not None else None

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from rota.settings.tree import Settings
 
 
-def here(config: Path | None = None) -> "Loaded | None":
+def here(config: Path | None = None, environment: str = "") -> "Loaded | None":
     """The settings of this program; None where nobody set anything. Raises `Invalid`."""
     named = any(name.startswith(PREFIX) and SPLIT in name for name in os.environ) or "ROTA_SECRETS_DIR" in os.environ
-    if not config and not named and usual_file() is None:
+    if not config and not environment and not named and usual_file() is None:
         return None
     from rota.settings.load import load
 
-    return load(config)
+    return load(config, environment)
 
 
 def set_level(settings: "Settings") -> None:

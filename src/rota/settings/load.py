@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from rota.settings.sources import document, from_environment, from_secrets
 from rota.settings.tree import Settings
 
 ENVIRONMENTS = "environments"
+NOT_YET = ("message_queue.", "redis.", "dispatcher.max_workers")
+"""Sections and settings of what this version has not got."""
 VARIABLE = re.compile(r"\$(\$(?=\{)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<other>[^}]*))?\}|\{)")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a table"}
 WANTED = {
@@ -63,9 +66,21 @@ class Loaded:
     given: Mapping[str, Any] = field(repr=False)
 
     @property
-    def settled(self) -> bool:
-        """Whether every program here finds the same store without being told."""
-        return self.origins.get("database.url") in (*USUAL, "environment")
+    def lead(self) -> str | None:
+        """What leads other programs here to the same settings, if these name the store; empty: nothing is needed."""
+        origin = self.origins.get("database.url", "")
+        if origin in (*USUAL, "environment"):
+            return ""
+        if not self.path or not origin.startswith(str(self.path)):
+            return None
+        return f"export ROTA_CONFIG={quote(str(self.path))}" + (
+            f" ROTA_ENV={quote(self.environment)}" if self.environment else ""
+        )
+
+    @property
+    def unused(self) -> list[str]:
+        """What was said, and is for what this version has not got."""
+        return [key for key in self.origins if key.startswith(NOT_YET)]
 
     def again(self) -> "Loaded":
         """The same sources, as they are now. Raises `SettingsError`."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic_settings import BaseSettings, EnvSettingsSource, NestedSecretsSettingsSource, SecretsSettingsSource
 from pydantic_settings import SettingsError as Unreadable
 
@@ -14,8 +13,6 @@ from rota.domain.errors import Invalid
 from rota.settings.place import PREFIX, SPLIT
 
 LARGEST = 1 << 20
-DEEPEST = 20
-"""YAML levels that a file may have."""
 
 
 def document(path: Path) -> dict[str, Any]:
@@ -28,7 +25,7 @@ def document(path: Path) -> dict[str, Any]:
         if len(data) > LARGEST:
             raise Invalid(str(path), f"is over the limit of {LARGEST} bytes; settings are small")
         text = data.decode()
-        found = tomllib.loads(text) if path.suffix == ".toml" else _Plain(text).get_single_data()
+        found = tomllib.loads(text) if path.suffix == ".toml" else _yaml(text)
     except Invalid:
         raise
     except OSError as error:
@@ -37,42 +34,18 @@ def document(path: Path) -> dict[str, Any]:
         raise Invalid(str(path), f"byte {error.start} is not UTF-8; save the file as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise Invalid(str(path), f"is not TOML: {error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Invalid(str(path), f"cannot be accepted: {_spoken(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise Invalid(str(path), f"cannot be accepted: {error}") from None
     if not isinstance(found or {}, dict):
         raise Invalid(str(path), "should hold sections, such as `worker:`, with keys and values in them")
     return found or {}
 
 
-class _Plain(yaml.SafeLoader):
-    """YAML without what makes it grow or hide something: aliases, tags of its own, a key twice, endless depth."""
+def _yaml(text: str) -> Any:
+    """What YAML says. Raises `ValueError`."""
+    from rota.settings.plain_yaml import loaded
 
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # the stub has no types for it
-        mark: Any = event.start_mark
-        self.depth += 1
-        if isinstance(event, yaml.AliasEvent) or self.depth > DEEPEST:
-            raise yaml.MarkedYAMLError(problem="aliases and deep levels are refused", problem_mark=mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key, _ in node.value:
-            if str(key.value) in seen:
-                raise yaml.MarkedYAMLError(problem="a key is given twice", problem_mark=key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-def _spoken(error: Exception) -> str:
-    """What is wrong with YAML and where, without the text around it."""
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or "a date or number in it does not exist, or it is too deep"
-    return f"{problem} (line {mark.line + 1})" if mark else str(problem)
+    return loaded(text)
 
 
 def from_environment(kind: type[BaseSettings]) -> dict[str, Any]:

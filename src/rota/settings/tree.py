@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rota.domain.names import without_password
@@ -38,12 +38,18 @@ def _collector(value: str) -> str:
     return value
 
 
+def _level(value: Any) -> Any:
+    """As other libraries spell it, too."""
+    low = value.lower() if isinstance(value, str) else value
+    return "warn" if low == "warning" else low
+
+
 class Database(Section):
     """Where everything is kept."""
 
     url: SecretStr | None = None
     pool_size: Annotated[int, Field(ge=1, le=100)] = 4
-    connection_timeout: Length = 5_000
+    connection_timeout: Annotated[Length, Field(le=3_600_000)] = 5_000
 
 
 class MessageQueue(Section):
@@ -167,7 +173,7 @@ class Redis(Section):
 class Observability(Section):
     """What Rota tells about itself."""
 
-    log_level: Literal["debug", "info", "warn", "error"] = "info"
+    log_level: Annotated[Literal["debug", "info", "warn", "error"], BeforeValidator(_level)] = "info"
     log_format: Literal["console", "json"] = "console"
     metrics_enabled: bool = True
     metrics_host: str = "127.0.0.1"
@@ -254,11 +260,15 @@ class Settings(BaseSettings):
 
     @property
     def store(self) -> str:
-        """URL of the store, with the size of its pool if that is said; empty: not said."""
-        url = self.database.url.get_secret_value() if self.database.url else ""
-        if "pool_size" not in self.database.model_fields_set or not url.startswith("postgresql") or "pool=" in url:
-            return url
-        return f"{url}{'&' if '?' in url else '?'}pool={self.database.pool_size}"
+        """URL of the store, with the size of its pool and the patience with it if they are said; empty: not said."""
+        said = self.database
+        url = said.url.get_secret_value() if said.url else ""
+        seconds = said.connection_timeout / 1_000
+        options = (("pool_size", "pool", said.pool_size), ("connection_timeout", "connect_timeout", seconds))
+        for key, name, value in options:
+            if key in said.model_fields_set and url.startswith("postgresql") and f"{name}=" not in url:
+                url += f"{'&' if '?' in url else '?'}{name}={value:g}"
+        return url
 
     def worker_options(self, name: str, namespaces: tuple[str, ...] = ("main",)) -> WorkerOptions:
         """What a worker is told at its start."""

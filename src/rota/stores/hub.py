@@ -44,11 +44,12 @@ class Ear:
                 return self._taken()
             future = loop.create_future()
             self._waiting = (loop, future)
+        timer = None if seconds is None else loop.call_later(seconds, _finish, future)
         try:
-            async with asyncio.timeout(seconds):
-                await future
-        except TimeoutError:
-            pass
+            await future
+        finally:
+            if timer:
+                timer.cancel()
         with self._lock:
             self._waiting = None
             return self._taken()

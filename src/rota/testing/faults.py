@@ -92,6 +92,10 @@ class FaultyStore:
         self.close = store.close
         self._store = store
 
+    @property
+    def late(self) -> "FaultyStore":
+        return self
+
     async def open(self) -> None:
         await self._reached().open()
 

@@ -77,6 +77,10 @@ class Wire:
         self.logs = host.cluster.store.logs
         self.ears: list[Ear] = []
 
+    @property
+    def late(self) -> "Wire":
+        return self
+
     async def open(self) -> None:
         """It is open."""
 

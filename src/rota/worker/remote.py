@@ -129,7 +129,7 @@ class HttpDesk:
         wait_ms = min(round(wait_s * 1_000), wire.LONGEST_BEAT_MS)
         said = await self._call("beat", wire.Beat(session, wait_ms), wire.Beaten, wait_s + BEAT_S)
         self._clock.follow(said.at)
-        return said.reply
+        return BeatReply(*[getattr(said.reply, name) for name in BeatReply._fields])
 
     async def held(self, session: str) -> list[Run]:
         return list(map(wire.received, await self._call("held", wire.Held(session), wire.Holding)))

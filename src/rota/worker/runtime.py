@@ -10,7 +10,7 @@ from functools import partial
 from rota.domain.errors import Barred, Incompatible
 from rota.domain.facts import Trouble
 from rota.domain.ids import timed_id
-from rota.domain.lane import lanes
+from rota.domain.lane import lanes, relabelled
 from rota.domain.records import Session
 from rota.domain.run import End, Fence, Outcome, Reason, Run
 from rota.ports.desk import Assignment, Desk, Settlement, Taken
@@ -64,6 +64,7 @@ class Worker:
         self._cancels: tuple[str, ...] = ()
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
+        self._labels = options.labels
         self._lanes = lanes(options.namespaces, options.queues, tuple(executors), options.labels)
         self._reporter = Reporter(desk, self._attempts, options.report_ms, self._emit)
         self._outbox = Outbox(self._settle, self._emit)
@@ -151,7 +152,7 @@ class Worker:
             lanes=self._lanes,
             queues=options.queues,
             executors=tuple(self._executors),
-            labels=options.labels,
+            labels=self._labels,
             slots=self.slots,
             ttl_ms=options.ttl_ms,
             opened_at=self._clock.now(),
@@ -327,6 +328,9 @@ class Worker:
                     self._wheel.stop(attempt, CANCELLED)
         if reply.slots != self.slots:
             self.slots = reply.slots
+            self._wake()
+        if set(reply.labels) != set(self._labels):
+            self._labels, self._lanes = reply.labels, relabelled(self._lanes, reply.labels)
             self._wake()
         if reply.draining and not self._leaving:
             self.ended.set()

@@ -86,12 +86,14 @@ class Ask(Message, frozen=True):
     exclude: Annotated[tuple[TaskId, ...], Meta(max_length=BATCH)] = ()
 
 
-Sent: Any = msgspec.defstruct(
-    "Sent",
-    [(name, kind, Run._field_defaults.get(name, msgspec.NODEFAULT)) for name, kind in get_type_hints(Run).items()],
-    frozen=True,
-    omit_defaults=True,
-)
+def _named(name: str, kind: Any) -> Any:
+    """A named tuple with its members by name, so that others may be added."""
+    defaults, hints = kind._field_defaults, get_type_hints(kind)
+    members = [(one, hint, defaults.get(one, msgspec.NODEFAULT)) for one, hint in hints.items()]
+    return msgspec.defstruct(name, members, frozen=True, omit_defaults=True)
+
+
+Sent: Any = _named("Sent", Run)
 """A run as it travels: without its payload, which goes beside it, and what its worker has no use for."""
 _FIELDS = attrgetter(*Run._fields)
 
@@ -123,11 +125,14 @@ class Beat(Message, frozen=True):
     wait_ms: Annotated[int, Meta(ge=0, le=LONGEST_BEAT_MS)] = 0
 
 
+Reply: Any = _named("Reply", BeatReply)
+
+
 class Beaten(Message, frozen=True):
     """The answer to a beat."""
 
     at: Instant
-    reply: BeatReply
+    reply: Reply
 
 
 class Held(Message, frozen=True):

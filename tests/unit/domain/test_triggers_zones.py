@@ -10,13 +10,18 @@ MAY_12, MARCH_29, OCTOBER_25 = (day * zones.DAY for day in (20_585, 20_541, 20_7
 HOUR = 3_600
 
 
+def forget():
+    zones.zone.cache_clear()
+    zoneinfo.ZoneInfo.clear_cache()
+
+
 @pytest.fixture
 def zone_data(tmp_path):
     """A folder of zone data that comes before that of the machine."""
     zoneinfo.reset_tzpath(to=[str(tmp_path), *zoneinfo.TZPATH])
     yield tmp_path
     zoneinfo.reset_tzpath()
-    zones.reload()
+    forget()
 
 
 def fixed_zone(offset):
@@ -63,13 +68,13 @@ def test_new_zone_data_is_used_by_triggers_that_exist(zone_data):
     (zone_data / "Europe").mkdir()
     (zone_data / "Europe" / "Berlin").write_bytes(fixed_zone(5 * HOUR))
     assert trigger.after(MAY_12 * 1000) == (MAY_12 + 22 * HOUR) * 1000
-    zones.reload()
+    forget()
     assert trigger.after(MAY_12 * 1000) == (MAY_12 + 19 * HOUR) * 1000
 
 
 def test_utc_needs_no_zone_data(zone_data):
     (zone_data / "UTC").write_bytes(b"damaged")
-    zones.reload()
+    forget()
     assert zones.zone("UTC").offset_at(MAY_12) == 0
 
 

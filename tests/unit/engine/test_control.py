@@ -1,8 +1,9 @@
+import json
 from contextlib import contextmanager
 
 import pytest
 
-from rota.domain.errors import Invalid, NotFound, Refused, Unavailable
+from rota.domain.errors import Invalid, NotFound, Refused, TooLarge, Unavailable
 from rota.domain.facts import RunsSettled
 from rota.domain.priority import Priority, rank
 from rota.domain.records import Audit, Blob, Queue, Session, Tally, Unique
@@ -15,6 +16,7 @@ from rota.engine.control import (
     drain,
     order_queue,
     pause_queue,
+    relabel,
     resize,
     resume_queue,
     retry,
@@ -282,6 +284,36 @@ class TestSessions:
         assert (await house.store.beat(["session-1"]))[0].slots == 3
         assert (await house.get(Session, "session-1")).slots == 3
         assert ("ann", "resize", "session:session-1") in await house.deeds()
+
+    async def test_are_relabelled_while_they_work(self, house, engine):
+        await house.session(2, lanes=("main/a/python/old", "main/a/python/", "etl/b/shell/"), labels=("old",))
+        changed = await relabel(engine, "session-2", ["y", "x", "y"], "ann")
+        assert changed.labels == (await house.store.beat(["session-2"]))[0].labels == ("x", "y")
+        sets = ("", "x", "x,y", "y")
+        assert sorted(changed.lanes) == [f"{one}/{some}" for one in ("etl/b/shell", "main/a/python") for some in sets]
+        assert set((await relabel(engine, "session-2", [], "ann")).lanes) == {"etl/b/shell/", "main/a/python/"}
+        (entry, _) = (one for one in await house.all(Audit) if one.action == "relabel")
+        assert (json.loads(entry.before), json.loads(entry.after)) == ({"labels": ["old"]}, {"labels": ["x", "y"]})
+
+    @pytest.mark.parametrize("labels", [["a b"], [""], [f"l{number}" for number in range(7)]])
+    async def test_have_labels_that_are_few_names(self, house, engine, labels):
+        before = await house.get(Session, "session-1")
+        with pytest.raises(Invalid, match="labels"):
+            await relabel(engine, "session-1", labels, "ann")
+        assert await house.get(Session, "session-1") == before
+
+    async def test_of_many_queues_have_no_endless_labels(self, house, engine):
+        queues = tuple(f"queue-{number}" for number in range(100))
+        await house.session(2, queues=queues, lanes=tuple(f"main/{queue}/python/" for queue in queues))
+        with pytest.raises(TooLarge, match="labels"):
+            await relabel(engine, "session-2", [letter * 128 for letter in "abcdef"], "ann")
+        assert len((await house.get(Session, "session-2")).lanes) == 100
+        assert len((await relabel(engine, "session-2", list("abcdef"), "ann")).lanes) == 6_400
+
+    async def test_that_take_no_runs_need_no_labels(self, house, engine):
+        await house.session(2, executors=(), lanes=("main/default//",))
+        with pytest.raises(Refused, match="takes no runs"):
+            await relabel(engine, "session-2", ["x"], "ann")
 
     @pytest.mark.parametrize("slots", [0, -1, SLOT_LIMIT + 1])
     async def test_have_a_bounded_size(self, engine, slots):

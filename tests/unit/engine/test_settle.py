@@ -9,7 +9,7 @@ from rota.domain.run import End, Fence, Outcome, Reason, Run, State
 from rota.domain.states import Verdict
 from rota.engine.admit import ripen
 from rota.engine.control import cancel
-from rota.engine.query import run_detail, tallies
+from rota.engine.query import run_detail
 from rota.engine.report import report
 from rota.engine.sessions import leave
 from rota.engine.settle import TRIES, settle
@@ -240,7 +240,7 @@ class TestLostReplies:
                     break
                 except Unavailable:
                     continue
-        assert sum(cell.count for cell in await tallies(engine, 0)) == 31
+        assert sum(cell.count for cell in await house.all(Tally)) == 31
         assert await house.store.count(Run, "state") == {"success": 31, "running": 9}
 
 

@@ -12,6 +12,7 @@ import pytest
 from rota.domain.run import LOST_LIMIT, End, Reason
 from rota.executors.pool import FRAME_LIMIT, Pool
 from rota.executors.python import PythonExecutor
+from tests.unit.executors.children import children
 from tests.unit.executors.support import ISOLATED, Attempt, Life, Notes, Plain, assigned, outcome
 
 APP = "tests.unit.executors.tasks_isolated:app"
@@ -32,7 +33,7 @@ async def python():
     executor = isolating()
     yield executor
     await executor.close()
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 def isolated(command, payload=None, **task):
@@ -54,7 +55,7 @@ async def test_children_are_used_again_one_after_the_other(python):
 async def test_children_are_not_shared_at_the_same_time(python):
     ends = await asyncio.gather(*(outcome(python, isolated("whoami")) for _ in range(3)))
     assert len({end.result for end, _ in ends}) == 3
-    assert len(psutil.Process().children()) == 2
+    assert len(children()) == 2
 
 
 async def test_idle_children_leave():
@@ -145,7 +146,7 @@ async def test_a_cancel_kills_what_does_not_look(python):
     life = Life(int((await attempt.notes.until(lambda notes: notes.texts("stdout")))[0]))
     await attempt.cancel()
     assert life.over
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 async def test_a_cancel_kills_the_whole_family(python):
@@ -173,7 +174,7 @@ async def test_a_cancel_before_the_app_is_imported_waits_for_nothing():
     attempt = Attempt(executor, isolated("sleep"))
     await asyncio.wait([attempt.task], timeout=0)
     await attempt.cancel()
-    assert psutil.Process().children() == []
+    assert children() == []
     await executor.close()
 
 
@@ -210,4 +211,4 @@ async def test_a_child_whose_worker_vanishes_ends_itself():
 async def test_a_child_that_says_too_much_at_once_is_ended(python):
     end, _ = await outcome(python, isolated("large", {"size": 2 * FRAME_LIMIT}))
     assert (end.end, end.error) == (End.FAILURE, "killed by signal 9 (SIGKILL)")
-    assert psutil.Process().children() == []
+    assert children() == []

@@ -4,12 +4,12 @@ from pathlib import Path
 from textwrap import dedent
 
 import msgspec
-import psutil
 import pytest
 
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import End, Reason
 from rota.executors.script import ScriptExecutor
+from tests.unit.executors.children import children
 from tests.unit.executors.support import Attempt, Life, assigned, outcome
 
 
@@ -18,7 +18,7 @@ def scripts(tmp_path):
     folder = tmp_path / "scripts"
     folder.mkdir()
     yield folder
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 def write(folder: Path, text: str, name: str = "work.py") -> str:

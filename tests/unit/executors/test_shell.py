@@ -3,6 +3,7 @@ import pytest
 
 from rota.domain.run import End, Reason
 from rota.executors.shell import ShellExecutor
+from tests.unit.executors.children import children
 from tests.unit.executors.support import Attempt, Life, assigned, outcome
 
 SHELL = ShellExecutor()
@@ -11,7 +12,7 @@ SHELL = ShellExecutor()
 @pytest.fixture(autouse=True)
 def no_zombies():
     yield
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 async def output(command, payload=None, **task):

@@ -12,6 +12,7 @@ def put_back():
     root, rota = logging.getLogger(), logging.getLogger("rota")
     before = root.handlers[:], root.level, rota.level
     yield
+    logging.captureWarnings(False)
     root.handlers[:] = before[0]
     root.setLevel(before[1])
     rota.setLevel(before[2])

@@ -213,7 +213,7 @@ def test_a_program_without_a_loop_does_it_all_synchronously():
     with pytest.raises(RunFailed):
         failed.result(20)
     waiting = program.waits.submit()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=f"run {waiting.id} has not ended in 0.01 s"):
         waiting.result(timeout=0.01)
     waiting.cancel()
     with pytest.raises(RunFailed):
@@ -257,6 +257,16 @@ async def test_an_empty_name_is_not_none(program: Program, field):
         await program.point.with_options(**options).asubmit(1)
     options = {field: None}
     assert (await program.point.with_options(**options).asubmit(1)).created
+
+
+async def test_none_leaves_an_option_out(program: Program):
+    points = program.point.with_options(delay=60, priority="high", retries=7)
+    run = await (await points.with_options(delay=None, at=None, priority=None, retries=None).asubmit(1)).arun()
+    assert (run.state, run.priority, run.retry) == (State.PENDING, 1, None)
+
+
+async def test_a_task_says_which_it_is(program: Program):
+    assert repr(program.point) == f"<Task {program.point.task.name}>"
 
 
 async def test_a_moment_is_a_datetime(program: Program):

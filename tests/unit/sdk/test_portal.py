@@ -5,6 +5,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 import pytest
 
 from rota.domain.errors import RotaError
+from rota.ports.loops import at_once
 from rota.sdk.portal import Portal, synchronous
 
 
@@ -116,3 +117,20 @@ def test_open_and_close_from_many_threads(desk):
         assert any(threads.map(one, range(300)))
     desk.portal.close()
     assert portals() == 0
+
+
+class Forever:
+    def __await__(self):
+        yield
+
+
+async def waiting():
+    await Forever()
+
+
+def test_what_waits_for_nothing_needs_no_loop(desk):
+    assert at_once(desk.ahello("Ada")) == f"hello Ada from {threading.main_thread().name}"
+    with pytest.raises(LookupError):
+        at_once(desk.afail())
+    with pytest.raises(RuntimeError, match="waits for something"):
+        at_once(waiting())

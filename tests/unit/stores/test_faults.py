@@ -17,7 +17,7 @@ def error(code, text="said the driver"):
     ("code", "kind", "word"),
     [
         (sqlite3.SQLITE_BUSY, Unavailable, "locked"),
-        (sqlite3.SQLITE_BUSY_SNAPSHOT, Unavailable, "locked"),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, Unavailable, "begin it anew"),
         (sqlite3.SQLITE_FULL, Unavailable, "full"),
         (sqlite3.SQLITE_READONLY, Unavailable, "right to write"),
         (sqlite3.SQLITE_READONLY_DBMOVED, Unavailable, "right to write"),

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import socket
+import time
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 
@@ -14,6 +16,7 @@ from rota.domain.run import Run, State
 from rota.ports.store import ALREADY, APPLIED, Change, Group, Hint, Want
 from rota.stores import connect, migrate
 from rota.stores.hub import ANYTHING
+from rota.stores.postgres.base import CONNECT_S
 from rota.stores.postgres.faults import fault
 from rota.stores.postgres.notices import LIMIT, Notices
 from rota.stores.sql import schema
@@ -103,13 +106,35 @@ async def test_a_lost_answer_to_a_claim_is_unclear_and_the_session_has_it(databa
 async def test_an_answer_lost_before_the_commit_means_that_nothing_happened(database):
     async with between(database) as (proxy, url), opened(url) as store:
         await put(store, make_run(1))
-        proxy.cut = b"BEGIN"
-        assert await put(store, make_run(2)) == [APPLIED]  # nothing was sent but BEGIN: tried anew
+        proxy.cut = make_run(2).id.encode()
+        assert await put(store, make_run(2)) == [APPLIED]  # for all that is known, lost before: tried anew
         await put(store, make_session(1))
-        proxy.cut = b"session-1"
+        proxy.cut = b"UPDATE runs"
         with pytest.raises(Unavailable):
             await store.claim([Want("session-1", "w", 7, 1, (LANE,))], START_AT)
         assert await store.count(Run, "state") == {"pending": 2}
+
+
+async def test_of_many_new_records_some_may_be_there(database):
+    runs = [make_run(number) for number in range(60)]
+    async with opened(database) as store:
+        assert await put(store, *runs[20:40]) == [APPLIED] * 20
+        wanted = [APPLIED] * 20 + [ALREADY] * 20 + [APPLIED] * 20
+        assert await put(store, *runs) == wanted
+        assert await put(store, *runs) == [ALREADY] * 60
+
+
+async def test_a_transaction_that_waits_for_its_first_statement_is_ended_in_time(database):
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' AND datname = current_database()"
+    async with opened(database) as store:
+        assert await put(store, make_run(1)) == [APPLIED]
+        assert len(await asked(database, waiting)) == 1
+        await store.base._pool._cooling
+        assert await asked(database, waiting) == []
+        assert await put(store, make_run(2)) == [APPLIED]
+        await do(database, waiting.replace("1", "pg_terminate_backend(pid, 5000)", 1))
+        assert await put(store, make_run(3)) == [APPLIED]
+        assert len((await store.find(Run)).items) == 3
 
 
 async def test_a_server_that_is_not_there_is_unavailable_and_named_without_its_password(database):
@@ -270,11 +295,41 @@ async def test_a_database_that_cannot_keep_every_text_is_refused(postgresql):
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [("pool=0", "pool=0"), ("pool=x", "pool=x"), ("pooler=session", "pooler=transaction"), ("sslmode=odd", "sslmode")],
+    [
+        *((f"replica={one}", "host:5432") for one in ("postgresql://a/b", "h:abc", "h,", ":5432", "[::1", "h%00")),
+        ("pool=0", "pool=0"),
+        ("pool=x", "pool=x"),
+        ("pooler=session", "pooler=transaction"),
+        ("sslmode=odd", "sslmode"),
+        ("connect_timeout=0", "seconds"),
+        ("connect_timeout=", "seconds"),
+        ("connect_timeout=x", "seconds"),
+    ],
 )
 async def test_a_bad_option_is_named(options, word):
     with pytest.raises(Invalid, match=word):
         await connect(f"postgresql://rota@127.0.0.1:1/rota?{options}").open()
+
+
+async def test_a_port_that_there_cannot_be_is_refused():
+    with pytest.raises(Invalid, match="port"):
+        await connect("postgresql://rota@127.0.0.1:99999/rota").open()
+
+
+def test_a_replica_with_a_password_is_refused_without_telling_it():
+    with pytest.raises(Invalid, match="user and password are the URL's") as told:
+        connect("postgresql://rota:x@127.0.0.1/rota?replica=rota:topsecret@127.0.0.1:5433")
+    assert "topsecret" not in str(told.value)
+
+
+async def test_a_server_that_does_not_answer_is_waited_for_so_long():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="does not answer"):
+            await connect(f"postgresql://rota@127.0.0.1:{silent.getsockname()[1]}/rota?connect_timeout=0.2").open()
+        assert time.monotonic() - began < CONNECT_S
 
 
 async def test_a_doctor_finds_it_healthy(database):
@@ -296,6 +351,7 @@ def error(code):
         ("28P01", Unavailable, "password"),
         ("3D000", Unavailable, "CREATE DATABASE"),
         ("42501", Unavailable, "right"),
+        ("42704", Incompatible, "options of the URL"),
         ("42P01", Incompatible, "rota migrate"),
         ("53100", Unavailable, "disk is full"),
         ("53300", Unavailable, "max_connections"),

@@ -48,7 +48,7 @@ async def test_a_locked_file_is_unavailable_for_writing_and_fine_for_reading(pat
         await put(store, make_run(1))
         other = raw(path)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Unavailable, match="locked by another process"):
+        with pytest.raises(Unavailable, match="locked by another transaction"):
             await put(store, make_run(2))
         assert (await store.get(Run, [make_run(1).id]))[0]
         async with opened(path) as second:

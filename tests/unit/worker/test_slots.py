@@ -8,7 +8,7 @@ import pytest
 
 from rota.domain.run import Reason, State
 from rota.domain.task import Clocks
-from rota.engine.control import drain, resize
+from rota.engine.control import drain, relabel, resize
 from rota.executors.python import PythonExecutor
 from rota.worker.runtime import Worker
 from tests.unit.worker.support import Gate, House
@@ -86,6 +86,28 @@ async def test_capacity_grows_while_all_slots_are_taken(house: House, gate):
     await resize(house.engine, worker.session, 4, "somebody")
     await gate.holds(4)
     assert (worker.slots, worker.running) == (4, 4)
+
+
+async def test_labels_that_people_give_and_take_change_what_it_takes(house: House):
+    async def quick() -> None: ...
+
+    await house.task(quick)
+    await house.task(quick, name="needy", requires=("gpu", "ssd"))
+    worker = await house.worker(labels=("old",))
+    needy = await house.submit("needy")
+    await house.settled(await house.submit("quick"))
+    assert (await house.run(needy)).state is State.PENDING
+    await relabel(house.engine, worker.session, ["ssd", "gpu", "big"], "somebody")
+    await house.settled(needy)
+    await house.desks[worker].leave(worker.session, "closed by the test")
+    await house.until(lambda: len(house.desks[worker].of("enter")) == 2)
+    assert set(house.desks[worker].of("enter")[1].labels) == {"big", "gpu", "ssd"}
+    await house.settled(await house.submit("needy"))
+    await relabel(house.engine, worker.session, [], "somebody")
+    await house.until(lambda: len(house.desks[worker].of("claim")[-1].lanes) == 1)
+    late = await house.submit("needy")
+    await house.settled(await house.submit("quick"))
+    assert (await house.run(late)).state is State.PENDING
 
 
 async def test_capacity_shrinks_without_ending_anything(house: House):

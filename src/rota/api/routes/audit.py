@@ -59,7 +59,7 @@ async def listed(engine: Here, asked: Admin, cursors: Seals, query: Annotated[Au
 
     narrowed = query.actor or query.action or query.target
     where = Where(since=query.since, until=query.until)
-    found, after = await listing(engine, cursors, Audit, where, query, fits if narrowed else None)
+    found, after = await listing(engine.store.late, cursors, Audit, where, query, fits if narrowed else None)
     return Json({"items": [row(one) for one in found], "next": after})
 
 

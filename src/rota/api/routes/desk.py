@@ -15,12 +15,11 @@ from pydantic import AliasChoices, Field
 from rota.api.asked import Asked
 from rota.api.crew import MOST_REMEMBERED, Crew, credential, is_current, may_take
 from rota.api.deps import Here, Json, may, router
-from rota.api.problems import Forbidden
 from rota.api.schemas.bodies import Body
 from rota.api.schemas.views import answer
 from rota.api.waiting import Waiting
 from rota.domain.access import Action, Actor
-from rota.domain.errors import Invalid, TooLarge
+from rota.domain.errors import Forbidden, Invalid, TooLarge
 from rota.domain.ids import RunId
 from rota.domain.lane import lane, queue_of
 from rota.domain.payload import check_payload
@@ -30,7 +29,6 @@ from rota.domain.states import Verdict
 from rota.engine.engine import Engine, every
 from rota.engine.recover import open_sessions
 from rota.engine.report import report as keep_report
-from rota.engine.sessions import enter as open_session
 from rota.engine.sessions import leave as close_session
 from rota.engine.settle import settle as settle_all
 from rota.ports.desk import Progress, Settlement
@@ -85,15 +83,17 @@ async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:
 
 
 @routes.post("/enter", include_in_schema=False)
-async def enter(engine: Here, asked: Worker, request: Request) -> Response:
+async def enter(engine: Here, crew: Sessions, asked: Worker, request: Request) -> Response:
     """Open a session, on queues that the credential is for."""
+    if len(await request.body()) > VALUE_LIMIT:
+        raise TooLarge("lanes", f"are too many: a session has {VALUE_LIMIT} bytes; name fewer queues or labels")
     said = await _read(request, wire.Enter)
     if not may_take(asked.actor, said.lanes):
         queues = ", ".join(sorted({queue_of(lane) for lane in said.lanes})[:5])
         raise Forbidden(f"{asked.name} may not work on all of {queues}; its grants name namespaces and queues")
     now = engine.clock.now()
     fields = {name: getattr(said, name) for name in wire.Enter.__struct_fields__}
-    await open_session(engine, Session(**fields, opened_at=now, opened_by=credential(asked.actor)))
+    await crew.open(Session(**fields, opened_at=now, opened_by=credential(asked.actor)))
     return _told(wire.Entered(now))
 
 
@@ -110,7 +110,7 @@ async def leave(engine: Here, crew: Sessions, asked: Worker, request: Request) -
 async def claim(engine: Here, crew: Sessions, asked: Worker, request: Request) -> Response:
     """Ready runs, or none for a while: who waits here is asked for together with all others."""
     said = await _read(request, wire.Ask)
-    session = await crew.own(asked.actor, said.session)
+    session = await crew.own(asked.actor, said.session, anew=True)
     if session is None:
         return _told(wire.Work(engine.clock.now(), False, False, 0))
     lanes, limit = session.lanes, min(said.limit, CLAIM_LIMIT)
@@ -138,7 +138,7 @@ async def beat(engine: Here, crew: Sessions, asked: Worker, request: Request) ->
         if await _unless_gone(request, rest) is None:
             return Response(status_code=204)
     reply = (await engine.store.beat([said.session]))[0]
-    return _told(wire.Beaten(engine.clock.now(), reply))
+    return _told(wire.Beaten(engine.clock.now(), wire.Reply(*reply)))
 
 
 @routes.post("/held", include_in_schema=False)
@@ -228,14 +228,14 @@ async def heartbeat(engine: Here, crew: Sessions, asked: Worker, body: At) -> Re
     session = crew.listed.get(place) or await _at(engine, *place)
     if session is None or not (await engine.store.beat([session.id]))[0].open:
         session = _listed(engine, asked.actor, url)
-        await open_session(engine, session)
+        await crew.open(session)
         await engine.store.beat([session.id])
     if len(crew.listed) > MOST_REMEMBERED:
         crew.listed.clear()
     crew.listed[place] = session
     detail = "runs are not posted to it; `rota worker --scheduler` takes them"
     shown = {"session": session.id, "worker": session.worker, "queues": session.queues, "ttl_ms": session.ttl_ms}
-    return Json(shown | {"takes_runs": False, "detail": detail})
+    return Json(shown | {"takes_runs": session.takes_runs, "detail": detail})
 
 
 async def _at(engine: Engine, opened_by: str, url: str) -> Session | None:

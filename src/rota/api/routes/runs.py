@@ -7,7 +7,7 @@ from fastapi import Depends, Header, Query, Request, Response
 
 from rota.api.asked import Asked, held
 from rota.api.bulk import each
-from rota.api.deps import Here, Id, Json, Key, Namespace, News, Operator, Reader, Seals, answers, router
+from rota.api.deps import Counted, Here, Id, Json, Key, Namespace, News, Operator, Reader, Seals, answers, router
 from rota.api.feed import Feed, event
 from rota.api.paging import Cursors, Searched, listing, readable
 from rota.api.routes.tasks import known as known_task
@@ -24,7 +24,7 @@ from rota.engine.engine import Engine
 from rota.engine.explain import explain_run
 from rota.engine.submit import submit
 from rota.observe.traces import submission
-from rota.ports.store import Line, Where
+from rota.ports.store import Line, Store, Where
 
 routes = router("/api/runs", "runs")
 LINES = 500
@@ -54,7 +54,7 @@ Named = Annotated[Run, Depends(_named)]
 
 
 async def _found(
-    engine: Engine, cursors: Cursors, asked: Asked, chosen: RunFilter, states: tuple[State, ...] = ()
+    store: Store, cursors: Cursors, asked: Asked, chosen: RunFilter, states: tuple[State, ...] = ()
 ) -> tuple[list[Run], str | None]:
     """Runs of a filter, and the cursor behind them."""
     space = "" if chosen.namespace == ANY else chosen.namespace
@@ -68,22 +68,24 @@ async def _found(
         mine = (fits is None or fits(run)) and (not worker or run.worker == worker)
         return mine and run.id.endswith(end) and (not text or text in f"{run.error}\n{run.progress}".lower())
 
-    return await listing(engine, cursors, Run, where, chosen, wanted if text or worker or end else fits)
+    return await listing(store, cursors, Run, where, chosen, wanted if text or worker or end else fits)
 
 
 @routes.get("", response_model=shown.page(shown.RunRow))
 async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[RunFilter, Query()]) -> Response:
     """List runs, newest first, without payload, result and earlier attempts."""
-    found, after = await _found(engine, cursors, asked, query)
+    # Who knows a part of an id wants one run, to do something to it.
+    store = engine.store if query.prefix or query.suffix else engine.store.late
+    found, after = await _found(store, cursors, asked, query)
     return Json({"items": [plain(run, HEAVY) for run in found], "next": after})
 
 
 @routes.post("", status_code=201, response_model=shown.Receipt, responses=answers(404, 409) | shown.KNOWN)
 async def create(
-    engine: Here, asked: Operator, body: RunNew, namespace: Namespace = "main", key: Key = None
+    engine: Here, counted: Counted, asked: Operator, body: RunNew, namespace: Namespace = "main", key: Key = None
 ) -> Response:
     """Run a task. 200 where a key led to an earlier run."""
-    return await triggered(engine, asked, await known_task(engine, namespace, body.task, asked), body, key)
+    return await triggered(engine, counted, asked, await known_task(engine, namespace, body.task, asked), body, key)
 
 
 @routes.post("/bulk", status_code=201, response_model=shown.Receipts, responses=answers(404, 409))
@@ -130,7 +132,7 @@ async def _chosen(
 ) -> tuple[list[str], dict[str, Run], str | None]:
     """Ids in their order, those runs that there are, and the cursor to further ones."""
     if body.where:
-        found, after = await _found(engine, cursors, asked, body.where, states)
+        found, after = await _found(engine.store, cursors, asked, body.where, states)
         return [run.id for run in found], {run.id: run for run in found}, after
     ids = body.ids or []
     there = await engine.store.get(Run, ids)

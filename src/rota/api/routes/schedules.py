@@ -84,7 +84,7 @@ async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[S
         right = not state or state == ("paused" if one.paused else "on")
         return (fits is None or fits(one)) and right and text in f"{one.name}\n{one.task}".lower()
 
-    found, after = await listing(engine, cursors, Schedule, where, query, wanted if text or state else fits)
+    found, after = await listing(engine.store.late, cursors, Schedule, where, query, wanted if text or state else fits)
     return Json({"items": [row(one) for one in found], "next": after})
 
 

@@ -6,18 +6,16 @@ from fastapi import Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from rota.api.asked import Asked
-from rota.api.deps import Admin, Here, Json, Reader, Seals, answers, only_admins_of_all, router
+from rota.api.deps import Admin, Counted, Here, Json, Reader, Seals, answers, only_admins_of_all, router
 from rota.api.examine import examined
-from rota.api.problems import Forbidden
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import Instant
 from rota.api.schemas.filters import LogFilter
 from rota.api.scrape import TYPE
 from rota.api.spec import spec
-from rota.api.stats import Stats
 from rota.api.views import plain
 from rota.domain.access import ANY
-from rota.domain.errors import Invalid, NotFound
+from rota.domain.errors import Forbidden, Invalid, NotFound
 from rota.domain.run import Run
 from rota.domain.schedule import DAY_MS
 from rota.engine.engine import Engine
@@ -38,9 +36,9 @@ async def health() -> Response:
 
 
 @routes.get("/health/ready", response_model=shown.Health)
-async def ready(engine: Here) -> Response:
-    """Answers while the store does. Needs no credential."""
-    await engine.store.get(Run, ["ready"])
+async def ready(counted: Counted) -> Response:
+    """Answers while the store takes writes, tried every 5 s at most. Needs no credential."""
+    await counted.check_writes()
     return Json({"status": "ok"})
 
 
@@ -62,7 +60,7 @@ async def openapi(request: Request, asked: Reader) -> Response:
 
 @routes.get("/api/system/stats", response_model=shown.Stats)
 async def stats(
-    request: Request,
+    counted: Counted,
     engine: Here,
     asked: Reader,
     namespace: Annotated[str, Query(pattern=r"^(\*|[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127})$")] = "main",
@@ -74,7 +72,6 @@ async def stats(
     now = engine.clock.now()
     if since is not None and since < now - WEEK_MS:
         raise Invalid("since", "is more than 7 days ago; ask for less")
-    counted: Stats = request.app.state.stats
     return Json(await counted.of(namespace, now - HOUR_MS if since is None else since))
 
 
@@ -96,7 +93,7 @@ async def logs(engine: Here, asked: Reader, cursors: Seals, query: Annotated[Log
     sought = Sought(query.run, *filters)._replace(since=query.since, until=query.until)
     found: list[dict[str, Any]] = []
     for _ in range(FEW_STEPS if whole else STEPS):
-        lines, position = await engine.logs.search(sought, position, query.limit - len(found))
+        lines, position = await engine.store.late.logs.search(sought, position, query.limit - len(found))
         found += await _told(engine, asked, query, lines)
         if not position or len(found) >= query.limit:
             break

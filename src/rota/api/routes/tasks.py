@@ -10,6 +10,7 @@ from fastapi import Depends, Query, Request, Response
 from rota.api.asked import Asked, held
 from rota.api.bulk import each
 from rota.api.deps import (
+    Counted,
     Definer,
     Here,
     Json,
@@ -29,19 +30,21 @@ from rota.api.paging import listing, readable
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import Names, ResumeBody, TaskChange, TaskNew, TriggerBody, WhyBody, trigger_of
 from rota.api.schemas.filters import TaskFilter
+from rota.api.stats import Stats
 from rota.api.views import instant, plain, when
 from rota.domain.access import Action, allowed
 from rota.domain.errors import Refused
 from rota.domain.ids import definition_id
 from rota.domain.lane import lane
 from rota.domain.retry import Defaults
+from rota.domain.run import LIVE, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.task import DEFINED, Task, without_secrets
 from rota.domain.timing import started
 from rota.engine import control, define
 from rota.engine.define import schedules_of
 from rota.engine.engine import Engine
-from rota.engine.explain import untaken
+from rota.engine.explain import hindered, untaken
 from rota.engine.recover import open_sessions
 from rota.observe.traces import submission
 from rota.ports.store import Where
@@ -99,12 +102,8 @@ async def _times(engine: Engine, task: Task) -> dict[str, Any]:
 
 async def _accepted(engine: Engine, task: Task, status: int = 200) -> Response:
     """A task that nobody can run is accepted with a warning: its worker may come later."""
-    return await told(engine, task, status, await _lacking(engine, task, task.queue))
-
-
-async def _lacking(engine: Engine, task: Task, queue: str) -> str:
-    """What workers there would have to be, where there are none that can take its runs from a queue."""
-    return untaken(lane(task.namespace, queue, task.executor, task.requires), await open_sessions(engine))
+    own = lane(task.namespace, task.queue, task.executor, task.requires)
+    return await told(engine, task, status, untaken(own, await open_sessions(engine)))
 
 
 @routes.get("", response_model=shown.page(shown.TaskRow))
@@ -114,9 +113,12 @@ async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[T
     text = query.search.lower()
 
     def wanted(task: Task) -> bool:
-        return (fits is None or fits(task)) and text in f"{task.name}\n{task.description}".lower()
+        mine = (fits is None or fits(task)) and query.task_type in ("", task.task_type)
+        return mine and text in f"{task.name}\n{task.description}".lower()
 
-    found, after = await listing(engine, cursors, Task, where, query, wanted if text else fits)
+    found, after = await listing(
+        engine.store.late, cursors, Task, where, query, wanted if text or query.task_type else fits
+    )
     rows = [row(seen(one, asked)) | (await _times(engine, one) if query.schedules else {}) for one in found]
     return Json({"items": rows, "next": after})
 
@@ -204,19 +206,23 @@ async def reset(engine: Here, asked: Definer, task: Named, match: Match = None) 
     "/{name}/trigger", status_code=201, response_model=shown.Receipt, responses=answers(404, 409) | shown.KNOWN
 )
 async def trigger(
-    engine: Here, asked: Operator, task: Named, body: TriggerBody | None = None, key: Key = None
+    engine: Here, counted: Counted, asked: Operator, task: Named, body: TriggerBody | None = None, key: Key = None
 ) -> Response:
     """Run a task now, or when the body says. 200 where a key led to an earlier run."""
-    return await triggered(engine, asked, task, body or TriggerBody(), key)
+    return await triggered(engine, counted, asked, task, body or TriggerBody(), key)
 
 
-async def triggered(engine: Engine, asked: Asked, task: Task, body: TriggerBody, key: str | None) -> Response:
-    """The receipt of one run."""
+async def triggered(
+    engine: Engine, counted: Stats, asked: Asked, task: Task, body: TriggerBody, key: str | None
+) -> Response:
+    """The receipt of one run, with a warning where it is seen that nobody will take it as things are."""
     with submission(task.name):
         order = ordered(engine, asked, task, body, key)
         receipt = await control.trigger(engine, order, asked.name, body.overlap)
-    lacking = await _lacking(engine, task, order.queue or task.queue)
-    data = {"id": receipt.id, "created": receipt.created, "warning": lacking}
+    held = (await engine.store.get(Run, [receipt.id]))[0]
+    waits = held and held.record.state in LIVE - {State.RUNNING}
+    warning = await hindered(engine, held.record, await counted.refused(task.namespace)) if held and waits else ""
+    data = {"id": receipt.id, "created": receipt.created, "warning": warning}
     return Json(data, 201 if receipt.created else 200, {"Location": f"/api/runs/{receipt.id}"})
 
 

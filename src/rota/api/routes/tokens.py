@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import Path, Response
+from fastapi import Path, Query, Response
 
-from rota.api.deps import Here, Json, Reader, answers, router
+from rota.api.deps import Here, Json, Reader, Seals, answers, router
+from rota.api.paging import Pages, listing
 from rota.api.routes.auth import Doors
 from rota.api.schemas import people as said
 from rota.api.schemas.views import page
@@ -13,17 +14,22 @@ from rota.domain.errors import NotFound
 from rota.domain.people import LINK_MS, Kind, Token, administers
 from rota.engine import people
 from rota.engine.engine import read
+from rota.ports.store import Where
 
 routes = router("/api/tokens", "tokens")
 TokenId = Annotated[str, Path(pattern="^[0-9a-f]{16,32}$", description="Its public part.")]
 
 
 @routes.get("", response_model=page(said.TokenView))
-async def listed(engine: Here, asked: Reader) -> Response:
-    """List the tokens that open something: one's own, or for admins all."""
-    owner = None if administers(asked.actor.grants) else asked.actor.user
-    found = await people.tokens(engine, owner) if owner != "" else []
-    return Json({"items": [token_row(one) for one in found], "next": None})
+async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[Pages, Query()]) -> Response:
+    """List the tokens that open something, newest first: one's own, or for admins all."""
+    now, rules = engine.clock.now(), administers(asked.actor.grants)
+
+    def fits(token: Token) -> bool:
+        return token.live(now) and (rules or (token.owner != "" and token.owner == asked.actor.user))
+
+    found, after = await listing(engine.store, cursors, Token, Where(), query, fits)
+    return Json({"items": [token_row(one) for one in found], "next": after})
 
 
 @routes.post("", status_code=201, response_model=said.Minted, responses=answers(404, 409))

@@ -1,8 +1,11 @@
 """Users and what they may do. For admins of all namespaces alone."""
 
-from fastapi import Response
+from typing import Annotated
 
-from rota.api.deps import Admin, Here, Json, Name, answers, only_admins_of_all, router
+from fastapi import Query, Response
+
+from rota.api.deps import Admin, Here, Json, Name, Seals, answers, only_admins_of_all, router
+from rota.api.paging import Pages, listing
 from rota.api.routes.auth import Doors
 from rota.api.schemas import people as said
 from rota.api.schemas.views import page
@@ -10,15 +13,17 @@ from rota.api.views import user_row
 from rota.domain.people import User, check_password
 from rota.engine import people
 from rota.engine.engine import read
+from rota.ports.store import Where
 
 routes = router("/api/users", "users")
 
 
 @routes.get("", response_model=page(said.UserView))
-async def listed(engine: Here, asked: Admin) -> Response:
-    """List all users."""
+async def listed(engine: Here, asked: Admin, cursors: Seals, query: Annotated[Pages, Query()]) -> Response:
+    """List users, newest first."""
     only_admins_of_all(asked)
-    return Json({"items": [user_row(one) for one in await people.users(engine)], "next": None})
+    found, after = await listing(engine.store, cursors, User, Where(), query)
+    return Json({"items": [user_row(one) for one in found], "next": after})
 
 
 @routes.post("", status_code=201, response_model=said.UserView, responses=answers(409))

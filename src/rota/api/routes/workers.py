@@ -66,7 +66,7 @@ async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[W
         return mine and right and sees(asked, one)
 
     where = Where(open=None if query.state == "all" else query.state == "open")
-    found, after = await listing(engine, cursors, Session, where, query, fits)
+    found, after = await listing(engine.store, cursors, Session, where, query, fits)
     return Json({"items": await rows(engine, found), "next": after})
 
 
@@ -79,8 +79,10 @@ async def show(engine: Here, asked: Reader, name: Name) -> Response:
 @routes.patch("/{name}", response_model=shown.WorkerView, responses=answers(404, 409))
 @routes.put("/{name}", response_model=shown.WorkerView, responses=answers(404, 409))
 async def update(engine: Here, asked: Operator, name: Name, body: WorkerChange) -> Response:
-    """Change a live worker's capacity, or drain it."""
+    """Change a live worker's labels or capacity, or drain it. It obeys within a beat."""
     session = await known(engine, name, asked)
+    if body.labels is not None:
+        session = await control.relabel(engine, session.id, body.labels, asked.name)
     if body.slots is not None:
         session = await control.resize(engine, session.id, body.slots, asked.name)
     if body.draining:

@@ -22,6 +22,8 @@ from rota.observe.traces import current
 R = TypeVar("R")
 
 BULK_LIMIT = 1_000
+SPARE = 8
+"""Unknown members of an object that are told of one by one."""
 PATTERN = f"^{NAME.pattern}$"
 
 NameText = Annotated[str, Field(pattern=PATTERN)]
@@ -39,10 +41,10 @@ When = Annotated[str, Field(max_length=200, description='Cron text, "@daily", "e
 
 Whens = Annotated[
     list[str],
+    Field(min_length=1, max_length=20),  # first, so that a list that is too long is not looked into
     BeforeValidator(
         lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=When | list[When]
     ),
-    Field(min_length=1, max_length=20),
 ]
 """The first is of the task's own name, the second of `name:2`, and so on."""
 
@@ -78,7 +80,22 @@ def shown_as(example: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [example]})
 
 
-class Body(BaseModel):
+class Closed(BaseModel):
+    """Members, and no others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few(cls, said: Any) -> Any:
+        """Each unknown member is told of, but not a million of them: that would hold up everybody for seconds."""
+        if isinstance(said, dict) and len(said) > len(cls.model_fields) + SPARE:
+            stranger = next(name for name in said if name not in cls.model_fields)
+            raise Invalid(f"{stranger:.60}", f"is unknown here, as are others of {len(said)} members")
+        return said
+
+
+class Body(Closed):
     """A JSON object with these members and no others."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -231,7 +248,7 @@ class Timing(Body):
     """When: text or a trigger as JSON, and the wall clock that cron text follows."""
 
     schedule: When | None = None
-    trigger: dict[str, Any] | None = Field(default=None, description="A trigger as JSON, as answers show it.")
+    trigger: dict[str, Any] | None = Field(default=None, max_length=20, description="As JSON, as answers show it.")
     timezone: Text | None = Field(default=None, description="IANA zone of the text; UTC if not given.")
     gap: Literal["shift", "skip"] | None = Field(default=None, description="Times that a clock change leaves out.")
     fold: Literal["first", "both"] | None = Field(default=None, description="Times that a clock change repeats.")
@@ -365,6 +382,7 @@ class WorkerChange(Body):
     """What to change of a live worker."""
 
     slots: Annotated[int, Field(ge=1, le=10_000)] | None = Field(default=None, description="How many runs at once.")
+    labels: list[NameText] | None = Field(default=None, max_length=6, description="In place of those that it has.")
     draining: Literal[True] | None = Field(default=None, description="Finish what it holds, and leave.")
 
 

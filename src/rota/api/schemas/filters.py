@@ -20,6 +20,7 @@ class TaskFilter(Paged):
     """Which tasks."""
 
     queue: Named | Literal[""] = ""
+    task_type: Searched = ""
     search: Searched = Field(default="", description="In name and description, small and capital letters alike.")
     schedules: bool = Field(default=False, description="Tell of each task its schedules and its next fire.")
 

@@ -39,6 +39,7 @@ def bench(
     every: Annotated[int, typer.Option(min=1, help="Seconds between two fires of a schedule.")] = 10,
     seconds: Annotated[int | None, typer.Option(min=5, help="How long to watch (schedules, idle, api).")] = None,
     rate: Annotated[int, typer.Option(min=10, max=100_000, help="Requests a second (api).")] = 300,
+    listeners: Annotated[int, typer.Option(min=0, max=500, help="Open streams of events (api).")] = 0,
     profile: Annotated[bool, typer.Option("--profile", help="Microseconds of each named step of a run.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> None:
@@ -68,7 +69,7 @@ def bench(
         elif mode is Mode.API:
             from rota.cli.bench.api import api
 
-            work = api(url, number, rate, watch, told)
+            work = api(url, number, rate, watch, listeners, told)
         else:
             work = measures.idle(url, watch, told)
         show(Sheet(machine.described(url) | asyncio.run(work)), as_json)

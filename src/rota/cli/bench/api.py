@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import psutil
 
 from rota.cli.bench.machine import cost, percentile, role
 from rota.cli.bench.measures import BULK, Told
@@ -32,8 +33,11 @@ WRITTEN = 50
 READY_S = 30.0
 
 
-async def api(url: str, runs: int, rate: int, seconds: int, told: Told) -> dict[str, Any]:
-    """`rate` requests a second for `seconds`, with `runs` ended ones in the store; ms by kind, and what went wrong."""
+async def api(url: str, runs: int, rate: int, seconds: int, listeners: int, told: Told) -> dict[str, Any]:
+    """`rate` requests a second for `seconds`, with `runs` ended ones in the store; ms by kind, and what went wrong.
+
+    Beside them so many `listeners` hear events, and the memory of the server is noted each minute.
+    """
     app.store = url
     async with app:
         told(f"filling in {runs} ended runs")
@@ -42,14 +46,16 @@ async def api(url: str, runs: int, rate: int, seconds: int, told: Told) -> dict[
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with role("up", url, 100, port) as process:
-        async with _client(port, url) as ask:
+        async with _client(port, url, listeners) as (ask, heard):
             load = _Load(ask, ids)
             told("warming up")
             await load.run(rate // 3, 3)
             load.forget()
             told(f"{rate} requests a second for {seconds} s")
-            before = cost(process)
+            before, first, minutes = cost(process), heard.total(), list[float]()
+            noting = asyncio.create_task(_noted(process, minutes))
             await load.run(rate, seconds)
+            noting.cancel()
             after = cost(process)
     return {
         "runs": runs,
@@ -57,7 +63,16 @@ async def api(url: str, runs: int, rate: int, seconds: int, told: Told) -> dict[
         **load.result(),
         "server_cpu_percent": round((after.cpu_s - before.cpu_s) / seconds * 100, 1),
         "rss_mb": round(after.rss_mb, 1),
+        **({"listeners": len(heard)} if listeners else {}),
+        **({"messages_per_s": round((heard.total() - first) / listeners / seconds, 2)} if listeners else {}),
+        **({"rss_mb_by_minute": minutes} if minutes else {}),
     }
+
+
+async def _noted(process: psutil.Process, minutes: list[float]) -> None:
+    while True:
+        await asyncio.sleep(60)
+        minutes.append(round(cost(process).rss_mb, 1))
 
 
 class _Load:
@@ -117,9 +132,9 @@ class _Load:
 
 
 @asynccontextmanager
-async def _client(port: int, url: str) -> AsyncIterator[Callable[..., Any]]:
-    """What asks as the administrator of the first start."""
-    base, connector = f"http://127.0.0.1:{port}", aiohttp.TCPConnector(limit=256)
+async def _client(port: int, url: str, listeners: int) -> AsyncIterator[tuple[Callable[..., Any], Counter[int]]]:
+    """What asks as the administrator of the first start, and how many messages each listener has heard."""
+    base, connector = f"http://127.0.0.1:{port}", aiohttp.TCPConnector(limit=256 + listeners)
     async with aiohttp.ClientSession(base, connector=connector, timeout=aiohttp.ClientTimeout(30)) as session:
 
         async def ask(method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -131,7 +146,17 @@ async def _client(port: int, url: str) -> AsyncIterator[Callable[..., Any]]:
         session.headers["Authorization"] = f"Bearer {key}"
         for number in range(WRITTEN):
             await ask("POST", "/api/tasks", {"name": f"written-{number}"})
-        yield ask
+        heard: Counter[int] = Counter()
+        hearing = [asyncio.create_task(_hear(session, heard, number)) for number in range(listeners)]
+        yield ask, heard
+        for one in hearing:
+            one.cancel()
+
+
+async def _hear(session: aiohttp.ClientSession, heard: Counter[int], number: int) -> None:
+    async with session.get("/api/system/events", timeout=aiohttp.ClientTimeout(None)) as stream:
+        async for line in stream.content:
+            heard[number] += line.startswith(b"event:")
 
 
 async def _until_ready(ask: Callable[..., Any]) -> None:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import psutil
 
+from rota.domain.errors import RotaError
+
 TARGET = "rota.cli.bench.tasks:app"
 
 
@@ -26,11 +28,11 @@ class Cost(NamedTuple):
 @contextmanager
 def role(name: str, url: str, slots: int, port: int = 0) -> Iterator[psutil.Process]:
     """Run `rota NAME` on the store at `url` while the block lasts."""
-    command = [sys.executable, "-m", "rota", name, "--app", TARGET, "--store", url]
+    command = [sys.executable, "-m", "rota", name, "--app", TARGET, "--store", url, "--quiet"]
     if name != "scheduler":
         command += ["--slots", str(slots)]
     if name == "up":
-        command += ["--quiet", "--port", str(port)]
+        command += ["--port", str(port)]
     # A store without a folder has no place for a secret of its own.
     environment = {"ROTA_SECURITY__SECRET": token_hex(32)} | os.environ | {"PYTHONUNBUFFERED": "1"}
     # The log has a line for each request, which costs what it costs, but nobody wants to see them here.
@@ -48,7 +50,9 @@ def role(name: str, url: str, slots: int, port: int = 0) -> Iterator[psutil.Proc
 
 
 def cost(process: psutil.Process) -> Cost:
-    """What the process and its children have used."""
+    """What the process and its children have used. Raises `RotaError` where it has ended by itself."""
+    if process.status() == psutil.STATUS_ZOMBIE:
+        raise RotaError("what is measured has ended by itself; what it said stands above")
     family = [process, *process.children(recursive=True)]
     times = [one.cpu_times() for one in family]
     return Cost(sum(t.user + t.system for t in times), sum(one.memory_info().rss for one in family) / 1e6)

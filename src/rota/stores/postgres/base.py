@@ -1,17 +1,25 @@
 """`Postgres`: the ways to one PostgreSQL database."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import asyncio
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
-from rota.domain.errors import Incompatible, Invalid, Unavailable
+from rota.domain.errors import Incompatible, Invalid, StoreError, Unavailable
 from rota.domain.names import without_password
-from rota.stores.postgres.notices import Notices
+from rota.stores.postgres.borrow import ENTER, IDENTITY, LEAVE, SCHEMA, db_of, meaning
+from rota.stores.postgres.faults import code_of, fault
+from rota.stores.postgres.notices import CHANNEL, Notices
 from rota.stores.postgres.pool import Mode, Pool
+from rota.stores.postgres.replica import PATIENCE_S, Replica
 from rota.stores.sql.base import Base
+from rota.stores.sql.borrow import savepoint
 from rota.stores.sql.db import Db
 
 T = TypeVar("T")
@@ -27,6 +35,8 @@ POOL = 4
 STATEMENTS = 512
 LOCK = 0x726F7461
 """Whoever changes the schema holds this advisory lock."""
+ALTERS, ALTER_MS, ALTER_PAUSE_S = 5, 500, 1.0
+"""How often it asks for a table that others use, for how long, and how long others have it to themselves between."""
 CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 SETTINGS = {
     "lock_timeout": str(PATIENCE_MS * 4 // 5),
@@ -40,6 +50,10 @@ SETTINGS = {
     # A plan for no values in particular expects many rows, and would start processes to count none.
     "max_parallel_workers_per_gather": "0",
 }
+OURS = ("pool", "pooler", "replica", "connect_timeout")
+FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+"""Options of the URL that name one."""
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"
 _EXAMPLE = "write postgresql://user:password@host:5432/database?sslmode=verify-full"
 
 
@@ -48,7 +62,7 @@ def _local(settings: Mapping[str, str]) -> str:
 
 
 class Postgres(Base):
-    """One database. Of the URL's options `pool` and `pooler` are ours, the others the driver's.
+    """One database. Of the URL's options those of `OURS` are ours, the others the driver's.
 
     With `pooler=transaction` nothing is kept on a connection between two transactions: no prepared statement, no
     setting, no LISTEN.
@@ -58,10 +72,15 @@ class Postgres(Base):
 
     def __init__(self, url: str, now: Callable[[], int] | None = None) -> None:
         super().__init__()
-        self._dsn, size, self._pooled = _read(url)
+        self._dsn, size, self._pooled, replica = _read(url)
+        self._connect_s = _patience_s(url)
         self.place = without_password(url.partition("?")[0])
         self._now = now
         self._pool = Pool(self._connected, self.place, size)
+        there = partial(self._connected, replica, PATIENCE_S)
+        self._replica = Replica(Pool(there, f"the replica of {self.place}", size)) if replica else None
+        self._reached = False
+        self._tables: tuple[str, tuple[int, ...]] | None = None
         self._notices = Notices(None if self._pooled else self._connected, self._tell)
         each = _local(SETTINGS) if self._pooled else ""
         self._looks = Mode("BEGIN READ ONLY" + each if self._pooled else "", ANSWER_S, writes=False)
@@ -70,34 +89,75 @@ class Postgres(Base):
             READ_S,
             writes=False,
         )
-        self._writes = Mode("BEGIN" + each, ANSWER_S)
-        # First the lock, however long others hold it; then no table is waited for so long that all others wait behind.
+        self._writes = Mode("BEGIN" + each, ANSWER_S, warm=not self._pooled)
+        # First the lock, however long others hold it; then a table for a moment only, as all others wait behind.
         patient = _local({"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "lock_timeout": "0"})
-        alone = f"; SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = {PATIENCE_MS}"
+        alone = f"; SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = {ALTER_MS}"
         self._alters = Mode("BEGIN" + patient + alone, None)
 
     async def open(self) -> None:
         self._pool.open()
+        if self._replica:
+            self._replica.pool.open()
 
     async def close(self) -> None:
         self.deafen()
         with suppress(Unavailable):  # never opened, or its loop is no more
             await self._pool.at_home(self._notices.close)
             await self._pool.close()
+            if self._replica:
+                await self._replica.pool.close()
 
-    async def read(self, work: Callable[[Db], T], whole: bool = False) -> T:
-        return await self._pool.do(self._reads if whole else self._looks, work)
+    async def prepare(self) -> list[str]:
+        applied = await super().prepare()
+        with suppress(StoreError):  # a server that does not say who it is: nobody submits in a transaction of theirs
+            self._tables = await self.read(_identified)
+        return applied
+
+    async def read(self, work: Callable[[Db], T], whole: bool = False, late: bool = False) -> T:
+        mode = self._reads if whole else self._looks
+        if late and self._replica and self._tables and (found := await self._replica.read(mode, work, self._tables)):
+            return found[0]
+        return await self._pool.do(mode, work)
 
     async def write(self, work: Callable[[Db], T], hints: Mapping[str, int] = {}) -> T:
-        # Behind the COMMIT, so that the notice holds up no other transaction.
-        end = f"COMMIT; {self._notices.statement(hints)}" if hints else "COMMIT"
-        result = await self._pool.do(self._writes, work, end)
+        result = await self._pool.do(self._writes, work, self._notices.statement(hints) if hints else "")
         if hints:
             self.hub.tell(hints)
         return result
 
     async def alter(self, work: Callable[[Db], T]) -> T:
-        return await self._pool.do(self._alters, work)
+        for left in reversed(range(ALTERS)):
+            try:
+                return await self._pool.do(self._alters, work)
+            except Unavailable as error:
+                if not left or code_of(error.__cause__ or error) != "55P03":
+                    raise
+            await asyncio.sleep(ALTER_PAUSE_S)
+        raise AssertionError("the last try returns or raises")
+
+    @contextmanager
+    def borrow(self, connection: Any) -> Iterator[Db]:
+        db = db_of(connection, self.place)
+        if self._tables is None:
+            remedy = "GRANT EXECUTE ON FUNCTION pg_control_system() to its user, then open the app anew"
+            raise Invalid("connection", f"the server of {self.place} does not say which one it is; {remedy}")
+        schema, identity = self._tables
+        try:
+            with savepoint(db):
+                ((*found, path, _),) = db.rows(ENTER, (schema,))
+                if tuple(found) != identity:
+                    raise Invalid("connection", f"it leads to another database than the app's store, {self.place}")
+                yield db
+                db.rows(LEAVE, (path,))
+        except Exception as error:
+            if (meant := meaning(error, self.place)) is error:
+                raise
+            raise meant from error
+
+    def post(self, db: Db, hints: Mapping[str, int]) -> None:
+        if hints:
+            db.rows("SELECT pg_notify($1::text, $2::text)", (CHANNEL, self._notices.notice(hints, theirs=True)))
 
     def now(self, db: Db) -> int:
         return self._now() if self._now else int(db.rows(CLOCK)[0][0])
@@ -112,26 +172,38 @@ class Postgres(Base):
         used = await self.read(lambda db: db.rows("SELECT count(*) FROM pg_stat_activity")[0][0])
         durable = all(found[name] != "off" for name in names[1:4])
         limit = int(found["max_connections"])
-        return [
+        told = [
             ("ok", f"PostgreSQL {found['server_version']}"),
             ("ok" if durable else "fail", f"commits {'survive' if durable else 'do not survive'} power loss"),
             ("ok" if used < limit * 0.8 else "warn", f"{used} of {limit} connections are in use"),
         ]
+        if self._replica and self._tables:
+            keeps_up, said = False, "none of this database, or far behind; the primary is asked instead"
+            try:
+                keeps_up = await self._replica.keeps_up(self._tables)
+            except StoreError as error:
+                said = str(error)
+            told.append(("ok", "the replica keeps up") if keeps_up else ("warn", f"the replica is of no use: {said}"))
+        return told
 
     def _tell(self, hints: Mapping[str, int]) -> None:
         self.hub.tell(hints)
 
-    async def _connected(self) -> Any:
+    async def _connected(self, dsn: str = "", patience_s: float = 0.0) -> Any:
         try:
             connection = await asyncpg.connect(
-                self._dsn,
-                timeout=CONNECT_S,
+                dsn or self._dsn,
+                timeout=patience_s or self._connect_s,
                 statement_cache_size=0 if self._pooled else STATEMENTS,
                 max_cached_statement_lifetime=0,
                 server_settings={} if self._pooled else SETTINGS | {"application_name": "rota", "jit": "off"},
             )
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
+            # Later it is no fault of the URL: a certificate expires, a file goes.
+            if self._reached or isinstance(error, OSError):
+                raise fault(error, self.place) from error
             raise Invalid("store", f"{error}; {_EXAMPLE}") from None
+        self._reached = True
         lack = ""
         if connection.get_server_version().major < OLDEST:
             lack = f"is older than PostgreSQL {OLDEST}; install a newer one"
@@ -143,15 +215,42 @@ class Postgres(Base):
         return connection
 
 
-def _read(url: str) -> tuple[str, int, bool]:
-    """What of a URL is for the driver, the size of the pool, and whether a pooler stands between. Raises `Invalid`."""
+def _identified(db: Db) -> tuple[str, tuple[int, ...]]:
+    """The schema of the tables, and which ones they are."""
+    schema = db.rows(SCHEMA)[0][0]
+    return schema, tuple(db.rows(IDENTITY, (schema,))[0])
+
+
+def _read(url: str) -> tuple[str, int, bool, str]:
+    """What of a URL is for the driver, the size of the pool, whether a pooler stands between, and the same by replica.
+
+    Raises `Invalid`.
+    """
     parts = urlsplit(url)
     options = parse_qsl(parts.query, keep_blank_values=True)
-    ours = {name: value for name, value in options if name in ("pool", "pooler")}
+    ours = {name: value for name, value in options if name in OURS}
     size, pooler = ours.get("pool", str(POOL)), ours.get("pooler", "")
     if not size.isdecimal() or not 1 <= int(size) <= 100:
         raise Invalid("store", f"pool={size} is no number of connections from 1 to 100")
     if pooler not in ("", "transaction"):
         raise Invalid("store", f"pooler={pooler} is unknown; write pooler=transaction, or leave it out")
-    rest = urlencode([one for one in options if one[0] not in ours])
-    return parts._replace(query=rest).geturl(), int(size), bool(pooler)
+    for name, value in options:
+        if name in FILES and not os.path.isfile(value):
+            raise Invalid("store", f"{name}={value} is no file; name one that this user may read")
+    dsn = parts._replace(query=urlencode([one for one in options if one[0] not in OURS]))
+    if replica := ours.get("replica", ""):
+        if not re.fullmatch(rf"{_HOST}(,{_HOST})*", replica):
+            raise Invalid("store", "replica= names no host (the user and password are the URL's); write host:5432")
+        # The same users and databases, elsewhere.
+        rest = urlencode([one for one in options if one[0] not in (*OURS, "host", "port", "target_session_attrs")])
+        user, sign, _ = parts.netloc.rpartition("@")
+        replica = dsn._replace(netloc=f"{user}{sign}{replica}", query=rest).geturl()
+    return dsn.geturl(), int(size), bool(pooler), replica
+
+
+def _patience_s(url: str) -> float:
+    """How long a new connection may take. Raises `Invalid`."""
+    said = dict(parse_qsl(urlsplit(url).query, True)).get("connect_timeout", str(CONNECT_S))
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", said) or not float(said):
+        raise Invalid("store", f"connect_timeout={said:.20} is no number of seconds from 0.001 to 9999")
+    return float(said)

@@ -42,9 +42,14 @@ class Notices:
 
     def statement(self, hints: Mapping[str, int]) -> str:
         """The statement that passes hints on."""
+        text = self.notice(hints).replace("'", "''")
+        return f"NOTIFY {CHANNEL}, '{text}'"
+
+    def notice(self, hints: Mapping[str, int], theirs: bool = False) -> str:
+        """What others hear; this process as well if it is the commit of `theirs`, a user's own, that passes it on."""
         said = msgspec.json.encode(hints)
-        text = (said if len(said) <= LIMIT else msgspec.json.encode({ANYTHING: 1})).decode().replace("'", "''")
-        return f"NOTIFY {CHANNEL}, '{self._name} {text}'"
+        text = (said if len(said) <= LIMIT else msgspec.json.encode({ANYTHING: 1})).decode()
+        return f"{'' if theirs else self._name} {text}"
 
     def listen(self) -> None:
         """Begin to listen, once; on the loop of the connections."""

@@ -11,22 +11,29 @@ from itertools import count
 from secrets import randbits
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, StaticPool
+import asyncpg
+from sqlalchemy import Connection, StaticPool, Table
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from rota.domain.errors import RotaError, Unavailable
 from rota.stores.postgres.faults import DRIVER_ERRORS, LOST, code_of, fault
-from rota.stores.sql.db import Db
-from rota.stores.sql.flavours import POSTGRESQL
+from rota.stores.postgres.flavour import POSTGRESQL
+from rota.stores.sql.db import Db, Moved
 from rota.stores.sql.rows import Row
 
 T = TypeVar("T")
 
 CLOSE_S = 2.0
+MANY = 20
+"""From so many rows on, COPY costs less than INSERT."""
 TRIES = 4
 """How often a transaction is begun anew that the server undid for another one's sake."""
+COOL_S = 1.0
+"""How long a transaction may wait for its first statement: less than the server allows."""
 _AGAIN = {"40001", "40P01"}
+_GONE = ("08", "25P03", "57P0")
 
 
 class Mode(NamedTuple):
@@ -36,10 +43,12 @@ class Mode(NamedTuple):
     """Nothing: each statement is for itself."""
     seconds: float | None
     writes: bool = True
+    warm: bool = False
+    """Each such transaction begins with the message that ends the one before, which saves a message there and back."""
 
 
 class _Again(Exception):
-    """The server undid a transaction for another one's sake; it can be tried again."""
+    """Nothing of a transaction happened, through no fault of its own; it can be tried again."""
 
     def __init__(self, met: BaseException) -> None:
         super().__init__(str(met))
@@ -53,20 +62,35 @@ class PostgresDb(Db):
 
     def __init__(self, connection: Any, stamp: int, seconds: float | None) -> None:
         self.stamp = stamp
+        self.answered = False
+        """Whether the server has answered anything."""
         self._connection = connection
         self._seconds = seconds
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
         found: list[Row] = await_only(self._connection.fetch(statement, *parameters, timeout=self._seconds))
+        self.answered = True
         return found
 
     def write(self, statement: str, parameters: Sequence[Any] = ()) -> int:
         status = await_only(self._connection.execute(statement, *parameters, timeout=self._seconds))
+        self.answered = True
         number = status.rpartition(" ")[2]
         return int(number) if number.isdigit() else 0
 
     def write_all(self, statement: str, rows: Sequence[Row]) -> int:
         return self.write(statement, list(zip(*rows, strict=True))) if rows else 0
+
+    def add_all(self, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> int:
+        if len(rows) < MANY:
+            return super().add_all(table, columns, rows)
+        names = [*columns, "version"]
+        copying = self._connection.copy_records_to_table
+        try:
+            await_only(copying(table.name, records=rows, columns=names, timeout=self._seconds))
+        except asyncpg.UniqueViolationError:
+            raise Moved from None
+        return len(rows)
 
     @contextmanager
     def alembic(self) -> Iterator[Connection]:
@@ -76,7 +100,10 @@ class PostgresDb(Db):
         options = {"poolclass": StaticPool, "isolation_level": "AUTOCOMMIT"}  # the transaction is under way already
         engine = create_async_engine("postgresql+asyncpg://", async_creator=same, **options).sync_engine
         with engine.connect() as connection:
-            yield connection
+            try:
+                yield connection
+            except DBAPIError as error:
+                raise (error.orig and error.orig.__cause__) or error from None  # the driver's own, as others are
 
 
 class Pool:
@@ -87,6 +114,10 @@ class Pool:
         self._connect = connect
         self._size = size
         self._idle: list[Any] = []
+        self._warm: list[Any] = []
+        """Those on which a transaction has begun that nobody uses yet."""
+        self._busy = 0
+        self._cooling: asyncio.Task[None] | None = None
         self._home: asyncio.AbstractEventLoop | None = None
         self._room = asyncio.Semaphore(size)
         # Versions mean nothing but equality. Counted up from chance, they never meet those of another process.
@@ -97,7 +128,7 @@ class Pool:
         if self._home is None or self._home.is_closed():
             self._home = asyncio.get_running_loop()
             self._room = asyncio.Semaphore(self._size)
-            self._idle = []
+            self._idle, self._warm, self._busy, self._cooling = [], [], 0, None
 
     async def close(self) -> None:
         """Let the calls under way end, then disconnect."""
@@ -119,31 +150,73 @@ class Pool:
             if self._home is not None:
                 self._home.call_soon_threadsafe(work)
 
-    async def do(self, mode: Mode, work: Callable[[Db], T], end: str = "COMMIT") -> T:
-        """What `work` returns, in a transaction of its own; `end` may have more behind the COMMIT."""
+    async def do(self, mode: Mode, work: Callable[[Db], T], notice: str = "") -> T:
+        """What `work` returns, in a transaction of its own; `notice` is a statement behind its end."""
 
         async def tried() -> T:
             async with self._room:
-                return await self._tried(mode, work, end)
+                self._busy += 1
+                try:
+                    return await self._tried(mode, work, _ending(mode, notice))
+                finally:
+                    self._busy -= 1
 
         return await self.at_home(tried)
 
     async def _tried(self, mode: Mode, work: Callable[[Db], T], end: str) -> T:
         for left in reversed(range(TRIES)):
-            connection = await self._begun(mode)
+            connection = self._warmed() if mode.warm and left == TRIES - 1 else None
+            warm = connection is not None
+            connection = connection or await self._begun(mode)
             try:
-                return await greenlet_spawn(self._transact, connection, mode, work, end)
+                result: T = await greenlet_spawn(self._transact, connection, mode, work, end, warm)
+                if mode.warm:
+                    self._keep_warm(connection)
+                return result
             except _Again as error:
                 if not left:
                     raise fault(error.met, self.place) from error.met
             finally:
-                if not connection.is_closed():
+                if connection not in self._warm and not connection.is_closed():
                     self._idle.append(connection)
         raise AssertionError("the last try returns or raises")
+
+    def _warmed(self) -> Any:
+        """A connection on which a transaction waits, if there is one."""
+        while self._warm:
+            connection = self._warm.pop()
+            if not connection.is_closed():
+                return connection
+        return None
+
+    def _keep_warm(self, connection: Any) -> None:
+        self._warm.append(connection)
+        if self._cooling is None:
+            self._cooling = asyncio.create_task(self._cool())
+
+    async def _cool(self) -> None:
+        """End what waits for nothing: the server would take it for a program that hangs."""
+        await asyncio.sleep(COOL_S)
+        self._cooling = None
+        for _ in range(len(self._warm)):
+            async with self._room:
+                if connection := self._warmed():
+                    await self._cooled(connection)
+
+    async def _cooled(self, connection: Any) -> None:
+        try:
+            await connection.execute("ROLLBACK", timeout=CLOSE_S)
+            self._idle.append(connection)
+        except BaseException as error:
+            connection.terminate()
+            if not isinstance(error, DRIVER_ERRORS):
+                raise
 
     async def _begun(self, mode: Mode) -> Any:
         """A connection on which a transaction has begun. One that was lost while nobody used it is replaced."""
         while True:
+            if not self._idle and self._busy + len(self._warm) > self._size and (connection := self._warmed()):
+                await self._cooled(connection)
             idle = bool(self._idle)
             try:
                 connection = self._idle.pop() if idle else await self._connect()
@@ -163,16 +236,17 @@ class Pool:
             else:
                 return connection
 
-    def _transact(self, connection: Any, mode: Mode, work: Callable[[Db], T], end: str) -> T:
+    def _transact(self, connection: Any, mode: Mode, work: Callable[[Db], T], end: str, warm: bool) -> T:
         ending = False
+        db = PostgresDb(connection, next(self._stamps), mode.seconds)
         try:
-            result = work(PostgresDb(connection, next(self._stamps), mode.seconds))
+            result = work(db)
             ending = True
             if mode.begin:
                 await_only(connection.execute(end, timeout=mode.seconds))
         except BaseException as error:
             self._undo(connection, mode, error)
-            if code_of(error) in _AGAIN:
+            if code_of(error) in _AGAIN or (warm and not db.answered and _is_gone(error)):
                 raise _Again(error) from error
             if isinstance(error, DRIVER_ERRORS):
                 raise fault(error, self.place, at_commit=ending and mode.writes) from error
@@ -192,7 +266,20 @@ class Pool:
         self._home = None
         for _ in range(self._size):
             await self._room.acquire()
-        while self._idle:
-            connection = self._idle.pop()
+        if self._cooling:
+            self._cooling.cancel()
+        while connection := self._warmed() or (self._idle.pop() if self._idle else None):
             with suppress(*DRIVER_ERRORS, RotaError):
                 await connection.close(timeout=CLOSE_S)
+
+
+def _ending(mode: Mode, notice: str) -> str:
+    """Behind the COMMIT, so that the notice holds up no other transaction."""
+    if not mode.warm:
+        return f"COMMIT; {notice}" if notice else "COMMIT"
+    return f"COMMIT; BEGIN; {notice}; COMMIT; BEGIN" if notice else "COMMIT; BEGIN"
+
+
+def _is_gone(error: BaseException) -> bool:
+    """Whether the connection was lost before this, while nobody used it."""
+    return code_of(error).startswith(_GONE) or (isinstance(error, LOST) and not isinstance(error, TimeoutError))

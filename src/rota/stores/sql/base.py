@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rota.domain.errors import Incompatible
 from rota.ports.store import Watch
@@ -34,8 +35,8 @@ class Base(ABC):
         """Let calls under way end, and go; harmless twice."""
 
     @abstractmethod
-    async def read(self, work: Callable[[Db], T], whole: bool = False) -> T:
-        """What `work` finds; if `whole`, at one instant, however many queries that takes."""
+    async def read(self, work: Callable[[Db], T], whole: bool = False, late: bool = False) -> T:
+        """What `work` finds; if `whole`, at one instant, however many queries that takes; `late`: by a replica, too."""
 
     @abstractmethod
     async def write(self, work: Callable[[Db], T], hints: Mapping[str, int] = {}) -> T:
@@ -44,6 +45,17 @@ class Base(ABC):
     @abstractmethod
     async def alter(self, work: Callable[[Db], T]) -> T:
         """As `write`, for the schema: however long it takes, and by one process at a time."""
+
+    @abstractmethod
+    def borrow(self, connection: Any) -> AbstractContextManager[Db]:
+        """The transaction of a user's own connection; what raises in the block leaves it as it was.
+
+        In a greenlet. Raises `Invalid` for a connection that has none, or that leads elsewhere.
+        """
+
+    @abstractmethod
+    def post(self, db: Db, hints: Mapping[str, int]) -> None:
+        """Have hints passed on by the commit of such a transaction, where a database does so."""
 
     @abstractmethod
     def now(self, db: Db) -> int:

@@ -21,7 +21,7 @@ from rota.ports.store import (
 )
 from rota.stores.codec import identity
 from rota.stores.sql import core, statements
-from rota.stores.sql.db import Db
+from rota.stores.sql.db import Db, Moved
 from rota.stores.sql.rows import KINDS
 from rota.stores.sql.writes import Writes
 
@@ -66,10 +66,6 @@ class Plan:
             self.writes.change(key, record, version, now)
         else:
             raise Invalid(key, "a change keeps kind and id; delete the one record and add the other instead")
-
-
-class Moved(Exception):
-    """Some record is not what it was thought to be, and `commit` must be told to look first."""
 
 
 def commit(db: Db, plan: Plan, guard: Guard, look: bool = False) -> list[Result]:

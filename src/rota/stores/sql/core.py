@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rota.domain.records import Session
 from rota.domain.run import Run
 from rota.domain.schedule import Schedule
 from rota.ports.store import BeatReply, Due, Lead, Versioned
@@ -30,9 +31,9 @@ def due(db: Db, kind: type, now: int, limit: int) -> Due[Any]:
     return Due(tuple(map(shape.versioned, rows)), later[0][0] if later else None)
 
 
-def opened(db: Db, sessions: Sequence[str]) -> dict[str, Row]:
-    """Id, slots and draining of those sessions that are open, and stay open until the end of the transaction."""
-    return {row[0]: row for row in db.rows_among(statements.open_sessions(db.flavour), sessions)}
+def opened(db: Db, sessions: Sequence[str]) -> set[str]:
+    """Those sessions that are open, and stay open until the end of the transaction."""
+    return {row[0] for row in db.rows_among(statements.open_sessions(db.flavour), sessions)}
 
 
 def beat(db: Db, sessions: Sequence[str], now: int) -> list[BeatReply]:
@@ -41,15 +42,16 @@ def beat(db: Db, sessions: Sequence[str], now: int) -> list[BeatReply]:
     if alive:
         db.write_all(statements.count_beat(db.flavour), [(session, now, db.stamp) for session in sorted(alive)])
     held = {row[0]: row for row in db.rows_among(statements.held(db.flavour), list(alive))}
-    return [_reply(alive.get(session), held.get(session)) for session in sessions]
+    records = {found.record.id: found.record for found in get(db, Session, list(alive)) if found}
+    return [_reply(records.get(session), held.get(session)) for session in sessions]
 
 
-def _reply(session: Row | None, held: Row | None) -> BeatReply:
+def _reply(session: Session | None, held: Row | None) -> BeatReply:
     if session is None:
         return BeatReply(False, 0, 0, (), 0, False)
     _, number, digest, cancels = held or ("", 0, 0, None)
     cancelled = tuple(cancels.split(",")) if cancels else ()
-    return BeatReply(True, number, int(digest), cancelled, session[1], bool(session[2]))
+    return BeatReply(True, number, int(digest), cancelled, session.slots, session.draining, session.labels)
 
 
 def lead(db: Db, name: str, holder: str, ttl_ms: int, now: int) -> Lead:

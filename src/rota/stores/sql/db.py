@@ -5,13 +5,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
-from sqlalchemy import Connection, Select
+from sqlalchemy import Connection, Select, Table
 
+from rota.stores.sql import statements
 from rota.stores.sql.flavours import SQLITE, Flavour
 from rota.stores.sql.rows import Row
 
 CHUNK = 500
 """Ids in one statement."""
+
+
+class Moved(Exception):
+    """Some record is not what it was thought to be. It undoes the transaction: whoever began it must look first."""
 
 
 class Db(ABC):
@@ -35,6 +40,13 @@ class Db(ABC):
     def write_all(self, statement: str, rows: Sequence[Row]) -> int:
         """One write for each of these rows of parameters; the number of rows they changed."""
 
+    def add_all(self, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> int:
+        """Insert rows of these columns and their version, but for those whose id is there; the number of new ones.
+
+        May raise `Moved` instead of passing over any.
+        """
+        return self.write_all(statements.add(self.flavour, table, columns), rows)
+
     @abstractmethod
     def alembic(self) -> AbstractContextManager[Connection]:
         """This connection as Alembic wants it, in the transaction that is under way."""
@@ -54,13 +66,15 @@ class SqliteDb(Db):
 
     flavour = SQLITE
 
-    def __init__(self, connection: Connection, stamp: int) -> None:
+    def __init__(self, connection: Any, stamp: int, whole: Any = None) -> None:
+        """`whole`: SQLAlchemy's connection around the driver's; for migrations only."""
         self.stamp = stamp
-        self._whole = connection
-        self._connection: Any = connection.connection
+        self._connection = connection
+        self._whole = whole
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
         with closing(self._connection.cursor()) as cursor:
+            cursor.row_factory = None  # whatever a user's own connection makes of rows
             cursor.execute(statement, parameters)
             return cursor.fetchall()  # type: ignore[no-any-return]  # the driver's rows are tuples
 

@@ -7,7 +7,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from rota.domain.errors import Incompatible, Invalid, RotaError, Unavailable, Unclear
 
 _FOR_NOW = {
-    sqlite3.SQLITE_BUSY: "is locked by another process; end what holds it (a shell, a backup, a stopped process)",
+    sqlite3.SQLITE_BUSY: "is locked by another transaction; end what holds it (a shell, a backup, a stopped process)",
+    sqlite3.SQLITE_BUSY_SNAPSHOT: "was written by others since this transaction read; roll it back and begin it anew",
     sqlite3.SQLITE_LOCKED: "is locked by another connection; end what holds it",
     sqlite3.SQLITE_PROTOCOL: "is opened and closed by too many processes at once; try again",
     sqlite3.SQLITE_FULL: "cannot grow, its disk is full; free some space or move the file",
@@ -46,8 +47,8 @@ def fault(error: BaseException, place: str, at_commit: bool = False) -> RotaErro
     code, said = code_of(error), str(error.orig if isinstance(error, DBAPIError) else error)
     if at_commit and code not in _NOTHING_HAPPENED:
         return Unclear(f"{place}: the end of a transaction failed, it may or may not count: {said}")
-    if code in _FOR_NOW:
-        return Unavailable(f"{place} {_FOR_NOW[code]} ({said})")
+    if meant := _FOR_NOW.get(getattr(error, "sqlite_errorcode", code)) or _FOR_NOW.get(code):
+        return Unavailable(f"{place} {meant} ({said})")
     if code in _FOR_GOOD:
         return Incompatible(f"{place} {_FOR_GOOD[code]} ({said})")
     if code in (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG):

@@ -25,7 +25,7 @@ OLDEST_SQLITE = (3, 40, 0)
 CACHE_KIB = 8_000
 STATEMENTS = 256
 """Prepared statements that the driver keeps."""
-WAIT_S, LONGEST_WAIT_S = 0.000_1, 0.01
+WAIT_S, LONGEST_WAIT_S = 0.000_02, 0.01
 """Between looks whether the write lock is free: at first, and at last."""
 
 
@@ -38,7 +38,7 @@ class Link:
     def __init__(self, file: str, busy_ms: int, writes: bool = True, inline: bool = False) -> None:
         self.place = file or "the database in memory"
         # Absolute, as a program may go to another folder.
-        self._file = os.path.abspath(file) if file else ""
+        self.file = os.path.abspath(file) if file else ""
         self._busy_ms, self._writes = busy_ms, writes
         self._opened: tuple[int, int] | None = None
         self._inline = inline
@@ -97,7 +97,7 @@ class Link:
             raw: Any = connection.connection.dbapi_connection
             try:
                 self._begin(raw)
-                result = work(SqliteDb(connection, next(self._stamps)))
+                result = work(SqliteDb(raw, next(self._stamps), connection))
             except BaseException as error:
                 self._undo(connection, raw, error)
                 if isinstance(error, DRIVER_ERRORS):
@@ -126,7 +126,7 @@ class Link:
 
     def log_ahead(self) -> None:
         """Keep the file with a write-ahead log, which it remembers. Others may be about to do the same."""
-        if not self._file:
+        if not self.file:
             return
         end = time.monotonic() + self._busy_ms / 1_000
         mode = "wal" if self.first("PRAGMA journal_mode") == "wal" else ""
@@ -153,7 +153,7 @@ class Link:
     def _identity(self) -> tuple[int, int] | None:
         """Which file stands at the place now; None where there is none, or none is wanted."""
         try:
-            found = os.stat(self._file)
+            found = os.stat(self.file)
         except OSError:
             return None
         return found.st_dev, found.st_ino
@@ -177,11 +177,11 @@ class Link:
 
     def _driver(self) -> sqlite3.Connection:
         """A connection of the driver, which begins no transaction by itself. A new file is its owner's alone."""
-        if self._file and self._writes:
+        if self.file and self._writes:
             with suppress(OSError):  # SQLite says better what is wrong with a place
-                os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                os.close(os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         connection = sqlite3.connect(
-            self._file or ":memory:",
+            self.file or ":memory:",
             timeout=self._busy_ms / 1_000,
             isolation_level=None,
             check_same_thread=False,
@@ -219,13 +219,13 @@ class Link:
         except DRIVER_ERRORS as second:
             error = second
         # A connection that failed for its file is of no more use, and the file may be well again by the next call.
-        if self._file and isinstance(error, DRIVER_ERRORS) and code_of(error) not in KEEPS:
+        if self.file and isinstance(error, DRIVER_ERRORS) and code_of(error) not in KEEPS:
             self.disconnect()
 
     def rest(self) -> None:
         """Before a fork: let the transaction under way end, disconnect, and stay so until `resume`."""
         self._lock.acquire()
-        if self._file:
+        if self.file:
             self.disconnect()
 
     def resume(self, forked: bool) -> None:

@@ -18,8 +18,9 @@ LATE_MS = 3_600_000
 class SqlLogs:
     """A `rota.ports.store.Logs`. A position is the number of a line in the whole database."""
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Base, late: bool = False) -> None:
         self._base = base
+        self._late = late
 
     async def append(self, lines: Sequence[Line]) -> None:
         if lines:
@@ -29,7 +30,7 @@ class SqlLogs:
         return await self._base.read(partial(read, run=run, after=after, limit=limit, text=text))
 
     async def search(self, sought: Sought, before: int = 0, limit: int = 100) -> tuple[list[Line], int]:
-        return await self._base.read(partial(search, sought=sought, before=before, limit=limit))
+        return await self._base.read(partial(search, sought=sought, before=before, limit=limit), late=self._late)
 
 
 def append(db: Db, new: Sequence[Line]) -> None:

@@ -5,6 +5,7 @@ proves that both come to the same.
 """
 
 from functools import cache
+from typing import Any
 
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
@@ -13,7 +14,7 @@ from rota.stores.sql import tables
 from rota.stores.sql.db import Db
 from rota.stores.sql.flavours import Flavour
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """All migrations, oldest first."""
 
 NEWEST = f"SELECT version_num FROM {tables.revision.name}"  # noqa: S608 - a name of ours
@@ -59,6 +60,11 @@ def _created(flavour: Flavour) -> list[str]:
     """The statements that make everything."""
     made: list[DDLElement] = []
     for table in (*tables.metadata.sorted_tables, tables.revision):
+        parts: list[Any] = [table, *table.indexes]
+        for part in parts:
+            # Only now: an option loads all of its dialect, which for PostgreSQL is much.
+            options = {name: value for name, value in part.info.items() if name.startswith(flavour.dialect.name)}
+            part.dialect_kwargs.update(options)
         made.append(CreateTable(table))
         made.extend(CreateIndex(index) for index in sorted(table.indexes, key=lambda one: str(one.name)))
     return [str(one.compile(dialect=flavour.dialect)) for one in made]

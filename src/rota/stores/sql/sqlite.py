@@ -1,9 +1,13 @@
 """`Sqlite`: the ways to one SQLite file, or to a database in memory."""
 
+import asyncio
+import os
+import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from secrets import randbits
+from typing import Any, TypeVar
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
@@ -12,7 +16,9 @@ from rota.domain.errors import Invalid, StoreError
 from rota.domain.names import without_password
 from rota.stores.hub import ANYTHING
 from rota.stores.sql.base import Base
-from rota.stores.sql.db import Db
+from rota.stores.sql.borrow import driver_of, savepoint
+from rota.stores.sql.db import Db, SqliteDb
+from rota.stores.sql.faults import DRIVER_ERRORS, fault
 from rota.stores.sql.health import health
 from rota.stores.sql.hints import Post
 from rota.stores.sql.link import Link
@@ -74,27 +80,69 @@ class Sqlite(Base):
         await self.reader.close()
         await self.writer.close()
 
-    async def read(self, work: Callable[[Db], T], whole: bool = False) -> T:
+    async def read(self, work: Callable[[Db], T], whole: bool = False, late: bool = False) -> T:
         return await self.reader.do(work)
 
     async def write(self, work: Callable[[Db], T], hints: Mapping[str, int] = {}) -> T:
-        # Who claims needs the write lock, so it can set out before this commit has reached the disk.
+        # Who claims needs the write lock, so it can set out before this commit has reached the disk. The loop tells it,
+        # so that the commit need not wait until it is told.
         early = {topic: number for topic, number in hints.items() if topic.startswith("lane:")}
+        others = {topic: number for topic, number in hints.items() if topic not in early}
+        loop = asyncio.get_running_loop()
+
+        def told() -> None:
+            taken = early.copy()
+            early.clear()
+            self._tell(taken)
 
         def worked(db: Db) -> T:
             result = work(db)
-            self._tell(early)
+            if early and self._post:
+                with suppress(RuntimeError):  # a loop that has ended meanwhile
+                    loop.call_soon_threadsafe(told)
             return result
 
-        def told() -> T:
+        def written() -> T:
             result = self.writer.transact(worked)
-            self._tell({topic: number for topic, number in hints.items() if topic not in early})
+            self._tell(others | early)  # a loop that is held up has told nobody yet
             return result
 
-        return await self.writer.run(told)
+        return await self.writer.run(written)
 
     async def alter(self, work: Callable[[Db], T]) -> T:
         return await self.writer.do(work)
+
+    @contextmanager
+    def borrow(self, connection: Any) -> Iterator[Db]:
+        raw = driver_of(connection)
+        if not isinstance(raw, sqlite3.Connection):
+            raise Invalid("connection", f"{type(raw).__name__} is none of sqlite3 or SQLAlchemy to {self.place}")
+        db, ours = SqliteDb(raw, randbits(62)), self.writer.file
+        texts, raw.text_factory = raw.text_factory, str
+        try:
+            (file,) = [row[2] for row in db.rows("PRAGMA database_list") if row[1] == "main"]
+            if not (ours and os.path.exists(file) and os.path.samefile(file, ours)):
+                raise Invalid("connection", f"it leads to {file or 'memory'}, the app's store is {self.place}")
+            if begins := not raw.in_transaction:
+                if raw.isolation_level is None or getattr(raw, "autocommit", False) is True:
+                    raise Invalid("connection", "it commits each statement by itself; begin a transaction on it first")
+                db.write("BEGIN IMMEDIATE")
+            try:
+                with savepoint(db):
+                    yield db
+            except BaseException:
+                if begins:
+                    raw.rollback()  # or it would keep all others from writing
+                raise
+        except sqlite3.ProgrammingError as error:
+            raise Invalid("connection", f"it cannot be used: {error}") from error
+        except DRIVER_ERRORS as error:
+            raise fault(error, self.place) from error
+        finally:
+            raw.text_factory = texts
+
+    def post(self, db: Db, hints: Mapping[str, int]) -> None:
+        """The look at the counter of changes finds what others commit."""
 
     async def prepare(self) -> list[str]:
         # The writer connects first: it is who makes a file, for its owner alone.

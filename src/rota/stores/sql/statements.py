@@ -22,11 +22,13 @@ from sqlalchemy import (
     null,
     select,
     text,
+    true,
     update,
 )
 from sqlalchemy.sql import ClauseElement
 
 from rota.stores.sql import tables
+from rota.stores.sql.columns import KEY
 from rota.stores.sql.flavours import Flavour
 from rota.stores.sql.tables import runs, sessions, terms
 
@@ -151,10 +153,8 @@ def grant(flavour: Flavour) -> str:
 
 @compiled_once
 def open_sessions(flavour: Flavour) -> str:
-    """Id, slots and draining of those sessions that are open, and stay so. (ids)."""
-    statement = select(sessions.c.id, sessions.c.slots, sessions.c.draining).where(
-        flavour.among(sessions.c.id, "ids"), sessions.c.closed_at.is_(None)
-    )
+    """Ids of those sessions that are open, and stay so. (ids)."""
+    statement = select(sessions.c.id).where(flavour.among(sessions.c.id, "ids"), sessions.c.closed_at.is_(None))
     return render(flavour, _locked(flavour, statement, share=True), "ids")
 
 
@@ -179,30 +179,42 @@ def paused(flavour: Flavour) -> str:
 def stocked(flavour: Flavour) -> str:
     """Those of these lanes that hold ready runs. (lanes)."""
     lane = flavour.unfold("lanes")
-    # With a limit it stays a look for each lane; of an EXISTS PostgreSQL makes a join that reads all of the backlog.
     first = select(ONE).where(text(tables.PENDING), runs.c.lane == lane).limit(ONE).offset(ZERO).correlate_except(runs)
     return render(flavour, select(lane).where(first.scalar_subquery().is_not(None)), "lanes")
 
 
 @compiled_once
-def ready(flavour: Flavour, excluding: bool, whole: bool, take: bool = True) -> str:
+def ready(flavour: Flavour, excluding: bool, whole: bool) -> str:
     """The first ready runs of a lane whose queue is not paused. (lane, queue, [tasks,] limit).
 
-    Whole rows and seq, or rank and seq from the index. To `take` them means that no one else may meanwhile, and to
-    pass over those that someone else is about to take.
+    Whole rows and seq, or rank and seq from the index.
     """
     columns = [*_whole(runs), runs.c.seq] if whole else [runs.c.rank, runs.c.seq]
-    paused = exists().where(tables.queues.c.id == bindparam("queue"), text("queues.paused <> ''"))
-    first = select(*columns).where(text(tables.PENDING), runs.c.lane == bindparam("lane"), ~paused)
-    order = ["lane", "queue", "limit"]
-    if excluding:
-        task = runs.c.namespace.concat(literal_column("'/'")).concat(runs.c.task)
-        first = first.where(~flavour.among(task, "tasks"))
-        order.insert(2, "tasks")
-    first = first.order_by(runs.c.rank, runs.c.seq).limit(bindparam("limit")).offset(ZERO)
-    if flavour.locks and take:
-        first = first.with_for_update(skip_locked=True)
-    return render(flavour, first, *order)
+    first = _ready(flavour, columns, bindparam("lane"), bindparam("queue"), excluding)
+    order = ("lane", "queue", *(("tasks",) if excluding else ()), "limit")
+    return render(flavour, first.order_by(runs.c.rank, runs.c.seq).limit(bindparam("limit")).offset(ZERO), *order)
+
+
+@compiled_once
+def taken(flavour: Flavour, excluding: bool) -> str:
+    """The first ready runs of each of these lanes: whole rows, seq, and how many there are in all of them, up to the
+    limit in each, with those that somebody else is about to take. (session, lanes, their queues, [tasks,] limit).
+
+    Nobody else can take them meanwhile, nor close the session. An open one gets a row of each lane at least, perhaps
+    with an empty seq.
+    """
+    is_open = sessions.c.id == bindparam("session"), sessions.c.closed_at.is_(None)
+    alive = select(ONE.label("one")).where(*is_open).with_for_update(read=True).cte("alive")
+    each: Any = flavour.each
+    line, other = (each({"_lane": KEY, "_queue": KEY}) for _ in range(2))
+    whole = _ready(flavour, [*_whole(runs), runs.c.seq], line.c._lane, line.c._queue, excluding)
+    whole = whole.order_by(runs.c.rank, runs.c.seq).limit(bindparam("limit")).with_for_update(skip_locked=True)
+    some = _ready(flavour, [ONE], other.c._lane, other.c._queue, excluding).limit(bindparam("limit")).lateral("some")
+    stock = select(func.count().label("number")).select_from(other.join(some, true())).cte("stock")
+    first = whole.lateral("first")
+    found = alive.join(stock, true()).join(line, true()).outerjoin(first, true())
+    order = ("session", "_lane", "_queue", *(("tasks",) if excluding else ()), "limit")
+    return render(flavour, select(*first.c, stock.c.number).select_from(found), *order)
 
 
 @compiled_once
@@ -228,6 +240,16 @@ def append(flavour: Flavour) -> str:
     """Each new line of a log. (run, attempt, at, stream, level, text)."""
     names = tuple(tables.lines.c.keys()[1:])
     return render(flavour, _adding(flavour, tables.lines, names), *names)
+
+
+def _ready(flavour: Flavour, columns: Sequence[Any], lane: Any, queue: Any, excluding: bool) -> Select[Any]:
+    """Ready runs of a lane whose queue is not paused."""
+    paused = exists().where(tables.queues.c.id == queue, text("queues.paused <> ''")).correlate_except(tables.queues)
+    found = select(*columns).select_from(runs).where(text(tables.PENDING), runs.c.lane == lane, ~paused)
+    if excluding:
+        task = runs.c.namespace.concat(literal_column("'/'")).concat(runs.c.task)
+        found = found.where(~flavour.among(task, "tasks"))
+    return found
 
 
 def _whole(table: Table) -> list[ColumnElement[Any]]:

@@ -1,10 +1,15 @@
 """`SqlStore`: the port on SQL databases. The verbs are synchronous functions inside one transaction each."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Coroutine, Sequence
+from copy import copy
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
-from rota.domain.errors import Unavailable
+from sqlalchemy.util import greenlet_spawn
+
+from rota.domain.errors import Invalid, Unavailable
+from rota.ports.loops import at_once
 from rota.ports.store import (
     BeatReply,
     Claimed,
@@ -18,6 +23,7 @@ from rota.ports.store import (
     R,
     Record,
     Result,
+    Store,
     Versioned,
     Want,
     Watch,
@@ -25,11 +31,15 @@ from rota.ports.store import (
 )
 from rota.stores.sql import core
 from rota.stores.sql.base import Base
+from rota.stores.sql.borrow import Borrowed, alone
 from rota.stores.sql.claim import claim
-from rota.stores.sql.commit import Moved, Plan, commit
+from rota.stores.sql.commit import Plan, commit
+from rota.stores.sql.db import Moved
 from rota.stores.sql.find import count, find
 from rota.stores.sql.logs import SqlLogs
 from rota.stores.sql.sqlite import BUSY_MS, Sqlite
+
+T = TypeVar("T")
 
 TRIES = 8
 """How often a commit looks anew at what others change while it is under way."""
@@ -47,6 +57,13 @@ class SqlStore:
         self.base = _base(url, inline, busy_ms, now)
         self.logs: Logs = SqlLogs(self.base)
         self.shared = self.base.shared
+        self._late = False
+
+    @cached_property
+    def late(self) -> "SqlStore":
+        other = copy(self)
+        other._late, other.logs = True, SqlLogs(self.base, late=True)
+        return other
 
     async def open(self) -> None:
         await self.migrate(close=False)
@@ -71,15 +88,15 @@ class SqlStore:
         return await self.base.diagnose()
 
     async def get(self, kind: type[R], ids: Sequence[str]) -> list[Versioned[R] | None]:
-        return await self.base.read(lambda db: core.get(db, kind, ids))
+        return await self.base.read(lambda db: core.get(db, kind, ids), late=self._late)
 
     async def find(
         self, kind: type[R], where: Where = Where(), cursor: str = "", limit: int = 50, oldest: bool = False
     ) -> Page[R]:
-        return await self.base.read(lambda db: find(db, kind, where, cursor, limit, oldest), whole=True)
+        return await self.base.read(lambda db: find(db, kind, where, cursor, limit, oldest), True, self._late)
 
     async def count(self, kind: type[Record], by: str, where: Where = Where()) -> dict[str, int]:
-        return await self.base.read(lambda db: count(db, kind, by, where), whole=True)
+        return await self.base.read(lambda db: count(db, kind, by, where), True, self._late)
 
     async def due(self, kind: type[R], now: int, limit: int) -> Due[R]:
         return await self.base.read(lambda db: core.due(db, kind, now, limit))
@@ -107,6 +124,26 @@ class SqlStore:
 
     def watch(self, topics: Sequence[str]) -> Watch:
         return self.base.watch(topics)
+
+
+async def within(store: Store, connection: Any, verb: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
+    """What a verb returns that gets and commits, done in the transaction of a user's own connection.
+
+    Waits for nothing but that, if it is asynchronous. Raises `Invalid` for a connection with which it cannot be done;
+    whatever is raised, the transaction is as it was.
+    """
+    if not isinstance(store, SqlStore):
+        raise Invalid("connection", "the app's store is none that a transaction of others could reach")
+    base = store.base
+
+    def work() -> T:
+        with alone(connection) as own, base.borrow(own) as db:
+            inside = copy(store)
+            inside.base = Borrowed(db, base.place, base.post)  # type: ignore[assignment]  # all that get and commit use
+            return at_once(verb(inside))
+
+    found: T = await greenlet_spawn(work)
+    return found
 
 
 def _base(url: str, inline: bool, busy_ms: int, now: Callable[[], int] | None) -> Base:

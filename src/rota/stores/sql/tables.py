@@ -27,7 +27,7 @@ def _index(name: str, table: Table, *columns: str, where: str = "") -> Index:
     """An index, partial if `where` is given; queries must repeat its text for the index to serve them."""
     condition = text(where) if where else None
     parts = [table.c[column] for column in columns]
-    return Index(name, *parts, sqlite_where=condition, postgresql_where=condition)
+    return Index(name, *parts, info={"sqlite_where": condition, "postgresql_where": condition})
 
 
 runs = Table(
@@ -64,22 +64,24 @@ runs = Table(
     Column("history", Text),
     *texts("trace", default=""),
     *numbers("version"),
-    postgresql_with=TURNING,
+    info={"postgresql_with": TURNING},
 )
 
 PENDING = "state = 'pending'"
 RUNNING = "state = 'running'"
 RESTING = "state NOT IN ('pending', 'running')"
-SCHEDULED = "schedule <> ''"
-UNENDED = "schedule <> '' AND ended_at IS NULL"
+LISTED = "state <> 'running'"
+SCHEDULED = "schedule <> '' AND state <> 'running'"
+UNENDED = "schedule <> '' AND ended_at IS NULL AND state <> 'running'"
 UNSEALED = "sealed_at IS NULL"
 
-# A run's id is long, and many runs are made in one millisecond: `seq` breaks ties in a few bytes.
+# A run's id is long, and many runs are made in one millisecond: `seq` breaks ties in a few bytes. Running runs are few,
+# so listings look through all of them, and a claim writes to no index that listings follow.
 runs_ready = _index("runs_ready", runs, "lane", "rank", "seq", "created_at", where=PENDING)
 runs_due = _index("runs_due", runs, "due_at", "seq", where="due_at IS NOT NULL")
 runs_live = _index("runs_live", runs, "session", "token", "cancel", where=RUNNING)
-runs_time = _index("runs_time", runs, "namespace", "created_at", "seq")
-runs_task = _index("runs_task", runs, "namespace", "task", "created_at", "seq")
+runs_time = _index("runs_time", runs, "namespace", "created_at", "seq", where=LISTED)
+runs_task = _index("runs_task", runs, "namespace", "task", "created_at", "seq", where=LISTED)
 runs_state = _index("runs_state", runs, "namespace", "state", "created_at", "seq", where=RESTING)
 runs_ended = _index("runs_ended", runs, "ended_at", "seq", where="ended_at IS NOT NULL")
 runs_schedule = _index("runs_schedule", runs, "namespace", "schedule", "created_at", "seq", where=SCHEDULED)
@@ -129,7 +131,7 @@ sessions = Table(
 sessions_open = _index("sessions_open", sessions, "opened_at", where="closed_at IS NULL")
 sessions_ended = _index("sessions_ended", sessions, "closed_at", "id", where="closed_at IS NOT NULL")
 
-pulses = Table("pulses", metadata, key(), *numbers("count", "version"), postgresql_with=BEATING)
+pulses = Table("pulses", metadata, key(), *numbers("count", "version"), info={"postgresql_with": BEATING})
 
 uniques = Table("uniques", metadata, key(), *texts("run", "body", "until"), *moments("expires_at"), *numbers("version"))
 uniques_ended = _index("uniques_ended", uniques, "expires_at", "id", where="expires_at IS NOT NULL")
@@ -196,7 +198,7 @@ tallies = Table(
     *numbers("bucket"),
     *texts("node"),
     *numbers("count", "total_ms", "version"),
-    postgresql_with=BEATING,
+    info={"postgresql_with": BEATING},
 )
 tallies_time = _index("tallies_time", tallies, "minute", "id")
 
@@ -207,7 +209,7 @@ terms = Table(
     *numbers("number"),
     *texts("holder"),
     *numbers("expires_at"),
-    postgresql_with=BEATING,
+    info={"postgresql_with": BEATING},
 )
 
 lines = Table(

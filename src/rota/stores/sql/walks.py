@@ -30,13 +30,14 @@ STREAMS_LIMIT = 64
 FIELDS = ("namespace", "task", "queue", "schedule", "session")
 _SPACES = """
     WITH RECURSIVE found(name) AS (
-        SELECT min(namespace) FROM runs
+        SELECT min(namespace) FROM runs WHERE state <> 'running'
         UNION ALL
-        SELECT (SELECT min(namespace) FROM runs WHERE namespace > found.name) FROM found WHERE found.name IS NOT NULL
+        SELECT (SELECT min(namespace) FROM runs WHERE namespace > found.name AND state <> 'running')
+        FROM found WHERE found.name IS NOT NULL
     )
     SELECT name FROM found WHERE name IS NOT NULL
 """
-"""All namespaces that runs have, by one step in the index each."""
+"""All namespaces that listed runs have, by one step in the index each."""
 
 
 class Walk(NamedTuple):
@@ -75,24 +76,28 @@ def walk_of(db: Db, kind: type, where: Where) -> Walk:
 def _walk_runs(db: Db, where: Where) -> Walk:
     """By the narrowest index that serves one of the fields; the window of time is part of each."""
     window, rest = _split(Run, where)
-    if where.session:
-        streams: list[Stream] = [[text(tables.RUNNING), runs.c.session == where.session]]
-        rest = rest._replace(session="")
+    streams: list[Stream] = []
+    # No index of running runs knows more than their session, but they are few.
+    running = [text(tables.RUNNING), *conditions(Run, where._replace(since=None, until=None, states=()))]
+    if where.session or where.states == (State.RUNNING,):
+        rest = Where()
     elif where.schedule:
         live = bool(where.states) and not TERMINAL & set(where.states)
         partial = text(tables.UNENDED if live else tables.SCHEDULED)
         streams = [[partial, one, runs.c.schedule == where.schedule] for one in _spaces(db, where)]
         rest = rest._replace(namespace="", schedule="")
     elif where.task:
-        streams = [[one, runs.c.task == where.task] for one in _spaces(db, where)]
+        streams = [[text(tables.LISTED), one, runs.c.task == where.task] for one in _spaces(db, where)]
         rest = rest._replace(namespace="", task="")
     elif where.states:
-        streams = [stream for state in where.states for stream in _in_state(db, str(state), where)]
-        # No index of running runs knows their namespace, but they are few.
-        rest = rest._replace(states=(), namespace=where.namespace if State.RUNNING in where.states else "")
+        resting = [state for state in where.states if state != State.RUNNING]
+        streams = [stream for state in resting for stream in _in_state(db, state, where)]
+        rest = rest._replace(namespace="", states=())
     else:
-        streams = [[one] for one in _spaces(db, where)]
+        streams = [[text(tables.LISTED), one] for one in _spaces(db, where)]
         rest = rest._replace(namespace="")
+    if State.RUNNING in (where.states or State):
+        streams.append(running)
     if len(streams) > STREAMS_LIMIT:
         return Walk((runs.c.seq,), [[]], where)
     return Walk((runs.c.created_at, runs.c.seq), [stream + window for stream in streams], rest)
@@ -102,9 +107,7 @@ def _in_state(db: Db, state: str, where: Where) -> list[Stream]:
     if state == State.PENDING:
         # A lane begins with its namespace.
         return [[text(tables.PENDING), *(_starting(runs.c.lane, f"{where.namespace}/") if where.namespace else [])]]
-    if state == State.RUNNING:
-        return [[text(tables.RUNNING)]]
-    return [[text(tables.RESTING), one, runs.c.state == state] for one in _spaces(db, where)]
+    return [[text(tables.RESTING), one, runs.c.state == str(state)] for one in _spaces(db, where)]
 
 
 def _spaces(db: Db, where: Where) -> list[ColumnElement[bool]]:

@@ -16,7 +16,7 @@ from rota.domain.records import Tally
 from rota.domain.run import Run
 from rota.stores.codec import identity
 from rota.stores.sql import statements, tables
-from rota.stores.sql.db import Db, chunks
+from rota.stores.sql.db import Db, Moved, chunks
 from rota.stores.sql.rows import KINDS, Places, Row, cells, changed, check, culprit, filled, names
 
 ALIKE = 4
@@ -124,12 +124,14 @@ class Writes:
                 number += self._change(db, shape, alike)
             for shape, rows in sorted(self._added.values(), key=lambda one: one[0].table.name):
                 new = [(*row, db.stamp) for row in sorted(rows, key=itemgetter(0))]
-                number += db.write_all(statements.add(db.flavour, shape.table, shape.columns), new)
+                number += db.add_all(shape.table, shape.columns, new)
             if self._counted:
                 tallies = [Tally._make((*cell, *total)) for cell, total in sorted(self._counted.items())]
                 db.write_all(
                     statements.count_cell(db.flavour), [(identity(tally), *tally, db.stamp) for tally in tallies]
                 )
+        except Moved:
+            raise
         except Exception:
             for given, keys in self._all():
                 culprit(given, keys)

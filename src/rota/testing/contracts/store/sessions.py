@@ -31,8 +31,8 @@ class Sessions:
         assert await pulse(store, "session-2") == 0
         # A beat does not conflict with a change, and tells what people want of the worker.
         assert await held(store, was.record) == was
-        was = await changed(store, was, make_session(1, slots=3, draining=True))
-        assert await beat(store) == BeatReply(True, 0, 0, (), slots=3, draining=True)
+        was = await changed(store, was, make_session(1, slots=3, draining=True, labels=("gpu", "ssd")))
+        assert await beat(store) == BeatReply(True, 0, 0, (), slots=3, draining=True, labels=("gpu", "ssd"))
         last = await pulse(store, "session-1")
         await changed(store, was, make_session(1, closed_at=NOW))
         for session, most in (("session-1", last), ("unknown", 0)):
