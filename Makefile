@@ -5,7 +5,7 @@ LOCK := $(BIN)/uv --no-config pip compile pyproject.toml --universal --python-ve
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check style types fast fix bench bench-peers docs services services-stop clean oracle fuzz simulate chaos chaos-planted lock
+.PHONY: help setup up test check style types fast fix bench bench-peers figures docs services services-stop clean oracle fuzz simulate chaos chaos-planted lock
 
 # Two processes of tests, for two cores; one that is done takes over from the other.
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist worksteal
@@ -50,6 +50,9 @@ bench: $(VENV)/runtime ## measure throughput, latency, schedules and idling
 bench-peers: $(VENV)/dev ## measure Rota beside its peers (PEERS="pgqueuer huey" RUNS=60000 ROUNDS=3 RESULTS=file)
 	$(BIN)/python -m benchmarks $(if $(PEERS),--peers $(PEERS)) $(if $(RESULTS),--results $(RESULTS)) \
 		--runs $(or $(RUNS),60000) --rounds $(or $(ROUNDS),3)
+
+figures: $(VENV)/dev ## measure clusters on PostgreSQL: kills, crowds, outages, histories; all, or ONLY=takeover
+	$(BIN)/python -m tests.figures $(ONLY)
 
 services: $(VENV)/dev ## start private servers for tests and benchmarks, and print how to use them
 	@$(BIN)/python -m tests.services start

@@ -10,12 +10,17 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.figures import leaders, workers
+from tests.figures import crowds, histories, leaders, outages, workers
 
 FIGURES: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
     "takeover": leaders.takeover,
     "handover": leaders.handover,
     "lost": workers.lost,
+    "sessions": crowds.sessions,
+    "many": crowds.many,
+    "outage": outages.outage,
+    "history": histories.history,
+    "history-sqlite": histories.history_sqlite,
 }
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 
 from rota.cli.bench.machine import percentile
 from rota.scheduler.options import Options
-from tests.figures.stage import Stage, check, pause, say, stage, until
+from tests.figures.stage import Stage, check, pause, say, spread, stage, until
 
 SCHEDULES = 1_000
 EVERY_MS = 1_000
@@ -59,7 +59,7 @@ async def _begin(on: Stage, names: Sequence[str], schedules: int) -> None:
     for name in names:
         on.start("scheduler", name)
     await until("a leader", on.leader)
-    await on.fill(schedules, EVERY_MS)
+    await spread(on.engine, schedules, EVERY_MS)
     await _caught_up(on)
 
 

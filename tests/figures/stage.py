@@ -64,6 +64,17 @@ async def until(what: str, holds: Callable[[], Awaitable[Any]], seconds: float =
     raise Wrong(f"{what}: not within {seconds} s")
 
 
+async def spread(engine: Engine, schedules: int, every_ms: int) -> None:
+    """Schedules of `tick`, spread over their period; none of their occurrences may be left out."""
+    now = engine.clock.now()
+    policy = Policy(catch_up=CatchUp.ALL, overlap=Overlap.ALLOW)
+    made = [
+        Schedule("main", f"tick-{n}", "tick", Interval(every_ms, now + n * every_ms // schedules), policy=policy)
+        for n in range(schedules)
+    ]
+    await engine.commit([Group((Change(None, started(one, now)),)) for one in made])
+
+
 class Stage:
     """The store, by the engine and by plain SQL, and the processes that work on it."""
 
@@ -104,16 +115,6 @@ class Stage:
         now = self.engine.clock.now()
         holder = await self.one("SELECT holder FROM terms WHERE expires_at > $1", now) or ""
         return str(holder).rpartition(":")[0]
-
-    async def fill(self, schedules: int, every_ms: int) -> None:
-        """Schedules of `tick`, spread over their period; none of their occurrences may be left out."""
-        now = self.engine.clock.now()
-        policy = Policy(catch_up=CatchUp.ALL, overlap=Overlap.ALLOW)
-        made = [
-            Schedule("main", f"tick-{n}", "tick", Interval(every_ms, now + n * every_ms // schedules), policy=policy)
-            for n in range(schedules)
-        ]
-        await self.engine.commit([Group((Change(None, started(one, now)),)) for one in made])
 
     async def hold(self, count: int, seconds: float) -> None:
         """Runs that occupy a slot each."""

@@ -134,6 +134,28 @@ async def test_what_was_claimed_for_somebody_who_has_gone_is_given_back_unburnt(
     assert (after.state, after.attempt, after.tries, after.lost) == (State.PENDING, 1, 0, 0)
 
 
+async def test_who_has_its_answer_is_not_claimed_for_again(at: Site, house: House, monkeypatch: pytest.MonkeyPatch):
+    """News that come in the same moment as the answer find it listed still."""
+    desk, opened, claim = await at.desk(), session(), house.store.claim
+    await desk.enter(opened)
+    await house.submit()
+
+    asked: list[Any] = []
+
+    async def with_news(*given: Any) -> Any:
+        asked.append(given)
+        assert len(asked) < 4, "it is claimed for again and again"
+        found = await claim(*given)
+        if len(asked) == 1:
+            await house.submit()
+        return found
+
+    monkeypatch.setattr(house.store, "claim", with_news)
+    (one,) = (await desk.claim(want(opened, limit=1))).assignments
+    (other,) = (await desk.claim(want(opened, 8, limit=1))).assignments
+    assert (one.run.attempt, other.run.attempt) == (1, 1)
+
+
 async def test_a_revoked_credential_gets_nothing_although_it_waits_already(at: Site, house: House):
     key = await at.key()
     desk, opened = await at.desk(key), session()

@@ -1,7 +1,7 @@
 """Workers that wait at this node: for work, all asked for in one call, and between beats, for a hint."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from rota.domain.errors import Barred
@@ -81,7 +81,7 @@ class Waiting:
             async with asyncio.timeout(wait_s):
                 return await waiter.answer
         except TimeoutError:
-            return NOTHING
+            return NOTHING._replace(waited_ms=self._engine.clock.monotonic() - waiter.began)
         finally:
             if self._waiters.get(want.session) is waiter:
                 del self._waiters[want.session]
@@ -134,15 +134,16 @@ class Waiting:
                 waiter.asking = False
 
     def _turn(self, heard: Mapping[str, int]) -> list[Waiter]:
-        """Who has just come, or not asked for long; of those who wait for a lane twice as many as it has news for."""
+        """Who has just come, or not asked for long; of those who wait for a lane as many as can take twice its news."""
         long_ago = self._engine.clock.monotonic() - SCAN_MS
-        others = list(self._waiters.values())
+        # Who has its answer and has not taken it yet is listed still.
+        others = [one for one in self._waiters.values() if not one.answer.done()]
         turn = {one: None for one in others if one.asked_at is None or one.asked_at <= long_ago}
         for topic, count in heard.items():
             if topic.startswith("lane:"):
                 lanes = topic.removeprefix("lane:").removesuffix("*")
                 fit = [one for one in others if one not in turn and one.hears(lanes)]
-                turn |= dict.fromkeys(fit[: 2 * count] if lanes.count("/") == 3 else fit)
+                turn |= dict.fromkeys(_enough(fit, count) if lanes.count("/") == 3 else fit)
         return list(turn)
 
     async def _ask(self, waiters: list[Waiter]) -> None:
@@ -168,6 +169,16 @@ class Waiting:
         if not waiter.answer.done():
             waiter.answer.set_exception(Barred("the credential is not valid any more"))
         return False
+
+
+def _enough(waiters: Iterable[Waiter], runs: int) -> Iterator[Waiter]:
+    """The first who can take twice so many runs, two at least. Who lacks handlers may take hardly any."""
+    left = 2 * runs
+    for waiter in waiters:
+        if left <= 0:
+            return
+        yield waiter
+        left -= 1 if waiter.want.exclude else min(waiter.want.limit, runs)
 
 
 def _rouse(futures: Iterable[asyncio.Future[None] | None]) -> None:

@@ -10,7 +10,7 @@ from rota.ports.runtime import Emit
 
 T = TypeVar("T")
 
-FIRST_S, LAST_S = 0.05, 5.0
+FIRST_S, LAST_S = 0.05, 3.0
 
 
 class Backoff:

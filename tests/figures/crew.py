@@ -1,0 +1,87 @@
+"""Many workers in one process: `python -m tests.figures.crew STORE SESSIONS SLOTS`, until SIGTERM.
+
+Each is the worker's real runtime, with a session, a pulse and slots of its own. Their desk is what an API node is to
+workers elsewhere: it claims for all who wait in one call. Only the way between, HTTP, is left out.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from rota.api.waiting import Waiting
+from rota.embed import until_stopped
+from rota.engine.engine import Engine
+from rota.ports.desk import Desk, Taken
+from rota.ports.store import Want
+from rota.wiring import opened
+from rota.worker.desks import LocalDesk
+from rota.worker.options import Options
+from rota.worker.pulse import Listen
+from rota.worker.runtime import Worker
+from tests.figures.tasks_figures import app
+
+WAIT_S = 20.0
+
+
+class NodeDesk(LocalDesk):
+    """The desk of those who wait at a node."""
+
+    def __init__(self, engine: Engine, waiting: Waiting) -> None:
+        super().__init__(engine)
+        self.waiting = waiting
+
+    async def claim(self, want: Want) -> Taken:
+        return await self.waiting.claim(want, _still, WAIT_S)
+
+    def listen(self, topics: Sequence[str]) -> "Ear":
+        return Ear(self.waiting, topics[0].removeprefix("session:") if topics[0].startswith("session:") else "")
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[tuple[Desk, Listen]]:
+        yield self, self.listen
+
+
+class Ear:
+    """Who beats rests at the node until its session is named; who claims has waited there already."""
+
+    def __init__(self, waiting: Waiting, session: str) -> None:
+        self.waiting, self.session = waiting, session
+
+    async def wait(self, seconds: float | None) -> Mapping[str, int]:
+        if self.session:
+            await self.waiting.rest(self.session, seconds or 0)
+        return {}
+
+    def wake(self) -> None:
+        """A claim that waits is answered when its node closes."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+async def _still() -> bool:
+    return True
+
+
+async def main(store: str, sessions: int, slots: int) -> None:
+    closed = asyncio.Event()
+    async with opened(store) as engine:
+        desk = NodeDesk(engine, Waiting(engine, closed))
+        runtime = engine.clock, engine.chance, engine.emit
+        workers = [
+            Worker(
+                desk, desk.listen, desk.connect, app.executors(),
+                Options(name=f"crew-{number}", slots=slots, thread=False), runtime,
+            )
+            for number in range(sessions)
+        ]  # fmt: skip
+        for worker in workers:
+            await worker.start()
+        await until_stopped(None)
+        closed.set()
+        await asyncio.gather(*[worker.stop() for worker in workers])
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
