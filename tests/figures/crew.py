@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from rota.api.waiting import Waiting
-from rota.embed import until_stopped
 from rota.engine.engine import Engine
 from rota.ports.desk import Desk, Taken
 from rota.ports.store import Want
@@ -19,6 +18,7 @@ from rota.worker.desks import LocalDesk
 from rota.worker.options import Options
 from rota.worker.pulse import Listen
 from rota.worker.runtime import Worker
+from rota.worker.stopping import until_stopped
 from tests.figures.tasks_figures import app
 
 WAIT_S = 20.0

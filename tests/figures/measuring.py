@@ -206,7 +206,7 @@ class Measure:
 
     async def _count(self) -> None:
         now = self.clock.now()
-        await self._time("stats", lambda: query.stats(self.engine, now - 3_600_000))
+        await self._time("stats", lambda: Stats(self.engine).of("main", now - 3_600_000))
         await self._time("queues", lambda: query.queues(self.engine))
         await self._time("workers", lambda: query.workers(self.engine))
         await self._time("metrics", lambda: Stats(self.engine).gauges())
