@@ -311,9 +311,7 @@ async def test_a_database_that_cannot_keep_every_text_is_refused(postgresql):
         ("pool=x", "pool=x"),
         ("pooler=session", "pooler=transaction"),
         ("sslmode=odd", "sslmode"),
-        ("connect_timeout=0", "seconds"),
-        ("connect_timeout=", "seconds"),
-        ("connect_timeout=x", "seconds"),
+        *((f"connect_timeout={one}", "seconds") for one in ("0", "", "x")),
     ],
 )
 async def test_a_bad_option_is_named(options, word):
