@@ -49,7 +49,7 @@ def _durability(settings: dict[str, str], info: dict[str, str]) -> tuple[str, st
         return "ok", "durable mode (appendfsync always): what was acknowledged survives power loss"
     if settings["appendfsync"] == "everysec":
         return "warn", "fast mode (appendfsync everysec): kill -9 loses nothing, power loss the last second or two"
-    return "warn", f"appendfsync {settings['appendfsync']}: kill -9 loses nothing, power loss the last half minute"
+    return "warn", f"appendfsync {settings['appendfsync']}: kill -9 loses nothing, power loss the last half a minute"
 
 
 def _memory(policy: str, info: dict[str, str]) -> tuple[str, str]:
