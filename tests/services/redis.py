@@ -32,6 +32,8 @@ class RedisServer:
         self.folder = Path(tempfile.mkdtemp(prefix="rota-redis-"))
         self.port = free_port()
         self.settings = settings
+        self.file = ""
+        """Of settings that the server writes itself, as a Sentinel does."""
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -43,7 +45,7 @@ class RedisServer:
         # The folder is in its command line, by which `make services` knows it again.
         given = ["--port", self.port, "--bind", "127.0.0.1", "--dir", self.folder, "--save", "", *self.settings]
         with open(self.folder / "log", "ab") as log:
-            command = [str(self.path), *(str(one) for one in given)]
+            command = [str(self.path), *filter(None, [self.file]), *(str(one) for one in given)]
             self.process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, start_new_session=True)
         end = time.monotonic() + 30
         ask = ["redis-cli", "-p", str(self.port), "ping"]
