@@ -396,7 +396,7 @@ def test_each_script_says_what_it_is_for():
 
 @pytest.mark.parametrize("state", State)
 def test_a_run_lies_in_one_list_and_where_its_state_puts_it(state):
-    lies = {index for index, _ in places(make_run(1, state=state, session="s"))}
+    lies = {*places(make_run(1, state=state, session="s"))}
     assert [index for index in lies if index.startswith("task:list:")] == [f"task:list:main/{state}"]
     assert (f"task:ready:{LANE}" in lies) == (state is State.PENDING)
     assert ("task:queue:s" in lies) == (state is State.RUNNING)

@@ -14,7 +14,7 @@ from rota.domain.schedule import Skip
 from rota.ports.store import LOOK_LIMIT, Page, Versioned, Where
 from rota.stores.redis import records
 from rota.stores.redis.link import Link
-from rota.stores.redis.places import BORN, BY_ID, ENDED, OPENED, WORDS, fits, record_key
+from rota.stores.redis.places import BORN, BY_ID, ENDED, LANES, OPENED, WORDS, fits, record_key
 
 STEP = 500
 """Records read at once where only some of them fit."""
@@ -201,7 +201,7 @@ async def _walk_runs(link: Link, where: Where) -> Walk:
 
 async def _lanes(link: Link) -> list[str]:
     """All lanes that runs ever had; each begins with its namespace."""
-    return [one[3] for one in await _entries(link, Walk(("task:lanes",), True), (), BULK * BULK, True)]
+    return [one[3] for one in await _entries(link, Walk((LANES,), True), (), BULK * BULK, True)]
 
 
 async def _sized(link: Link, by: str, where: Where) -> dict[str, int]:

@@ -41,8 +41,10 @@ BY_ID = (Skip,)
 LARGE = ("payload", "result")
 FIELDS = ("namespace", "task", "queue", "schedule", "session")
 
-Places = dict[tuple[str, str], int]
-"""Scores, by index and member."""
+LANES = "task:lanes"
+"""The index of all lanes that there ever were; each begins with its namespace."""
+Places = dict[str, tuple[int, str]]
+"""Score and member, by index."""
 
 
 def record_key(kind: type, of: str) -> str:
@@ -67,57 +69,57 @@ def places(record: Any) -> Places:
         return {}
     word, of = WORDS[kind], identity(record)
     born = BORN[kind](record) if kind in BORN else 0
-    found = {(f"{word}:list", of): born}
+    found = {f"{word}:list": (born, of)}
     if kind in BY_ID:
-        found[f"{word}:ids", of] = 0
+        found[f"{word}:ids"] = 0, of
     if kind in ENDED:
         ended = ENDED[kind](record)
         if ended is not None:
-            found[f"{word}:ended", of] = ended
+            found[f"{word}:ended"] = ended, of
         elif kind in OPENED:
-            found[f"{word}:open", of] = born
+            found[f"{word}:open"] = born, of
     if kind is Schedule and record.next_at is not None:
-        found["schedule:due", of] = record.next_at
+        found["schedule:due"] = record.next_at, of
     if kind is Queue and record.paused:
-        found["queue:paused", of] = 0
+        found["queue:paused"] = 0, of
     return found
 
 
 def _places_of(run: Run) -> Places:
-    of, space, born, state = run.id, run.namespace, run.created_at, run.state
+    space, state = run.namespace, run.state
+    first, born = (0, run.id), (run.created_at, run.id)
     found = {
-        (f"task:list:{space}/{state.value}", of): born,
-        ("task:ids", of): 0,
-        (f"task:of:{space}/{run.task}", of): born,
-        ("task:lanes", run.lane): 0,
+        f"task:list:{space}/{state.value}": born,
+        "task:ids": first,
+        f"task:of:{space}/{run.task}": born,
+        LANES: (0, run.lane),
     }
     if run.schedule:
-        found[f"task:fired:{space}/{run.schedule}", of] = born
+        found[f"task:fired:{space}/{run.schedule}"] = born
     if run.due_at is not None:
-        found["task:due", of] = run.due_at
+        found["task:due"] = run.due_at, run.id
     if state is State.PENDING:
-        found[f"task:ready:{run.lane}", of] = run.rank
+        found[f"task:ready:{run.lane}"] = run.rank, run.id
     elif state is State.RUNNING:
-        found[f"task:queue:{run.session}", of] = run.token & 0x7FFFFFFF
+        found[f"task:queue:{run.session}"] = run.token & 0x7FFFFFFF, run.id
         if run.cancel:
-            found[f"task:cancel:{run.session}", of] = 0
+            found[f"task:cancel:{run.session}"] = first
     if run.ended_at is not None:
-        found["task:ended", of] = run.ended_at
+        found["task:ended"] = run.ended_at, run.id
     return found
 
 
-def moves(was: Places, now: Places, prefix: str) -> tuple[list[str], list[str]]:
+def moves(was: Places, now: Places) -> tuple[list[str], list[str]]:
     """What leaves (index, member) and what comes (index, score, member), all in one list each."""
-    # Lanes are remembered: there are few, and many runs share one.
-    gone = [
-        one for place in was if place not in now and place[0] != "task:lanes" for one in (prefix + place[0], place[1])
-    ]
-    new = [
-        one
-        for place, score in now.items()
-        if was.get(place) != score
-        for one in (prefix + place[0], str(score), place[1])
-    ]
+    gone: list[str] = []
+    new: list[str] = []
+    for index, (_, member) in was.items():
+        # Lanes stay known: there are few, and many runs share one.
+        if index not in now and index != LANES:
+            gone += index, member
+    for index, entry in now.items():
+        if was.get(index) != entry:
+            new += index, str(entry[0]), entry[1]
     return gone, new
 
 

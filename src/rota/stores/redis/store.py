@@ -120,10 +120,10 @@ class RedisStore:
 
     async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
         prefix, version = self._link.prefix, next(self._versions)
+        keys: list[str] = []
         asked = [
-            ([self._change(one, version) for one in group.changes], _tally(group.tally, prefix)) for group in groups
+            ([self._change(one, version, keys) for one in changes], _tally(tally, prefix)) for changes, tally in groups
         ]
-        keys = [change[0] for changes, _ in asked for change in changes]
         if len({*keys}) != len(keys):
             raise Invalid("groups", "one record is changed twice in one call; the groups of a call share none")
         if too_many := [len(group.changes) for group in groups if len(group.changes) > GROUP_LIMIT]:
@@ -132,7 +132,7 @@ class RedisStore:
         for topic, number in hints:
             told[topic] += number
         said = [self._hints.channel, self._hints.message(told)] if told else False
-        ask = {"groups": asked, "guard": guarded(guard, prefix), "hints": said}
+        ask = {"keys": keys, "groups": asked, "guard": guarded(guard, prefix), "hints": said}
         answers = await self._link.run("commit", ask, writes=True)
         if answers is False:
             raise Stale(f"{guard} does not hold any more; nothing was written")
@@ -164,18 +164,19 @@ class RedisStore:
         self._link.soon(self._hints.listen)
         return self._hub.watch(topics)
 
-    def _change(self, change: Change, version: int) -> list[Any]:
-        """What the script is told of a change. Raises `Invalid`."""
-        prefix, (was, now) = self._link.prefix, change
+    def _change(self, change: Change, version: int, keys: list[str]) -> list[Any]:
+        """What the script is told of a change; its key goes to the others. Raises `Invalid`."""
+        was, now = change
         record = now if was is None else was.record
         kind, of = type(record), identity(record)
         if was is not None and now is not None and (type(now) is not kind or identity(now) != of):
             raise Invalid(of, "a change keeps kind and id; delete the one record and add the other instead")
         text = "" if now is None else records.write(now, version, None if was is None else record)
         before = {} if was is None else places(record)
-        gone, new = moves(before, {} if now is None else places(now), prefix)
         expected = "" if was is None else f"{was.version:016x}"
-        return [prefix + record_key(kind, of), expected, text, of if kind is Run and now is None else "", gone, new]
+        keys.append(self._link.prefix + record_key(kind, of))
+        forgotten = of if kind is Run and now is None else ""
+        return [expected, text, forgotten, *moves(before, {} if now is None else places(now))]
 
 
 _CLOSED = BeatReply(False, 0, 0, (), 0, False)

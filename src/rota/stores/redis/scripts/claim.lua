@@ -57,28 +57,46 @@ local function named(want, found)
   end
 end
 
+-- By index: members that leave; scores and members that come.
+local gone, new, texts
+
+local function gather(indexes, index, ...)
+  local list = indexes[index] or {}
+  indexes[index] = list
+  for _, value in ipairs({...}) do list[#list + 1] = value end
+end
+
 local function take(one, want)
   local id, lane = one[2], one[3]
   local key = P .. 'task:detail:' .. id
   local text = call('GET', key)
   local list = P .. 'task:list:' .. string.match(lane, '^[^/]*') .. '/'
-  local born = call('ZSCORE', list .. 'pending', id)
-  if not (text and born) then return nil end
+  local born = text and call('ZSCORE', list .. 'pending', id)
+  if not born then return nil end
   local _, attempt, timeout, by = string.match(text, HEAD)
-  local due = nil
+  local rest, due = stable(text), nil
   if timeout ~= 'null' then due = ask.now + tonumber(timeout) end
   if by ~= 'null' then due = math.min(due or tonumber(by), tonumber(by)) end
   if due then due = string.format('%.0f', due + ask.grace) end
+  local waits = not string.find(string.sub(text, 1, #text - #rest), '"due_at":null', 1, true)
   local head = string.format('{"_":"%s","lane":"%s","attempt":%.0f,"timeout_ms":%s,"end_by":%s',
     ask.version, lane, attempt + 1, timeout, by)
-  text = head .. want[6] .. (due or 'null') .. want[7] .. stable(text)
-  call('SET', key, text)
-  call('ZREM', P .. 'task:ready:' .. lane, id)
-  call('ZREM', list .. 'pending', id)
-  call('ZADD', list .. 'running', born, id)
-  call('ZADD', P .. 'task:queue:' .. want[1], want[8], id)
-  if due then call('ZADD', P .. 'task:due', due, id) else call('ZREM', P .. 'task:due', id) end
+  text = head .. want[6] .. (due or 'null') .. want[7] .. rest
+  texts[#texts + 1] = key
+  texts[#texts + 1] = text
+  gather(gone, P .. 'task:ready:' .. lane, id)
+  gather(gone, list .. 'pending', id)
+  gather(new, list .. 'running', born, id)
+  gather(new, P .. 'task:queue:' .. want[1], want[8], id)
+  if due then gather(new, P .. 'task:due', due, id) elseif waits then gather(gone, P .. 'task:due', id) end
   return text
+end
+
+local function write(command, key, values)
+  for from = 1, #values, 1000 do
+    local to = math.min(from + 999, #values)
+    if key then call(command, key, unpack(values, from, to)) else call(command, unpack(values, from, to)) end
+  end
 end
 
 local answers = {}
@@ -96,10 +114,14 @@ for number, want in ipairs(ask.wants) do
       end
     end
     table.sort(found, function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end)
+    gone, new, texts = {}, {}, {}
     for place = 1, math.min(#found, want[2]) do
       local text = take(found[place], want)
       if text then answer[#answer + 1] = text end
     end
+    write('MSET', nil, texts)
+    for index, members in pairs(gone) do write('ZREM', index, members) end
+    for index, entries in pairs(new) do write('ZADD', index, entries) end
   end
   answers[number] = answer
 end
