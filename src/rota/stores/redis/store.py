@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import count as counted
 from secrets import randbits
 from typing import Any
@@ -193,9 +194,15 @@ def _tally(tally: Tally | None, prefix: str) -> Any:
     """Its key, what is added, the text behind that, and its place in the index."""
     if tally is None:
         return False
-    of = identity(tally)
-    rest = records.body(tally._replace(count=0, total_ms=0)).removeprefix('{"count":0,"total_ms":0')
+    of, rest = _cell(*tally[:7])
     return [prefix + record_key(Tally, of), tally.count, tally.total_ms, rest, tally.minute, of]
+
+
+@lru_cache(maxsize=256)
+def _cell(*cell: Any) -> tuple[str, str]:
+    """The id of a counter, and its text behind the numbers."""
+    tally = Tally(*cell, 0, 0)
+    return identity(tally), records.body(tally).removeprefix('{"count":0,"total_ms":0')
 
 
 def _want(want: Want, now: int) -> list[Any]:

@@ -60,36 +60,46 @@ end
 -- By index: members that leave; scores and members that come.
 local gone, new, texts
 
-local function gather(indexes, index, ...)
+local function gather(indexes, index, one, other)
   local list = indexes[index] or {}
-  indexes[index] = list
-  for _, value in ipairs({...}) do list[#list + 1] = value end
+  indexes[index], list[#list + 1] = list, one
+  list[#list + 1] = other
 end
 
-local function take(one, want)
+local function take(text, one, want)
   local id, lane = one[2], one[3]
-  local key = P .. 'task:detail:' .. id
-  local text = call('GET', key)
-  local list = P .. 'task:list:' .. string.match(lane, '^[^/]*') .. '/'
-  local born = text and call('ZSCORE', list .. 'pending', id)
-  if not born then return nil end
+  local rest = stable(text)
   local _, attempt, timeout, by = string.match(text, HEAD)
-  local rest, due = stable(text), nil
+  local due = nil
   if timeout ~= 'null' then due = ask.now + tonumber(timeout) end
   if by ~= 'null' then due = math.min(due or tonumber(by), tonumber(by)) end
-  if due then due = string.format('%.0f', due + ask.grace) end
-  local waits = not string.find(string.sub(text, 1, #text - #rest), '"due_at":null', 1, true)
-  local head = string.format('{"_":"%s","lane":"%s","attempt":%.0f,"timeout_ms":%s,"end_by":%s',
-    ask.version, lane, attempt + 1, timeout, by)
-  text = head .. want[6] .. (due or 'null') .. want[7] .. rest
-  texts[#texts + 1] = key
+  if due then
+    due = string.format('%.0f', due + ask.grace)
+    gather(new, P .. 'task:due', due, id)
+  elseif (string.find(text, '"due_at":null', 1, true) or #text) > #text - #rest then
+    gather(gone, P .. 'task:due', id)
+  end
+  text = table.concat({'{"_":"', ask.version, '","lane":"', lane, '","attempt":', string.format('%.0f', attempt + 1),
+    ',"timeout_ms":', timeout, ',"end_by":', by, want[6], due or 'null', want[7], rest})
+  texts[#texts + 1] = P .. 'task:detail:' .. id
   texts[#texts + 1] = text
+  local list = P .. 'task:list:' .. string.match(lane, '^[^/]*') .. '/'
   gather(gone, P .. 'task:ready:' .. lane, id)
   gather(gone, list .. 'pending', id)
-  gather(new, list .. 'running', born, id)
+  gather(new, list .. 'running', string.match(rest, '"created_at":(%d+)'), id)
   gather(new, P .. 'task:queue:' .. want[1], want[8], id)
-  if due then gather(new, P .. 'task:due', due, id) elseif waits then gather(gone, P .. 'task:due', id) end
   return text
+end
+
+-- The texts of the first of what is found.
+local function texts_of(found, limit)
+  local got = {}
+  for from = 1, math.min(#found, limit), 1000 do
+    local keys = {}
+    for place = from, math.min(from + 999, #found, limit) do keys[#keys + 1] = P .. 'task:detail:' .. found[place][2] end
+    for _, text in ipairs(call('MGET', unpack(keys))) do got[#got + 1] = text end
+  end
+  return got
 end
 
 local function write(command, key, values)
@@ -115,9 +125,8 @@ for number, want in ipairs(ask.wants) do
     end
     table.sort(found, function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end)
     gone, new, texts = {}, {}, {}
-    for place = 1, math.min(#found, want[2]) do
-      local text = take(found[place], want)
-      if text then answer[#answer + 1] = text end
+    for place, text in ipairs(texts_of(found, want[2])) do
+      if text then answer[#answer + 1] = take(text, found[place], want) end
     end
     write('MSET', nil, texts)
     for index, members in pairs(gone) do write('ZREM', index, members) end
