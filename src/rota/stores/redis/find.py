@@ -19,7 +19,8 @@ from rota.stores.redis.places import BORN, BY_ID, ENDED, LANES, OPENED, WORDS, f
 STEP = 500
 """Records read at once where only some of them fit."""
 BULK = 1_000
-_CURSOR = msgspec.json.Decoder(tuple[str, str]).decode
+ALL = 1 << 30
+_READ = msgspec.json.Decoder(tuple[str, str]).decode
 
 Entry = tuple[float, bytes, str, str]
 """Score and id as they are ordered, and as they are written."""
@@ -65,7 +66,7 @@ async def find(link: Link, kind: type, where: Where, cursor: str, limit: int, ol
                     break
         if not more:
             return Page(tuple(items), "")
-    return Page(tuple(items), msgspec.json.encode(after).decode() if after else cursor)
+    return Page(tuple(items), _cursor(after))
 
 
 async def count(link: Link, kind: type, by: str, where: Where) -> dict[str, int]:
@@ -76,9 +77,8 @@ async def count(link: Link, kind: type, by: str, where: Where) -> dict[str, int]
     if kind is Run and plain and by in ("state", "namespace"):
         return await _sized(link, by, where)
     if kind is Run and plain and by in ("lane", "queue") and where.states == (State.PENDING,):
-        lanes = [
-            lane for lane in await _lanes(link) if lane.startswith(f"{where.namespace}/" if where.namespace else "")
-        ]
+        start = f"{where.namespace}/" if where.namespace else ""
+        lanes = [lane for lane in await _lanes(link) if lane.startswith(start)]
         sizes = await _sizes(link, [f"task:ready:{lane}" for lane in lanes])
         names = lanes if by == "lane" else [queue_of(lane).partition("/")[2] for lane in lanes]
         return _summed(zip(names, sizes, strict=True))
@@ -97,40 +97,41 @@ def _summed(pairs: Any) -> dict[str, int]:
 
 
 async def _all(link: Link, kind: type, where: Where) -> AsyncIterator[Versioned[Any]]:
-    cursor, more = "", True
-    while more:
+    cursor: str | None = ""
+    while cursor is not None:
         page = await find(link, kind, where, cursor, BULK, True)
         for item in page.items:
             yield item
-        cursor, more = page.cursor, bool(page.cursor)
+        cursor = page.cursor or None
 
 
 async def _held(link: Link, where: Where, cursor: str, limit: int, oldest: bool) -> Page[Any]:
-    """The runs that a session holds, which are few."""
-    walk = Walk((f"task:queue:{where.session}",), True)
-    entries = await _entries(link, walk, (), BULK * BULK, True)
-    held = [one for one in await get(link, Run, [entry[3] for entry in entries]) if one and fits(one.record, where)]
-    held.sort(key=lambda one: (one.record.created_at, one.record.id), reverse=not oldest)
+    """The runs that a session holds: they are few, and their index has another order."""
+
+    def place(held: Versioned[Run]) -> tuple[float, str]:
+        return held.record.created_at, held.record.id
+
+    entries = await _entries(link, Walk((f"task:queue:{where.session}",), True), (), ALL, True)
+    found = [one for one in await get(link, Run, [entry[3] for entry in entries]) if one and fits(one.record, where)]
+    found.sort(key=place, reverse=not oldest)
     if after := _after(cursor):
         behind = float(after[0]), after[1]
-        held = [
-            one
-            for one in held
-            if ((one.record.created_at, one.record.id) > behind) == oldest
-            and (one.record.created_at, one.record.id) != behind
-        ]
-    page = held[:limit]
-    if len(held) <= limit:
-        return Page(tuple(page), "")
-    last = page[-1].record if page else None
-    return Page(tuple(page), msgspec.json.encode((str(last.created_at), last.id)).decode() if last else cursor)
+        found = [one for one in found if (place(one) > behind if oldest else place(one) < behind)]
+    page = found[:limit]
+    if page:
+        after = str(page[-1].record.created_at), page[-1].record.id
+    return Page(tuple(page), _cursor(after) if len(found) > limit else "")
+
+
+def _cursor(after: tuple[str, ...]) -> str:
+    return msgspec.json.encode(after).decode() if after else ""
 
 
 def _after(cursor: str) -> tuple[str, ...]:
     if not cursor:
         return ()
     try:
-        score, member = _CURSOR(cursor)
+        score, member = _READ(cursor)
         float(score)
     except ValueError:
         raise Invalid("cursor", "is none that this listing gave; begin again without it") from None
@@ -201,7 +202,7 @@ async def _walk_runs(link: Link, where: Where) -> Walk:
 
 async def _lanes(link: Link) -> list[str]:
     """All lanes that runs ever had; each begins with its namespace."""
-    return [one[3] for one in await _entries(link, Walk((LANES,), True), (), BULK * BULK, True)]
+    return [one[3] for one in await _entries(link, Walk((LANES,), True), (), ALL, True)]
 
 
 async def _sized(link: Link, by: str, where: Where) -> dict[str, int]:

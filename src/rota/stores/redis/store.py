@@ -201,7 +201,7 @@ def _tally(tally: Tally | None, prefix: str) -> Any:
 @lru_cache(maxsize=256)
 def _cell(*cell: Any) -> tuple[str, str]:
     """The id of a counter, and its text behind the numbers."""
-    tally = Tally(*cell, 0, 0)
+    tally = Tally._make((*cell, 0, 0))
     return identity(tally), records.body(tally).removeprefix('{"count":0,"total_ms":0')
 
 

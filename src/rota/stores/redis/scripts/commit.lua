@@ -105,9 +105,11 @@ for _, id in ipairs(forgotten) do
     if call('DEL', P .. 'task:' .. name .. ':' .. id) == 1 then call('ZREM', P .. 'blob:list', id .. '/' .. name) end
   end
   local log = P .. 'task:log:' .. id
+  local lines = {}
   for _, line in ipairs(call('XRANGE', log, '-', '+')) do
-    call('ZREM', P .. 'log:all', string.match(line[1], '^%d+') .. ':' .. id)
+    lines[#lines + 1] = string.match(line[1], '^%d+') .. ':' .. id
   end
+  write('ZREM', P .. 'log:all', lines)
   call('DEL', log)
 end
 if ask.hints then call('PUBLISH', ask.hints[1], ask.hints[2]) end
