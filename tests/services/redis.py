@@ -42,8 +42,20 @@ class RedisServer:
 
     def start(self) -> int:
         """Start it and wait until it answers; its process."""
-        # The folder is in its command line, by which `make services` knows it again.
-        given = ["--port", self.port, "--bind", "127.0.0.1", "--dir", self.folder, "--save", "", *self.settings]
+        # By the folder in its command line `make services` knows it again.
+        given = [
+            "--set-proc-title",
+            "no",
+            "--port",
+            self.port,
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            self.folder,
+            "--save",
+            "",
+            *self.settings,
+        ]
         with open(self.folder / "log", "ab") as log:
             command = [str(self.path), *filter(None, [self.file]), *(str(one) for one in given)]
             self.process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, start_new_session=True)

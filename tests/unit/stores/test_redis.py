@@ -5,6 +5,7 @@ import signal
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from redis import Redis
 
@@ -109,6 +110,16 @@ async def test_connections_that_were_lost_are_replaced(space):
             with client(space) as other:
                 other.client_kill_filter(_type="normal", skipme=True)
         assert len((await store.find(Run)).items) == 3
+
+
+async def test_a_closed_store_leaves_nothing_open(space):
+    counts = []
+    for _ in range(3):
+        async with opened(space) as store:
+            assert await store.watch(["ready:a"]).wait(30)
+            await asyncio.gather(*(put(store, make_run(number)) for number in range(9)))
+        counts.append(psutil.Process().num_fds())
+    assert counts == counts[:1] * 3
 
 
 async def test_hints_are_heard_again_after_the_connection_broke(space):

@@ -137,10 +137,10 @@ class Link:
 
     async def _ready(self) -> Connection:
         """A connection that nobody uses. One that was lost meanwhile is replaced."""
+        for _ in range(2):
+            await asyncio.sleep(0)  # let the loop hear that one was closed, before anything is sent in vain
         while self._idle:
             connection = self._idle.pop()
-            for _ in range(2):
-                await asyncio.sleep(0)  # let the loop hear that it was closed, before anything is sent in vain
             with suppress(*DRIVER_ERRORS):
                 if not await connection.can_read():
                     return connection
