@@ -93,11 +93,15 @@ async def test_a_doctor_tells_what_may_be_lost(server, monkeypatch):
 
     async with opened(server.url) as store:
         found = await told()
-        assert level(found, "durable mode") == level(found, "maxmemory is not set") == "ok"
+        assert level(found, "durable mode") == "ok"
+        assert level(found, "set maxmemory") == "warn"
+        assert level(await told(("maxmemory", "1gb")), "of 1024") == "ok"
+        assert level(await told(("maxmemory", "1mb")), "of 1 ") == "warn"
         assert level(await told(("appendfsync", "everysec")), "fast mode") == "warn"
         assert level(await told(("appendfsync", "no")), "half a minute") == "warn"
         assert level(await told(("appendonly", "no")), "snapshots") == "fail"
-        assert level(await told(("maxmemory-policy", "allkeys-lru")), "noeviction") == "warn"
+        lossy = ("maxmemory-policy", "allkeys-lru")
+        assert level(await told(lossy, ("maxmemory", "0")), "noeviction") == "warn"
         assert level(await told(("maxmemory", "1gb")), "noeviction") == "fail"
         with client(server.url) as other:
             other.execute_command("ACL", "SETUSER", "default", "-config")

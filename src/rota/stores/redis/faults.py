@@ -30,7 +30,7 @@ DRIVER_ERRORS = (said_by.RedisError, *LOST)
 
 def fault(error: BaseException, place: str, sent: bool = False) -> RotaError:
     """The error for the caller; `sent`: a write was on its way, and no answer came."""
-    said = str(error) or type(error).__name__
+    said = str(error).partition(" script: ")[0] or type(error).__name__
     for kind, meaning in _BY_CLASS:
         if isinstance(error, kind):
             return Unavailable(f"{place} {meaning} ({said})")

@@ -54,7 +54,9 @@ def _durability(settings: dict[str, str], info: dict[str, str]) -> tuple[str, st
 
 def _memory(policy: str, info: dict[str, str]) -> tuple[str, str]:
     used, most = int(info["used_memory"]), int(info.get("maxmemory", 0))
-    said = f"{used >> 20} MiB are used" + (f" of {most >> 20} (maxmemory)" if most else ", maxmemory is not set")
+    said = f"{used >> 20} MiB are used" + (f" of {most >> 20} (maxmemory)" if most else "")
     if policy != "noeviction":
         return "fail" if most else "warn", f"{said}; {policy} deletes runs when it is full: set noeviction"
-    return "ok" if not most or used < FULL * most else "warn", said
+    if not most:
+        return "warn", f"{said}; runs may take all memory: set maxmemory, and retention.max_runs to what fits in it"
+    return "ok" if used < FULL * most else "warn", said

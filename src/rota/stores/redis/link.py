@@ -1,7 +1,6 @@
 """Connections to one Redis server, and the scripts that run there.
 
-They belong to the event loop that opened the store; other loops and threads hand their work over to it. The driver
-repeats nothing by itself: whether a write may be repeated, it cannot know.
+The driver repeats nothing by itself: whether a write may be repeated, it cannot know.
 """
 
 import asyncio
@@ -10,7 +9,7 @@ from contextlib import suppress
 from functools import cache
 from hashlib import sha1
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from redis.asyncio.connection import Connection, SSLConnection
@@ -19,10 +18,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ResponseError
 
 from rota.domain.errors import RotaError, Unavailable
+from rota.stores.home import Home
 from rota.stores.redis.address import Address
 from rota.stores.redis.faults import DRIVER_ERRORS, fault
-
-T = TypeVar("T")
 
 ANSWER_S = 10.0
 """How long to wait for an answer."""
@@ -37,21 +35,19 @@ def _script(name: str) -> tuple[str, str]:
     return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-class Link:
+class Link(Home):
     """At most `address.pool` connections, made when they are needed and kept."""
 
     def __init__(self, address: Address, place: str) -> None:
-        self.place = place
+        super().__init__(place)
         self.prefix = address.prefix
         self._address = address
         self._idle: list[Connection] = []
-        self._home: asyncio.AbstractEventLoop | None = None
         self._room = asyncio.Semaphore(address.pool)
 
     def open(self) -> None:
         """Allow calls; the first one connects."""
-        if self._home is None or self._home.is_closed():
-            self._home = asyncio.get_running_loop()
+        if self.move_in():
             self._room = asyncio.Semaphore(self._address.pool)
             self._idle = []
 
@@ -60,21 +56,6 @@ class Link:
         with suppress(Unavailable):  # never opened, or its loop is no more
             await self.at_home(first)
             await self.at_home(self._close)
-
-    async def at_home(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Await `work` on the loop that the connections belong to."""
-        home = self._home
-        if home is None or home.is_closed():
-            raise Unavailable(f"{self.place} is not open; open the store before its use")
-        if asyncio.get_running_loop() is home:
-            return await work()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), home))
-
-    def soon(self, work: Callable[[], None]) -> None:
-        """Call `work` on that loop, if there is one; from any thread."""
-        with suppress(RuntimeError):
-            if self._home is not None:
-                self._home.call_soon_threadsafe(work)
 
     async def run(self, name: str, ask: dict[str, Any], writes: bool = False) -> Any:
         """What a script answers. Raises `Unclear` if it writes and the answer is lost, else `StoreError`."""
