@@ -12,7 +12,7 @@ from redis import Redis
 import rota.stores.redis
 from rota.domain.errors import Incompatible, Unavailable, Unclear
 from rota.domain.lane import lane
-from rota.domain.records import Queue, Unique, Until
+from rota.domain.records import Blob, Queue, Unique, Until
 from rota.domain.run import Run, State
 from rota.ports.store import ALREADY, APPLIED, Change, Group, Hint, Line, Term, Want, Where
 from rota.stores import connect, migrate
@@ -244,6 +244,32 @@ async def test_what_is_deleted_leaves_nothing_behind(space):
         with client(space) as other:
             left = {key.decode().removeprefix(prefix(space)) for key in other.scan_iter(f"{prefix(space)}*")}
         assert left == {"format", "task:lanes", "log:last"}
+
+
+async def test_a_run_takes_its_large_values_along(space):
+    async with opened(space) as store:
+        run = make_run(1)
+        await put(store, run, *(Blob(f"{run.id}/{name}", b"[1]") for name in ("payload", "result")))
+        with client(space) as other:
+            assert b'"data":[1]' in other.get(f"{prefix(space)}task:result:{run.id}")
+            (was,) = await store.get(Run, [run.id])
+            assert await store.commit([Group((Change(was, None),))]) == [APPLIED]
+            left = {key.decode().removeprefix(prefix(space)) for key in other.scan_iter(f"{prefix(space)}*")}
+        assert left == {"format", "task:lanes"}
+
+
+@pytest.mark.parametrize("place", [0, 199, 200, 201, 401])
+async def test_what_a_session_can_do_is_found_among_much_that_it_cannot(space, place):
+    async with opened(space) as store:
+        runs = [make_run(number, task="rare" if number == place else "report") for number in range(402)]
+        await put(store, make_session(1), *runs)
+        for want in (
+            Want("session-1", "w", 7, 0, (LANE,), ("main/report",)),
+            Want("session-1", "w", 7, 5, (), ("main/report", "main/rare"), (runs[place].id,)),
+            Want("session-1", "w", 7, 5, (LANE,), ("main/report",)),
+        ):
+            (claimed,) = await store.claim([want], START_AT)
+        assert [was.record.id for was in claimed.runs] == [runs[place].id]
 
 
 async def test_several_programs_share_a_server_by_prefixes(space, redis):
