@@ -272,6 +272,14 @@ async def test_what_a_session_can_do_is_found_among_much_that_it_cannot(space, p
         assert [was.record.id for was in claimed.runs] == [runs[place].id]
 
 
+async def test_lines_follow_each_other_however_many_come_at_once(space):
+    async with opened(space) as store:
+        lines = [Line(make_run(number % 2).id, 1, 1, "log", "", str(number)) for number in range(30)]
+        for start, end in ((0, 20), (20, 21), (21, 23), (23, 30)):
+            await store.logs.append(lines[start:end])
+        assert (await store.logs.read(""))[0] == lines
+
+
 async def test_several_programs_share_a_server_by_prefixes(space, redis):
     there = redis.make()
     try:
