@@ -263,13 +263,13 @@ async def test_what_a_session_can_do_is_found_among_much_that_it_cannot(space, p
     async with opened(space) as store:
         runs = [make_run(number, task="rare" if number == place else "report") for number in range(402)]
         await put(store, make_session(1), *runs)
-        for want in (
+        wants = [
             Want("session-1", "w", 7, 0, (LANE,), ("main/report",)),
             Want("session-1", "w", 7, 5, (), ("main/report", "main/rare"), (runs[place].id,)),
             Want("session-1", "w", 7, 5, (LANE,), ("main/report",)),
-        ):
-            (claimed,) = await store.claim([want], START_AT)
-        assert [was.record.id for was in claimed.runs] == [runs[place].id]
+        ]
+        answers = await store.claim(wants, START_AT)
+        assert [[was.record.id for was in one.runs] for one in answers] == [[], [], [runs[place].id]]
 
 
 async def test_lines_follow_each_other_however_many_come_at_once(space):
