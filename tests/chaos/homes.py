@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.chaos.nemesis import EVERYWHERE, SERVER
 from tests.services.postgresql import Server
+from tests.services.redis import DURABLE, RedisServer
 
 DISK_MB = 64
 
@@ -27,18 +28,19 @@ class Home:
         """Give it back; harmless when it is there."""
 
 
-class Postgresql(Home):
+class Served(Home):
     """A server of its own, which can be killed; everybody reaches it through a proxy."""
 
-    def __init__(self) -> None:
-        self.server = Server(settings=())
+    def __init__(self, server: Server | RedisServer, deadly: signal.Signals) -> None:
+        self.server = server
         self.server.start()
+        self.deadly = deadly
         self.down = False
         super().__init__(self.server.url, EVERYWHERE + SERVER)
 
     def crash(self) -> None:
-        self.server.signal(signal.SIGQUIT)
         if self.server.process:
+            self.server.process.send_signal(self.deadly)
             self.server.process.wait(60)
         self.down = True
 
@@ -84,11 +86,25 @@ def sqlite(folder: Path) -> Iterator[Home]:
 @contextmanager
 def postgresql(_: Path) -> Iterator[Home]:
     """Raises `Missing` where there is no server to be had."""
-    home = Postgresql()
+    home = Served(Server(settings=()), signal.SIGQUIT)
     try:
         yield home
     finally:
         home.server.remove()
 
 
-HOMES: dict[str, Callable[[Path], AbstractContextManager[Home]]] = {"SQLite": sqlite, "PostgreSQL": postgresql}
+@contextmanager
+def redis(_: Path) -> Iterator[Home]:
+    """In the durable mode. Raises `Missing` where there is no server to be had."""
+    home = Served(RedisServer(DURABLE), signal.SIGKILL)
+    try:
+        yield home
+    finally:
+        home.server.remove()
+
+
+HOMES: dict[str, Callable[[Path], AbstractContextManager[Home]]] = {
+    "SQLite": sqlite,
+    "PostgreSQL": postgresql,
+    "Redis": redis,
+}

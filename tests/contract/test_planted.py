@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 import pytest
@@ -46,9 +46,9 @@ def ways(test: Callable[..., object]) -> Iterator[dict[str, object]]:
         yield given
 
 
-async def try_all(test: Callable[..., Any], url: str, bug: type[FaultyStore]) -> None:
-    for number, given in enumerate(ways(test)):
-        place = UrlPlace(f"{url}{number}.db", bug)
+async def try_all(test: Callable[..., Any], urls: Iterator[str], bug: type[FaultyStore]) -> None:
+    for given, url in zip(ways(test), urls, strict=False):
+        place = UrlPlace(url, bug)
         try:
             stores = [await place.open() for _ in range(4)]
             fixtures = {"place": place, "store": stores[0], "stores": stores}
@@ -61,4 +61,10 @@ async def try_all(test: Callable[..., Any], url: str, bug: type[FaultyStore]) ->
 @pytest.mark.parametrize(("bug", "name"), CAUGHT_BY, ids=lambda value: getattr(value, "__name__", value))
 async def test_a_planted_bug_is_caught(bug, name, tmp_path):
     with pytest.raises((AssertionError, pytest.fail.Exception)):
-        await try_all(getattr(ClusterContract(), name), f"sqlite:///{tmp_path}/rota", bug)
+        await try_all(getattr(ClusterContract(), name), (f"sqlite:///{tmp_path}/{n}.db" for n in count()), bug)
+
+
+@pytest.mark.parametrize(("bug", "name"), CAUGHT_BY, ids=lambda value: getattr(value, "__name__", value))
+async def test_a_planted_bug_is_caught_on_redis(bug, name, redis):
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        await try_all(getattr(ClusterContract(), name), iter(redis.make, None), bug)

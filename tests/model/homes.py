@@ -9,11 +9,9 @@ from pathlib import Path
 from rota.ports.store import Store
 from rota.stores import connect
 from rota.stores.sql.store import SqlStore
+from tests.contract.places import UrlPlace, itself
 from tests.services.postgresql import Databases
-
-
-def itself(store: Store) -> Store:
-    return store
+from tests.services.redis import Spaces
 
 
 class FileHome:
@@ -56,6 +54,18 @@ class DatabaseHome:
         for store in self.stores:
             await store.close()
         await self.databases.take_back(self.url)
+
+
+class SpaceHome(UrlPlace):
+    """An empty place on a Redis server for each example."""
+
+    def __init__(self, spaces: Spaces, wrap: Callable[[Store], Store] = itself) -> None:
+        super().__init__(spaces.make(), wrap)
+        self.spaces = spaces
+
+    async def leave(self) -> None:
+        await self.close()
+        self.spaces.take_back(self.url)
 
 
 def inline(url: str) -> Store:

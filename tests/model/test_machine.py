@@ -13,7 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from rota.stores import connect
 from tests.contract import planted
 from tests.model.comparison import Home
-from tests.model.homes import DatabaseHome, Homes
+from tests.model.homes import DatabaseHome, Homes, SpaceHome
 from tests.model.machine import StoreMachine
 
 EXAMPLES = int(os.environ.get("ROTA_EXAMPLES", "300"))
@@ -23,6 +23,20 @@ RARE = {
     "Applied", "Already", "Conflict", "Stale", "claimed", "claimed again", "led on", "died", "lost reply", "repeated",
     "unavailable",
 }  # fmt: skip
+
+BUGS = [
+    planted.IgnoresVersions,
+    planted.ComparesValues,
+    planted.HalfGroups,
+    planted.ForgetsGuards,
+    planted.ForgetsPauses,
+    planted.CountsAgain,
+    planted.ReusesAttempts,
+    planted.ServesTheClosed,
+    planted.MakesEveryoneLeader,
+    planted.AcknowledgesEarly,
+]
+quick = settings(max_examples=200, stateful_step_count=STEPS, derandomize=True, database=None, phases=[Phase.generate])
 
 
 @pytest.fixture
@@ -56,29 +70,22 @@ def test_the_store_with_threads_of_its_own_does_so_too(homes):
     run_state_machine_as_test(machine(homes.another, Counter()), settings=few)
 
 
+def test_redis_does_so_too(redis):
+    run_state_machine_as_test(machine(lambda: SpaceHome(redis), Counter()), settings=few)
+
+
 def test_postgresql_does_so_too(postgresql):
     run_state_machine_as_test(machine(lambda: DatabaseHome(postgresql), Counter()), settings=few)
 
 
-@pytest.mark.parametrize(
-    "bug",
-    [
-        planted.IgnoresVersions,
-        planted.ComparesValues,
-        planted.HalfGroups,
-        planted.ForgetsGuards,
-        planted.ForgetsPauses,
-        planted.CountsAgain,
-        planted.ReusesAttempts,
-        planted.ServesTheClosed,
-        planted.MakesEveryoneLeader,
-        planted.AcknowledgesEarly,
-    ],
-)
+@pytest.mark.parametrize("bug", BUGS)
 def test_the_machine_sees_a_planted_bug(bug, homes):
     homes.wrap = bug
-    quick = settings(
-        max_examples=200, stateful_step_count=STEPS, derandomize=True, database=None, phases=[Phase.generate]
-    )
     with pytest.raises(AssertionError):
         run_state_machine_as_test(machine(homes.another, Counter()), settings=quick)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_machine_sees_a_planted_bug_on_redis(bug, redis):
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(machine(lambda: SpaceHome(redis, bug), Counter()), settings=quick)

@@ -1,4 +1,4 @@
-"""A cluster of real processes on one store: an SQLite file or, where a test says `on_both`, also PostgreSQL."""
+"""A cluster of real processes on one store: an SQLite file, or each kind of store where a test says `on_each`."""
 
 import os
 import signal
@@ -47,13 +47,15 @@ class Cluster:
                 child.stdout.close()
 
 
-on_both = pytest.mark.parametrize("store_url", ["sqlite", "postgresql"], indirect=True)
+on_each = pytest.mark.parametrize("store_url", ["sqlite", "postgresql", "redis"], indirect=True)
 
 
 @pytest.fixture
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if getattr(request, "param", "sqlite") == "postgresql":
         return str(request.getfixturevalue("database"))
+    if getattr(request, "param", "sqlite") == "redis":
+        return str(request.getfixturevalue("space"))
     return f"sqlite:///{tmp_path / 'rota.db'}"
 
 

@@ -10,7 +10,7 @@ from rota.domain.schedule import CatchUp, Overlap, Policy, Schedule, Skip
 from rota.domain.triggers import Interval
 from rota.engine.define import create_schedule, pause_schedule
 from rota.ports.store import Where
-from tests.scenario.conftest import Cluster, on_both
+from tests.scenario.conftest import Cluster, on_each
 from tests.scenario.ledger import of
 
 COUNT = 20
@@ -40,7 +40,7 @@ async def account(app: Rota, schedules: list[Schedule]) -> None:
         assert replace(done, open=()).skipped == 0
 
 
-@on_both
+@on_each
 async def test_another_leader_fires_on_after_a_kill(cluster: Cluster, app: Rota) -> None:
     first = cluster.start("scheduler")
     made = await make(app)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rota import Rota
 from rota.domain.run import Run, State
-from tests.scenario.conftest import Cluster, on_both
+from tests.scenario.conftest import Cluster, on_each
 from tests.scenario.ledger import of
 from tests.scenario.tasks_ledger import blocking, held
 
@@ -41,7 +41,7 @@ async def test_runs_of_a_killed_worker_start_elsewhere_within_seconds(cluster: C
     assert len(of(cluster.ledger.entries, "start")) == 20
 
 
-@on_both
+@on_each
 async def test_reports_of_a_frozen_worker_are_refused(cluster: Cluster, app: Rota) -> None:
     """SIGSTOP past the ttl, the run goes on elsewhere, SIGCONT: the zombie's report changes nothing (I8)."""
     cluster.start("scheduler")
@@ -66,7 +66,7 @@ async def test_reports_of_a_frozen_worker_are_refused(cluster: Cluster, app: Rot
     assert frozen.pid in pids, "the thawed worker works again, without a restart"
 
 
-@on_both
+@on_each
 async def test_code_that_blocks_the_loop_does_not_lose_the_session(cluster: Cluster, app: Rota) -> None:
     """Beats come from a thread of their own: a loop blocked for three ttls is no lost worker."""
     cluster.start("scheduler")

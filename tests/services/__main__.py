@@ -8,13 +8,18 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from tests.services.postgresql import Server
+from tests.services.redis import DURABLE, RedisServer
 
-SERVICES = {"POSTGRESQL": lambda: Server(settings=())}
+SERVICES: dict[str, Callable[[], Server | RedisServer]] = {
+    "POSTGRESQL": lambda: Server(settings=()),
+    "REDIS": lambda: RedisServer(DURABLE),
+}
 KNOWN = Path(tempfile.gettempdir()) / f"rota-services-{psutil.Process().uids().real}.json"
 
 

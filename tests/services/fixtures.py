@@ -11,6 +11,7 @@ import pytest
 
 from tests.services.pgbouncer import Pooler
 from tests.services.postgresql import Databases, Missing, Server
+from tests.services.redis import RedisServer, Spaces
 
 T = TypeVar("T")
 
@@ -54,3 +55,24 @@ async def database(postgresql: Databases) -> AsyncIterator[str]:
     url = await postgresql.make()
     yield url
     await postgresql.take_back(url)
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Spaces]:
+    """A Redis server with places to be had."""
+    url, server = os.environ.get("ROTA_TEST_REDIS", ""), None
+    if not url:
+        server = needed(RedisServer)
+        server.start()
+        url = server.url
+    yield Spaces(url)
+    if server:
+        server.remove()
+
+
+@pytest.fixture
+def space(redis: Spaces) -> Iterator[str]:
+    """URL of an empty place on that server, this test's own."""
+    url = redis.make()
+    yield url
+    redis.take_back(url)

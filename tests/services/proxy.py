@@ -17,18 +17,28 @@ class Proxy:
         self.may_close = asyncio.Event()
         """While this is not set, who has lost its server is not told so."""
         self.may_close.set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._lives: set[asyncio.Task[None]] = set()
 
     async def live(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if own := asyncio.current_task():
+            self._lives.add(own)
         there, back = await asyncio.open_connection(*self.target)
         lost = asyncio.Event()
         inward = asyncio.create_task(self._pass(reader, back, lost, watched=True))
         outward = asyncio.create_task(self._pass(there, writer, lost))
-        self._tasks |= {inward, outward}
+        self._pumps |= {inward, outward}
         await asyncio.wait({inward, outward}, return_when=asyncio.FIRST_COMPLETED)
         await self.may_close.wait()
         for stream in (writer, back):
             stream.close()
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        for pump in self._pumps:
+            pump.cancel()
+        if self._lives:
+            await asyncio.wait(self._lives)
 
     async def _pass(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, lost: asyncio.Event, watched: bool = False
@@ -58,3 +68,4 @@ async def between(url: str) -> AsyncIterator[tuple[Proxy, str]]:
         yield proxy, parts._replace(netloc=f"{user}@127.0.0.1:{proxy.port}").geturl()
     finally:
         server.close()
+        await proxy.close()

@@ -326,6 +326,7 @@ def test_what_the_api_cannot_go_by(problems, text, said):
         ("postgresql://u@h/d", "postgresql://u@h/d?pool=9"),
         ("postgresql://u@h/d?sslmode=require", "postgresql://u@h/d?sslmode=require&pool=9"),
         ("postgresql://u@h/d?pool=3", "postgresql://u@h/d?pool=3"),
+        ("redis://h/0", "redis://h/0?pool=9"),
         ("sqlite:///rota.db", "sqlite:///rota.db"),
     ],
 )

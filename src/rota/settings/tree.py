@@ -266,7 +266,7 @@ class Settings(BaseSettings):
         seconds = said.connection_timeout / 1_000
         options = (("pool_size", "pool", said.pool_size), ("connection_timeout", "connect_timeout", seconds))
         for key, name, value in options:
-            if key in said.model_fields_set and url.startswith("postgresql") and f"{name}=" not in url:
+            if key in said.model_fields_set and url.startswith(("postgresql", "redis")) and f"{name}=" not in url:
                 url += f"{'&' if '?' in url else '?'}{name}={value:g}"
         return url
 

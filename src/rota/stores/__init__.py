@@ -4,13 +4,23 @@ from rota.domain.errors import Invalid
 from rota.domain.names import without_password
 from rota.ports.store import Store
 
-CHOICES = {"sqlite": "sqlite:///rota.db", "postgresql": "postgresql://user:password@host/database"}
+CHOICES = {
+    "sqlite": "sqlite:///rota.db",
+    "postgresql": "postgresql://user:password@host/database",
+    "redis": "redis://user:password@host:6379/0",
+    "rediss": "rediss://user:password@host:6379/0",
+}
 """A URL for each scheme there is."""
 
 
 def connect(url: str) -> Store:
     """The store that a URL names, not yet open. Raises `Invalid` that names the choices."""
-    if url.partition(":")[0] in CHOICES:
+    scheme = url.partition(":")[0]
+    if scheme in ("redis", "rediss"):
+        from rota.stores.redis.store import RedisStore
+
+        return RedisStore(url)
+    if scheme in CHOICES:
         from rota.stores.sql.store import SqlStore
 
         return SqlStore(url)
@@ -23,4 +33,8 @@ async def migrate(url: str) -> list[str]:
     from rota.stores.sql.store import SqlStore
 
     store = connect(url)
-    return await store.migrate() if isinstance(store, SqlStore) else []
+    if isinstance(store, SqlStore):
+        return await store.migrate()
+    await store.open()
+    await store.close()
+    return []

@@ -5,7 +5,7 @@ goes on. Other loops and threads hand their work over to that loop.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from secrets import randbits
@@ -17,7 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from rota.domain.errors import RotaError, Unavailable
+from rota.domain.errors import RotaError
+from rota.stores.home import Home
 from rota.stores.postgres.faults import DRIVER_ERRORS, LOST, code_of, fault
 from rota.stores.postgres.flavour import POSTGRESQL
 from rota.stores.sql.db import Db, Moved
@@ -106,11 +107,11 @@ class PostgresDb(Db):
                 raise (error.orig and error.orig.__cause__) or error from None  # the driver's own, as others are
 
 
-class Pool:
+class Pool(Home):
     """At most `size` connections, made when they are needed and kept."""
 
     def __init__(self, connect: Callable[[], Awaitable[Any]], place: str, size: int) -> None:
-        self.place = place
+        super().__init__(place)
         self._connect = connect
         self._size = size
         self._idle: list[Any] = []
@@ -118,15 +119,13 @@ class Pool:
         """Those on which a transaction has begun that nobody uses yet."""
         self._busy = 0
         self._cooling: asyncio.Task[None] | None = None
-        self._home: asyncio.AbstractEventLoop | None = None
         self._room = asyncio.Semaphore(size)
         # Versions mean nothing but equality. Counted up from chance, they never meet those of another process.
         self._stamps = count(randbits(62))
 
     def open(self) -> None:
         """Allow calls; the first one connects."""
-        if self._home is None or self._home.is_closed():
-            self._home = asyncio.get_running_loop()
+        if self.move_in():
             self._room = asyncio.Semaphore(self._size)
             self._idle, self._warm, self._busy, self._cooling = [], [], 0, None
 
@@ -134,21 +133,6 @@ class Pool:
         """Let the calls under way end, then disconnect."""
         if self._home is not None:
             await self.at_home(self._close)
-
-    async def at_home(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Await `work` on the loop that the connections belong to."""
-        home = self._home
-        if home is None or home.is_closed():
-            raise Unavailable(f"{self.place} is not open; open the store before its use")
-        if asyncio.get_running_loop() is home:
-            return await work()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), home))
-
-    def soon(self, work: Callable[[], None]) -> None:
-        """Call `work` on that loop, if there is one; from any thread."""
-        with suppress(RuntimeError):
-            if self._home is not None:
-                self._home.call_soon_threadsafe(work)
 
     async def do(self, mode: Mode, work: Callable[[Db], T], notice: str = "") -> T:
         """What `work` returns, in a transaction of its own; `notice` is a statement behind its end."""

@@ -1,0 +1,97 @@
+"""A server behind TLS, and one that Sentinels know, on real servers."""
+
+import asyncio
+import time
+
+import pytest
+
+from rota.domain.errors import StoreError, Unavailable, Unclear
+from rota.domain.run import Run
+from rota.stores import connect
+from rota.testing.factories import make_run
+from tests.services.authority import Authority
+from tests.services.fixtures import needed
+from tests.services.postgresql import free_port
+from tests.services.redis import PASSING, RedisServer
+from tests.unit.stores.test_redis import client, opened, put
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def encrypted(authority):
+    """URL of a server that speaks TLS and wants to see a certificate."""
+    certificate, key = authority.sign("shown", "localhost")
+    server = needed(RedisServer)
+    port = free_port()
+    files = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", authority.root)
+    server.settings = (*PASSING, "--tls-port", str(port), *map(str, files), "--tls-auth-clients", "yes")
+    server.start()
+    yield f"rediss://localhost:{port}/0"
+    server.remove()
+
+
+async def test_a_server_is_believed_by_its_authority_and_shown_who_asks(authority, encrypted):
+    certificate, key = authority.sign("rota")
+    ours = f"sslcert={certificate}&sslkey={key}"
+    async with opened(f"{encrypted}?sslrootcert={authority.root}&{ours}") as store:
+        await put(store, make_run(1))
+        assert [item.record for item in (await store.find(Run)).items] == [make_run(1)]
+    for url in (
+        f"{encrypted}?{ours}",
+        f"{encrypted.replace('localhost', '127.0.0.1')}?sslrootcert={authority.root}&{ours}",
+    ):
+        with pytest.raises(Unavailable, match="sslrootcert"):
+            await connect(url).open()
+    for url in (f"{encrypted}?sslrootcert={authority.root}", encrypted.replace("rediss", "redis")):
+        with pytest.raises(Unavailable):
+            await connect(url).open()
+
+
+@pytest.fixture
+def watched():
+    """A primary, its replica, and the Sentinel that watches them."""
+    first, second, sentinel = (needed(RedisServer) for _ in range(3))
+    first.start()
+    second.settings = (*PASSING, "--replicaof", f"127.0.0.1 {first.port}")
+    second.start()
+    file = sentinel.folder / "sentinel.conf"
+    file.write_text(
+        f"sentinel monitor main 127.0.0.1 {first.port} 1\nsentinel down-after-milliseconds main 300\n"
+        "sentinel failover-timeout main 3000\n"
+    )
+    sentinel.file, sentinel.settings = str(file), ("--sentinel",)
+    sentinel.start()
+    yield first, second, sentinel
+    for server in (sentinel, second, first):
+        server.remove()
+
+
+async def test_the_primary_is_found_and_after_its_fall_another_one(watched):
+    first, second, sentinel = watched
+    url = f"redis://127.0.0.1:1,127.0.0.1:{sentinel.port}/0?sentinel=main"
+    with pytest.raises(Unavailable, match="'mian'"):
+        await connect(url.replace("=main", "=mian")).open()
+    with pytest.raises(Unavailable, match="replica"):
+        async with opened(second.url) as store:
+            await put(store, make_run(1))
+    async with opened(url) as store:
+        await put(store, make_run(1))
+        with client(first.url) as primary, client(sentinel.url) as one:
+            assert primary.execute_command("WAIT", 1, 10_000) == 1
+            end = time.monotonic() + 30
+            while not one.execute_command("SENTINEL", "REPLICAS", "main"):
+                assert time.monotonic() < end
+        first.stop()
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    assert len((await store.find(Run)).items) == 1
+                    await put(store, make_run(2))
+                    break
+                except (StoreError, Unclear):
+                    continue
+        assert len((await store.find(Run)).items) == 2
