@@ -200,6 +200,7 @@ def test_earlier_attempts_stand_in_lines_of_their_own(jobs):
 
     out = jobs("runs", "show", in_store(put)).out
     assert re.search(r"^history +number 1, worker w, .*\n +Boom\n +at line 1\n +number 2, ", out, re.MULTILINE)
+    assert not re.search("^history.*claimed", out, re.MULTILINE)
 
 
 def test_following_a_run_that_has_ended_ends(jobs):

@@ -79,8 +79,8 @@ async def main(store: str, sessions: int, slots: int) -> None:
         for worker in workers:
             await worker.start()
         await until_stopped(None)
-        closed.set()
         await asyncio.gather(*[worker.stop() for worker in workers])
+        closed.set()
 
 
 if __name__ == "__main__":

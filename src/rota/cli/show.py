@@ -156,7 +156,7 @@ def _fields(data: Mapping[str, Any]) -> Iterator[str]:
 
 def _attempt(ended: Mapping[str, Any]) -> list[str]:
     """An earlier attempt of a run: how it went, and its error line by line."""
-    told = {key: value for key, value in ended.items() if key not in ("session", "claimed_at", "started_at", "error")}
+    told = {key: value for key, value in _spoken(ended) if key not in ("session", "claimed_at", "started_at", "error")}
     return [word("", told), *ended.get("error", "").splitlines()]
 
 

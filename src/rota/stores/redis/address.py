@@ -57,11 +57,7 @@ def read_url(url: str) -> Address:
     user, _, hosts = parts.netloc.rpartition("@")
     name, _, password = user.partition(":")
     master = given.get("sentinel", "")
-    options = {
-        "db": int(number),
-        "username": unquote(name) or None,
-        "password": unquote(password) or None,
-    }
+    options = {"db": int(number), "username": unquote(name) or None, "password": unquote(password) or None}
     if parts.scheme == "rediss":
         options |= {FILES[option]: given[option] for option in FILES if option in given}
     elif files := [option for option in FILES if option in given]:
