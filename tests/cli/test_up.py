@@ -256,7 +256,7 @@ def test_an_app_that_cannot_be_had_is_refused(start, tmp_path, target, said):
         (("--http", "--allow", "https://host"), "allow: 'https://host' is no network"),
         (("--allow", "host"), "allow: is for tasks of --http and --grpc"),
         (("--store", "sqlite:///x.db", "--data", "x"), "data: --store says where the data is"),
-        (("--store", "redis://localhost"), "store: "),
+        (("--store", "mysql://localhost"), "store: "),
     ],
 )
 def test_what_cannot_be_started_is_refused(rota, args, said):

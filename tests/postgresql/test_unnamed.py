@@ -32,4 +32,5 @@ async def test_a_server_that_does_not_say_which_one_it_is_is_told_of_once(databa
         async with opened(shy) as store:
             assert "warn" not in dict(await store.diagnose())
     finally:
-        await do(database, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+        # Other tests get this database again.
+        await do(database, f"GRANT {ASK} TO PUBLIC", f"DROP OWNED BY {role}", f"DROP ROLE {role}")

@@ -1,6 +1,7 @@
 """A private PostgreSQL server: on a free port, in a temporary folder, for as long as it is needed."""
 
 import asyncio
+import fcntl
 import os
 import pwd
 import shutil
@@ -30,15 +31,18 @@ class Missing(Exception):
 
 def installed(look: Callable[[], Path | None], package: str) -> Path:
     """What is looked for; where there is none its package is installed, if that is allowed. Raises `Missing`."""
-    found = look()
-    if not found and os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for arguments in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", package]):
-            subprocess.run(["apt-get", *arguments], check=False, env=environment, capture_output=True)
-        found = look()
-    if not found:
-        raise Missing(f"{package} is not installed; install it, or name a server by ROTA_TEST_POSTGRESQL")
-    return found
+    if found := look():
+        return found
+    # One after the other: two processes of tests may want something at once, and the package manager has one lock.
+    with open(Path(tempfile.gettempdir()) / "rota-install.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not look() and os.geteuid() == 0 and shutil.which("apt-get"):
+            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            for arguments in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", package]):
+                subprocess.run(["apt-get", *arguments], check=False, env=environment, capture_output=True)
+    if found := look():
+        return found
+    raise Missing(f"{package} is not installed; install it, or name a server of yours: docs/contributing.md")
 
 
 def newest() -> Path | None:
