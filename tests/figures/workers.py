@@ -13,7 +13,10 @@ HOLD_S = 20.0
 BOUND_MS = 14_000
 
 HELD = "SELECT worker, count(*) FROM runs WHERE state = 'running' AND attempt = 1 AND started_at > $1 GROUP BY 1"
-AGAIN = "SELECT count(*) FROM runs WHERE id = ANY($1) AND attempt = 2 AND worker <> $2 AND started_at IS NOT NULL"
+AGAIN = (
+    "SELECT count(*) FROM runs JOIN unnest($1::text[], $2::int[]) AS before(id, attempt) USING (id) "
+    "WHERE runs.attempt = before.attempt + 1 AND worker <> $3 AND started_at IS NOT NULL"
+)
 STARTED = "SELECT started_at FROM runs WHERE id = ANY($1)"
 TWICE = "SELECT array_agg(id) FROM runs WHERE attempt > 1"
 WELL = "SELECT count(*) FROM runs WHERE state = 'success' AND attempt = lost + 1 AND tries = 1"
@@ -31,12 +34,14 @@ async def lost(kills: int = 10) -> dict[str, Any]:
             name = await _occupied(on)
             held = [row[0] for row in await on.sql.fetch("SELECT id FROM runs WHERE worker = $1", name)]
             at = on.kill(name)
-            running = "SELECT id FROM runs WHERE id = ANY($1) AND state = 'running' AND worker = $2"
-            mine = [row[0] for row in await on.sql.fetch(running, held, name)]
+            running = "SELECT id, attempt FROM runs WHERE id = ANY($1) AND state = 'running' AND worker = $2"
+            # Some may have been lost before.
+            attempts = dict(await on.sql.fetch(running, held, name))
+            mine = [*attempts]
             check(len(mine) >= FEWEST, f"{len(mine)} runs in flight at the kill")
 
-            async def all_again(mine: list[str] = mine, name: str = name) -> bool:
-                return bool(await on.one(AGAIN, mine, name) == len(mine))
+            async def all_again(held: dict[str, int] = attempts, name: str = name) -> bool:
+                return bool(await on.one(AGAIN, [*held], [*held.values()], name) == len(held))
 
             await until("every run in flight started elsewhere", all_again)
             took = [row[0] - at for row in await on.sql.fetch(STARTED, mine)]

@@ -16,7 +16,8 @@ from rota.testing.factories import make_run, make_session
 from rota.wiring import inner_api
 from tests.services.fixtures import needed
 from tests.services.postgresql import Server, do
-from tests.unit.stores.test_postgresql import asked, opened, put
+from tests.unit.stores.files import put, reached
+from tests.unit.stores.test_postgresql import asked
 
 WHO = "SELECT pg_is_in_recovery()"
 
@@ -57,7 +58,7 @@ def pair():
 @pytest.fixture
 async def store(pair, monkeypatch):
     monkeypatch.setattr(replica, "REST_S", 0)
-    async with opened(pair.url) as made:
+    async with reached(pair.url) as made:
         await made.base.write(lambda db: db.write("SELECT pg_current_xact_id()"))
         await pair.caught_up()
         yield made
@@ -160,14 +161,14 @@ async def test_one_that_is_frozen_costs_a_moment(pair, store, monkeypatch):
 
 async def test_one_that_cannot_be_reached_is_not_asked(pair):
     for place in ("no.such.host.invalid", "127.0.0.1:99999"):
-        async with opened(f"{pair.primary.url}?replica={place}") as store:
+        async with reached(f"{pair.primary.url}?replica={place}") as store:
             assert not await told_by_replica(store)
 
 
 @pytest.mark.parametrize("other", ["another database", "no replica"])
 async def test_what_is_no_replica_of_this_database_is_not_asked(pair, database, monkeypatch, other):
     port = database.rpartition(":")[2].partition("/")[0] if other == "another database" else pair.primary.port
-    async with opened(f"{pair.primary.url}?replica=127.0.0.1:{port}") as store:
+    async with reached(f"{pair.primary.url}?replica=127.0.0.1:{port}") as store:
         await put(store, make_run(5 + (other == "no replica")))
         assert not await told_by_replica(store)
         assert len((await store.late.find(Run)).items) == len((await store.find(Run)).items)
@@ -179,7 +180,7 @@ async def test_one_that_was_promoted_is_not_asked(pair, store):
     try:
         promoted.start()
         await do(promoted.url, "SELECT pg_promote()")
-        async with opened(f"{pair.primary.url}?replica=127.0.0.1:{promoted.port}") as other:
+        async with reached(f"{pair.primary.url}?replica=127.0.0.1:{promoted.port}") as other:
             assert not await told_by_replica(other)
     finally:
         promoted.remove()

@@ -14,7 +14,8 @@ from rota.testing.factories import make_run
 from tests.services.authority import Authority
 from tests.services.fixtures import needed
 from tests.services.postgresql import Server, do
-from tests.unit.stores.test_postgresql import asked, opened, put
+from tests.unit.stores.files import put, reached
+from tests.unit.stores.test_postgresql import asked
 
 RULES = """
 hostssl all rota 127.0.0.1/32 md5
@@ -83,7 +84,7 @@ async def shown(encrypted):
 
 
 async def test_a_server_that_is_known_is_spoken_to_in_secret(encrypted):
-    async with opened(encrypted.trusted()) as store:
+    async with reached(encrypted.trusted()) as store:
         ear = store.watch(["ready:a"])
         await ear.wait(30)
         await put(store, make_run(1))
@@ -113,7 +114,7 @@ async def test_one_of_an_unknown_authority_is_refused(encrypted, tmp_path):
 
 async def test_one_that_expires_meanwhile_makes_the_server_unavailable(encrypted, shown):
     """It is no fault of what is to be kept."""
-    async with opened(encrypted.trusted()) as store:
+    async with reached(encrypted.trusted()) as store:
         await shown("localhost", ends=timedelta(days=-1))
         await do(
             encrypted.url("sslmode=require"),
@@ -129,7 +130,7 @@ async def test_one_that_expires_meanwhile_makes_the_server_unavailable(encrypted
 async def test_a_file_that_goes_meanwhile_is_no_fault_of_the_url(encrypted, tmp_path):
     root = tmp_path / "root.pem"
     root.write_bytes(encrypted.authority.root.read_bytes())
-    async with opened(encrypted.url(f"sslmode=verify-full&sslrootcert={root}")) as store:
+    async with reached(encrypted.url(f"sslmode=verify-full&sslrootcert={root}")) as store:
         root.write_bytes(b"no certificate")
         store.base._pool._idle.pop().terminate()
         with pytest.raises(Unavailable):

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from rota.domain.run import Run
 from tests.services.postgresql import do
-from tests.unit.stores.test_postgresql import opened
+from tests.unit.stores.files import reached
 
 ASK = "EXECUTE ON FUNCTION pg_control_system()"
 
@@ -20,7 +20,7 @@ async def test_a_server_that_does_not_say_which_one_it_is_is_told_of_once(databa
     await do(database, f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
     try:
         for url in (shy, shy, f"{shy}?replica={host}", f"{shy}?replica={host}"):
-            async with opened(url) as store:
+            async with reached(url) as store:
                 said = [text for level, text in await store.diagnose() if level == "warn"]
                 assert len(said) == 1
                 assert said[0].startswith("the server does not say which one it is, so no replica is read and nobody ")
@@ -29,7 +29,7 @@ async def test_a_server_that_does_not_say_which_one_it_is_is_told_of_once(databa
         told = [one for one in caplog.records if "does not say which one it is, so" in one.message]
         assert [one.levelname for one in told] == ["INFO", "WARNING"]
         await do(database, f"GRANT {ASK} TO {role}")
-        async with opened(shy) as store:
+        async with reached(shy) as store:
             assert "warn" not in dict(await store.diagnose())
     finally:
         # Other tests get this database again.

@@ -13,7 +13,8 @@ from tests.services.authority import Authority
 from tests.services.fixtures import needed
 from tests.services.postgresql import free_port
 from tests.services.redis import PASSING, RedisServer
-from tests.unit.stores.test_redis import client, opened, put
+from tests.unit.stores.files import put, reached
+from tests.unit.stores.test_redis import client
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def encrypted(authority):
 async def test_a_server_is_believed_by_its_authority_and_shown_who_asks(authority, encrypted):
     certificate, key = authority.sign("rota")
     ours = f"sslcert={certificate}&sslkey={key}"
-    async with opened(f"{encrypted}?sslrootcert={authority.root}&{ours}") as store:
+    async with reached(f"{encrypted}?sslrootcert={authority.root}&{ours}") as store:
         await put(store, make_run(1))
         assert [item.record for item in (await store.find(Run)).items] == [make_run(1)]
     for url in (
@@ -76,9 +77,9 @@ async def test_the_primary_is_found_and_after_its_fall_another_one(watched):
     with pytest.raises(Unavailable, match="'mian'"):
         await connect(url.replace("=main", "=mian")).open()
     with pytest.raises(Unavailable, match="replica"):
-        async with opened(second.url) as store:
+        async with reached(second.url) as store:
             await put(store, make_run(1))
-    async with opened(url) as store:
+    async with reached(url) as store:
         await put(store, make_run(1))
         with client(first.url) as primary, client(sentinel.url) as one:
             assert primary.execute_command("WAIT", 1, 10_000) == 1

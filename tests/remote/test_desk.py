@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rota.api.waiting import Waiting
 from rota.domain.access import Grant
 from rota.domain.errors import Barred, Incompatible, Invalid, RotaError, Unavailable
 from rota.domain.facts import RunsSettled
@@ -154,6 +155,26 @@ async def test_who_has_its_answer_is_not_claimed_for_again(at: Site, house: Hous
     (one,) = (await desk.claim(want(opened, limit=1))).assignments
     (other,) = (await desk.claim(want(opened, 8, limit=1))).assignments
     assert (one.run.attempt, other.run.attempt) == (1, 1)
+
+
+async def test_who_waited_in_vain_is_told_for_how_long(house: House, monkeypatch: pytest.MonkeyPatch):
+    """Else its worker takes the wait for an absence of its own."""
+    closed, opened, claim = asyncio.Event(), session(), house.store.claim
+    waiting = Waiting(house.engine, closed)
+    await LocalDesk(house.engine).enter(opened)
+
+    async def slow(*given: Any) -> Any:
+        house.clock.advance(7_000)
+        return await claim(*given)
+
+    async def still() -> bool:
+        return True
+
+    monkeypatch.setattr(house.store, "claim", slow)
+    taken = await waiting.claim(want(opened), still, 0.1)
+    assert (taken.assignments, taken.waited_ms) == ((), 7_000)
+    closed.set()
+    await asyncio.wait(waiting._tasks)
 
 
 async def test_a_revoked_credential_gets_nothing_although_it_waits_already(at: Site, house: House):

@@ -5,6 +5,7 @@ With CI set, a missing server fails.
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
@@ -26,19 +27,25 @@ def needed(make: Callable[[], T]) -> T:
         pytest.skip(str(missing))
 
 
+@contextmanager
+def served(variable: str, kind: Callable[[], Server | RedisServer]) -> Iterator[str]:
+    """URL of a server: of the one that a variable names, else of one for as long as the block lasts."""
+    if url := os.environ.get(variable):
+        yield url
+        return
+    server = needed(kind)
+    server.start()
+    yield server.url
+    server.remove()
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Databases]:
     """A PostgreSQL server with databases to be had."""
-    url, server = os.environ.get("ROTA_TEST_POSTGRESQL", ""), None
-    if not url:
-        server = needed(Server)
-        server.start()
-        url = server.url
-    databases = Databases(url)
-    yield databases
-    databases.close()
-    if server:
-        server.remove()
+    with served("ROTA_TEST_POSTGRESQL", Server) as url:
+        databases = Databases(url)
+        yield databases
+        databases.close()
 
 
 @pytest.fixture(scope="session")
@@ -60,14 +67,8 @@ async def database(postgresql: Databases) -> AsyncIterator[str]:
 @pytest.fixture(scope="session")
 def redis() -> Iterator[Spaces]:
     """A Redis server with places to be had."""
-    url, server = os.environ.get("ROTA_TEST_REDIS", ""), None
-    if not url:
-        server = needed(RedisServer)
-        server.start()
-        url = server.url
-    yield Spaces(url)
-    if server:
-        server.remove()
+    with served("ROTA_TEST_REDIS", RedisServer) as url:
+        yield Spaces(url)
 
 
 @pytest.fixture

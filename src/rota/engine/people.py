@@ -54,7 +54,7 @@ async def change_user(
             if password is not None:
                 # By their end, the latest first: behind the last one that lives nobody looks, however many there were.
                 async for token, _ in walk(engine, Token, Where(ended_until=after.updated_at + 2 * SESSION_MS)):
-                    if not token.live(after.updated_at):
+                    if (token.expires_at or 0) <= after.updated_at:
                         break
                     if token.owner == name and token.kind is Kind.SESSION:
                         await revoke(engine, token.id, actor.name, "the password is a new one")

@@ -1,12 +1,13 @@
 """Stores on files of a test, and errors as they come out."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from rota.ports.store import Change, Group, Hint, Result
+from rota.stores import connect
 from rota.stores.sql.sqlite import Sqlite
 from rota.stores.sql.store import SqlStore
 
@@ -27,14 +28,26 @@ async def opened(where: Path | str, **options: Any) -> AsyncIterator[SqlStore]:
         await store.close()
 
 
+@asynccontextmanager
+async def reached(url: str) -> AsyncIterator[Any]:
+    """The store that a URL names, whichever it is."""
+    store = connect(url)
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
 def base(store: SqlStore) -> Sqlite:
     """The connections below a store."""
     assert isinstance(store.base, Sqlite)
     return store.base
 
 
-async def put(store: SqlStore, *records: Any, hints: tuple[Hint, ...] = ()) -> list[Result]:
-    return await store.commit([Group((Change(None, record),)) for record in records], None, hints)
+async def put(store: Any, *records: Any, hints: Sequence[Hint] = ()) -> list[Result]:
+    results: list[Result] = await store.commit([Group((Change(None, one),)) for one in records], None, hints)
+    return results
 
 
 def raw(path: Path) -> sqlite3.Connection:

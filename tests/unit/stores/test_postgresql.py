@@ -5,7 +5,6 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -25,22 +24,9 @@ from rota.testing.clock import START_AT
 from rota.testing.factories import make_run, make_session
 from tests.services.postgresql import do
 from tests.services.proxy import between
+from tests.unit.stores.files import put, reached
 
 LANE = lane("main", "default", "python")
-
-
-@asynccontextmanager
-async def opened(url):
-    store = SqlStore(url)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-async def put(store, *records, hints=()):
-    return await store.commit([Group((Change(None, record),)) for record in records], None, hints)
 
 
 async def asked(url, query, *arguments):
@@ -67,7 +53,7 @@ async def break_all(url):
 
 
 async def test_connections_that_were_lost_are_replaced(database):
-    async with opened(database) as store:
+    async with reached(database) as store:
         for number in range(3):
             assert await put(store, make_run(number)) == [APPLIED]
             await break_all(database)
@@ -75,7 +61,7 @@ async def test_connections_that_were_lost_are_replaced(database):
 
 
 async def test_a_server_that_has_said_goodbye_but_not_hung_up_yet_is_not_asked_again(database):
-    async with between(database) as (proxy, url), opened(url) as store:
+    async with between(database) as (proxy, url), reached(url) as store:
         assert await put(store, make_run(1)) == [APPLIED]
         proxy.may_close.clear()
         await break_all(database)
@@ -85,7 +71,7 @@ async def test_a_server_that_has_said_goodbye_but_not_hung_up_yet_is_not_asked_a
 
 
 async def test_hints_are_heard_again_after_the_connection_broke(database):
-    async with opened(database) as one, opened(database) as other:
+    async with reached(database) as one, reached(database) as other:
         ear = one.watch(["ready:a"])
         assert await ear.wait(30) == {"ready:a": 1}  # it listens now; anything may have happened before
         await break_all(database)
@@ -94,27 +80,8 @@ async def test_hints_are_heard_again_after_the_connection_broke(database):
         assert await ear.wait(30) == {"ready:a": 3}
 
 
-async def test_a_lost_answer_to_a_commit_is_unclear_and_its_repetition_already(database):
-    async with between(database) as (proxy, url), opened(url) as store:
-        await put(store, make_session(1), make_run(1))
-        proxy.cut = b"COMMIT"
-        with pytest.raises(Unclear, match="may or may not count"):
-            await put(store, make_run(2))
-        assert proxy.cuts == 1
-        assert await put(store, make_run(2)) == [ALREADY]
-
-
-async def test_a_lost_answer_to_a_claim_is_unclear_and_the_session_has_it(database):
-    async with between(database) as (proxy, url), opened(url) as store:
-        await put(store, make_session(1), make_run(1))
-        proxy.cut = b"COMMIT"
-        with pytest.raises(Unclear):
-            await store.claim([Want("session-1", "w", 7, 5, (LANE,))], START_AT)
-        assert [reply.held for reply in await store.beat(["session-1"])] == [1]
-
-
 async def test_an_answer_lost_before_the_commit_means_that_nothing_happened(database):
-    async with between(database) as (proxy, url), opened(url) as store:
+    async with between(database) as (proxy, url), reached(url) as store:
         await put(store, make_run(1))
         proxy.cut = make_run(2).id.encode()
         assert await put(store, make_run(2)) == [APPLIED]  # for all that is known, lost before: tried anew
@@ -127,7 +94,7 @@ async def test_an_answer_lost_before_the_commit_means_that_nothing_happened(data
 
 async def test_of_many_new_records_some_may_be_there(database):
     runs = [make_run(number) for number in range(60)]
-    async with opened(database) as store:
+    async with reached(database) as store:
         assert await put(store, *runs[20:40]) == [APPLIED] * 20
         wanted = [APPLIED] * 20 + [ALREADY] * 20 + [APPLIED] * 20
         assert await put(store, *runs) == wanted
@@ -136,7 +103,7 @@ async def test_of_many_new_records_some_may_be_there(database):
 
 async def test_a_transaction_that_waits_for_its_first_statement_is_ended_in_time(database):
     waiting = "SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' AND datname = current_database()"
-    async with opened(database) as store:
+    async with reached(database) as store:
         assert await put(store, make_run(1)) == [APPLIED]
         assert len(await asked(database, waiting)) == 1
         await store.base._pool._cooling
@@ -150,12 +117,12 @@ async def test_a_transaction_that_waits_for_its_first_statement_is_ended_in_time
 async def test_a_server_that_is_not_there_is_unavailable_and_named_without_its_password(database):
     url = database.rpartition("@")[0] + "@127.0.0.1:1/nowhere"
     with pytest.raises(Unavailable, match=r"postgresql://rota:…@127\.0\.0\.1:1/nowhere does not answer"):
-        async with opened(url):
+        async with reached(url):
             pass
 
 
 async def test_a_lock_that_somebody_keeps_is_not_waited_for_too_long(database):
-    async with opened(database) as store:
+    async with reached(database) as store:
         await put(store, make_session(1), make_run(1))
         (held,) = (await store.find(Run)).items
         other = await asyncpg.connect(database)
@@ -171,7 +138,7 @@ async def test_a_lock_that_somebody_keeps_is_not_waited_for_too_long(database):
 
 
 async def test_a_call_that_is_cancelled_leaves_no_transaction_behind(database):
-    async with opened(database) as store:
+    async with reached(database) as store:
         await put(store, make_run(1))
         (held,) = (await store.find(Run)).items
         change = [Group((Change(held, held.record._replace(progress="x")),))]
@@ -185,7 +152,7 @@ async def test_a_call_that_is_cancelled_leaves_no_transaction_behind(database):
 
 
 async def test_what_the_server_undid_for_others_is_tried_again(database):
-    async with opened(database) as store:
+    async with reached(database) as store:
         tries = []
 
         def work(db):
@@ -200,7 +167,7 @@ async def test_what_the_server_undid_for_others_is_tried_again(database):
 
 
 async def test_two_that_lock_in_opposite_order_both_end(database):
-    async with opened(database) as store:
+    async with reached(database) as store:
         runs = [make_run(number) for number in range(2)]
         await put(store, *runs)
         first_locks = asyncio.Barrier(2)
@@ -224,7 +191,7 @@ async def test_two_that_lock_in_opposite_order_both_end(database):
 
 
 async def test_behind_a_pooler_nothing_is_kept_on_a_connection(database):
-    async with opened(f"{database}?pooler=transaction&pool=2") as one, opened(database) as other:
+    async with reached(f"{database}?pooler=transaction&pool=2") as one, reached(database) as other:
         ear = one.watch(["ready:a"])
         assert await ear.wait(30) == {"ready:a": 1}  # it looks now and then instead of listening
         await put(one, make_session(1), *(make_run(number) for number in range(20)))
@@ -240,11 +207,11 @@ async def test_behind_a_pooler_nothing_is_kept_on_a_connection(database):
 
 async def test_a_database_that_only_reads_serves_readers(database):
     name = database.rpartition("/")[2]
-    async with opened(database) as store:
+    async with reached(database) as store:
         await put(store, make_run(1))
     await do(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     try:
-        async with opened(database) as store:
+        async with reached(database) as store:
             assert len((await store.find(Run)).items) == 1
             with pytest.raises(Unavailable, match="name the primary"):
                 await put(store, make_run(2))
@@ -255,7 +222,7 @@ async def test_a_database_that_only_reads_serves_readers(database):
 async def test_several_make_the_tables_at_once(empty):
     applied = await asyncio.gather(*(migrate(empty) for _ in range(5)))
     assert sorted(applied) == [*[[]] * 4, list(schema.REVISIONS)]
-    async with opened(empty) as store:
+    async with reached(empty) as store:
         assert await put(store, make_run(1)) == [APPLIED]
 
 
@@ -341,7 +308,7 @@ async def test_a_server_that_does_not_answer_is_waited_for_so_long():
 
 
 async def test_a_doctor_finds_it_healthy(database):
-    async with opened(database) as store:
+    async with reached(database) as store:
         found = dict(await store.diagnose())
     assert set(found) <= {"ok", "fail"}  # a server for tests may be one that does not survive a power loss
 
@@ -394,7 +361,7 @@ def test_a_notice_that_is_too_long_says_that_anything_may_have_happened():
 
 
 async def test_a_run_that_ended_is_read_as_it_was_written(database):
-    async with opened(database) as store:
+    async with reached(database) as store:
         run = make_run(1, state=State.SUCCESS, ended_at=START_AT, result=b"\0\xff", token=(1 << 64) - 1)
         await put(store, run)
         assert (await store.find(Run)).items[0].record == run

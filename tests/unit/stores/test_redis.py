@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -18,30 +17,16 @@ from rota.ports.store import ALREADY, APPLIED, Change, Group, Hint, Line, Term, 
 from rota.stores import connect, migrate
 from rota.stores.redis import hints, link
 from rota.stores.redis.places import places
-from rota.stores.redis.store import RedisStore
 from rota.testing.clock import START_AT
 from rota.testing.contracts.store.samples import AWKWARD_RECORDS
 from rota.testing.factories import make_run, make_session
 from tests.services.fixtures import needed
 from tests.services.proxy import between
 from tests.services.redis import DURABLE, RedisServer
+from tests.unit.stores.files import put, reached
 
 LANE = lane("main", "default", "python")
 SCRIPTS = Path(rota.stores.redis.__file__).parent / "scripts"
-
-
-@asynccontextmanager
-async def opened(url):
-    store = RedisStore(url)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-async def put(store, *records, hints=()):
-    return await store.commit([Group((Change(None, record),)) for record in records], None, hints)
 
 
 def client(url):
@@ -62,7 +47,7 @@ def server():
 
 
 async def test_what_was_acknowledged_survives_a_kill_and_scripts_are_learnt_anew(server):
-    async with opened(server.url) as store:
+    async with reached(server.url) as store:
         term = await store.lead("scheduler", "a", 60_000)
         for number in range(3):
             assert await put(store, make_run(number)) == [APPLIED]
@@ -80,7 +65,7 @@ async def test_what_was_acknowledged_survives_a_kill_and_scripts_are_learnt_anew
 
 
 async def test_a_term_is_newer_than_one_that_was_lost_with_its_server(space):
-    async with opened(space) as store:
+    async with reached(space) as store:
         first = await store.lead("scheduler", "a", 60_000)
         with client(space) as other:
             other.delete(*[f"{prefix(space)}schedule:{name}" for name in ("term", "leader")])
@@ -90,7 +75,7 @@ async def test_a_term_is_newer_than_one_that_was_lost_with_its_server(space):
 
 
 async def test_a_leader_is_to_be_seen_and_a_lease_without_an_end_is_over(space):
-    async with opened(space) as store:
+    async with reached(space) as store:
         first = await store.lead("scheduler", "a", 60_000)
         with client(space) as other:
             assert other.get(f"{prefix(space)}schedule:leader") == b"a"
@@ -104,7 +89,7 @@ async def test_a_leader_is_to_be_seen_and_a_lease_without_an_end_is_over(space):
 
 
 async def test_connections_that_were_lost_are_replaced(space):
-    async with opened(space) as store:
+    async with reached(space) as store:
         for number in range(3):
             assert await put(store, make_run(number)) == [APPLIED]
             with client(space) as other:
@@ -115,7 +100,7 @@ async def test_connections_that_were_lost_are_replaced(space):
 async def test_a_closed_store_leaves_nothing_open(space):
     counts = []
     for _ in range(3):
-        async with opened(space) as store:
+        async with reached(space) as store:
             assert await store.watch(["ready:a"]).wait(30)
             await asyncio.gather(*(put(store, make_run(number)) for number in range(9)))
         counts.append(psutil.Process().num_fds())
@@ -123,7 +108,7 @@ async def test_a_closed_store_leaves_nothing_open(space):
 
 
 async def test_hints_are_heard_again_after_the_connection_broke(space):
-    async with opened(space) as one, opened(space) as other:
+    async with reached(space) as one, reached(space) as other:
         ear = one.watch(["ready:a"])
         assert await ear.wait(30) == {"ready:a": 1}  # it listens now; anything may have happened before
         with client(space) as killer:
@@ -135,7 +120,7 @@ async def test_hints_are_heard_again_after_the_connection_broke(space):
 
 async def test_a_listener_outlasts_silence_and_nonsense(space, monkeypatch):
     monkeypatch.setattr(hints, "CHECK_S", 0.05)
-    async with opened(space) as one, opened(space) as other:
+    async with reached(space) as one, reached(space) as other:
         ear = one.watch(["ready:a"])
         assert await ear.wait(30) == {"ready:a": 1}
         assert await ear.wait(0.3) == {}
@@ -146,28 +131,8 @@ async def test_a_listener_outlasts_silence_and_nonsense(space, monkeypatch):
         assert await ear.wait(30) == {"ready:a": 3}
 
 
-async def test_a_lost_answer_to_a_commit_is_unclear_and_its_repetition_already(space):
-    async with between(space) as (proxy, url), opened(url) as store:
-        await put(store, make_session(1), make_run(1))
-        proxy.cut = b"EVALSHA"
-        with pytest.raises(Unclear, match="may or may not count"):
-            await put(store, make_run(2))
-        assert proxy.cuts == 1
-        assert await put(store, make_run(2)) == [ALREADY]
-
-
-async def test_a_lost_answer_to_a_claim_is_unclear_and_the_session_has_it(space):
-    async with between(space) as (proxy, url), opened(url) as store:
-        await put(store, make_session(1), make_run(1))
-        await store.claim([Want("session-1", "w", 7, 0, (LANE,))], START_AT)
-        proxy.cut = b"EVALSHA"
-        with pytest.raises(Unclear):
-            await store.claim([Want("session-1", "w", 7, 5, (LANE,))], START_AT)
-        assert [reply.held for reply in await store.beat(["session-1"])] == [1]
-
-
 async def test_a_lost_answer_to_a_look_means_that_the_store_is_unavailable(space):
-    async with between(space) as (proxy, url), opened(url) as store:
+    async with between(space) as (proxy, url), reached(url) as store:
         await put(store, make_run(1))
         proxy.cut = b"EVALSHA"
         with pytest.raises(Unavailable):
@@ -177,7 +142,7 @@ async def test_a_lost_answer_to_a_look_means_that_the_store_is_unavailable(space
 
 async def test_a_server_that_is_frozen_is_given_up(space, monkeypatch):
     monkeypatch.setattr(link, "ANSWER_S", 0.2)
-    async with opened(space) as store:
+    async with reached(space) as store:
         await put(store, make_run(1))
         with client(space) as other:
             other.client_pause(600)
@@ -190,7 +155,7 @@ async def test_a_server_that_is_frozen_is_given_up(space, monkeypatch):
 
 
 async def test_a_call_that_is_cancelled_leaves_no_connection_out_of_step(space):
-    async with opened(f"{space}&pool=1") as store:
+    async with reached(f"{space}&pool=1") as store:
         await put(store, make_run(1))
         with client(space) as other:
             other.client_pause(200)
@@ -200,7 +165,7 @@ async def test_a_call_that_is_cancelled_leaves_no_connection_out_of_step(space):
 
 
 async def test_a_full_server_takes_nothing_and_still_lets_go(space):
-    async with opened(space) as store:
+    async with reached(space) as store:
         key = Unique("main/unique/a", make_run(1).id, "", Until.TERMINAL)
         await put(store, make_run(1), key)
         (was,) = await store.get(Run, [make_run(1).id])
@@ -219,7 +184,7 @@ async def test_a_full_server_takes_nothing_and_still_lets_go(space):
 
 
 async def test_a_key_of_somebody_else_stops_a_commit_before_it_writes(space):
-    async with opened(space) as store:
+    async with reached(space) as store:
         with client(space) as other:
             other.set(f"{prefix(space)}task:due", "mine")
         with pytest.raises(Incompatible, match="somebody else"):
@@ -228,7 +193,7 @@ async def test_a_key_of_somebody_else_stops_a_commit_before_it_writes(space):
 
 
 async def test_what_is_deleted_leaves_nothing_behind(space):
-    async with opened(space) as store:
+    async with reached(space) as store:
         for record in (
             *AWKWARD_RECORDS,
             make_run(1, due_at=7),
@@ -247,7 +212,7 @@ async def test_what_is_deleted_leaves_nothing_behind(space):
 
 
 async def test_a_run_takes_its_large_values_along(space):
-    async with opened(space) as store:
+    async with reached(space) as store:
         run = make_run(1)
         await put(store, run, *(Blob(f"{run.id}/{name}", b"[1]") for name in ("payload", "result")))
         with client(space) as other:
@@ -260,7 +225,7 @@ async def test_a_run_takes_its_large_values_along(space):
 
 @pytest.mark.parametrize("place", [0, 199, 200, 201, 401])
 async def test_what_a_session_can_do_is_found_among_much_that_it_cannot(space, place):
-    async with opened(space) as store:
+    async with reached(space) as store:
         runs = [make_run(number, task="rare" if number == place else "report") for number in range(402)]
         await put(store, make_session(1), *runs)
         wants = [
@@ -273,7 +238,7 @@ async def test_what_a_session_can_do_is_found_among_much_that_it_cannot(space, p
 
 
 async def test_lines_follow_each_other_however_many_come_at_once(space):
-    async with opened(space) as store:
+    async with reached(space) as store:
         lines = [Line(make_run(number % 2).id, 1, 1, "log", "", str(number)) for number in range(30)]
         for start, end in ((0, 20), (20, 21), (21, 23), (23, 30)):
             await store.logs.append(lines[start:end])
@@ -283,7 +248,7 @@ async def test_lines_follow_each_other_however_many_come_at_once(space):
 async def test_several_programs_share_a_server_by_prefixes(space, redis):
     there = redis.make()
     try:
-        async with opened(space) as one, opened(there) as other:
+        async with reached(space) as one, reached(there) as other:
             await put(one, make_run(1))
             assert (await other.find(Run)).items == ()
             assert await put(other, make_run(1)) == [APPLIED]
@@ -292,7 +257,7 @@ async def test_several_programs_share_a_server_by_prefixes(space, redis):
 
 
 async def test_an_operator_can_read_what_there_is(space):
-    async with opened(space) as store:
+    async with reached(space) as store:
         run = make_run(1, payload=b'{"to": "Zo\xc3\xab"}')
         await put(store, make_session(1), run)
         await store.claim([Want("session-1", "w", 7, 5, (LANE,))], START_AT)
@@ -331,7 +296,7 @@ def test_a_run_lies_in_one_list_and_where_its_state_puts_it(state):
 
 
 async def test_a_page_may_begin_amid_many_of_one_instant(space):
-    async with opened(space) as store:
+    async with reached(space) as store:
         runs = [make_run(number, created_at=START_AT) for number in range(700)]
         await put(store, *runs)
         for oldest in (True, False):
@@ -345,7 +310,7 @@ async def test_a_page_may_begin_amid_many_of_one_instant(space):
 
 
 async def test_a_guard_of_another_term_is_stale_under_any_name(space):
-    async with opened(space) as store:
+    async with reached(space) as store:
         term = await store.lead("janitor", "a", 60_000)
         guard = Term("janitor", term.number)
         assert await store.commit([Group((Change(None, make_run(1)),))], guard) == [APPLIED]

@@ -12,7 +12,8 @@ from rota.stores import connect
 from rota.stores.redis.address import read_url
 from rota.stores.redis.faults import fault
 from rota.testing.factories import make_run
-from tests.unit.stores.test_redis import client, opened, put, server
+from tests.unit.stores.files import put, reached
+from tests.unit.stores.test_redis import client, server
 
 __all__ = ["server"]
 
@@ -25,7 +26,7 @@ async def test_a_wrong_password_is_named_and_never_told(server):
         with pytest.raises(Unavailable, match="lets nobody in") as met:
             await connect(url).open()
         assert "s3cret" not in str(met.value)
-    async with opened(server.url.replace("://", "://:open%20sesame@")) as store:
+    async with reached(server.url.replace("://", "://:open%20sesame@")) as store:
         assert await put(store, make_run(1)) == [APPLIED]
 
 
@@ -91,7 +92,7 @@ async def test_a_doctor_tells_what_may_be_lost(server, monkeypatch):
         (one,) = [level for text, level in found.items() if word in text]
         return one
 
-    async with opened(server.url) as store:
+    async with reached(server.url) as store:
         found = await told()
         assert level(found, "durable mode") == "ok"
         assert level(found, "set maxmemory") == "warn"

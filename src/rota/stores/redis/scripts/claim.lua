@@ -76,7 +76,7 @@ local function take(text, one, want)
   if due then
     due = string.format('%.0f', due + ask.grace)
     gather(new, P .. 'task:due', due, id)
-  elseif (string.find(text, '"due_at":null', 1, true) or #text) > #text - #rest then
+  elseif not string.find(string.sub(text, 1, -#rest - 1), '"due_at":null', 1, true) then
     gather(gone, P .. 'task:due', id)
   end
   text = table.concat({'{"_":"', ask.version, '","lane":"', lane, '","attempt":', string.format('%.0f', attempt + 1),
