@@ -33,3 +33,13 @@ async def test_it_looks_at_no_more_than_what_lives(served: Served, monkeypatch):
     served.door.forget()
     assert [(await served.ask("GET", "/api/auth/me", one)).status_code for one in logins] == [401, 401]
     assert [one for one in await live_tokens(served.engine, "anna") if one.kind is Kind.SESSION] == []
+
+
+async def test_it_ends_a_login_that_is_over_sooner_than_one_that_a_faster_clock_has_revoked(served: Served):
+    await served.user("anna", Grant("viewer"), password=PASSWORD)
+    now = served.house.clock.now()
+    revoked = Token("a" * 32, Kind.SESSION, "login", owner="anna", expires_at=now + 9_000, revoked="there")
+    living = Token("b" * 32, Kind.SESSION, "login", owner="anna", expires_at=now + 8_000)
+    await served.engine.commit([Group((Change(None, one),)) for one in (revoked, living)])
+    await people.change_user(served.engine, "anna", ROOT, password="another")
+    assert await live_tokens(served.engine, "anna") == []
