@@ -15,6 +15,7 @@ from rota.engine.recover import Watch, recover
 from rota.engine.seal import seal
 from rota.ports.loops import Backoff, wait_for_event
 from rota.ports.store import Term
+from rota.scheduler.dispatch import Dispatcher
 from rota.scheduler.leader import Leader
 from rota.scheduler.options import Options
 
@@ -55,6 +56,14 @@ def duties(engine: Engine, options: Options) -> list[Duty]:
         await recover(engine, term)
         return engine.clock.now() + again_ms
 
+    dispatcher, placed_in = Dispatcher(engine), Term("", 0)
+
+    async def placed(term: Term) -> int | None:
+        nonlocal dispatcher, placed_in
+        if term != placed_in:
+            dispatcher, placed_in = Dispatcher(engine), term
+        return engine.clock.now() if await dispatcher.place(term) else None
+
     steps = count(1)
 
     async def pruned(term: Term) -> int | None:
@@ -78,6 +87,7 @@ def duties(engine: Engine, options: Options) -> list[Duty]:
         Duty("fire", lambda term: fire(engine, term), ("schedules",), options.scan_ms),
         Duty("ripen", lambda term: ripen(engine, term), ("due",), options.scan_ms),
         Duty("release", released, ("gate",), options.scan_ms),
+        Duty("dispatch", placed, ("lane:*", "done", "sessions"), options.scan_ms),
         Duty("recover", recovered, ("sessions",), options.scan_ms),
         Duty("seal", sealed, (), options.scan_ms),
         Duty("account", accounted, (), options.account_ms),
