@@ -346,7 +346,7 @@ class Worker:
         if reply.draining and not self._leaving:
             self.ended.set()
         self._differing = 0 if self._agrees(reply) else self._differing + 1
-        # Once may be an outcome on its way; a hint may be of a run that the leader placed here.
+        # Once may be an outcome on its way; a hint may be of a run placed here.
         if self._differing > (0 if reply.hinted else 1):
             self._doubt = True
             self._wake()
@@ -373,8 +373,9 @@ class Worker:
             if fence not in held:
                 self._wheel.stop(attempt, FOREIGN)
         room = 0 if self._leaving else max(self._free(), 0)
+        full = Outcome(End.RETURNED, reason="its worker had no room for it")
         for fence in unknown[room:]:
-            self._outbox.put(Settlement(fence, Outcome(End.RETURNED, reason="its worker had no room for it")))
+            self._outbox.put(Settlement(fence, full))
         if unknown[:room]:
             # The leader placed them here, or the answer to their claim was lost.
             taken = await self._desk.given(self._session, [fence.run for fence in unknown[:room]])
