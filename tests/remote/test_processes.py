@@ -53,6 +53,7 @@ async def test_the_leader_places_runs_at_workers_with_and_without_a_store_in_tur
     placed = Counter(run.session for run in await runs(app, [handle.id for handle in handles]))
     assert sorted(placed.values()) == [4, 4, 4]
     gate.touch()
+    await net.ledger.until(lambda entries: len(of(entries, "end")) == 12)
     assert [await handle.aresult(30) for handle in handles] == ["done"] * 12
     ended = await runs(app, [handle.id for handle in handles])
     assert {(run.state, run.attempt, run.lost) for run in ended} == {(State.SUCCESS, 1, 0)}

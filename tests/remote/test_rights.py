@@ -112,7 +112,7 @@ async def test_nobody_speaks_for_the_session_of_another(at: Site, house: House):
     ):
         with pytest.raises(Barred):
             await said
-    other = session()
+    other = session(2)
     await theirs.enter(other)
     assert (await theirs.given(other.id, [one.run.id])).assignments == ()
     assert await house.run(one.run.id) == before

@@ -13,7 +13,7 @@ from rota.domain.lane import queue_of
 from rota.domain.records import Pulse, Queue, Session
 from rota.domain.run import Reason, Run, State
 from rota.engine.engine import Engine, every
-from rota.ports.store import LOOK_LIMIT, Claimed, Hint, Term, Want, Where
+from rota.ports.store import LOOK_LIMIT, Hint, Term, Want, Where
 from rota.scheduler.placement import STRATEGIES, Memory, Seat, weight_of
 
 EXCLUDE_MS = 60_000
@@ -40,11 +40,15 @@ class Dispatcher:
         self._ready: dict[str, Counter[str]] = defaultdict(Counter)
         """By queue and lane how many runs are ready at least: as counted, less those that were placed since."""
         self._heard: dict[str, _Heard] = {}
+        self._term = Term("", 0)
         self._lacking: dict[tuple[str, str], int] = {}
         """Session and task that it has no handler of, and until when that is believed."""
 
     async def place(self, term: Term) -> bool:
         """Place what is ready, as far as there is room; whether to look again at once."""
+        if term != self._term:  # others have placed meanwhile
+            self._ready.clear()
+            self._term = term
         queues = [queue for queue in (await self._engine.placed()).values() if not queue.paused]
         seats = await self._seats() if queues else []
         if not any(seat.free > 0 for seat in seats):
@@ -56,28 +60,27 @@ class Dispatcher:
 
     async def _claim(self, wants: Sequence[Want], term: Term) -> bool:
         claimed = await self._engine.store.claim(wants, self._engine.clock.now())
-        if any(len(one.runs) < want.limit for one, want in zip(claimed, wants, strict=True)):
-            self._ready.clear()  # some are gone, or somebody else has them: count anew
-        given: Counter[str] = Counter()
-        for want, one in zip(wants, claimed, strict=True):
-            given[want.session] += len(one.runs)
-            self._learn(want.session, one)
         runs = [held.record for one in claimed for held in one.runs]
-        if runs:
-            for run in runs:
-                self._ready[queue_of(run.lane)][run.lane] -= 1
-            self._engine.tell(RunsClaimed(runs))
-            hints = [Hint(f"session:{session}", number) for session, number in given.items() if number]
-            await self._engine.store.commit((), term, hints)
-        return bool(runs)
+        for run in runs:
+            self._ready[queue_of(run.lane)][run.lane] -= 1
+        if len(runs) < sum(want.limit for want in wants):
+            self._ready.clear()  # some are gone, or somebody else has them: count anew
+        if not runs:
+            return False
+        self._learn(runs)
+        self._engine.tell(RunsClaimed(runs))
+        told = Counter(run.session for run in runs)
+        await self._engine.store.commit((), term, [Hint(f"session:{session}", told[session]) for session in told])
+        return True
 
-    def _learn(self, session: str, claimed: Claimed) -> None:
+    def _learn(self, runs: Sequence[Run]) -> None:
         """What a session handed back because it lacks the handler, it is not given again for a while."""
-        until = self._engine.clock.monotonic() + EXCLUDE_MS
-        for run, _ in claimed.runs:
+        now = self._engine.clock.monotonic()
+        self._lacking = {place: until for place, until in self._lacking.items() if until > now}
+        for run in runs:
             for old in run.history:
                 if old.reason == Reason.NO_HANDLER:
-                    self._lacking[old.session, f"{run.namespace}/{run.task}"] = until
+                    self._lacking[old.session, f"{run.namespace}/{run.task}"] = now + EXCLUDE_MS
 
     async def _seats(self) -> list[Seat]:
         """Open sessions that beat and are not leaving."""
@@ -85,17 +88,7 @@ class Dispatcher:
         sessions = [one for one in sessions if one.takes_runs and not one.draining]
         alive = await self._alive(sessions)
         held = await self._engine.store.count(Run, "session", Where(states=(State.RUNNING,))) if alive else {}
-        return [
-            Seat(
-                one.id,
-                one.worker,
-                frozenset(one.lanes),
-                one.slots,
-                held.get(one.id, 0),
-                weight_of(one.labels, one.slots),
-            )
-            for one in alive
-        ]
+        return [_seat(one, held.get(one.id, 0)) for one in alive]
 
     async def _alive(self, sessions: Sequence[Session]) -> list[Session]:
         """Those whose counter has not stood still for half their ttl. Only `recover` says that one is lost."""

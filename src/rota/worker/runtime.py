@@ -214,14 +214,8 @@ class Worker:
             self._room.clear()
             await wait_for_event(self._room, self.scan_ms / 1000)
             return
-        want = Want(
-            self._session,
-            self._options.name,
-            self._chance.bits(62),
-            min(free, CLAIM_LIMIT),
-            self._lanes,
-            self._exclusions(),
-        )
+        name, token = self._options.name, self._chance.bits(62)
+        want = Want(self._session, name, token, min(free, CLAIM_LIMIT), self._lanes, self._exclusions())
         self._claiming, asked = True, self._clock.monotonic()
         taken = await self._desk.claim(want)
         self._claiming, self._closed = False, self._closed or not taken.open
@@ -377,7 +371,7 @@ class Worker:
         for fence in unknown[room:]:
             self._outbox.put(Settlement(fence, full))
         if unknown[:room]:
-            # The leader placed them here, or the answer to their claim was lost.
+            # Placed here by the leader, or the answer to their claim was lost.
             taken = await self._desk.given(self._session, [fence.run for fence in unknown[:room]])
             if self._was_away(asked):
                 self._doubt = True

@@ -23,6 +23,8 @@ from rota.ports.store import Term, Want, Where
 from rota.scheduler.dispatch import Dispatcher
 from tests.unit.scheduler.support import LONG_MS, Court
 
+DONE = Outcome(End.SUCCESS)
+
 
 class Yard:
     """A leader and workers that only hold what they are given."""
@@ -63,7 +65,7 @@ class Yard:
     async def running(self) -> list[Run]:
         return [one.record for one in await every(self.engine, Run, Where(states=(State.RUNNING,)))]
 
-    async def finish(self, runs: Sequence[Run], outcome: Outcome = Outcome(End.SUCCESS)) -> None:
+    async def finish(self, runs: Sequence[Run], outcome: Outcome = DONE) -> None:
         await settle(self.engine, [Settlement(run.fence, outcome) for run in runs])
 
 

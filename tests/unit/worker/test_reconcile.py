@@ -9,7 +9,7 @@ from rota.domain.facts import RunsClaimed, RunsSettled
 from rota.domain.run import End, Reason, Run, State
 from rota.ports.store import Versioned
 from rota.testing.faults import LOST_REPLY, REPEATED
-from tests.unit.worker.support import House, once
+from tests.unit.worker.support import LONG_MS, House, once
 
 
 async def quick() -> str:
@@ -92,7 +92,7 @@ async def test_a_digest_that_differs_is_looked_into_after_a_hint_or_two_beats(ho
     """What was taken back while we were away is stopped, and its end told to nobody."""
     await house.task(gate, name="gate")
     run_id = await house.submit("gate")
-    worker = await house.worker(slots=1, **({} if hinted else {"beat_ms": 20}))
+    worker = await house.worker(slots=1, beat_ms=LONG_MS if hinted else 20)
     desk = house.desks[worker]
     await gate.holds(1)
     await house.take_back(run_id)

@@ -55,12 +55,13 @@ async def update(
 ) -> Response:
     """Change how a queue is ordered, which acts on runs that become ready later, or by what its runs are placed."""
     _check(asked, namespace, name)
-    if body.strict is None and body.dispatch is None:
-        raise Invalid("body", "names nothing to change; give strict or dispatch")
+    queue = None
     if body.dispatch is not None:
         queue = await control.place_queue(engine, namespace, name, body.dispatch, asked.name)
     if body.strict is not None:
         queue = await control.order_queue(engine, namespace, name, body.strict, asked.name)
+    if queue is None:
+        raise Invalid("body", "names nothing to change; give strict or dispatch")
     return await _told(engine, queue)
 
 
