@@ -137,7 +137,7 @@ class Dispatcher:
         return [self._want(seat, queue, len(runs), tuple(runs)) for seat, runs in given.items()]
 
     def _want(self, seat: Seat, queue: Queue, number: int, runs: tuple[str, ...] = ()) -> Want:
-        lanes = () if runs else tuple(lane for lane in seat.lanes if queue_of(lane) == queue.id)
+        lanes = () if runs else tuple(lane for lane in sorted(seat.lanes) if queue_of(lane) == queue.id)
         lacking = tuple(task for session, task in self._lacking if session == seat.session and self._lacks(seat, task))
         return Want(seat.session, seat.worker, self._engine.chance.bits(62), number, lanes, lacking, runs)
 
