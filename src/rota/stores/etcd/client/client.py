@@ -24,13 +24,14 @@ class Client:
     def __init__(self, address: Address) -> None:
         self._link = Link(address)
         self.place = self._link.place
+        self._mine = f"{address.prefix}/".encode()
         self.endpoints = self._link.names
 
     async def open(self) -> None:
         """Raises `Unavailable` if no member answers, or none lets us in."""
         self._link.open()
         try:
-            await self.range(Range(b"\0", count_only=True))
+            await self.range(Range(self._mine, count_only=True))
         except BaseException:
             await self.close()
             raise

@@ -28,7 +28,6 @@ _BY_TEXT: tuple[tuple[str, Next, type[RotaError], str], ...] = (
     ("user name is empty", Next.LOGIN, Unavailable, _NOBODY),
     ("revision of auth store is old", Next.LOGIN, Unavailable, _NOBODY),
     ("authentication failed", Next.NOTHING, Unavailable, _NOBODY),
-    ("authentication is not enabled", Next.NOTHING, Unavailable, "asks nobody for a password; take it out of the URL"),
     ("permission denied", Next.NOTHING, Unavailable, "forbids it; let this user's role read and write the prefix"),
     ("no leader", Next.ELSEWHERE, Unavailable, "has no leader: half of its members or more are not reached"),
     ("proposal dropped", Next.ELSEWHERE, Unavailable, "has no leader for now"),
@@ -36,6 +35,7 @@ _BY_TEXT: tuple[tuple[str, Next, type[RotaError], str], ...] = (
     ("space exceeded", Next.NOTHING, Unavailable, "is full (alarm NOSPACE): shorten the retention, then compact, "
      "defragment and disarm it, or raise its --quota-backend-bytes"),
     ("has been compacted", Next.NOTHING, Compacted, "keeps this revision no more"),
+    ("corrupt cluster", Next.NOTHING, Incompatible, "is damaged: its members differ (alarm CORRUPT)"),
     ("lease not found", Next.NOTHING, Unavailable, "knows this lease no more"),
     ("request is too large", Next.NOTHING, Incompatible, _BIG),
     ("grpc: received message larger", Next.NOTHING, Incompatible, _BIG),

@@ -31,7 +31,7 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", int(CONNECT_S * 1000)),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 500),
     # A server allows a ping every 5 s, and only while something is asked.
     ("grpc.keepalive_time_ms", 6000),
     ("grpc.keepalive_timeout_ms", 3000),
@@ -52,11 +52,14 @@ class Link:
         self.closed = True
         self.current = randrange(len(self.names))
         self.token = ""
+        self._metadata: tuple[tuple[str, str], ...] = (_LEADER,)
+        self._calls: dict[tuple[int, str], grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {}
         self._login = asyncio.Lock()
 
     def open(self) -> None:
         """Allow calls; the first one connects. Raises `Unavailable`."""
         try:
+            self._calls = {}
             self._channels = [self._channel(name) for name in self.names]
         except OSError as error:
             raise Unavailable(f"{self.place}: a file of its URL cannot be read ({error})") from error
@@ -68,14 +71,17 @@ class Link:
             await channel.close()
 
     async def call(
-        self, method: Method, request: Any, writes: bool = False, at: int | None = None, answer_s: float = ANSWER_S
+        self, method: Method, request: Any, writes: bool = False, at: int | None = None, answer_s: float = 0
     ) -> Any:
-        """The answer of a member, or of the one `at` that number. Raises `Unavailable`, `Unclear`, `Incompatible`."""
+        """The answer of a member, or of the one `at` that number, within `answer_s` (0: `ANSWER_S`).
+
+        Raises `Unavailable` and `Incompatible`, and `Unclear` if it `writes`.
+        """
         end, renewed = monotonic() + ANSWER_S, False
         while not self.closed:
             number, token = self.current if at is None else at, self.token
             try:
-                return await self._asked(number, method, request, answer_s)
+                return await self._asked(number, method, request, answer_s or ANSWER_S)
             except grpc.aio.AioRpcError as error:
                 then, told = fault(error, self.place, writes)
             except Unavailable as error:
@@ -97,6 +103,7 @@ class Link:
             if self.token == token:
                 said = CLASSES["Credentials"](name=self._address.user, password=self._address.password)
                 self.token = (await self.call(LOGIN, said)).token
+                self._metadata = _LEADER, ("token", self.token)
 
     def leave(self, number: int) -> None:
         """The member of this number does not serve: use another one."""
@@ -106,14 +113,16 @@ class Link:
     def stream(self, number: int, method: Method) -> grpc.aio.StreamStreamCall[Any, Any]:
         """A conversation with a member."""
         opened: grpc.aio.StreamStreamMultiCallable[Any, Any] = self._channels[number].stream_stream(*method)
-        return opened(metadata=self._metadata())
+        return opened(metadata=self._metadata)
 
     async def _asked(self, number: int, method: Method, request: Any, answer_s: float) -> Any:
         channel = self._channels[number]
         if channel.get_state(True) is not ChannelConnectivity.READY:
             await self._connected(channel)
-        call: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = channel.unary_unary(*method)
-        return await call(request, timeout=answer_s, metadata=self._metadata())
+        call = self._calls.get((number, method.path))
+        if call is None:
+            call = self._calls[number, method.path] = channel.unary_unary(*method)
+        return await call(request, timeout=answer_s, metadata=self._metadata)
 
     async def _connected(self, channel: grpc.aio.Channel) -> None:
         """Wait for a connection, so that what is not sent for lack of one is known not to be.
@@ -126,9 +135,6 @@ class Link:
                     await channel.wait_for_state_change(state)
         except TimeoutError:
             raise Unavailable(f"{self.place} cannot be reached") from None
-
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return (_LEADER, ("token", self.token)) if self.token else (_LEADER,)
 
     def _channel(self, name: str) -> grpc.aio.Channel:
         # The library checks a certificate against the name in such a target, a number too.

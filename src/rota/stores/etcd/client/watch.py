@@ -38,10 +38,13 @@ class Watcher:
                 async for batch in self._told(stream):
                     yield batch
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                pass  # the stream broke, or had ended before it was written to
+                # The stream broke, or had ended before it was written to.
+                self._link.leave(number)
+            except asyncio.CancelledError:
+                if not self._link.closed:
+                    raise
             finally:
                 stream.cancel()
-            self._link.leave(number)
             await asyncio.sleep(PAUSE_S)
 
     def _wanted(self) -> Any:
