@@ -4,7 +4,7 @@ import asyncio
 import json
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from rota.domain.errors import Unavailable, Unclear
 from rota.stores.etcd.address import read_url
@@ -30,6 +30,21 @@ def new(key: bytes, value: bytes = b"") -> Txn:
 async def held(client: Client, start: bytes = b"k/", end: bytes = b"k0") -> dict[bytes, int]:
     """Keys of a range, and the revisions that wrote them."""
     return {one.key: one.modified for one in (await client.range(Range(start, end))).items}
+
+
+async def answers(client: Client) -> bool:
+    """Whether a question is answered now."""
+    try:
+        return bool(await client.range(Range(b"k/")))
+    except Unavailable:
+        return False
+
+
+async def back(client: Client) -> None:
+    """Once it answers again."""
+    async with asyncio.timeout(15):
+        while not await answers(client):
+            pass
 
 
 class Ear:
@@ -66,6 +81,7 @@ class Writer:
         self.made: dict[bytes, int] = {}
         self.unclear: set[bytes] = set()
         self._number = 0
+        self._enough = asyncio.Event()
         self._task = asyncio.create_task(self._write())
 
     async def more(self, count: int) -> None:
@@ -74,18 +90,18 @@ class Writer:
         async with asyncio.timeout(30):
             while len(self.made) < wanted:
                 assert not self._task.done()
-                await self._client.range(Range(b"k/"))
+                await answers(self._client)
 
     async def stop(self) -> bytes:
         """The last key of all."""
-        self._task.cancel()
-        await asyncio.wait({self._task})
+        self._enough.set()
+        await self._task
         done = await self._client.txn(new(b"k/last"))
         self.made[b"k/last"] = done.revision
         return b"k/last"
 
     async def _write(self) -> None:
-        while True:
+        while not self._enough.is_set():
             self._number += 1
             key = b"k/%06d" % self._number
             try:
@@ -93,7 +109,8 @@ class Writer:
             except Unclear:
                 self.unclear.add(key)
             except Unavailable:
-                continue
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._enough.wait(), 0.05)
 
 
 def leader(healths: list[int]) -> int:

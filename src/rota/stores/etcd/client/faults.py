@@ -43,7 +43,8 @@ _BY_TEXT: tuple[tuple[str, Next, type[RotaError], str], ...] = (
     ("CERTIFICATE", Next.ELSEWHERE, Unavailable, "does not speak TLS as wanted; see the URL's scheme, hosts and ca"),
     ("SSL", Next.ELSEWHERE, Unavailable, "does not speak TLS as wanted; see the URL's scheme, cert and key"),
     ("failed to connect to all addresses", Next.ELSEWHERE, Unavailable, "does not answer"),
-    ("resolution", Next.ELSEWHERE, Unavailable, "has no address"),
+    ("errors resolving", Next.ELSEWHERE, Unavailable, "has no address"),
+    ("DNS resolution failed", Next.ELSEWHERE, Unavailable, "has no address"),
 )  # fmt: skip
 _REFUSALS = frozenset({
     StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.FAILED_PRECONDITION, StatusCode.OUT_OF_RANGE,

@@ -35,6 +35,8 @@ _OPTIONS = (
     # A server allows a ping every 5 s, and only while something is asked.
     ("grpc.keepalive_time_ms", 6000),
     ("grpc.keepalive_timeout_ms", 3000),
+    # For the pings that measure the connection: while one of them is lost, the others wait.
+    ("grpc.http2.ping_timeout_ms", 3000),
     ("grpc.http2.max_pings_without_data", 0),
 )
 # A member that has lost its cluster says so at once, instead of keeping a call or a watch waiting.
