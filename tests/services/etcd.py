@@ -21,6 +21,9 @@ from tests.services.postgresql import Missing, free_port, installed
 
 PACKAGE = "etcd-server"
 
+HASTY = "--heartbeat-interval=50", "--election-timeout=500"
+"""For members that are near one another."""
+
 
 def program() -> Path | None:
     found = shutil.which("etcd")
@@ -59,7 +62,7 @@ class EtcdServer:
             "listen-peer-urls": f"http://127.0.0.1:{self.cluster[self.name]}",
             "initial-advertise-peer-urls": f"http://127.0.0.1:{self.cluster[self.name]}",
             "initial-cluster": ",".join(f"{name}=http://127.0.0.1:{port}" for name, port in self.cluster.items()),
-            "initial-cluster-token": self.folder.name,
+            "initial-cluster-token": "-".join(map(str, self.cluster.values())),
         }
         flags = [f"--{name}={value}" for name, value in given.items()]
         with open(self.folder / "log", "ab") as log:
@@ -100,11 +103,15 @@ class EtcdCluster:
 
     def __init__(self, settings: Sequence[str] = ()) -> None:
         ports = {name: free_port() for name in "abc"}
-        self.members = [EtcdServer(settings, name, ports) for name in ports]
+        self.members = [EtcdServer((*HASTY, *settings), name, ports) for name in ports]
         for one in self.members:
             one.begin()
-        for one in self.members:
-            one.start()
+        try:
+            for one in self.members:
+                one.start()
+        except Missing:
+            self.remove()
+            raise
 
     @property
     def url(self) -> str:

@@ -49,6 +49,7 @@ class Link:
     def __init__(self, address: Address) -> None:
         self._address = address
         self.names = tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.endpoints)
+        self.user = address.user
         self.place = "etcd at " + ",".join(self.names)
         self._channels: list[grpc.aio.Channel] = []
         self.closed = True
@@ -88,7 +89,7 @@ class Link:
                 then, told = fault(error, self.place, writes)
             except Unavailable as error:
                 then, told = Next.ELSEWHERE, error
-            if then is Next.LOGIN and self._address.user and not renewed:
+            if then is Next.LOGIN and self.user and method is not LOGIN and not renewed:
                 renewed = True
                 await self.login(token)
                 continue
@@ -103,7 +104,9 @@ class Link:
         """A new token in place of this one, which opens nothing (any more)."""
         async with self._login:
             if self.token == token:
-                said = CLASSES["Credentials"](name=self._address.user, password=self._address.password)
+                # With a token that has expired it would refuse this too.
+                self.token, self._metadata = "", (_LEADER,)
+                said = CLASSES["Credentials"](name=self.user, password=self._address.password)
                 self.token = (await self.call(LOGIN, said)).token
                 self._metadata = _LEADER, ("token", self.token)
 

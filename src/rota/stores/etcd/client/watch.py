@@ -15,6 +15,7 @@ from rota.stores.etcd.client.messages import CLASSES, RANGE, WATCH
 from rota.stores.etcd.client.words import Event, Found, Range
 
 GAP = (Event("gap", Found(b"", b"", 0, 0, 0)),)
+REFUSALS = "permission denied", "auth token", "auth store", "user name"
 _DELETE = 1
 
 
@@ -92,11 +93,11 @@ class Watcher:
         return False
 
     async def _canceled(self, reason: str) -> None:
-        if "permission denied" not in reason:
+        if not any(one in reason for one in REFUSALS):
             return
-        # A token that has expired is told so too.
-        if self._renewed or not self._link.token:
-            raise Unavailable(f"{self._link.place} forbids to watch; let this user's role read the prefix")
+        # By some versions a token that has expired is refused like a right that is missing.
+        if self._renewed or not self._link.user:
+            raise Unavailable(f"{self._link.place} forbids to watch; let this user's role read the prefix ({reason})")
         with suppress(Unavailable):
             await self._link.login(self._link.token)
             self._renewed = True
