@@ -1,5 +1,7 @@
 """Who is let in by an etcd server, and which server is believed."""
 
+from typing import Any
+
 import pytest
 from grpc.aio import insecure_channel
 
@@ -29,7 +31,7 @@ class Guarded:
 
     def __init__(self, server):
         self.server = server
-        self.token = ()
+        self.token: Any = ()
 
     async def ask(self, method, message):
         async with insecure_channel(f"127.0.0.1:{self.server.port}") as channel:
