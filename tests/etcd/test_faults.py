@@ -151,19 +151,18 @@ async def test_a_server_that_comes_back_without_its_data_is_told_as_a_gap(server
 async def test_a_lease_is_trusted_from_the_sending_on_by_the_local_clock(server, hasty):
     async with reached(server.url) as client:
         lease = await client.grant(3)
-        process = server.process
-        process.send_signal(signal.SIGSTOP)
+        server.freeze()
         kept = asyncio.create_task(client.keep(lease))
         assert not (await asyncio.wait({kept}, timeout=0.3))[0]
-        process.send_signal(signal.SIGCONT)
+        server.thaw()
         trusted_s = await kept
         assert 2 < trusted_s <= 2.7
         until = time.monotonic() + trusted_s
-        process.send_signal(signal.SIGSTOP)
+        server.freeze()
         with pytest.raises(Unavailable):
             await client.keep(lease)
         assert time.monotonic() < until, "who could not renew it knows, while it still has it"
-        process.send_signal(signal.SIGCONT)
+        server.thaw()
 
 
 async def filled(client):
@@ -206,6 +205,19 @@ async def test_a_call_that_is_given_up_leaves_the_client_whole(server):
         assert {type(end).__name__ for end in ends[1::2]} == {"Done"}
         assert {type(end).__name__ for end in ends[::2]} <= {"CancelledError", "Done"}
         assert set(await held(client)) >= {b"k/%d" % number for number in range(1, 50, 2)}
+
+
+async def test_a_client_that_is_closed_lets_its_calls_end(server):
+    async with reached(server.url) as client:
+        ear = Ear(client)
+        server.freeze()
+        calls = [asyncio.create_task(client.txn(new(b"k/%d" % number))) for number in range(3)]
+        closing = asyncio.create_task(client.close())
+        assert not (await asyncio.wait({closing, *calls}, timeout=0.2))[0]
+        server.thaw()
+        assert all(done.succeeded for done in await asyncio.gather(*calls))
+        await closing
+        await ear.ended()
 
 
 async def test_a_server_that_never_was_is_told_by_its_address():

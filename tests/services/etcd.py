@@ -86,6 +86,18 @@ class EtcdServer:
             self.process.wait(30)
             self.process = None
 
+    def freeze(self) -> None:
+        """Let it stand still, all of it, until `thaw`."""
+        if self.process:
+            self.process.send_signal(signal.SIGSTOP)
+            threads = [*Path(f"/proc/{self.process.pid}/task").glob("*/stat")]
+            while any(" T " not in one.read_text() for one in threads):
+                pass
+
+    def thaw(self) -> None:
+        if self.process:
+            self.process.send_signal(signal.SIGCONT)
+
     def remove(self) -> None:
         self.stop(signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -37,7 +37,7 @@ class Client:
             raise
 
     async def close(self) -> None:
-        """End what is under way; watches end."""
+        """Let the calls under way end; watches end."""
         await self._link.close()
 
     async def range(self, ask: Range) -> Ranged:

@@ -5,6 +5,8 @@ to the next member, for as long as an election takes.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import randrange
 from time import monotonic
@@ -57,6 +59,7 @@ class Link:
         self.token = ""
         self._metadata: tuple[tuple[str, str], ...] = (_LEADER,)
         self._calls: dict[tuple[int, str], grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {}
+        self._streams: set[grpc.aio.UnaryStreamCall[Any, Any]] = set()
         self._login = asyncio.Lock()
 
     def open(self) -> None:
@@ -69,9 +72,12 @@ class Link:
         self.closed = False
 
     async def close(self) -> None:
+        """Let the calls under way end, and end the streams; harmless twice."""
         self.closed = True
+        for stream in self._streams:
+            stream.cancel()
         for channel in self._channels:
-            await channel.close()
+            await channel.close(ANSWER_S)
 
     async def call(
         self, method: Method, request: Any, writes: bool = False, at: int | None = None, answer_s: float = 0
@@ -115,10 +121,17 @@ class Link:
         if self.current == number:
             self.current = (number + 1) % len(self.names)
 
-    def stream(self, number: int, method: Method) -> grpc.aio.StreamStreamCall[Any, Any]:
-        """A conversation with a member."""
-        opened: grpc.aio.StreamStreamMultiCallable[Any, Any] = self._channels[number].stream_stream(*method)
-        return opened(metadata=self._metadata)
+    @contextmanager
+    def stream(self, number: int, method: Method, request: Any) -> Iterator[grpc.aio.UnaryStreamCall[Any, Any]]:
+        """All that a member has to say to this, as long as the block lasts."""
+        ask: grpc.aio.UnaryStreamMultiCallable[Any, Any] = self._channels[number].unary_stream(*method)
+        stream = ask(request, metadata=self._metadata)
+        self._streams.add(stream)
+        try:
+            yield stream
+        finally:
+            self._streams.discard(stream)
+            stream.cancel()
 
     async def _asked(self, number: int, method: Method, request: Any, answer_s: float) -> Any:
         channel = self._channels[number]

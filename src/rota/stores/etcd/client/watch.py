@@ -33,19 +33,16 @@ class Watcher:
         """All changes in order, each once, together what was changed together. Raises `Unavailable` if forbidden."""
         while not self._link.closed:
             number = self._link.current
-            stream = self._link.stream(number, WATCH)
             try:
-                await stream.write(self._wanted())
-                async for batch in self._told(stream):
-                    yield batch
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The stream broke, or had ended before it was written to.
+                # The server goes on when it has heard that nothing more will be asked.
+                with self._link.stream(number, WATCH, self._wanted()) as stream:
+                    async for batch in self._told(stream):
+                        yield batch
+            except grpc.aio.AioRpcError:
                 self._link.leave(number)
             except asyncio.CancelledError:
                 if not self._link.closed:
                     raise
-            finally:
-                stream.cancel()
             await asyncio.sleep(PAUSE_S)
 
     def _wanted(self) -> Any:
