@@ -143,12 +143,16 @@ class Rota:
         return declare(*functions) if functions else declare
 
     def executor(self, kind: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Register a function(context, task) -> result, sync or async, as the executor of a task type."""
+        """Register a function(context, task) -> result, sync or async, as the executor of a task type.
+
+        It is the handler of that name, too: a `python` task whose command is that type is done by it.
+        """
 
         def add(function: Callable[..., Any]) -> Callable[..., Any]:
             if kind in self._own:
                 raise Invalid("executor", f"{kind!r} is registered twice")
-            self._own[kind] = own_executor(kind, function)
+            made = self._own[kind] = own_executor(kind, function)
+            self.registry.provide(kind, made.handler)
             return function
 
         return add

@@ -129,7 +129,7 @@ def executors(handlers: Handlers, kinds: Kinds, own: Mapping[str, Executor]) -> 
     return traced(found) if active() else found
 
 
-def own_executor(kind: str, function: Callable[..., Any]) -> Executor:
+def own_executor(kind: str, function: Callable[..., Any]) -> FunctionExecutor:
     """An executor made of a user's function(context, task) -> result."""
     return FunctionExecutor(kind, function)
 

@@ -5,9 +5,11 @@ from typing import Annotated
 import typer
 
 from rota.cli import read
-from rota.cli.common import Namespace, Why, command
+from rota.cli.common import Namespace, Why, actor, command
 from rota.cli.remote import Api, thing
 from rota.cli.show import Answer, Listing, Sheet
+from rota.engine.control import place_queue
+from rota.engine.engine import Engine
 
 group = typer.Typer(name="queues", help="The lines that runs stand in.")
 Name = Annotated[str, read.argument("QUEUE")]
@@ -37,3 +39,8 @@ async def resume(api: Api, name: Name) -> Answer:
 async def strict(api: Api, name: Name, off: Off = False) -> Answer:
     """Let higher priorities always go first in a queue; lower ones can then starve."""
     return Sheet(await api("PATCH", thing("queues", name), {"strict": not off}))
+
+
+async def place(engine: Engine, namespace: str, name: str, strategy: str) -> None:
+    """Keep with a queue how its runs get to workers."""
+    await place_queue(engine, namespace, name, strategy, actor())

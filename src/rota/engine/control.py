@@ -140,6 +140,11 @@ async def order_queue(engine: Engine, namespace: str, name: str, strict: bool, a
     return await _queue(engine, namespace, name, actor, strict=strict)
 
 
+async def place_queue(engine: Engine, namespace: str, name: str, dispatch: str, actor: str) -> Queue:
+    """By which strategy its runs get to workers, one of DISPATCH."""
+    return await _queue(engine, namespace, name, actor, dispatch=dispatch)
+
+
 async def _queue(engine: Engine, namespace: str, name: str, actor: str, **fields: object) -> Queue:
     check_name("namespace", namespace)
     check_name("queue", name)
@@ -147,7 +152,10 @@ async def _queue(engine: Engine, namespace: str, name: str, actor: str, **fields
     for _ in range(TRIES):
         held = (await engine.store.get(Queue, [key]))[0]
         before = held.record if held else Queue(namespace, name)
-        after = replace(before, **fields, updated_at=engine.clock.now())  # type: ignore[arg-type]  # fields of Queue
+        after = replace(before, **fields)  # type: ignore[arg-type]  # fields of Queue
+        if after == before:
+            return before
+        after = replace(after, updated_at=engine.clock.now())
         entry = audited(engine, actor, "queue", f"queue:{key}", before, after)
         if applied(
             await engine.commit_one(Group((Change(held, after), entry)), None, [Hint(f"lane:{key}/"), Hint("queues")])

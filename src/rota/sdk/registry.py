@@ -112,6 +112,10 @@ class TaskRegistry:
         """What the `python` executor runs, by command; a live view."""
         return MappingProxyType(self._handlers)
 
+    def provide(self, command: str, handler: Handler) -> None:
+        """Have the `python` executor do this command by `handler`, where no task is declared for it."""
+        self._handlers.setdefault(command, handler)
+
     def declare(self, function: Callable[..., Any], **options: Unpack[TaskOptions]) -> Declared:
         """Make `function` a task.
 

@@ -1,0 +1,102 @@
+"""Scheduler, workers and client as programs of their own, by the options that users of such systems know."""
+
+import signal
+
+import pytest
+
+from rota.cli import read
+
+OWN = '''
+from rota import Rota
+
+app = Rota(name="own")
+
+
+@app.executor("resize")
+def resize(context, task):
+    """Half of it."""
+    return {"width": task.payload["width"] // 2, "tries": context.tries}
+'''
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request, tmp_path):
+    if request.param == "redis":
+        return request.getfixturevalue("space")
+    return f"sqlite:///{tmp_path / 'rota.db'}"
+
+
+def test_a_scheduler_two_workers_and_a_client(start, rota, url, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    at = ("--store", url)
+    leading = ("--queue", "default", "--strategy", "least_load", "--log-level", "debug")
+    scheduler = start("scheduler", "--node-id", "s1", *at, *leading)
+    scheduler.until("stop:")
+    working = ("--queue", "default", "--max-concurrent", "3", "--log-level", "warn")
+    workers = [start("worker", "--node-id", name, *at, *working, "--app", "own:app") for name in ("w1", "w2")]
+    for worker in workers:
+        worker.until("stop:")
+    found = rota.json("workers", "list", *at)
+    assert sorted((one["worker"], one["slots"]) for one in found) == [("w1", 3), ("w2", 3)]
+    (queue,) = rota.json("queues", "list", *at)
+    assert (queue["name"], queue["dispatch"]) == ("default", "least_load")
+
+    asked = ("--type", "echo", "--name", "test-task", "--queue", "default", "--priority", "urgent", "--count", "4")
+    told = rota.json("client", *at, *asked, "--payload", '{"seconds": 0}', "--wait")
+    assert (len(told["ids"]), told["ended"]) == (4, {"success": 4})
+    shown = rota.json("runs", "show", told["ids"][0], *at)
+    assert (shown["priority"], shown["result"]) == ("urgent", {"seconds": 0})
+    own = rota.json("client", *at, "--type", "resize", "--name", "half", "--payload", '{"width": 8}', "--wait")
+    assert rota.json("runs", "show", own["ids"][0], *at)["result"] == {"width": 4, "tries": 0}
+    broken = ("--type", "resize", "--name", "none", "--payload", "{}", "--wait")
+    rota("tasks", "create", "none", "--command", "resize", "--retries", "0", *at)
+    failed = rota("client", *at, *broken)
+    assert (failed.code, failed.out.splitlines()[-1]) == (1, "failed 1")
+    for process in (*workers, scheduler):
+        process.tell(signal.SIGTERM)
+        assert process.ended()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "url"),
+    [
+        ("localhost:2379", "etcd://localhost:2379/"),
+        ("a:2379, b:2379,[::1]:2379", "etcd://a:2379,b:2379,[::1]:2379/"),
+        ("http://a:2379/", "etcd://a:2379/"),
+        ("https://a:2379,https://b:2379", "etcds://a:2379,b:2379/"),
+    ],
+)
+def test_endpoints_of_etcd_are_a_store(said, url):
+    assert read.endpoints(said) == url
+
+
+@pytest.mark.parametrize("said", ["", "a:2379,,b:2379", "https://a:2379,b:2379", "user@a:2379", "a:2379/prefix"])
+def test_what_are_no_endpoints_is_refused(said):
+    with pytest.raises(ValueError, match="write localhost:2379"):
+        read.endpoints(said)
+
+
+@pytest.mark.parametrize("program", ["scheduler", "worker", "client"])
+def test_each_program_looks_for_etcd_where_it_is_told(rota, program):
+    answer = rota(program, "--etcd-endpoints", "127.0.0.1:1,127.0.0.1:2")
+    assert answer.code in (1, 2)
+    assert "etcd://127.0.0.1:1,127.0.0.1:2" in answer.err
+    both = rota.refused(program, "--etcd-endpoints", "127.0.0.1:1", "--store", "sqlite:///x.db")
+    assert "give one of them" in both
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("scheduler", "--strategy", "best"), "'best' is none; choose from pull, round_robin"),
+        (("scheduler", "--queue", "a b", "--strategy", "random"), "'a b' is not a name"),
+        (("worker", "--log-level", "loud"), "observability.log_level"),
+        (("worker", "--max-concurrent", "0"), "--max-concurrent"),
+        (("client", "--priority", "4"), "priority"),
+        (("client", "--priority", "best"), "priority"),
+        (("client", "--etcd-endpoints", "a@b"), "write localhost:2379"),
+    ],
+)
+def test_what_the_programs_refuse(here, args, said):
+    assert said in here.refused(*args)
+    assert here.json("tasks", "list") == []
