@@ -37,6 +37,7 @@ from rota.wiring import (
     default_name,
     default_store,
     executors,
+    fitted,
     inside,
     made_in,
     make_scheduler,
@@ -371,7 +372,7 @@ class Roles:
         for take_over in self.listeners:
             take_over(settings)
         if self.scheduler and any(key.startswith(("schedule.", "retention.")) for key in changed):
-            await self.scheduler.adjust(settings.scheduler_options(default_name()))
+            await self.scheduler.adjust(fitted(self._app.store, settings.scheduler_options(default_name())))
         if self.worker and not self.worker.ended.is_set():
             self.worker.scan_ms = settings.schedule.scan_interval
             if "worker.max_concurrent_tasks" in changed:

@@ -1,6 +1,9 @@
 """Scheduler, workers and client as programs of their own, by the options that users of such systems know."""
 
+import json
+import re
 import signal
+import time
 
 import pytest
 
@@ -52,9 +55,47 @@ def test_a_scheduler_two_workers_and_a_client(start, rota, url, tmp_path):
     rota("tasks", "create", "none", "--command", "resize", "--retries", "0", *at)
     failed = rota("client", *at, *broken)
     assert (failed.code, failed.out.splitlines()[-1]) == (1, "failed 1")
+    numbers = rota.json("stats", *at)
+    assert (numbers["workers"], numbers["queue_length"], numbers["total"], numbers["completed"]) == (2, 0, 6, 5)
     for process in (*workers, scheduler):
         process.tell(signal.SIGTERM)
         assert process.ended()[0] == 0
+
+
+def test_the_numbers_tell_of_each_worker(start, here, tmp_path):
+    """What a worker says of itself comes with its beats."""
+    (tmp_path / "rota.toml").write_text("[worker]\nheartbeat_interval = '100ms'\n")
+    worker = start("worker", "--node-id", "w1")
+    worker.until("stop:")
+    here("client", "--count", "3", "--payload", '{"seconds": 0}', "--wait")
+    here("tasks", "create", "wrong", "--command", "echo", "--payload", "[1]", "--retries", "0")
+    here("tasks", "trigger", "wrong", "--wait")
+    end = time.monotonic() + 30
+    while (one := here.json("stats")["by_worker"][0])["total"] != 4:
+        assert time.monotonic() < end
+    assert (one["worker"], one["running"], one["completed"], one["failed"]) == ("w1", 0, 3, 1)
+    assert 0 <= one["cpu_percent"] < 1_000
+    assert 10 < one["memory_mb"] < 1_000
+    (shown,) = here.json("workers", "list")
+    assert (shown["load"]["completed"], shown["session"]) == (3, one["session"])
+    table = here("stats").out
+    assert "queue length  0\n" in table
+    assert re.search(
+        r"^worker +session +total +running +completed +failed +cpu percent +memory mb$", table, re.MULTILINE
+    )
+    assert re.search(r"^w1 +w1-[0-9a-f]{8} +4 +0 +3 +1 +[0-9]+ +[0-9]+$", table, re.MULTILINE)
+
+
+def test_numbers_are_watched(start, here):
+    watching = start("stats", "--watch", "--json")
+    first, second = (json.loads(watching.until("by_worker")[-1]) for _ in range(2))
+    assert (first["workers"], second["total"]) == (0, 0)
+    watching.tell(signal.SIGINT)
+    assert watching.ended()[0] == 130
+    plain = start("stats", "--watch")
+    assert "unaccounted" not in plain.until("since")[0]
+    plain.tell(signal.SIGINT)
+    assert plain.ended()[0] == 130
 
 
 @pytest.mark.parametrize(

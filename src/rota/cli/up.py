@@ -164,7 +164,7 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     from rota.cli.watch import Watch
     from rota.settings.load import load
 
-    flags = {**flags, "store": one_store(flags["store"], flags["etcd_endpoints"])}
+    flags = {**flags, "store": one_store(flags["store"], flags["etcd_endpoints"]) or None}
     if flags["store"] and flags["data"]:
         raise Invalid("data", "--store says where the data is, and so does --data; give one of them")
     app = load_app(flags["app"]) if flags["app"] else Rota(name="rota")

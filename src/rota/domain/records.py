@@ -79,6 +79,19 @@ class Pulse(NamedTuple):
     count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody needs here
 
 
+class Load(NamedTuple):
+    """What a worker says of its session with a beat; for people, nothing is decided by it."""
+
+    total: int
+    """Attempts that began."""
+    completed: int
+    failed: int
+    cpu_percent: int
+    """Of one processor, by its process, since it said so before."""
+    memory_mb: int
+    """MiB of its process."""
+
+
 class Until(StrEnum):
     """How long a unique key holds."""
 

@@ -21,6 +21,7 @@ from rota.ports.store import BeatReply, Want, Watch
 from rota.worker.attempt import CANCELLED, FOREIGN, LEAVING, Attempt, cut_short, perform
 from rota.worker.capture import Capture
 from rota.worker.context import RunContext
+from rota.worker.load import Counted
 from rota.worker.options import Options
 from rota.worker.outbox import Outbox
 from rota.worker.pulse import Connect, Listen, Pulse
@@ -30,6 +31,8 @@ from rota.worker.wheel import Wheel
 EXCLUDE_MS = 60_000
 """How long a session does not ask for a task whose handler it lacks."""
 CLAIM_LIMIT = 1_000
+NAME_LIMIT = 95
+"""So much of the worker's name stands in the ids of its sessions, that these are names too."""
 HASTE_MS = 1_000
 """How long what is stopped in a hurry, or by force, may take to end."""
 STUCK = "more than half of its slots are held by attempts that do not end, it takes no more; see docs/guarantees.md"
@@ -70,6 +73,7 @@ class Worker:
         self._outbox = Outbox(self._settle, self._emit)
         self._wheel = Wheel(self._attempts, self._clock, options.grace_ms, self._give_up)
         self._session = ""
+        self._counted = Counted()
         self._closed = False
         self._doubt = False
         self._differing = 0
@@ -151,7 +155,7 @@ class Worker:
     async def _enter(self) -> None:
         """A new session for this life, and the pulse that keeps it."""
         options = self._options
-        self._session = timed_id(self._clock.now(), self._chance.bits(80))
+        self._session = f"{options.name[:NAME_LIMIT]}-{timed_id(self._clock.now(), self._chance.bits(80))}"
         session = Session(
             id=self._session,
             worker=options.name,
@@ -170,7 +174,9 @@ class Worker:
         self._ear = self._listen(topics)
         await self._desk.enter(session)
         heard = partial(self._heard, self._session)
-        self._pulse = Pulse(self._session, options.beat_ms, self._connect, heard, self._clock, self._emit)
+        # Without a thread it lives on a virtual clock, where the machine has no say.
+        load = self._counted.load if options.thread else None
+        self._pulse = Pulse(self._session, options.beat_ms, self._connect, heard, self._clock, self._emit, load)
         await self._pulse.start(options.thread)
 
     async def _exit(self) -> None:
@@ -255,6 +261,7 @@ class Worker:
         context = RunContext(assignment, deadline_at, self._clock, self._reporter.line)
         attempt = Attempt(assignment, context, began, limit)
         self._attempts[attempt.fence] = attempt
+        self._counted.total += 1
         self._wheel.watch(attempt)
         if run.id in self._cancels:
             self._wheel.stop(attempt, CANCELLED)
@@ -276,6 +283,7 @@ class Worker:
             self._idle.set()
         if attempt.context.stopping == FOREIGN:
             return
+        self._counted.ended(outcome.end)
         if outcome.reason == Reason.NO_HANDLER:
             self._exclude(attempt.assignment.run, outcome)
         self._outbox.put(attempt.settlement(outcome))
