@@ -65,7 +65,7 @@ def whom(
     """Whom to ask: as the options say, else ROTA_SERVER, else a store. Raises `Invalid`."""
     store = one_store(store, etcd_endpoints)
     if store and server:
-        raise Invalid("server", "holds the data already; leave --store and --etcd-endpoints out")
+        raise Invalid("server", "holds the data already; leave --store out, and --etcd-endpoints")
     url = server or ("" if store else os.environ.get("ROTA_SERVER", ""))
     if url:
         place = address(url)

@@ -70,7 +70,7 @@ class TestByAge:
             house.clock.advance(after)
             await pruned(house)
             assert [len(await house.all(kind)) for kind in (Unique, Session, Tally, Audit)] == left
-        assert await house.all(Blob) == []
+        assert "session-1/load" not in {one.id for one in await house.all(Blob)}
         house.clock.advance(91 * DAY)
         await pruned(house)
         assert [len(await house.all(kind)) for kind in (Tally, Audit)] == [0, 1]
