@@ -13,7 +13,7 @@ FULL = 0.8
 async def diagnose(link: Link) -> list[tuple[str, str]]:
     """(`ok`, `warn` or `fail`; what was found) of the server, what it keeps, and its memory."""
     info = _fields((await link.ask("INFO")).decode())
-    found = [("ok", f"Redis {info['redis_version']}, prefix {link.prefix}")]
+    found = [("ok", f"Redis {info['redis_version']}, prefix {link.prefix or 'none'}")]
     if info.get("redis_mode") == "cluster":
         said = "a node of a Redis Cluster, which keeps all of this prefix: its fail-over is not followed; use Sentinels"
         found.append(("fail", said))
