@@ -76,14 +76,17 @@ def test_the_numbers_tell_of_each_worker(start, here, tmp_path):
     assert (one["worker"], one["running"], one["completed"], one["failed"]) == ("w1", 0, 3, 1)
     assert 0 <= one["cpu_percent"] < 1_000
     assert 10 < one["memory_mb"] < 1_000
+    assert 0 < one["busy_percent"] <= 100
     (shown,) = here.json("workers", "list")
     assert (shown["load"]["completed"], shown["session"]) == (3, one["session"])
     table = here("stats").out
     assert "queue length  0\n" in table
     assert re.search(
-        r"^worker +session +total +running +completed +failed +cpu percent +memory mb$", table, re.MULTILINE
+        r"^worker +session +total +running +completed +failed +cpu percent +memory mb +busy percent$",
+        table,
+        re.MULTILINE,
     )
-    assert re.search(r"^w1 +w1-[0-9a-f]{8} +4 +0 +3 +1 +[0-9]+ +[0-9]+$", table, re.MULTILINE)
+    assert re.search(r"^w1 +w1-[0-9a-f]{8} +4 +0 +3 +1 +[0-9]+ +[0-9]+ +[0-9]+$", table, re.MULTILINE)
 
 
 def test_numbers_are_watched(start, here):

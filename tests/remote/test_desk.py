@@ -37,6 +37,9 @@ async def test_what_comes_over_the_wire_is_what_the_desk_beside_the_store_gives(
     assert one.run == stored._replace(payload=None)
     assert one.task == replace(await house.get(type(one.task), one.task.id), payload=b"")
     assert await desk.held(opened.id) == [run._replace(payload=None) for run in await beside.held(opened.id)]
+    given = await desk.given(opened.id, [other.run.id])
+    assert given.assignments == (other,)
+    assert [item.run.id for item in (await beside.given(opened.id, [other.run.id])).assignments] == [other.run.id]
     assert await desk.beat(opened.id) == await beside.beat(opened.id)
     line = Line(one.run.id, 1, house.clock.now(), "stdout", "", "half way")
     assert await desk.report([Progress(one.run.fence, house.clock.now(), "50 %")], [line]) == [Verdict.FRESH]
@@ -53,13 +56,17 @@ async def test_what_a_worker_says_of_itself_is_kept_as_it_said_it_last(at: Site,
     desk, beside, opened = await at.desk(), LocalDesk(house.engine), session()
     await desk.enter(opened)
     assert await loads(house.engine, [opened.id]) == [None]
-    for one, said in ((desk, Load(3, 1, 1, 250, 90)), (beside, Load(4, 2, 1, 0, 91)), (desk, Load(5, 3, 1, 9, 92))):
+    for one, said in (
+        (desk, Load(3, 1, 1, 250, 90, 5)),
+        (beside, Load(4, 2, 1, 0, 91, 0)),
+        (desk, Load(5, 3, 1, 9, 92, 100)),
+    ):
         for _ in range(2):
             assert (await one.beat(opened.id, said)).open
         assert await loads(house.engine, [opened.id]) == [said]
     await desk.leave(opened.id, "drained")
-    await desk.beat(opened.id, Load(9, 9, 9, 9, 9))
-    assert await loads(house.engine, [opened.id]) == [Load(5, 3, 1, 9, 92)]
+    await desk.beat(opened.id, Load(9, 9, 9, 9, 9, 9))
+    assert await loads(house.engine, [opened.id]) == [Load(5, 3, 1, 9, 92, 100)]
 
 
 async def test_a_worker_whose_labels_change_claims_by_them_from_then_on_at_every_node(at: Site, house: House):
@@ -242,6 +249,7 @@ async def test_a_store_that_cannot_serve_is_told_as_such_and_a_lost_reply_loses_
         await desk.claim(want(opened))
     house.store.plan = lambda _: NO_FAULT
     assert [one.id for one in await desk.held(opened.id)] == [run.id]
+    assert [one.run.id for one in (await desk.given(opened.id, [run.id, "0" * 32])).assignments] == [run.id]
     (held,) = await desk.held(opened.id)
     returned = Settlement(held.fence, Outcome(End.RETURNED, reason="lost"))
     house.store.plan = lambda call: LOST_REPLY if call.verb == "commit" else NO_FAULT

@@ -8,11 +8,13 @@ from rota.cli import read
 from rota.cli.common import Namespace, Why, actor, command
 from rota.cli.remote import Api, thing
 from rota.cli.show import Answer, Listing, Sheet
+from rota.domain.records import DISPATCH
 from rota.engine.control import place_queue
 from rota.engine.engine import Engine
 
 group = typer.Typer(name="queues", help="The lines that runs stand in.")
 Name = Annotated[str, read.argument("QUEUE")]
+Strategy = Annotated[str, typer.Argument(metavar="STRATEGY", help=f"One of {', '.join(DISPATCH)}.")]
 Off = Annotated[bool, typer.Option("--off", help="Back to head starts, by which nothing starves.")]
 
 
@@ -20,7 +22,7 @@ Off = Annotated[bool, typer.Option("--off", help="Back to head starts, by which 
 async def listed(api: Api, namespace: Namespace = "main") -> Answer:
     """List queues with what waits and runs in them."""
     found = (await api("GET", "/api/queues", namespace=namespace))["items"]
-    return Listing("queues", found, ("name", "pending", "running", "paused", "strict"))
+    return Listing("queues", found, ("name", "pending", "running", "paused", "strict", "dispatch"))
 
 
 @command(group, "pause")
@@ -39,6 +41,12 @@ async def resume(api: Api, name: Name) -> Answer:
 async def strict(api: Api, name: Name, off: Off = False) -> Answer:
     """Let higher priorities always go first in a queue; lower ones can then starve."""
     return Sheet(await api("PATCH", thing("queues", name), {"strict": not off}))
+
+
+@command(group, "dispatch")
+async def dispatch(api: Api, name: Name, strategy: Strategy) -> Answer:
+    """Say how runs of a queue get to workers: a free one takes them (pull), or the leader places them."""
+    return Sheet(await api("PATCH", thing("queues", name), {"dispatch": strategy}))
 
 
 async def place(engine: Engine, namespace: str, name: str, strategy: str) -> None:

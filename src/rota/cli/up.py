@@ -50,7 +50,9 @@ if TYPE_CHECKING:
 
 group = typer.Typer()
 
-PLACING = "How its runs get to workers, kept with it: round_robin, random, least_load, weighted. Not in effect yet."
+PLACING = (
+    "How its runs get to workers from now on: round_robin, random, least_load, weighted; as `rota queues dispatch`."
+)
 SETTINGS = {
     "store": "database.url",
     "host": "api.host",

@@ -23,7 +23,7 @@ from rota.wiring import SystemClock
 group = typer.Typer()
 WATCH_S = 2
 CLEAR = "\x1b[2J\x1b[H"
-NUMBERS = ("worker", "session", "total", "running", "completed", "failed", "cpu_percent", "memory_mb")
+NUMBERS = ("worker", "session", "total", "running", "completed", "failed", "cpu_percent", "memory_mb", "busy_percent")
 
 
 @group.command("preview")

@@ -80,7 +80,7 @@ class Pulse(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What a worker says of its session with a beat; for people, nothing is decided by it."""
+    """What a worker says of its session with a beat: for people, and for whoever chooses among workers."""
 
     total: int
     """Attempts that began."""
@@ -90,6 +90,8 @@ class Load(NamedTuple):
     """Of one processor, by its process, since it said so before."""
     memory_mb: int
     """MiB of its process."""
+    busy_percent: int
+    """Of its machine, by processors or memory, whichever is scarcer; at most 100."""
 
 
 class Until(StrEnum):

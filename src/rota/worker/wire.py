@@ -25,6 +25,8 @@ from rota.ports.store import BeatReply, Line
 VERSION = 1
 BATCH = 1_000
 """Runs, outcomes, lines in one message, at most."""
+GIVEN = 250
+"""Runs in one answer, each of which may bring a payload of VALUE_LIMIT."""
 LONGEST_BEAT_MS = 5_000
 """How long an answer to a beat may be put off."""
 
@@ -127,6 +129,7 @@ class Told(Struct, frozen=True, omit_defaults=True):
     failed: Count = 0
     cpu_percent: Count = 0
     memory_mb: Count = 0
+    busy_percent: Annotated[int, Meta(ge=0, le=100)] = 0
 
 
 class Beat(Message, frozen=True):
@@ -148,9 +151,10 @@ class Beaten(Message, frozen=True):
 
 
 class Held(Message, frozen=True):
-    """A question: the runs that a session holds."""
+    """A question: the runs that a session holds; or with `runs`, those of them with all that it needs to start them."""
 
     session: SessionId
+    runs: Annotated[tuple[Id, ...], Meta(max_length=GIVEN)] = ()
 
 
 class Said(Struct, frozen=True, omit_defaults=True):
@@ -205,7 +209,7 @@ class Settle(Message, frozen=True):
 
 
 Holding: Any = list[Sent]
-"""The answer to `Held`."""
+"""The answer to `Held`; where it names runs, it is `Work`."""
 Judged = list[Verdict]
 """The answer to `Report` and `Settle`: one for each."""
 

@@ -62,7 +62,7 @@ class TestByAge:
 
     async def test_everything_else_goes_when_it_is_old_enough(self, house, engine):
         await ended(house, key="k")
-        await beat(engine, "session-1", Load(1, 1, 0, 0, 9))
+        await beat(engine, "session-1", Load(1, 1, 0, 0, 9, 0))
         await leave(engine, "session-1", "bye")
         assert "session-1/load" in {one.id for one in await house.all(Blob)}
         assert [len(await house.all(kind)) for kind in (Unique, Session, Tally, Audit)] == [1, 1, 1, 1]
