@@ -18,7 +18,7 @@ from rota.engine.submit import Order
 from rota.ports.executor import Context
 from rota.sdk.duration import to_ms
 from rota.sdk.handle import Handle
-from rota.sdk.options import check_options
+from rota.sdk.options import check_options, module_name
 from rota.sdk.portal import synchronous
 from rota.sdk.registry import to_payload
 from rota.settings import here
@@ -66,7 +66,9 @@ class Service(Rota):
     """An app that is started and closed. Define what it does before it starts."""
 
     def __init__(self, config: "Config | Settings", pod: str, name: str, version: str, module: str) -> None:
-        super().__init__(name=name or "service", version=version, kinds=Kinds(http=True, grpc=True))
+        super().__init__(
+            name=name or module_name(module or "__main__"), version=version, kinds=Kinds(http=True, grpc=True)
+        )
         self._module, self.pod = module, pod or default_name()
         self._protocols: dict[str, str] = {}
         self._life = AsyncExitStack()

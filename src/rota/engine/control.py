@@ -155,7 +155,7 @@ async def _queue(engine: Engine, namespace: str, name: str, actor: str, **fields
         held = (await engine.store.get(Queue, [key]))[0]
         before = held.record if held else Queue(namespace, name)
         after = replace(before, **fields)  # type: ignore[arg-type]  # fields of Queue
-        if after == before:
+        if held and after == before:
             return before
         after = replace(after, updated_at=engine.clock.now())
         entry = audited(engine, actor, "queue", f"queue:{key}", before, after)

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import sys
 import time
 from collections.abc import Sized
 from pathlib import Path
@@ -39,7 +40,7 @@ def memory_mb() -> int:
     try:
         return int(_PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
 
 
 def busy_percent() -> int:
