@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from rota.domain.facts import RunsClaimed
 from rota.domain.lane import queue_of
-from rota.domain.records import Pulse, Queue, Session
+from rota.domain.records import Load, Pulse, Queue, Session
 from rota.domain.run import Reason, Run, State
 from rota.engine.engine import Engine, every
+from rota.engine.sessions import loads
 from rota.ports.store import LOOK_LIMIT, Hint, Term, Want, Where
 from rota.scheduler.placement import STRATEGIES, Memory, Seat, weight_of
 
@@ -88,7 +89,8 @@ class Dispatcher:
         sessions = [one for one in sessions if one.takes_runs and not one.draining]
         alive = await self._alive(sessions)
         held = await self._engine.store.count(Run, "session", Where(states=(State.RUNNING,))) if alive else {}
-        return [_seat(one, held.get(one.id, 0)) for one in alive]
+        said = await loads(self._engine, [one.id for one in alive])
+        return [_seat(one, held.get(one.id, 0), load) for one, load in zip(alive, said, strict=True)]
 
     async def _alive(self, sessions: Sequence[Session]) -> list[Session]:
         """Those whose counter has not stood still for half their ttl. Only `recover` says that one is lost."""
@@ -150,9 +152,9 @@ class Dispatcher:
         return self._memories[queue.id]
 
 
-def _seat(session: Session, held: int) -> Seat:
-    weight = weight_of(session.labels, session.slots)
-    return Seat(session.id, session.worker, frozenset(session.lanes), session.slots, held, weight)
+def _seat(session: Session, held: int, load: Load | None) -> Seat:
+    weight, busy = weight_of(session.labels, session.slots), load.busy_percent / 100 if load else 0.0
+    return Seat(session.id, session.worker, frozenset(session.lanes), session.slots, held, weight, busy)
 
 
 def _fitting(seats: Iterable[Seat], queue: Queue) -> list[Seat]:

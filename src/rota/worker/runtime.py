@@ -9,7 +9,7 @@ from functools import partial
 
 from rota.domain.errors import Barred, Incompatible
 from rota.domain.facts import Trouble
-from rota.domain.ids import timed_id
+from rota.domain.ids import session_id
 from rota.domain.lane import lanes, relabelled
 from rota.domain.records import Session
 from rota.domain.run import End, Fence, Outcome, Reason, Run
@@ -21,6 +21,7 @@ from rota.ports.store import BeatReply, Want, Watch
 from rota.worker.attempt import CANCELLED, FOREIGN, LEAVING, Attempt, cut_short, perform
 from rota.worker.capture import Capture
 from rota.worker.context import RunContext
+from rota.worker.load import Counted
 from rota.worker.options import Options
 from rota.worker.outbox import Outbox
 from rota.worker.pulse import Connect, Listen, Pulse
@@ -69,7 +70,7 @@ class Worker:
         self._reporter = Reporter(desk, self._attempts, options.report_ms, self._emit)
         self._outbox = Outbox(self._settle, self._emit)
         self._wheel = Wheel(self._attempts, self._clock, options.grace_ms, self._give_up)
-        self._session = ""
+        self._session, self._counted = "", Counted(self._attempts)
         self._closed = False
         self._doubt = False
         self._differing = 0
@@ -151,7 +152,7 @@ class Worker:
     async def _enter(self) -> None:
         """A new session for this life, and the pulse that keeps it."""
         options = self._options
-        self._session = timed_id(self._clock.now(), self._chance.bits(80))
+        self._session = session_id(options.name, self._clock.now(), self._chance.bits(80))
         session = Session(
             id=self._session,
             worker=options.name,
@@ -170,7 +171,8 @@ class Worker:
         self._ear = self._listen(topics)
         await self._desk.enter(session)
         heard = partial(self._heard, self._session)
-        self._pulse = Pulse(self._session, options.beat_ms, self._connect, heard, self._clock, self._emit)
+        load = self._counted.load if options.thread else None
+        self._pulse = Pulse(self._session, options.beat_ms, self._connect, heard, self._clock, self._emit, load)
         await self._pulse.start(options.thread)
 
     async def _exit(self) -> None:
@@ -273,6 +275,7 @@ class Worker:
             self._idle.set()
         if attempt.context.stopping == FOREIGN:
             return
+        self._counted.ended(outcome.end)
         if outcome.reason == Reason.NO_HANDLER:
             self._exclude(attempt.assignment.run, outcome)
         self._outbox.put(attempt.settlement(outcome))

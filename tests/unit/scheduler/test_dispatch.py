@@ -8,14 +8,14 @@ import pytest
 from rota.domain.errors import Stale
 from rota.domain.facts import RunsClaimed
 from rota.domain.lane import lanes
-from rota.domain.records import Session
+from rota.domain.records import Load, Session
 from rota.domain.run import End, Outcome, Reason, Run, State
 from rota.domain.task import Task
 from rota.engine.claim import claim
 from rota.engine.control import drain, pause_queue, place_queue, resume_queue
 from rota.engine.define import create_task
 from rota.engine.engine import PLACED_MS, every
-from rota.engine.sessions import enter
+from rota.engine.sessions import beat, enter
 from rota.engine.settle import settle
 from rota.engine.submit import Order, submit
 from rota.ports.desk import Settlement
@@ -94,6 +94,17 @@ async def test_what_ends_makes_room_for_more(yard: Yard):
         ended += len(await yard.running())
         await yard.finish(await yard.running())
     assert ended == 5
+
+
+async def test_the_least_loaded_is_known_by_what_it_says(yard: Yard):
+    await yard.begin("least_load")
+    for name, busy_percent in (("a", 75), ("b", 0)):
+        await yard.worker(name, 10)
+        await beat(yard.engine, name, Load(0, 0, 0, 0, 50, busy_percent))
+    await yard.submit(7)
+    assert await yard.place() == {"b": 7}
+    await yard.submit(4)
+    assert await yard.place() == {"a": 3, "b": 8}
 
 
 async def test_weights_are_honoured(yard: Yard):

@@ -23,13 +23,14 @@ from rota.domain.errors import Forbidden, Invalid, TooLarge
 from rota.domain.ids import RunId
 from rota.domain.lane import lane, queue_of
 from rota.domain.payload import check_payload
-from rota.domain.records import VALUE_LIMIT, Session
+from rota.domain.records import VALUE_LIMIT, Load, Session
 from rota.domain.run import End, Fence, Run
 from rota.domain.states import Verdict
 from rota.engine.claim import given
 from rota.engine.engine import Engine, every
 from rota.engine.recover import open_sessions
 from rota.engine.report import report as keep_report
+from rota.engine.sessions import beat as keep_beat
 from rota.engine.sessions import leave as close_session
 from rota.engine.settle import settle as settle_all
 from rota.ports.desk import Progress, Settlement
@@ -130,7 +131,8 @@ async def beat(engine: Here, crew: Sessions, asked: Worker, request: Request) ->
         if (heard := await _unless_gone(request, rest)) is None:
             return Response(status_code=204)
         hinted = heard
-    reply = (await engine.store.beat([said.session]))[0]._replace(hinted=hinted)
+    load = Load(*[getattr(said.load, name) for name in Load._fields]) if session and said.load else None
+    reply = (await keep_beat(engine, said.session, load))._replace(hinted=hinted)
     return _told(wire.Beaten(engine.clock.now(), wire.Reply(*reply)))
 
 
