@@ -1,0 +1,157 @@
+"""`claim`: what is ready is read, and then taken by one transaction a run, so that each is given once.
+
+Who reads the same head at the same time takes the same runs, and all but one in vain. So those who have met others
+begin somewhere among the first few times as many as they want.
+"""
+
+from collections.abc import Sequence
+from random import randrange
+from time import monotonic
+from typing import Any, NamedTuple
+
+from rota.domain.lane import queue_of
+from rota.domain.run import Run, State
+from rota.domain.states import Claim, advance
+from rota.ports.store import Change, Claimed, Versioned, Want
+from rota.stores.etcd import find
+from rota.stores.etcd.client import Range, Ranged, Txn
+from rota.stores.etcd.commit import group_of
+from rota.stores.etcd.keys import behind, is_open, is_unpaused
+from rota.stores.etcd.link import Link
+
+STEP = 500
+SPREAD = 4
+RIVALS_S = 5.0
+"""How long to reckon with others after having met some."""
+RANK_DIGITS = 20
+MOST = 1_000
+"""Runs that one want gets at once, at most."""
+
+
+class Ready(NamedTuple):
+    """A run that waits."""
+
+    rank: str
+    id: str
+
+
+class Claimer:
+    """Claims, and what it knows of others who do."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._rivals_until = 0.0
+
+    async def claim(self, wants: Sequence[Want], now: int) -> list[Claimed]:
+        """Raises `Unclear` where some may have been given."""
+        if not wants:
+            return []
+        link = self._link
+        sessions = [Range(is_open(want.session, link.prefix).key, count_only=True) for want in wants]
+        *open_now, closed_queues = await link.ask([*sessions, link.all_of("paused/", keys_only=True)])
+        start = len(link.prefix) + len("paused/")
+        paused = {item.key.decode()[start:] for item in closed_queues.items}
+        taken: set[str] = set()
+        chosen: list[list[Versioned[Run]]] = []
+        missed: list[bool] = []
+        for want, found in zip(wants, open_now, strict=True):
+            some, lost = await self._chosen(want, paused, taken) if found.count else ([], False)
+            chosen.append(some)
+            missed.append(lost)
+        return await self._taken(wants, [bool(one.count) for one in open_now], chosen, missed, now)
+
+    async def _chosen(self, want: Want, paused: set[str], taken: set[str]) -> tuple[list[Versioned[Run]], bool]:
+        """Runs to try, in order; and whether some went to others meanwhile."""
+        limit = min(max(want.limit, 0), MOST)
+        if not limit:
+            return [], False
+        if want.runs:
+            ids = [of for of in dict.fromkeys(want.runs) if of not in taken]
+        else:
+            ids = await self._ready(want, limit, paused, taken)
+        held = await find.get(self._link, Run, ids)
+        found = [
+            one
+            for one in held
+            if one
+            and one.record.state is State.PENDING
+            and queue_of(one.record.lane) not in paused
+            and f"{one.record.namespace}/{one.record.task}" not in want.exclude
+        ]
+        lost = not want.runs and len(found) < len(ids)
+        found = sorted(found, key=lambda one: (one.record.rank, one.record.id))[:limit]
+        taken |= {one.record.id for one in found}
+        return found, lost
+
+    async def _ready(self, want: Want, limit: int, paused: set[str], taken: set[str]) -> list[str]:
+        """The first that are ready in the wanted lanes, or some behind them where others are at work."""
+        rivals = monotonic() < self._rivals_until
+        need = limit * SPREAD if rivals else limit
+        found: list[Ready] = []
+        for lane in dict.fromkeys(want.lanes):
+            if queue_of(lane) not in paused:
+                found += await self._look(lane, need, frozenset(want.exclude), taken)
+        found = sorted(found)[:need]
+        first = randrange(len(found) - limit + 1) if rivals and len(found) > limit else 0
+        return [one.id for one in found[first : first + limit]]
+
+    async def _look(self, lane: str, need: int, exclude: frozenset[str], taken: set[str]) -> list[Ready]:
+        found: list[Ready] = []
+        prefix = self._link.key(f"ready/{lane}/")
+        start, end = prefix, behind(prefix)
+        step = STEP if exclude else need + len(taken)
+        while True:
+            (reply,) = await self._link.ask([Range(start, end, step)])
+            for item in reply.items:
+                rest = item.key[len(prefix) :].decode()
+                one = Ready(rest[:RANK_DIGITS], rest[RANK_DIGITS + 1 :])
+                if one.id not in taken and item.value.decode() not in exclude:
+                    found.append(one)
+            if not reply.more or len(found) >= need:
+                return found[:need]
+            start = reply.items[-1].key + b"\0"
+
+    async def _taken(
+        self,
+        wants: Sequence[Want],
+        open_now: list[bool],
+        chosen: list[list[Versioned[Run]]],
+        missed: list[bool],
+        now: int,
+    ) -> list[Claimed]:
+        minted = [
+            [advance(was.record, Claim(want.session, want.worker, want.token), now) for was in some]
+            for want, some in zip(wants, chosen, strict=True)
+        ]
+        children = [
+            self._child(was, run)
+            for some, runs in zip(chosen, minted, strict=True)
+            for was, run in zip(some, runs, strict=True)
+        ]
+        sent = iter(await self._link.send(children) if children else ())
+        answers = []
+        for held, missing, runs in zip(open_now, missed, minted, strict=True):
+            got: list[Versioned[Run]] = []
+            stays, lost = held, missing
+            for run, (done, revision) in zip(runs, sent, strict=False):
+                if done.succeeded:
+                    got.append(Versioned(run, revision))
+                    continue
+                session, queue = done.replies
+                stays = stays and _number(session) > 0
+                lost = lost or not _number(queue)
+            if lost:
+                self._rivals_until = monotonic() + RIVALS_S
+            answers.append(Claimed(tuple(got), lost, stays))
+        return answers
+
+    def _child(self, was: Versioned[Run], run: Run) -> Txn:
+        compares, ops = group_of(self._link, Change(was, run))
+        held = is_open(run.session, self._link.prefix), is_unpaused(run.lane, self._link.prefix)
+        reads = tuple(Range(one.key, count_only=True) for one in held)
+        return Txn((*compares, *held), tuple(ops), reads)
+
+
+def _number(reply: Any) -> int:
+    found: Ranged = reply
+    return found.count
