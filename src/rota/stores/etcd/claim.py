@@ -4,7 +4,7 @@ Who reads the same head at the same time takes the same runs, and all but one in
 begin somewhere among the first few times as many as they want.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import randrange
 from time import monotonic
 from typing import Any, NamedTuple
@@ -26,6 +26,11 @@ RIVALS_S = 5.0
 RANK_DIGITS = 20
 MOST = 1_000
 """Runs that one want gets at once, at most."""
+MANY = 1_000
+"""Runs claimed from a lane by which it is one where the start of the last look is remembered."""
+MARK_S = 1.0
+"""For how long: a run of high priority that comes late lies ahead of it."""
+MARGIN_MS = 1_000
 
 
 class Ready(NamedTuple):
@@ -35,12 +40,23 @@ class Ready(NamedTuple):
     id: str
 
 
+class Mark(NamedTuple):
+    """Between which keys of a lane the last look found what it did, since when nothing ahead of it was looked for."""
+
+    first: bytes
+    end: bytes
+    since: float
+    taken: int
+    """How many were claimed from there since."""
+
+
 class Claimer:
     """Claims, and what it knows of others who do."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._rivals_until = 0.0
+        self._marks: dict[str, Mark] = {}
 
     async def claim(self, wants: Sequence[Want], now: int) -> list[Claimed]:
         """Raises `Unclear` where some may have been given."""
@@ -48,27 +64,35 @@ class Claimer:
             return []
         link = self._link
         sessions = [Range(is_open(want.session, link.prefix).key, count_only=True) for want in wants]
-        *open_now, closed_queues = await link.ask([*sessions, link.all_of("paused/", keys_only=True)])
+        need = sum(_limit(want) for want in wants) * (SPREAD if self._rivals else 1)
+        lanes = list(dict.fromkeys(lane for want in wants if _limit(want) and not want.runs for lane in want.lanes))
+        looks = [self._first_look(lane, need) for lane in lanes]
+        found = await link.ask([*sessions, link.all_of("paused/", keys_only=True), *looks])
+        open_now, closed_queues = [bool(one.count) for one in found[: len(wants)]], found[len(wants)]
+        first = dict(zip(lanes, zip(looks, found[len(wants) + 1 :], strict=True), strict=True))
         start = len(link.prefix) + len("paused/")
         paused = {item.key.decode()[start:] for item in closed_queues.items}
         taken: set[str] = set()
         chosen: list[list[Versioned[Run]]] = []
         missed: list[bool] = []
-        for want, found in zip(wants, open_now, strict=True):
-            some, lost = await self._chosen(want, paused, taken) if found.count else ([], False)
+        for want, opened in zip(wants, open_now, strict=True):
+            some, lost = await self._chosen(want, paused, taken, first) if opened and _limit(want) else ([], False)
             chosen.append(some)
             missed.append(lost)
-        return await self._taken(wants, [bool(one.count) for one in open_now], chosen, missed, now)
+        return await self._taken(wants, open_now, chosen, missed, now)
 
-    async def _chosen(self, want: Want, paused: set[str], taken: set[str]) -> tuple[list[Versioned[Run]], bool]:
+    @property
+    def _rivals(self) -> bool:
+        return monotonic() < self._rivals_until
+
+    async def _chosen(
+        self, want: Want, paused: set[str], taken: set[str], first: Mapping[str, tuple[Range, Ranged]]
+    ) -> tuple[list[Versioned[Run]], bool]:
         """Runs to try, in order; and whether some went to others meanwhile."""
-        limit = min(max(want.limit, 0), MOST)
-        if not limit:
-            return [], False
         if want.runs:
             ids = [of for of in dict.fromkeys(want.runs) if of not in taken]
         else:
-            ids = await self._ready(want, limit, paused, taken)
+            ids = await self._ready(want, paused, taken, first)
         held = await find.get(self._link, Run, ids)
         found = [
             one
@@ -79,37 +103,69 @@ class Claimer:
             and f"{one.record.namespace}/{one.record.task}" not in want.exclude
         ]
         lost = not want.runs and len(found) < len(ids)
-        found = sorted(found, key=lambda one: (one.record.rank, one.record.id))[:limit]
+        found = sorted(found, key=lambda one: (one.record.rank, one.record.id))[: _limit(want)]
         taken |= {one.record.id for one in found}
         return found, lost
 
-    async def _ready(self, want: Want, limit: int, paused: set[str], taken: set[str]) -> list[str]:
+    async def _ready(
+        self, want: Want, paused: set[str], taken: set[str], first: Mapping[str, tuple[Range, Ranged]]
+    ) -> list[str]:
         """The first that are ready in the wanted lanes, or some behind them where others are at work."""
-        rivals = monotonic() < self._rivals_until
+        limit, rivals = _limit(want), self._rivals
         need = limit * SPREAD if rivals else limit
         found: list[Ready] = []
         for lane in dict.fromkeys(want.lanes):
             if queue_of(lane) not in paused:
-                found += await self._look(lane, need, frozenset(want.exclude), taken)
+                found += await self._look(lane, need, frozenset(want.exclude), taken, *first[lane])
         found = sorted(found)[:need]
-        first = randrange(len(found) - limit + 1) if rivals and len(found) > limit else 0
-        return [one.id for one in found[first : first + limit]]
+        place = randrange(len(found) - limit + 1) if rivals and len(found) > limit else 0
+        return [one.id for one in found[place : place + limit]]
 
-    async def _look(self, lane: str, need: int, exclude: frozenset[str], taken: set[str]) -> list[Ready]:
+    def _first_look(self, lane: str, need: int) -> Range:
+        """At the start of a lane; of one from which much was taken, for a moment, where its start was then.
+
+        A server steps over each key that was deleted since it was compacted, and counts to the end of what is asked.
+        """
+        start = self._link.key(f"ready/{lane}/")
+        mark = self._marks.get(lane)
+        if mark and mark.taken >= MANY and monotonic() - mark.since < MARK_S:
+            return Range(mark.first, mark.end, need)
+        return Range(start, behind(start), need)
+
+    async def _look(
+        self, lane: str, need: int, exclude: frozenset[str], taken: set[str], asked: Range, reply: Ranged
+    ) -> list[Ready]:
+        """The first that may be had of a lane, with what the first look found."""
         found: list[Ready] = []
         prefix = self._link.key(f"ready/{lane}/")
-        start, end = prefix, behind(prefix)
-        step = STEP if exclude else need + len(taken)
+        whole = Range(prefix, behind(prefix), max(asked.limit, STEP if exclude else 0))
+        narrow = asked.end != whole.end
         while True:
-            (reply,) = await self._link.ask([Range(start, end, step)])
             for item in reply.items:
                 rest = item.key[len(prefix) :].decode()
                 one = Ready(rest[:RANK_DIGITS], rest[RANK_DIGITS + 1 :])
                 if one.id not in taken and item.value.decode() not in exclude:
                     found.append(one)
-            if not reply.more or len(found) >= need:
+            if len(found) >= need or not (reply.more or narrow):
+                self._remember(lane, prefix, found[:need], narrow)
                 return found[:need]
-            start = reply.items[-1].key + b"\0"
+            start = prefix if narrow else reply.items[-1].key + b"\0"
+            found, narrow = ([] if narrow else found), False
+            (reply,) = await self._link.ask([whole._replace(key=start)])
+
+    def _remember(self, lane: str, prefix: bytes, found: list[Ready], narrow: bool) -> None:
+        """Where the next look may begin, and end: some times as far as this one had to go."""
+        if not found:
+            self._marks.pop(lane, None)
+            return
+        low, high = int(found[0].rank), int(found[-1].rank)
+        start = prefix + f"{low:0{RANK_DIGITS}d}".encode()
+        end = prefix + f"{high + SPREAD * (high - low) + MARGIN_MS:0{RANK_DIGITS}d}".encode()
+        former = self._marks.get(lane)
+        since, taken = (
+            (former.since, former.taken) if former and narrow else (monotonic(), former.taken if former else 0)
+        )
+        self._marks[lane] = Mark(start, end, since, min(taken + len(found), 2 * MANY))
 
     async def _taken(
         self,
@@ -150,6 +206,10 @@ class Claimer:
         held = is_open(run.session, self._link.prefix), is_unpaused(run.lane, self._link.prefix)
         reads = tuple(Range(one.key, count_only=True) for one in held)
         return Txn((*compares, *held), tuple(ops), reads)
+
+
+def _limit(want: Want) -> int:
+    return min(max(want.limit, 0), MOST)
 
 
 def _number(reply: Any) -> int:

@@ -21,6 +21,8 @@ IN_FLIGHT = 8
 PART = 40
 """Operations of a larger group that are wrapped together."""
 END_S = 10.0
+KEY_BYTES = 150
+"""Of an operation beside the value that it writes, more or less."""
 
 
 class Sent(NamedTuple):
@@ -151,18 +153,17 @@ def _packed(groups: Sequence[Txn]) -> Iterator[list[Txn]]:
 
 
 def _size(group: Txn) -> int:
-    deeper = max((_size(one) for one in group.then if isinstance(one, Txn)), default=0)
+    """Operations along its deepest path."""
+    deeper = PART if group.then and type(group.then[0]) is Txn else 0
     return max(len(group.compares), len(group.then), len(group.otherwise)) + deeper
 
 
 def _weight(group: Txn) -> int:
-    total = 64 * len(group.compares)
-    for one in (*group.then, *group.otherwise):
-        if isinstance(one, Txn):
-            total += _weight(one)
-        else:
-            total += len(one.key) + (len(one.value) if isinstance(one, Put) else 0) + 16
-    return total
+    """Its bytes, more or less."""
+    return KEY_BYTES * (len(group.compares) + len(group.then) + len(group.otherwise)) + sum(
+        PART * KEY_BYTES + _weight(one) if type(one) is Txn else len(one.value) if type(one) is Put else 0
+        for one in group.then
+    )
 
 
 def _brings(groups: Sequence[Op]) -> bool:
