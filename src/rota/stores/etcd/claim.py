@@ -7,8 +7,9 @@ begin somewhere among the first few times as many as they want.
 from collections.abc import Mapping, Sequence
 from random import randrange
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from rota.domain.errors import Stale
 from rota.domain.lane import queue_of
 from rota.domain.run import Run, State
 from rota.domain.states import Claim, advance
@@ -17,7 +18,7 @@ from rota.stores.etcd import find
 from rota.stores.etcd.client import Range, Ranged, Txn
 from rota.stores.etcd.commit import group_of
 from rota.stores.etcd.keys import behind, is_open, is_unpaused
-from rota.stores.etcd.link import Link
+from rota.stores.etcd.link import Link, together
 
 STEP = 500
 SPREAD = 4
@@ -31,6 +32,8 @@ MANY = 1_000
 MARK_S = 1.0
 """For how long: a run of high priority that comes late lies ahead of it."""
 MARGIN_MS = 1_000
+MOST_QUEUES = 20
+"""Queues of which one request can say that none may be paused."""
 
 
 class Ready(NamedTuple):
@@ -73,13 +76,17 @@ class Claimer:
         start = len(link.prefix) + len("paused/")
         paused = {item.key.decode()[start:] for item in closed_queues.items}
         taken: set[str] = set()
-        chosen: list[list[Versioned[Run]]] = []
-        missed: list[bool] = []
+        chosen: list[tuple[list[Versioned[Run]], bool]] = []
         for want, opened in zip(wants, open_now, strict=True):
-            some, lost = await self._chosen(want, paused, taken, first) if opened and _limit(want) else ([], False)
+            some = await self._chosen(want, paused, taken, first) if opened and _limit(want) else ([], False)
             chosen.append(some)
-            missed.append(lost)
-        return await self._taken(wants, open_now, chosen, missed, now)
+        asked = [self._taken(want, some, now) for want, (some, _) in zip(wants, chosen, strict=True)]
+        answers = []
+        for (got, lost, stays), (_, missed), opened in zip(await together(asked), chosen, open_now, strict=True):
+            if lost or missed:
+                self._rivals_until = monotonic() + RIVALS_S
+            answers.append(Claimed(tuple(got), lost or missed, opened and stays))
+        return answers
 
     @property
     def _rivals(self) -> bool:
@@ -103,7 +110,7 @@ class Claimer:
             and f"{one.record.namespace}/{one.record.task}" not in want.exclude
         ]
         lost = not want.runs and len(found) < len(ids)
-        found = sorted(found, key=lambda one: (one.record.rank, one.record.id))[: _limit(want)]
+        found = sorted(found, key=_order)[: _limit(want)]
         taken |= {one.record.id for one in found}
         return found, lost
 
@@ -167,51 +174,34 @@ class Claimer:
         )
         self._marks[lane] = Mark(start, end, since, min(taken + len(found), 2 * MANY))
 
-    async def _taken(
-        self,
-        wants: Sequence[Want],
-        open_now: list[bool],
-        chosen: list[list[Versioned[Run]]],
-        missed: list[bool],
-        now: int,
-    ) -> list[Claimed]:
-        minted = [
-            [advance(was.record, Claim(want.session, want.worker, want.token), now) for was in some]
-            for want, some in zip(wants, chosen, strict=True)
-        ]
-        children = [
-            self._child(was, run)
-            for some, runs in zip(chosen, minted, strict=True)
-            for was, run in zip(some, runs, strict=True)
-        ]
-        sent = iter(await self._link.send(children) if children else ())
-        answers = []
-        for held, missing, runs in zip(open_now, missed, minted, strict=True):
-            got: list[Versioned[Run]] = []
-            stays, lost = held, missing
-            for run, (done, revision) in zip(runs, sent, strict=False):
-                if done.succeeded:
-                    got.append(Versioned(run, revision))
-                    continue
-                session, queue = done.replies
-                stays = stays and _number(session) > 0
-                lost = lost or not _number(queue)
-            if lost:
-                self._rivals_until = monotonic() + RIVALS_S
-            answers.append(Claimed(tuple(got), lost, stays))
-        return answers
+    async def _taken(self, want: Want, some: list[Versioned[Run]], now: int) -> tuple[list[Versioned[Run]], bool, bool]:
+        """What it got of some runs, whether others got some, and whether the session was open then."""
+        queues = list(dict.fromkeys(queue_of(was.record.lane) for was in some))
+        if len(queues) > MOST_QUEUES:
+            places = {queue: place // MOST_QUEUES for place, queue in enumerate(queues)}
+            parts: list[list[Versioned[Run]]] = [[] for _ in range(0, len(queues), MOST_QUEUES)]
+            for was in some:
+                parts[places[queue_of(was.record.lane)]].append(was)
+            answers = await together(self._taken(want, part, now) for part in parts)
+            got = sorted((one for part, _, _ in answers for one in part), key=_order)
+            return got, any(lost for _, lost, _ in answers), all(stays for _, _, stays in answers)
+        link = self._link
+        minted = [advance(was.record, Claim(want.session, want.worker, want.token), now) for was in some]
+        groups = [Txn(*map(tuple, group_of(link, Change(was, run)))) for was, run in zip(some, minted, strict=True)]
+        held = is_open(want.session, link.prefix)
+        try:
+            sent = await link.send(groups, (held, *(is_unpaused(one, link.prefix) for one in queues))) if groups else []
+        except Stale:
+            # The session was closed, or a queue paused meanwhile.
+            (found,) = await link.ask([Range(held.key, count_only=True)])
+            return [], True, found.count > 0
+        got = [Versioned(run, one.revision) for run, one in zip(minted, sent, strict=True) if one.done.succeeded]
+        return got, len(got) < len(minted), True
 
-    def _child(self, was: Versioned[Run], run: Run) -> Txn:
-        compares, ops = group_of(self._link, Change(was, run))
-        held = is_open(run.session, self._link.prefix), is_unpaused(run.lane, self._link.prefix)
-        reads = tuple(Range(one.key, count_only=True) for one in held)
-        return Txn((*compares, *held), tuple(ops), reads)
+
+def _order(one: Versioned[Run]) -> tuple[int, str]:
+    return one.record.rank, one.record.id
 
 
 def _limit(want: Want) -> int:
     return min(max(want.limit, 0), MOST)
-
-
-def _number(reply: Any) -> int:
-    found: Ranged = reply
-    return found.count

@@ -7,7 +7,6 @@ newest comes first are counted down.
 
 from typing import Any
 
-from rota.domain.lane import queue_of
 from rota.domain.people import Token, User
 from rota.domain.records import Audit, Blob, Pulse, Queue, Seal, Session, Tally, Unique
 from rota.domain.run import Run, State
@@ -125,6 +124,6 @@ def is_open(session: str, prefix: str) -> Compare:
     return Compare(f"{prefix}open/session/{session}".encode(), "created", ">", 0)
 
 
-def is_unpaused(lane: str, prefix: str) -> Compare:
-    """That the queue of a lane is."""
-    return Compare(f"{prefix}paused/{queue_of(lane)}".encode(), "created", "=", 0)
+def is_unpaused(queue: str, prefix: str) -> Compare:
+    """That a queue is."""
+    return Compare(f"{prefix}paused/{queue}".encode(), "created", "=", 0)

@@ -1,7 +1,7 @@
 """One cluster as the store uses it: reads as of one moment, and groups of writes packed into few requests."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -99,7 +99,7 @@ class Link(Home):
         What takes space takes along what the server weighs; what only deletes passes even if there is none left.
         """
         room = Put(self.key(ROOM), b"")
-        requests = [(some, _brings(some)) for some in _packed(groups)] or [([], say is not None)]
+        requests = [(some, _brings(some)) for some in _packed(groups, len(guard))] or [([], say is not None)]
 
         async def one(number: int) -> list[Sent]:
             some, brings = requests[number]
@@ -111,13 +111,7 @@ class Link(Home):
             replies: Any = done.replies[len(first) :]
             return [Sent(reply, done.revision) for reply in replies]
 
-        answers = await asyncio.gather(*map(one, range(len(requests))), return_exceptions=True)
-        found: list[Sent] = []
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise _told(answers)
-            found += answer
-        return found
+        return [sent for some in await together(map(one, range(len(requests)))) for sent in some]
 
     async def _close(self) -> None:
         self._home = None
@@ -136,13 +130,13 @@ def wrapped(ops: Sequence[Op]) -> tuple[Op, ...]:
     return tuple(Txn((), tuple(ops[start : start + PART])) for start in range(0, len(ops), PART))
 
 
-def _packed(groups: Sequence[Txn]) -> Iterator[list[Txn]]:
-    """As many of them as a request may hold."""
+def _packed(groups: Sequence[Txn], guards: int) -> Iterator[list[Txn]]:
+    """As many of them as a request may hold that has so many guards."""
     some: list[Txn] = []
     most = weight = 0
     for group in groups:
         size, heavy = _size(group), _weight(group)
-        full = len(some) >= min(MOST_GROUPS, MOST_OPS - max(most, size)) or weight + heavy > MOST_BYTES
+        full = len(some) >= min(MOST_GROUPS, MOST_OPS - max(most, size, guards)) or weight + heavy > MOST_BYTES
         if some and full:
             yield some
             some, most, weight = [], 0, 0
@@ -170,15 +164,18 @@ def _brings(groups: Sequence[Op]) -> bool:
     return any(isinstance(one, Put) or (isinstance(one, Txn) and _brings(one.then)) for one in groups)
 
 
-def _told(answers: Sequence[Any]) -> BaseException:
-    """The error of a call of which not every request succeeded."""
+async def together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What parts of one call come to. Raises `Unclear` where only some of them happened."""
+    answers: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
     errors = [one for one in answers if isinstance(one, BaseException)]
+    if not errors:
+        return answers
     for error in errors:
         if not isinstance(error, RotaError) or isinstance(error, Unclear):
-            return error
+            raise error
     if len(errors) == len(answers):
-        return errors[0]
-    return Unclear(f"only a part of the call was written, ask again: {errors[0]}")
+        raise errors[0]
+    raise Unclear(f"only a part of the call was written, ask again: {errors[0]}")
 
 
 def deletion(key: bytes) -> Delete:
