@@ -59,7 +59,7 @@ class EtcdServer:
             "listen-peer-urls": f"http://127.0.0.1:{self.cluster[self.name]}",
             "initial-advertise-peer-urls": f"http://127.0.0.1:{self.cluster[self.name]}",
             "initial-cluster": ",".join(f"{name}=http://127.0.0.1:{port}" for name, port in self.cluster.items()),
-            "initial-cluster-token": self.folder.name,
+            "initial-cluster-token": "-".join(map(str, self.cluster.values())),
         }
         flags = [f"--{name}={value}" for name, value in given.items()]
         with open(self.folder / "log", "ab") as log:

@@ -145,25 +145,44 @@ async def _all(link: Link, kind: type, where: Where) -> AsyncIterator[Versioned[
 
 
 async def _entries(link: Link, walk: Walk, after: Entry | None, limit: int, oldest: bool) -> tuple[list[Entry], bool]:
-    """The first entries behind one, of all indexes together, and whether there are more."""
+    """The first entries behind one, of all indexes together, and whether there are more.
+
+    Of one instant the smallest id comes first, whichever way one goes; but downwards in what rises it comes last.
+    """
     forward = walk.falling != oldest
     ranges = [_range(link, index, walk, after, limit, forward) for index in walk.indexes]
+    # Backwards, those of the same instant are left to the keys behind the one looked at.
+    ties = [_ties(link, index, after, limit) for index in walk.indexes if after and not forward]
+    replies = await link.ask([*ranges, *(one for one in ties if one)])
     found: set[Entry] = set()
     more = False
-    for index, asks, reply in zip(walk.indexes, ranges, await link.ask(ranges), strict=True):
-        items: Sequence[Found] = reply.items
-        if not forward and reply.count > len(items):
+    rest = iter(replies[len(ranges) :])
+    for place, (index, asks) in enumerate(zip(walk.indexes, ranges, strict=True)):
+        items: list[Found] = list(replies[place].items)
+        if not forward and replies[place].count > len(items):
             items = await last(link, index.start, *_bounds(index, walk, asks.end), limit + 1)
-        more = more or (forward and reply.more)
+        more = more or (forward and replies[place].more)
+        if ties and ties[place]:
+            tied = next(rest)
+            items += tied.items
+            more = more or tied.more
         found |= {_named(index, link, item) for item in items}
 
     def order(entry: Entry) -> tuple[int, str]:
-        return (-entry.at, entry.id) if walk.falling else entry
+        return (-entry.at, entry.id) if walk.falling and forward else entry
 
-    entries = sorted(found, key=order, reverse=not forward)
+    downwards = not walk.falling and not forward
+    entries = sorted(found, key=order, reverse=downwards)
     if after:
-        entries = [one for one in entries if (order(one) > order(after)) is forward and one != after]
+        entries = [one for one in entries if one != after and (order(one) < order(after)) is downwards]
     return entries[:limit], more or len(entries) > limit
+
+
+def _ties(link: Link, index: Index, after: Entry | None, limit: int) -> Range | None:
+    if after is None or index.order != "falling":
+        return None
+    same = link.key(f"{index.start}{falling(after.at)}/")
+    return Range(same + after.id.encode() + b"\0", behind(same), limit + 1, keys_only=True)
 
 
 def _range(link: Link, index: Index, walk: Walk, after: Entry | None, limit: int, forward: bool) -> Range:
@@ -176,7 +195,9 @@ def _range(link: Link, index: Index, walk: Walk, after: Entry | None, limit: int
         start, end = link.key(f"{index.start}{low:015d}"), link.key(f"{index.start}{high:015d}")
     if after:
         name = link.key(_name(index, after))
-        if forward:
+        if not forward and index.order == "falling":
+            end = min(end, link.key(f"{index.start}{falling(after.at)}"))
+        elif forward:
             start = max(start, behind(name) if index.order == "cells" else name + b"\0")
         else:
             end = min(end, name)
