@@ -7,6 +7,7 @@ QUOTA = 2 << 30
 """What a member may use unless its --quota-backend-bytes says otherwise."""
 FULL = 0.8
 WORTH = 0.5
+SAFE = 3
 
 
 async def diagnose(link: Link) -> list[tuple[str, str]]:
@@ -26,10 +27,11 @@ async def diagnose(link: Link) -> list[tuple[str, str]]:
     for alarm in await client.alarms():
         help_ = "prune, compact, defragment and disarm" if alarm.kind == "NOSPACE" else "restore that member"
         found.append(("fail", f"alarm {alarm.kind} of member {alarm.member:x}: {help_}"))
-    number = len(await client.members())
-    lost = (number - 1) // 2
-    said = f"durable: what was acknowledged is on the disks of most of {number} members, {lost} of which may fail"
-    found.append(("ok" if number > 2 else "warn", said if number > 1 else f"{said}; three are safer than one"))
+    if (number := len(await client.members())) < SAFE:
+        found.append(("warn", "what was acknowledged is on the disk of one member; of three one may be lost"))
+    else:
+        lost = (number - 1) // 2
+        found.append(("ok", f"what was acknowledged is on the disks of {number - lost} of {number} members at least"))
     return found
 
 
