@@ -85,7 +85,10 @@ async def test_queues_are_paused_resumed_and_ordered(api):
     assert (await api("POST", "/api/queues/q/resume"))["paused"] == ""
     assert (await api("PATCH", "/api/queues/q", 200, {"strict": True}))["strict"]
     assert (await api("GET", "/api/queues/new"))["dispatch"] == "pull"
-    for body in ({}, {"strict": 1}, {"strict": "yes"}, {"paused": ""}):
+    assert (await api("PATCH", "/api/queues/q", 200, {"dispatch": "least_load"}))["dispatch"] == "least_load"
+    both = await api("PATCH", "/api/queues/q", 200, {"dispatch": "weighted", "strict": False})
+    assert (both["dispatch"], both["strict"]) == ("weighted", False)
+    for body in ({}, {"strict": 1}, {"strict": "yes"}, {"paused": ""}, {"dispatch": "best"}, {"dispatch": ""}):
         await api("PATCH", "/api/queues/q", 422, body)
 
 

@@ -92,6 +92,7 @@ def test_a_queue_rests_and_works(here):
     assert here.json("queues", "resume", "mail")["paused"] == ""
     assert "strict     yes\n" in here("queues", "strict", "mail").out
     assert here.json("queues", "strict", "mail", "--off")["strict"] is False
+    assert here.json("queues", "dispatch", "mail", "least_load")["dispatch"] == "least_load"
     assert "why: it should have at most 200" in here.refused("queues", "pause", "mail", "--why", "x" * 300)
 
 

@@ -120,9 +120,10 @@ async def test_a_silent_network_does_not_keep_a_watch_waiting(monkeypatch):
 async def test_what_was_compacted_is_told_as_a_gap_and_what_is_kept_follows(server):
     async with reached(server.url) as client:
         for number in range(5):
-            done = await client.txn(Txn((), (Put(b"k/a", b"%d" % number),)))
-        await client.compact(done.revision)
-        await client.compact(done.revision)
+            await client.txn(Txn((), (Put(b"k/a", b"%d" % number),)))
+        now = (await client.range(Range(b"k/a"))).revision
+        await client.compact(now)
+        await client.compact(now)
         with pytest.raises(Compacted):
             await client.range(Range(b"k/a", revision=2))
         ear = Ear(client, since=2)
@@ -150,19 +151,23 @@ async def test_a_server_that_comes_back_without_its_data_is_told_as_a_gap(server
 async def test_a_lease_is_trusted_from_the_sending_on_by_the_local_clock(server, hasty):
     async with reached(server.url) as client:
         lease = await client.grant(3)
-        process = server.process
-        process.send_signal(signal.SIGSTOP)
+        server.freeze()
         kept = asyncio.create_task(client.keep(lease))
         assert not (await asyncio.wait({kept}, timeout=0.3))[0]
-        process.send_signal(signal.SIGCONT)
+        server.thaw()
         trusted_s = await kept
         assert 2 < trusted_s <= 2.7
         until = time.monotonic() + trusted_s
-        process.send_signal(signal.SIGSTOP)
+        server.freeze()
         with pytest.raises(Unavailable):
             await client.keep(lease)
         assert time.monotonic() < until, "who could not renew it knows, while it still has it"
-        process.send_signal(signal.SIGCONT)
+        server.thaw()
+
+
+async def filled(client):
+    for number in range(20):
+        await client.txn(new(b"k/%d" % number, os.urandom(1_000_000)))
 
 
 async def test_a_full_server_says_so_and_takes_writes_again_when_it_was_emptied():
@@ -170,17 +175,19 @@ async def test_a_full_server_says_so_and_takes_writes_again_when_it_was_emptied(
     server.start()
     try:
         async with reached(server.url) as client:
-            with pytest.raises(Unavailable, match="is full .*NOSPACE"):
-                for number in range(20):
-                    await client.txn(new(b"k/%d" % number, os.urandom(1_000_000)))
+            with pytest.raises(Unavailable, match=r"is full \(alarm NOSPACE\)"):
+                await filled(client)
+            async with asyncio.timeout(10):
+                while not (raised := await client.alarms()):
+                    pass
             status = await client.status()
-            assert await client.alarms() == (Alarm(status.member, "NOSPACE"),)
+            assert raised == (Alarm(status.member, "NOSPACE"),)
             assert any("NOSPACE" in error for error in status.errors)
             done = await client.txn(Txn((), (Delete(b"k/", b"k0"),)))
             await client.compact(done.revision)
-            assert (await client.status()).in_use < status.size
+            full = (await client.status()).size
             await client.defragment(0)
-            assert (await client.status()).size < status.size
+            assert (await client.status()).size < full
             await client.disarm()
             assert await client.alarms() == ()
             assert (await client.txn(new(b"k/a"))).succeeded
@@ -195,9 +202,22 @@ async def test_a_call_that_is_given_up_leaves_the_client_whole(server):
         for call in calls[::2]:
             call.cancel()
         ends = await asyncio.gather(*calls, return_exceptions=True)
-        assert all(done.succeeded for done in ends[1::2])
+        assert {type(end).__name__ for end in ends[1::2]} == {"Done"}
         assert {type(end).__name__ for end in ends[::2]} <= {"CancelledError", "Done"}
         assert set(await held(client)) >= {b"k/%d" % number for number in range(1, 50, 2)}
+
+
+async def test_a_client_that_is_closed_lets_its_calls_end(server):
+    async with reached(server.url) as client:
+        ear = Ear(client)
+        server.freeze()
+        calls = [asyncio.create_task(client.txn(new(b"k/%d" % number))) for number in range(3)]
+        closing = asyncio.create_task(client.close())
+        assert not (await asyncio.wait({closing, *calls}, timeout=0.2))[0]
+        server.thaw()
+        assert all(done.succeeded for done in await asyncio.gather(*calls))
+        await closing
+        await ear.ended()
 
 
 async def test_a_server_that_never_was_is_told_by_its_address():

@@ -1,7 +1,6 @@
 """What only the store on etcd does: full and frozen servers, old revisions, counters in parts, keys that are left."""
 
 import asyncio
-import os
 import signal
 from contextlib import suppress
 from itertools import count
@@ -87,10 +86,10 @@ async def test_a_frozen_server_leaves_a_commit_unclear_and_it_counts_once(server
     group = new(make_run(1), tally=TALLY)
     async with reached(server.url) as store:
         monkeypatch.setattr(connection, "ANSWER_S", 0.5)
-        os.kill(server.process.pid, signal.SIGSTOP)
+        server.freeze()
         with pytest.raises(Unclear):
             await store.commit([group])
-        os.kill(server.process.pid, signal.SIGCONT)
+        server.thaw()
         monkeypatch.undo()
         assert await eventually(store, lambda: again(store, group), lambda told: told in ([APPLIED], [ALREADY]))
         assert await store.commit([group]) == [ALREADY]

@@ -35,6 +35,9 @@ async def test_what_comes_over_the_wire_is_what_the_desk_beside_the_store_gives(
     assert one.run == stored._replace(payload=None)
     assert one.task == replace(await house.get(type(one.task), one.task.id), payload=b"")
     assert await desk.held(opened.id) == [run._replace(payload=None) for run in await beside.held(opened.id)]
+    given = await desk.given(opened.id, [other.run.id])
+    assert given.assignments == (other,)
+    assert [item.run.id for item in (await beside.given(opened.id, [other.run.id])).assignments] == [other.run.id]
     assert await desk.beat(opened.id) == await beside.beat(opened.id)
     line = Line(one.run.id, 1, house.clock.now(), "stdout", "", "half way")
     assert await desk.report([Progress(one.run.fence, house.clock.now(), "50 %")], [line]) == [Verdict.FRESH]
@@ -227,6 +230,7 @@ async def test_a_store_that_cannot_serve_is_told_as_such_and_a_lost_reply_loses_
         await desk.claim(want(opened))
     house.store.plan = lambda _: NO_FAULT
     assert [one.id for one in await desk.held(opened.id)] == [run.id]
+    assert [one.run.id for one in (await desk.given(opened.id, [run.id, "0" * 32])).assignments] == [run.id]
     (held,) = await desk.held(opened.id)
     returned = Settlement(held.fence, Outcome(End.RETURNED, reason="lost"))
     house.store.plan = lambda call: LOST_REPLY if call.verb == "commit" else NO_FAULT

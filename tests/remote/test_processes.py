@@ -1,13 +1,15 @@
 """Remote workers as processes: whichever of the parts is killed, nothing is lost and nothing counts twice."""
 
 import signal
+from collections import Counter
 from typing import Any
 
 from rota import Rota
 from rota.domain.access import Grant
 from rota.domain.run import Run, State
 from rota.engine import people
-from tests.remote.net import Net, free_port, token
+from rota.engine.control import place_queue
+from tests.remote.net import APP, Net, free_port, token
 from tests.scenario.ledger import of
 from tests.scenario.tasks_ledger import held, quick
 
@@ -35,6 +37,26 @@ async def test_a_worker_without_a_store_works_and_its_runs_go_on_elsewhere_when_
     assert [await handle.aresult(30) for handle in handles] == ["done"] * 5
     ended = await runs(app, [handle.id for handle in handles])
     assert {(run.state, run.attempt, run.lost, run.tries) for run in ended} == {(State.SUCCESS, 2, 1, 1)}
+
+
+async def test_the_leader_places_runs_at_workers_with_and_without_a_store_in_turn(net: Net, app: Rota):
+    await place_queue(app.engine, "main", "default", "round_robin", "test")
+    net.scheduler()
+    port, (_, key) = free_port(), await token(app.engine)
+    net.api(port)
+    for _ in range(2):
+        net.worker(port, key)
+    net.begin("stop:", "worker", "--store", net.store, "--app", APP, "--quiet")
+    gate = net.folder / "gate"
+    handles = await held.asubmit_many([(str(gate),)] * 12)
+    await net.ledger.until(lambda entries: len(attempts(entries, 1)) == 12)
+    placed = Counter(run.session for run in await runs(app, [handle.id for handle in handles]))
+    assert sorted(placed.values()) == [4, 4, 4]
+    gate.touch()
+    await net.ledger.until(lambda entries: len(of(entries, "end")) == 12)
+    assert [await handle.aresult(30) for handle in handles] == ["done"] * 12
+    ended = await runs(app, [handle.id for handle in handles])
+    assert {(run.state, run.attempt, run.lost) for run in ended} == {(State.SUCCESS, 1, 0)}
 
 
 async def test_a_node_that_is_killed_and_comes_back_costs_its_workers_nothing(net: Net, app: Rota):

@@ -104,6 +104,7 @@ async def test_nobody_speaks_for_the_session_of_another(at: Site, house: House):
         theirs.claim(want(opened)),
         theirs.beat(opened.id),
         theirs.held(opened.id),
+        theirs.given(opened.id, [one.run.id]),
         theirs.leave(opened.id, ""),
         theirs.settle([done(one)]),
         theirs.report([Progress(one.run.fence, None, "x")], []),
@@ -111,9 +112,12 @@ async def test_nobody_speaks_for_the_session_of_another(at: Site, house: House):
     ):
         with pytest.raises(Barred):
             await said
+    other = session(2)
+    await theirs.enter(other)
+    assert (await theirs.given(other.id, [one.run.id])).assignments == ()
     assert await house.run(one.run.id) == before
     assert (await house.store.logs.read(one.run.id))[0] == []
-    assert len(await open_sessions(house.engine)) == 1
+    assert len(await open_sessions(house.engine)) == 2
 
 
 async def test_nobody_ends_a_run_of_a_worker_beside_the_store(at: Site, house: House):

@@ -21,6 +21,9 @@ from tests.services.postgresql import Missing, free_port, installed
 
 PACKAGE = "etcd-server"
 
+HASTY = "--heartbeat-interval=50", "--election-timeout=500"
+"""For members that are near one another."""
+
 
 def program() -> Path | None:
     found = shutil.which("etcd")
@@ -83,6 +86,18 @@ class EtcdServer:
             self.process.wait(30)
             self.process = None
 
+    def freeze(self) -> None:
+        """Let it stand still, all of it, until `thaw`."""
+        if self.process:
+            self.process.send_signal(signal.SIGSTOP)
+            threads = [*Path(f"/proc/{self.process.pid}/task").glob("*/stat")]
+            while any(" T " not in one.read_text() for one in threads):
+                pass
+
+    def thaw(self) -> None:
+        if self.process:
+            self.process.send_signal(signal.SIGCONT)
+
     def remove(self) -> None:
         self.stop(signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -100,11 +115,15 @@ class EtcdCluster:
 
     def __init__(self, settings: Sequence[str] = ()) -> None:
         ports = {name: free_port() for name in "abc"}
-        self.members = [EtcdServer(settings, name, ports) for name in ports]
+        self.members = [EtcdServer((*HASTY, *settings), name, ports) for name in ports]
         for one in self.members:
             one.begin()
-        for one in self.members:
-            one.start()
+        try:
+            for one in self.members:
+                one.start()
+        except Missing:
+            self.remove()
+            raise
 
     @property
     def url(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from rota.domain.errors import RotaError, StoreError, Unclear
-from rota.domain.records import Blob, Queue, Session
+from rota.domain.records import DISPATCH, PULL, Blob, Queue, Session
 from rota.domain.retry import Retry
 from rota.domain.run import SUCCESS, TERMINAL, End, Outcome, Run, State
 from rota.domain.schedule import CatchUp, Overlap, Policy, Schedule
@@ -209,6 +209,11 @@ class Play:
             trigger = Interval(self.within(3_000, 20_000), anchor_at=START_AT)
             schedule = Schedule("main", f"clock-{number}", self.random.choice(tasks).name, trigger, policy=policy)
             await define.create_schedule(self.engine, schedule, "people")
+        await self.place()
+
+    async def place(self) -> None:
+        strategy = self.random.choice((PULL, PULL, PULL, PULL, *DISPATCH))
+        await self.attempt(control.place_queue(self.engine, "main", "default", strategy, "people"))
 
     async def clients(self) -> None:
         for _ in range(self.random.randint(8, 24)):
@@ -260,6 +265,7 @@ class Play:
         await self.attempt(control.pause_queue(self.engine, "main", "default", "why", "people"))
         await pass_time(self.within(1, 6_000))
         await self.sure(lambda: self.attempt(control.resume_queue(self.engine, "main", "default", "people")))
+        await self.place()
 
     async def retime(self) -> None:
         trigger = Interval(self.within(3_000, 20_000), anchor_at=START_AT)

@@ -87,7 +87,7 @@ class Waiting:
                 del self._waiters[want.session]
 
     async def rest(self, session: str, wait_s: float) -> bool:
-        """True after so long, or once a hint names the session."""
+        """Wait so long, or until a hint names the session; whether one did."""
         self._listening()
         future = self._resting[session] = asyncio.get_running_loop().create_future()
         if not self._closed.is_set():
@@ -96,7 +96,7 @@ class Waiting:
                     await future
         if self._resting.get(session) is future:
             del self._resting[session]
-        return True
+        return future.done() and not future.cancelled()
 
     def _listening(self) -> Watch:
         if self._ear is None:

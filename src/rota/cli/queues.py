@@ -8,9 +8,11 @@ from rota.cli import read
 from rota.cli.common import Namespace, Why, command
 from rota.cli.remote import Api, thing
 from rota.cli.show import Answer, Listing, Sheet
+from rota.domain.records import DISPATCH
 
 group = typer.Typer(name="queues", help="The lines that runs stand in.")
 Name = Annotated[str, read.argument("QUEUE")]
+Strategy = Annotated[str, typer.Argument(metavar="STRATEGY", help=f"One of {', '.join(DISPATCH)}.")]
 Off = Annotated[bool, typer.Option("--off", help="Back to head starts, by which nothing starves.")]
 
 
@@ -18,7 +20,7 @@ Off = Annotated[bool, typer.Option("--off", help="Back to head starts, by which 
 async def listed(api: Api, namespace: Namespace = "main") -> Answer:
     """List queues with what waits and runs in them."""
     found = (await api("GET", "/api/queues", namespace=namespace))["items"]
-    return Listing("queues", found, ("name", "pending", "running", "paused", "strict"))
+    return Listing("queues", found, ("name", "pending", "running", "paused", "strict", "dispatch"))
 
 
 @command(group, "pause")
@@ -37,3 +39,9 @@ async def resume(api: Api, name: Name) -> Answer:
 async def strict(api: Api, name: Name, off: Off = False) -> Answer:
     """Let higher priorities always go first in a queue; lower ones can then starve."""
     return Sheet(await api("PATCH", thing("queues", name), {"strict": not off}))
+
+
+@command(group, "dispatch")
+async def dispatch(api: Api, name: Name, strategy: Strategy) -> Answer:
+    """Say how runs of a queue get to workers: a free one takes them (pull), or the leader places them."""
+    return Sheet(await api("PATCH", thing("queues", name), {"dispatch": strategy}))

@@ -7,6 +7,10 @@ from typing import NamedTuple
 
 from rota.domain.ids import DefinitionId, definition_id
 
+PULL = "pull"
+DISPATCH = (PULL, "round_robin", "random", "least_load", "weighted", "consistent_hash")
+"""How runs of a queue get to workers: a free one takes them itself, or the leader chooses one by this strategy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Queue:
@@ -17,7 +21,7 @@ class Queue:
     paused: str = ""
     """Who paused it and why; empty: open."""
     strict: bool = False
-    dispatch: str = "pull"
+    dispatch: str = PULL
     updated_at: int = 0
 
     @property

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from rota.domain.facts import RunsClaimed
 from rota.domain.ids import definition_id
+from rota.domain.lane import queue_of
 from rota.domain.records import Blob
-from rota.domain.run import End, Outcome, Reason, Run
+from rota.domain.run import End, Outcome, Reason, Run, State
 from rota.domain.task import Task, revision_id
 from rota.engine.engine import Engine
 from rota.engine.settle import settle
@@ -14,10 +15,14 @@ from rota.ports.store import Claimed, Versioned, Want
 
 
 async def claim(engine: Engine, wants: Sequence[Want]) -> list[Taken]:
-    """What each want got, with tasks and payloads. A run whose task or payload is gone ends as failed.
+    """What each want got, with tasks and payloads; nothing of queues whose runs the leader places.
+
+    A run whose task or payload is gone ends as failed.
 
     After a lost reply (`Unclear`) the runs are the session's already: its next beat shows them, see `worker/pulse.py`.
     """
+    if placed := await engine.placed():
+        wants = [want._replace(lanes=tuple(one for one in want.lanes if queue_of(one) not in placed)) for want in wants]
     claimed = await engine.store.claim(wants, engine.clock.now())
     taken = [await assigned(engine, one) for one in claimed]
     if engine.emit:
@@ -25,6 +30,14 @@ async def claim(engine: Engine, wants: Sequence[Want]) -> list[Taken]:
         if runs:
             engine.emit(RunsClaimed(runs))
     return taken
+
+
+async def given(engine: Engine, session: str, runs: Sequence[str]) -> Taken:
+    """Those of these runs that the session holds, with all that it needs to start them."""
+    found = [held for held in await engine.store.get(Run, runs) if held and held.record.session == session]
+    return await assigned(
+        engine, Claimed(tuple(one for one in found if one.record.state is State.RUNNING), False, True)
+    )
 
 
 async def assigned(engine: Engine, claimed: Claimed) -> Taken:

@@ -10,7 +10,7 @@ from rota.domain.ids import definition_id
 from rota.domain.lane import relabelled
 from rota.domain.names import check_name, check_text
 from rota.domain.payload import check_payload
-from rota.domain.records import VALUE_LIMIT, Queue, Session
+from rota.domain.records import DISPATCH, VALUE_LIMIT, Queue, Session
 from rota.domain.run import TERMINAL, Cause, Run, State
 from rota.domain.schedule import Overlap, Schedule
 from rota.domain.states import Cancel, Submit, advance
@@ -138,6 +138,13 @@ async def resume_queue(engine: Engine, namespace: str, name: str, actor: str) ->
 async def order_queue(engine: Engine, namespace: str, name: str, strict: bool, actor: str) -> Queue:
     """Whether higher priorities always go first (lower ones can then starve). Acts on runs that become ready later."""
     return await _queue(engine, namespace, name, actor, strict=strict)
+
+
+async def place_queue(engine: Engine, namespace: str, name: str, dispatch: str, actor: str) -> Queue:
+    """By which strategy its runs get to workers, one of DISPATCH; every node knows within PLACED_MS."""
+    if dispatch not in DISPATCH:
+        raise Invalid("dispatch", f"{dispatch!r} is none of {', '.join(DISPATCH)}")
+    return await _queue(engine, namespace, name, actor, dispatch=dispatch)
 
 
 async def _queue(engine: Engine, namespace: str, name: str, actor: str, **fields: object) -> Queue:

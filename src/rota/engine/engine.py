@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from copy import copy
+from math import inf
 from typing import Any
 
 from rota.domain.errors import NotFound, Unavailable, Unclear
 from rota.domain.facts import Fact
 from rota.domain.ids import RunId, timed_id
-from rota.domain.records import Queue
+from rota.domain.records import PULL, Queue
 from rota.domain.retry import Defaults
 from rota.domain.task import Revision, Task, revision_id
 from rota.ports.executor import Forms
@@ -16,6 +17,8 @@ from rota.ports.store import Conflict, Group, Guard, Hint, Logs, R, Result, Stor
 
 MEMORY_MS = 1_000
 """How long a task or queue read is believed by submit; their own changes in this process are seen at once."""
+PLACED_MS = 5_000
+"""How long it is believed which queues are placed: somebody who takes a run by himself meanwhile is right, too."""
 REVISIONS = 10_000
 BATCH = 1_000
 """Groups in one commit."""
@@ -46,6 +49,7 @@ class Engine:
         self._revisions: dict[tuple[str, int], Task] = {}
         self._heads: dict[str, tuple[int, Task | None]] = {}
         self._queues: dict[str, tuple[int, Queue | None]] = {}
+        self._placed: tuple[float, dict[str, Queue]] = (-inf, {})
         self._changes = 0
 
     def over(self, store: Store) -> "Engine":
@@ -112,6 +116,15 @@ class Engine:
         """Whether these queues are strict."""
         return {name: queue.strict for name, queue in (await self.queues(ids)).items()}
 
+    async def placed(self) -> dict[str, Queue]:
+        """Queues by id of which the leader places the runs; read at most every PLACED_MS."""
+        now = self.clock.monotonic()
+        if self._placed[0] + PLACED_MS < now:
+            self._placed = now, self._placed[1]  # the others who ask meanwhile make do with that
+            found = [held.record for held in await every(self, Queue) if held.record.dispatch != PULL]
+            self._placed = now, {queue.id: queue for queue in found}
+        return self._placed[1]
+
     async def _remembered(self, kind: Any, memory: dict[str, tuple[int, Any]], ids: Iterable[str]) -> dict[str, Any]:
         now, wanted = self.clock.monotonic(), dict.fromkeys(ids)
         # Taken before the read: others may forget or clear meanwhile.
@@ -133,6 +146,7 @@ class Engine:
         self._changes += 1
         self._heads.pop(name, None)
         self._queues.pop(name, None)
+        self._placed = (-inf, self._placed[1])
 
     async def revisions(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Task]:
         """Tasks as runs named them, those that are there. Revisions never change: what is known needs no look."""

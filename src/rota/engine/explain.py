@@ -103,7 +103,9 @@ async def _waits(engine: Engine, run: Run) -> list[str]:
     before = sum((other.rank, other.id) < (run.rank, run.id) for other in others)
     more = "at least " if line.cursor else ""
     slots, alive = sum(session.slots for session in able), len(able)
-    return [f"it waits in line: {more}{before} before it in queue {run.queue}; slots: {slots}, workers: {alive}"]
+    placed = (await engine.placed()).get(definition_id(run.namespace, run.queue))
+    by = f", among which the leader chooses by {placed.dispatch}" if placed else ""
+    return [f"it waits in line: {more}{before} before it in queue {run.queue}; slots: {slots}, workers: {alive}{by}"]
 
 
 async def hindered(engine: Engine, run: Run, others: Iterable[Run]) -> str:

@@ -75,6 +75,10 @@ class Desk(Protocol):
         """The running runs of a session, for reconciling."""
         ...
 
+    async def given(self, session: str, runs: Sequence[str]) -> Taken:
+        """Those of these runs that the session holds, as if it had just claimed them."""
+        ...
+
     async def report(self, progress: Sequence[Progress], lines: Sequence[Line]) -> list[Verdict]:
         """News of running attempts and lines of their output; one verdict for each progress."""
         ...

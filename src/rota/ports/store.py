@@ -173,6 +173,8 @@ class BeatReply(NamedTuple):
     slots: int
     draining: bool
     labels: tuple[str, ...] = ()
+    hinted: bool = False
+    """Whether it was asked for early, by a hint to the session. The desk knows, the store does not."""
 
 
 class Lead(NamedTuple):

@@ -15,6 +15,7 @@ from rota.engine.recover import Watch, recover
 from rota.engine.seal import seal
 from rota.ports.loops import Backoff, wait_for_event
 from rota.ports.store import Term
+from rota.scheduler.dispatch import Dispatcher
 from rota.scheduler.leader import Leader
 from rota.scheduler.options import Options
 
@@ -34,13 +35,19 @@ class Duty(NamedTuple):
     scan_ms: int = 5_000
 
 
+def _again(engine: Engine, step: Callable[[Term], Awaitable[object]]) -> Step:
+    """Repeated at once while it says that there may be more."""
+
+    async def repeated(term: Term) -> int | None:
+        return engine.clock.now() if await step(term) else None
+
+    return repeated
+
+
 def duties(engine: Engine, options: Options) -> list[Duty]:
     """Everything that needs a leader."""
     watch, watched = Watch(engine), Term("", 0)
     accountant, accounted_in = Accountant(engine), Term("", 0)
-
-    async def released(term: Term) -> int | None:
-        return engine.clock.now() if await release(engine, term) else None
 
     async def recovered(term: Term) -> int | None:
         nonlocal watched
@@ -55,14 +62,10 @@ def duties(engine: Engine, options: Options) -> list[Duty]:
         await recover(engine, term)
         return engine.clock.now() + again_ms
 
-    steps = count(1)
+    dispatcher, steps = Dispatcher(engine), count(1)
 
-    async def pruned(term: Term) -> int | None:
-        counting = next(steps) % COUNT_EVERY == 0
-        return engine.clock.now() if await prune(engine, options.retention, term, counting) else None
-
-    async def sealed(term: Term) -> int | None:
-        return engine.clock.now() if await seal(engine, term) else None
+    async def pruned(term: Term) -> int:
+        return await prune(engine, options.retention, term, next(steps) % COUNT_EVERY == 0)
 
     async def accounted(term: Term) -> int | None:
         nonlocal accountant, accounted_in
@@ -77,11 +80,12 @@ def duties(engine: Engine, options: Options) -> list[Duty]:
     return [
         Duty("fire", lambda term: fire(engine, term), ("schedules",), options.scan_ms),
         Duty("ripen", lambda term: ripen(engine, term), ("due",), options.scan_ms),
-        Duty("release", released, ("gate",), options.scan_ms),
+        Duty("release", _again(engine, lambda term: release(engine, term)), ("gate",), options.scan_ms),
+        Duty("dispatch", _again(engine, dispatcher.place), ("lane:*", "done", "sessions"), options.scan_ms),
         Duty("recover", recovered, ("sessions",), options.scan_ms),
-        Duty("seal", sealed, (), options.scan_ms),
+        Duty("seal", _again(engine, lambda term: seal(engine, term)), (), options.scan_ms),
         Duty("account", accounted, (), options.account_ms),
-        Duty("prune", pruned, (), options.prune_ms),
+        Duty("prune", _again(engine, pruned), (), options.prune_ms),
     ]
 
 

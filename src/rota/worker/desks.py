@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rota.domain.records import Session
 from rota.domain.run import Run
 from rota.domain.states import Verdict
-from rota.engine.claim import claim
+from rota.engine.claim import claim, given
 from rota.engine.engine import Engine
 from rota.engine.report import report
 from rota.engine.sessions import enter, leave
@@ -48,6 +48,10 @@ class LocalDesk:
             cursor = page.cursor
             if not cursor:
                 return runs
+
+    async def given(self, session: str, runs: Sequence[str]) -> Taken:
+        """Those of these runs that the session holds."""
+        return await given(self._engine, session, runs)
 
     async def report(self, progress: Sequence[Progress], lines: Sequence[Line]) -> list[Verdict]:
         """News of running attempts."""

@@ -57,6 +57,7 @@ class Pulse:
         backoff = Backoff("pulse", self._emit, self._beat_ms / 1000)
         async with self._connect() as (desk, listen):
             ear = listen([f"session:{self._session}"])
+            hinted = False
             try:
                 while True:
                     asked = self._clock.monotonic()
@@ -69,10 +70,12 @@ class Pulse:
                         continue
                     backoff.reset()
                     self._tell_of_stall()
-                    if self._emit and isinstance(reply, BeatReply):
-                        self._emit(Beaten(self._clock.monotonic() - asked))
+                    if isinstance(reply, BeatReply):
+                        if self._emit:
+                            self._emit(Beaten(self._clock.monotonic() - asked))
+                        reply = reply._replace(hinted=hinted or reply.hinted)
                     self._side.tell(self._heard, reply)
-                    await ear.wait(self._beat_ms / 1000)
+                    hinted = bool(await ear.wait(self._beat_ms / 1000))
             finally:
                 ear.close()
 

@@ -134,6 +134,11 @@ class HttpDesk:
     async def held(self, session: str) -> list[Run]:
         return list(map(wire.received, await self._call("held", wire.Held(session), wire.Holding)))
 
+    async def given(self, session: str, runs: Sequence[str]) -> Taken:
+        parts = [runs[start : start + wire.GIVEN] for start in range(0, len(runs), wire.GIVEN)]
+        found = [wire.taken(await self._call("held", wire.Held(session, tuple(part)), wire.Work)) for part in parts]
+        return Taken(tuple(one for taken in found for one in taken.assignments), False, True)
+
     async def report(self, progress: Sequence[Progress], lines: Sequence[Line]) -> list[Verdict]:
         news, *more = list(_parts(lines, lambda line: 2 * len(line.text))) or [[]]
         judged = await self._call("report", wire.report(tuple(progress), tuple(news)), wire.Judged)

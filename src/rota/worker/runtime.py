@@ -214,19 +214,12 @@ class Worker:
             self._room.clear()
             await wait_for_event(self._room, self.scan_ms / 1000)
             return
-        want = Want(
-            self._session,
-            self._options.name,
-            self._chance.bits(62),
-            min(free, CLAIM_LIMIT),
-            self._lanes,
-            self._exclusions(),
-        )
+        name, token = self._options.name, self._chance.bits(62)
+        want = Want(self._session, name, token, min(free, CLAIM_LIMIT), self._lanes, self._exclusions())
         self._claiming, asked = True, self._clock.monotonic()
         taken = await self._desk.claim(want)
         self._claiming, self._closed = False, self._closed or not taken.open
-        if self._clock.monotonic() - asked - taken.waited_ms > self._options.ttl_ms // 2:
-            # We were away: the session may have lapsed, the runs been taken back, even cancelled. Ask before starting.
+        if self._was_away(asked + taken.waited_ms):
             self._doubt = True
             return
         self._begin(taken)
@@ -235,6 +228,10 @@ class Worker:
             await self._ear.wait(self.scan_ms / 1000)
         else:
             await asyncio.sleep(0)
+
+    def _was_away(self, since: int) -> bool:
+        """Whether the session may have lapsed, its runs been taken back, even cancelled: ask before starting any."""
+        return self._clock.monotonic() - since > self._options.ttl_ms // 2
 
     def _free(self) -> int:
         """Slots to fill now; none once it is to leave, nor while too many outcomes wait for the store."""
@@ -256,7 +253,7 @@ class Worker:
         attempt = Attempt(assignment, context, began, limit)
         self._attempts[attempt.fence] = attempt
         self._wheel.watch(attempt)
-        if run.id in self._cancels:
+        if run.cancel or run.id in self._cancels:
             self._wheel.stop(attempt, CANCELLED)
         attempt.task = asyncio.create_task(self._live(attempt), name=f"run {run.id} of {run.task}")
 
@@ -343,7 +340,8 @@ class Worker:
         if reply.draining and not self._leaving:
             self.ended.set()
         self._differing = 0 if self._agrees(reply) else self._differing + 1
-        if self._differing > 1:
+        # Once may be an outcome on its way; a hint may be of a run placed here.
+        if self._differing > (0 if reply.hinted else 1):
             self._doubt = True
             self._wake()
         self._check_threads()
@@ -359,17 +357,26 @@ class Worker:
 
     async def _reconcile(self) -> None:
         """Make both sides agree on what this session holds. Runs between claims, so no claim is under way."""
-        known = self._known()
+        # A doubt that comes up meanwhile is a new one.
+        self._doubt, self._differing = False, 0
+        known, asked = self._known(), self._clock.monotonic()
         held = [run.fence for run in await self._desk.held(self._session)]
         known |= self._known()
-        for fence in held:
-            if fence not in known:
-                outcome = Outcome(End.RETURNED, reason="the answer to its claim was lost")
-                self._outbox.put(Settlement(fence, outcome))
-        for fence, attempt in list(self._attempts.items()):
+        unknown = [fence for fence in held if fence not in known]
+        for fence, attempt in self._attempts.items():
             if fence not in held:
                 self._wheel.stop(attempt, FOREIGN)
-        self._doubt, self._differing = False, 0
+        room = 0 if self._leaving else max(self._free(), 0)
+        full = Outcome(End.RETURNED, reason="its worker had no room for it")
+        for fence in unknown[room:]:
+            self._outbox.put(Settlement(fence, full))
+        if unknown[:room]:
+            # Placed here by the leader, or the answer to their claim was lost.
+            taken = await self._desk.given(self._session, [fence.run for fence in unknown[:room]])
+            if self._was_away(asked):
+                self._doubt = True
+            else:
+                self._begin(taken)
 
     def _known(self) -> set[Fence]:
         """Attempts that run here or whose outcome is on its way."""

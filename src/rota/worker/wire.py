@@ -25,6 +25,8 @@ from rota.ports.store import BeatReply, Line
 VERSION = 1
 BATCH = 1_000
 """Runs, outcomes, lines in one message, at most."""
+GIVEN = 250
+"""Runs in one answer, each of which may bring a payload of VALUE_LIMIT."""
 LONGEST_BEAT_MS = 5_000
 """How long an answer to a beat may be put off."""
 
@@ -136,9 +138,10 @@ class Beaten(Message, frozen=True):
 
 
 class Held(Message, frozen=True):
-    """A question: the runs that a session holds."""
+    """A question: the runs that a session holds; or with `runs`, those of them with all that it needs to start them."""
 
     session: Id
+    runs: Annotated[tuple[Id, ...], Meta(max_length=GIVEN)] = ()
 
 
 class Said(Struct, frozen=True, omit_defaults=True):
@@ -193,7 +196,7 @@ class Settle(Message, frozen=True):
 
 
 Holding: Any = list[Sent]
-"""The answer to `Held`."""
+"""The answer to `Held`; where it names runs, it is `Work`."""
 Judged = list[Verdict]
 """The answer to `Report` and `Settle`: one for each."""
 

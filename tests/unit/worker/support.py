@@ -14,7 +14,7 @@ from rota.domain.retry import Retry
 from rota.domain.run import TERMINAL, End, Outcome, Run
 from rota.domain.task import Task
 from rota.engine.admit import ripen
-from rota.engine.control import cancel
+from rota.engine.control import cancel, place_queue
 from rota.engine.define import create_task
 from rota.engine.engine import Engine
 from rota.engine.settle import settle
@@ -22,7 +22,7 @@ from rota.engine.submit import Order, submit
 from rota.executors.python import PythonExecutor
 from rota.ports.desk import Desk, Settlement
 from rota.ports.executor import Executor, Handler
-from rota.ports.store import Hint, Term, Watch
+from rota.ports.store import Hint, Term, Want, Watch
 from rota.sdk.signature import Signature
 from rota.stores import connect
 from rota.testing.faults import NO_FAULT, Fault, FaultyStore, Plan
@@ -137,6 +137,9 @@ class WatchedDesk:
     async def held(self, session):
         return await self._call("held", session, session)
 
+    async def given(self, session, runs):
+        return await self._call("given", runs, session, runs)
+
     async def report(self, progress, lines):
         return await self._call("report", (list(progress), list(lines)), progress, lines)
 
@@ -242,6 +245,18 @@ class House:
         for number in range(answers["beat"] + 1, answers["beat"] + times + 1):
             await self.hint(f"session:{worker.session}")
             await self.until(partial(_reached, answers, number))
+
+    async def place(self, worker: Worker, task: str, number: int) -> list[str]:
+        """Runs claimed for a worker that does not know of them, as a leader does it; without a hint."""
+        await place_queue(self.engine, "main", "default", "round_robin", "somebody")
+        runs = await self.submit_many(task, number)
+        await self.claim_for(worker, runs)
+        return runs
+
+    async def claim_for(self, worker: Worker, runs: list[str]) -> None:
+        want = Want(worker.session, "worker", self.bell.rings, len(runs), runs=tuple(runs))
+        (claimed,) = await self.store.claim([want], self.time.now())
+        assert len(claimed.runs) == len(runs)
 
     async def take_back(self, run_id: str) -> None:
         """As a leader does with a run whose session ended."""

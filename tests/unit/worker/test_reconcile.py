@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from rota.domain.errors import Unavailable, Unclear
-from rota.domain.facts import RunsClaimed
+from rota.domain.facts import RunsClaimed, RunsSettled
 from rota.domain.run import End, Reason, Run, State
 from rota.ports.store import Versioned
 from rota.testing.faults import LOST_REPLY, REPEATED
-from tests.unit.worker.support import House, once
+from tests.unit.worker.support import LONG_MS, House, once
 
 
 async def quick() -> str:
@@ -17,7 +17,7 @@ async def quick() -> str:
 
 
 @pytest.mark.parametrize("fault", [LOST_REPLY, REPEATED])
-async def test_runs_of_a_lost_claim_are_found_and_handed_back_unburnt(house: House, fault):
+async def test_runs_of_a_lost_claim_are_found_and_started(house: House, fault):
     """M14: the claim happened, and the worker cannot know."""
     await house.task(quick)
     worker = await house.worker()
@@ -26,12 +26,53 @@ async def test_runs_of_a_lost_claim_are_found_and_handed_back_unburnt(house: Hou
     runs = await house.submit_many("quick", 5)
     if fault is REPEATED:  # the second claim's answer is empty, and true: only beats tell
         await house.until(lambda: house.desks[worker].answers["claim"] >= 2)
-        await house.beat(worker, 2)
-    first = await house.all_settled(runs)
-    assert {(run.state, run.reason, run.tries, run.lost) for run in first} == {(State.PENDING, Reason.RETURNED, 0, 0)}
-    ended = [await house.settled(one, 2) for one in runs]
-    assert {(run.state, run.attempt, run.tries) for run in ended} == {(State.SUCCESS, 2, 1)}
+        await house.beat(worker)
+    ended = await house.all_settled(runs)
+    assert {(run.state, run.attempt, run.tries) for run in ended} == {(State.SUCCESS, 1, 1)}
     assert len(house.desks[worker].of("held")) == 1
+
+
+async def test_runs_placed_at_a_worker_start_at_once_as_far_as_it_has_room(house: House, gate):
+    """As the leader does it for queues with a strategy; what it misjudged goes back unburnt."""
+    await house.task(gate, name="gate")
+    worker = await house.worker(slots=2)
+    await house.idle(worker)
+    runs = await house.place(worker, "gate", 3)
+    await house.beat(worker)
+    await gate.holds(2)
+    (back,) = await house.until(lambda: [run for fact in house.facts.of(RunsSettled) for run in fact.runs])
+    assert (back.state, back.reason, back.tries, back.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
+    gate.open()
+    ended = await house.all_ended([run for run in runs if run != back.id])
+    assert [run.state for run in ended] == [State.SUCCESS] * 2
+
+
+async def test_a_placed_run_whose_cancel_was_asked_meanwhile_does_not_start(house: House, gate):
+    await house.task(gate, name="gate")
+    worker = await house.worker()
+    await house.idle(worker)
+    (run_id,) = await house.place(worker, "gate", 1)
+    assert await house.cancel(run_id) == "cancelling"
+    run = await house.settled(run_id)
+    assert (run.state, gate.most) == (State.CANCELLED, 0)
+
+
+async def test_placed_runs_of_a_worker_that_was_away_are_asked_about_before_they_start(house: House, gate):
+    """The answer comes so late that the session may be over: the store is asked anew."""
+    await house.task(gate, name="gate")
+    worker = await house.worker()
+    await house.idle(worker)
+    desk = house.desks[worker]
+    late = desk.hold("given")
+    (run_id,) = await house.place(worker, "gate", 1)
+    await house.beat(worker)
+    await house.until(lambda: desk.of("given"))
+    house.time.pass_by(10_000)
+    await house.take_back(run_id)
+    await house.claim_for(worker, [run_id])
+    late.set()
+    await gate.holds(1)
+    assert ((await house.run(run_id)).attempt, gate.most) == (2, 1)
 
 
 async def test_a_refused_claim_costs_nothing_but_a_question(house: House):
@@ -46,17 +87,20 @@ async def test_a_refused_claim_costs_nothing_but_a_question(house: House):
     assert len(house.troubles("claim")) == 1
 
 
-async def test_a_digest_that_differs_on_two_beats_is_looked_into(house: House, gate):
+@pytest.mark.parametrize("hinted", [True, False])
+async def test_a_digest_that_differs_is_looked_into_after_a_hint_or_two_beats(house: House, gate, hinted):
     """What was taken back while we were away is stopped, and its end told to nobody."""
     await house.task(gate, name="gate")
     run_id = await house.submit("gate")
-    worker = await house.worker(slots=1)
+    worker = await house.worker(slots=1, beat_ms=LONG_MS if hinted else 20)
     desk = house.desks[worker]
     await gate.holds(1)
     await house.take_back(run_id)
-    await house.beat(worker)
-    assert (gate.inside, desk.of("held")) == (1, [])
-    await house.beat(worker)
+    before = desk.answers["beat"]
+    if hinted:
+        await house.beat(worker)
+    await house.until(lambda: desk.of("held"))
+    assert desk.answers["beat"] - before >= (1 if hinted else 2)
     await house.until(lambda: len(house.facts.of(RunsClaimed)) == 2)
     await gate.holds(1)
     assert (gate.most, (await house.run(run_id)).attempt) == (1, 2)

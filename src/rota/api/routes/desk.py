@@ -26,6 +26,7 @@ from rota.domain.payload import check_payload
 from rota.domain.records import VALUE_LIMIT, Session
 from rota.domain.run import End, Fence, Run
 from rota.domain.states import Verdict
+from rota.engine.claim import given
 from rota.engine.engine import Engine, every
 from rota.engine.recover import open_sessions
 from rota.engine.report import report as keep_report
@@ -39,8 +40,6 @@ T = TypeVar("T")
 M = TypeVar("M", bound=wire.Message)
 
 CLAIM_WAIT_S = 20.0
-CLAIM_LIMIT = 250
-"""Runs in one answer: each may bring a payload of VALUE_LIMIT."""
 ALIVE_MS = 30_000
 """A worker at a URL is listed so long after its last heartbeat."""
 JSON = "application/json"
@@ -106,7 +105,7 @@ async def claim(engine: Here, crew: Sessions, asked: Worker, request: Request) -
     session = await crew.own(asked.actor, said.session, anew=True)
     if session is None:
         return _told(wire.Work(engine.clock.now(), False, False, 0))
-    lanes, limit = session.lanes, min(said.limit, CLAIM_LIMIT)
+    lanes, limit = session.lanes, min(said.limit, wire.GIVEN)
     if not may_take(asked.actor, lanes):
         raise Forbidden(f"{asked.name} may not work on these queues any more")
 
@@ -124,21 +123,25 @@ async def claim(engine: Here, crew: Sessions, asked: Worker, request: Request) -
 async def beat(engine: Here, crew: Sessions, asked: Worker, request: Request) -> Response:
     """A sign of life. It may wait for its answer, so that a cancel is told at once; it counts as of the answer."""
     said = await _read(request, wire.Beat)
-    session = await crew.own(asked.actor, said.session)
+    session, hinted = await crew.own(asked.actor, said.session), False
     if session and said.wait_ms:
         waiting: Waiting = request.app.state.waiting
         rest = waiting.rest(session.id, said.wait_ms / 1_000)
-        if await _unless_gone(request, rest) is None:
+        if (heard := await _unless_gone(request, rest)) is None:
             return Response(status_code=204)
-    reply = (await engine.store.beat([said.session]))[0]
+        hinted = heard
+    reply = (await engine.store.beat([said.session]))[0]._replace(hinted=hinted)
     return _told(wire.Beaten(engine.clock.now(), wire.Reply(*reply)))
 
 
 @routes.post("/held", include_in_schema=False)
 async def held(engine: Here, crew: Sessions, asked: Worker, request: Request) -> Response:
-    """The running runs of a session."""
+    """The running runs of a session, or some of them as if it had just claimed them."""
     said = await _read(request, wire.Held)
     found = await crew.own(asked.actor, said.session)
+    if said.runs:
+        taken = await given(engine, found.id if found else "", said.runs)
+        return _told(wire.work(taken, engine.clock.now()))
     runs = await every(engine, Run, Where(session=found.id)) if found else []
     return _told([wire.sent(one.record) for one in runs])
 

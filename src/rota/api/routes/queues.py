@@ -9,6 +9,7 @@ from rota.api.deps import Definer, Here, Json, Name, Namespace, Operator, Reader
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import QueueChange, WhyBody
 from rota.api.views import plain
+from rota.domain.errors import Invalid
 from rota.domain.records import Queue
 from rota.engine import control, query
 from rota.engine.engine import Engine
@@ -52,9 +53,16 @@ async def show(engine: Here, asked: Reader, name: Name, namespace: Namespace = "
 async def update(
     engine: Here, asked: Definer, name: Name, body: QueueChange, namespace: Namespace = "main"
 ) -> Response:
-    """Change how a queue is ordered. Acts on runs that become ready later."""
+    """Change how a queue is ordered, which acts on runs that become ready later, or by what its runs are placed."""
     _check(asked, namespace, name)
-    return await _told(engine, await control.order_queue(engine, namespace, name, body.strict, asked.name))
+    queue = None
+    if body.dispatch is not None:
+        queue = await control.place_queue(engine, namespace, name, body.dispatch, asked.name)
+    if body.strict is not None:
+        queue = await control.order_queue(engine, namespace, name, body.strict, asked.name)
+    if queue is None:
+        raise Invalid("body", "names nothing to change; give strict or dispatch")
+    return await _told(engine, queue)
 
 
 @routes.post("/{name}/pause", response_model=shown.QueueView, responses=answers(404, 409))

@@ -11,6 +11,7 @@ from rota.domain.durations import LONGEST_MS
 from rota.domain.errors import Invalid, InvalidTrigger
 from rota.domain.names import NAME
 from rota.domain.priority import Priority, priority
+from rota.domain.records import DISPATCH
 from rota.domain.retry import RETRY_LIMIT, Defaults, Retry
 from rota.domain.schedule import CatchUp, Overlap, Policy, Schedule
 from rota.domain.task import COMMANDED, DEFINED, Isolation, OnLost, Task, meant
@@ -389,4 +390,7 @@ class WorkerChange(Body):
 class QueueChange(Body):
     """What to change of a queue."""
 
-    strict: bool = Field(description="Higher priorities always go first; lower ones can then starve.")
+    strict: bool | None = Field(None, description="Higher priorities always go first; lower ones can then starve.")
+    dispatch: Literal[DISPATCH] | None = Field(  # type: ignore[valid-type]  # the names stand once, in the domain
+        None, description="How its runs get to workers: a free one takes them, or the leader places them so."
+    )

@@ -83,8 +83,10 @@ async def count(link: Link, kind: type, by: str, where: Where) -> dict[str, int]
     plain = where == Where(namespace=where.namespace, states=where.states)
     if kind is Run and plain and by in ("state", "namespace"):
         return await _sized(link, by, where)
-    if kind is Run and plain and by in ("lane", "queue") and where.states == (State.PENDING,):
-        lanes = await _lanes(link, where.namespace)
+    waiting = where == Where(namespace=where.namespace, queue=where.queue, states=(State.PENDING,))
+    if kind is Run and waiting and by in ("lane", "queue") and (where.namespace or not where.queue):
+        of_queue = f"{where.namespace}/{where.queue}/"
+        lanes = [one for one in await _lanes(link, where.namespace) if not where.queue or one.startswith(of_queue)]
         sizes = await _sizes(link, [f"ready/{lane}/" for lane in lanes])
         names = lanes if by == "lane" else [queue_of(lane).partition("/")[2] for lane in lanes]
         return summed(zip(names, sizes, strict=True))

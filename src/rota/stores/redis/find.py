@@ -74,8 +74,10 @@ async def count(link: Link, kind: type, by: str, where: Where) -> dict[str, int]
     plain = where == Where(namespace=where.namespace, states=where.states)
     if kind is Run and plain and by in ("state", "namespace"):
         return await _sized(link, by, where)
-    if kind is Run and plain and by in ("lane", "queue") and where.states == (State.PENDING,):
+    waiting = where == Where(namespace=where.namespace, queue=where.queue, states=(State.PENDING,))
+    if kind is Run and waiting and by in ("lane", "queue") and (where.namespace or not where.queue):
         start = f"{where.namespace}/" if where.namespace else ""
+        start += f"{where.queue}/" if where.queue else ""
         lanes = [lane for lane in await _lanes(link) if lane.startswith(start)]
         sizes = await _sizes(link, [f"task:ready:{lane}" for lane in lanes])
         names = lanes if by == "lane" else [queue_of(lane).partition("/")[2] for lane in lanes]

@@ -93,6 +93,8 @@ def _walk_runs(db: Db, where: Where) -> Walk:
         resting = [state for state in where.states if state != State.RUNNING]
         streams = [stream for state in resting for stream in _in_state(db, state, where)]
         rest = rest._replace(namespace="", states=())
+        if where.namespace and where.states == (State.PENDING,):
+            rest = rest._replace(queue="")
     else:
         streams = [[text(tables.LISTED), one] for one in _spaces(db, where)]
         rest = rest._replace(namespace="")
@@ -105,8 +107,9 @@ def _walk_runs(db: Db, where: Where) -> Walk:
 
 def _in_state(db: Db, state: str, where: Where) -> list[Stream]:
     if state == State.PENDING:
-        # A lane begins with its namespace.
-        return [[text(tables.PENDING), *(_starting(runs.c.lane, f"{where.namespace}/") if where.namespace else [])]]
+        # A lane begins with its namespace and queue.
+        place = f"{where.namespace}/{where.queue}{'/' if where.queue else ''}"
+        return [[text(tables.PENDING), *(_starting(runs.c.lane, place) if where.namespace else [])]]
     return [[text(tables.RESTING), one, runs.c.state == str(state)] for one in _spaces(db, where)]
 
 

@@ -37,7 +37,7 @@ class Client:
             raise
 
     async def close(self) -> None:
-        """End what is under way; watches end."""
+        """Let the calls under way end; watches end."""
         await self._link.close()
 
     async def range(self, ask: Range) -> Ranged:
@@ -88,13 +88,9 @@ class Client:
         """How the member is that is used, or that of this number in the URL."""
         number = self._link.current if endpoint is None else endpoint
         said = await self._link.call(messages.STATUS, _EMPTY, at=number)
-        sizes = said.size, said.in_use
-        header = said.header
-        errors = tuple(said.errors)
-        return Status(
-            self.endpoints[number], header.member_id, said.version, *sizes, said.leader, said.raft_term,
-            header.revision, errors,
-        )  # fmt: skip
+        name, header, errors = self.endpoints[number], said.header, tuple(said.errors)
+        known = header.member_id, said.version, said.size, said.in_use, said.leader, said.raft_term, header.revision
+        return Status(name, *known, errors)
 
     async def alarms(self) -> tuple[Alarm, ...]:
         """Those that are raised."""

@@ -40,12 +40,18 @@ _BY_TEXT: tuple[tuple[str, Next, type[RotaError], str], ...] = (
     ("request is too large", Next.NOTHING, Incompatible, _BIG),
     ("grpc: received message larger", Next.NOTHING, Incompatible, _BIG),
     ("too many operations", Next.NOTHING, Incompatible, "takes fewer operations at once; raise its --max-txn-ops"),
-    ("CERTIFICATE", Next.ELSEWHERE, Unavailable, "does not speak TLS as wanted; see the URL's scheme, hosts and ca"),
-    ("SSL", Next.ELSEWHERE, Unavailable, "does not speak TLS as wanted; see the URL's scheme, cert and key"),
-    ("failed to connect to all addresses", Next.ELSEWHERE, Unavailable, "does not answer"),
-    ("errors resolving", Next.ELSEWHERE, Unavailable, "has no address"),
-    ("DNS resolution failed", Next.ELSEWHERE, Unavailable, "has no address"),
 )  # fmt: skip
+_UNREACHED = "failed to connect to all addresses", "errors resolving", "DNS resolution failed"
+"""Texts by which the library says that it sent nothing."""
+_WHY = (
+    ("verification check failed", "shows a certificate for other hosts; see the URL"),
+    ("CERTIFICATE_VERIFY", "shows a certificate that is not believed; see the URL's ca"),
+    ("Handshake read failed", "does not speak TLS; write etcd:// instead of etcds://"),
+    ("Unwrap failed", "wants another certificate of this client; see the URL's cert and key"),
+    ("SSL", "does not speak TLS as wanted; see the URL's scheme, cert and key"),
+    ("Socket closed", "lets nobody in this way; write etcds:// if it speaks TLS"),
+    ("resol", "has no address"),
+)
 _REFUSALS = frozenset({
     StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.FAILED_PRECONDITION, StatusCode.OUT_OF_RANGE,
     StatusCode.PERMISSION_DENIED, StatusCode.UNAUTHENTICATED, StatusCode.UNIMPLEMENTED,
@@ -59,6 +65,9 @@ def fault(error: AioRpcError, place: str, writes: bool) -> tuple[Next, RotaError
     A write whose error is not known to mean that nothing happened is unclear.
     """
     said = error.details() or error.code().name
+    if any(text in said for text in _UNREACHED):
+        meaning = next((meaning for text, meaning in _WHY if text in said), "does not answer")
+        return Next.ELSEWHERE, Unavailable(f"{place} {meaning} ({said})")
     for text, then, kind, meaning in _BY_TEXT:
         if text in said:
             return then, kind(f"{place} {meaning} ({said})")

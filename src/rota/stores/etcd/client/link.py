@@ -5,6 +5,8 @@ to the next member, for as long as an election takes.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import randrange
 from time import monotonic
@@ -49,6 +51,7 @@ class Link:
     def __init__(self, address: Address) -> None:
         self._address = address
         self.names = tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.endpoints)
+        self.user = address.user
         self.place = "etcd at " + ",".join(self.names)
         self._channels: list[grpc.aio.Channel] = []
         self.closed = True
@@ -56,6 +59,7 @@ class Link:
         self.token = ""
         self._metadata: tuple[tuple[str, str], ...] = (_LEADER,)
         self._calls: dict[tuple[int, str], grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {}
+        self._streams: set[grpc.aio.UnaryStreamCall[Any, Any]] = set()
         self._login = asyncio.Lock()
 
     def open(self) -> None:
@@ -68,9 +72,12 @@ class Link:
         self.closed = False
 
     async def close(self) -> None:
+        """Let the calls under way end, and end the streams; harmless twice."""
         self.closed = True
+        for stream in self._streams:
+            stream.cancel()
         for channel in self._channels:
-            await channel.close()
+            await channel.close(ANSWER_S)
 
     async def call(
         self, method: Method, request: Any, writes: bool = False, at: int | None = None, answer_s: float = 0
@@ -88,7 +95,7 @@ class Link:
                 then, told = fault(error, self.place, writes)
             except Unavailable as error:
                 then, told = Next.ELSEWHERE, error
-            if then is Next.LOGIN and self._address.user and not renewed:
+            if then is Next.LOGIN and self.user and method is not LOGIN and not renewed:
                 renewed = True
                 await self.login(token)
                 continue
@@ -103,7 +110,9 @@ class Link:
         """A new token in place of this one, which opens nothing (any more)."""
         async with self._login:
             if self.token == token:
-                said = CLASSES["Credentials"](name=self._address.user, password=self._address.password)
+                # With a token that has expired it would refuse this too.
+                self.token, self._metadata = "", (_LEADER,)
+                said = CLASSES["Credentials"](name=self.user, password=self._address.password)
                 self.token = (await self.call(LOGIN, said)).token
                 self._metadata = _LEADER, ("token", self.token)
 
@@ -112,10 +121,17 @@ class Link:
         if self.current == number:
             self.current = (number + 1) % len(self.names)
 
-    def stream(self, number: int, method: Method) -> grpc.aio.StreamStreamCall[Any, Any]:
-        """A conversation with a member."""
-        opened: grpc.aio.StreamStreamMultiCallable[Any, Any] = self._channels[number].stream_stream(*method)
-        return opened(metadata=self._metadata)
+    @contextmanager
+    def stream(self, number: int, method: Method, request: Any) -> Iterator[grpc.aio.UnaryStreamCall[Any, Any]]:
+        """All that a member has to say to this, as long as the block lasts."""
+        ask: grpc.aio.UnaryStreamMultiCallable[Any, Any] = self._channels[number].unary_stream(*method)
+        stream = ask(request, metadata=self._metadata)
+        self._streams.add(stream)
+        try:
+            yield stream
+        finally:
+            self._streams.discard(stream)
+            stream.cancel()
 
     async def _asked(self, number: int, method: Method, request: Any, answer_s: float) -> Any:
         channel = self._channels[number]

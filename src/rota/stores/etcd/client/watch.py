@@ -15,6 +15,7 @@ from rota.stores.etcd.client.messages import CLASSES, RANGE, WATCH
 from rota.stores.etcd.client.words import Event, Found, Range
 
 GAP = (Event("gap", Found(b"", b"", 0, 0, 0)),)
+REFUSALS = "permission denied", "auth token", "auth store", "user name"
 _DELETE = 1
 
 
@@ -32,19 +33,16 @@ class Watcher:
         """All changes in order, each once, together what was changed together. Raises `Unavailable` if forbidden."""
         while not self._link.closed:
             number = self._link.current
-            stream = self._link.stream(number, WATCH)
             try:
-                await stream.write(self._wanted())
-                async for batch in self._told(stream):
-                    yield batch
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The stream broke, or had ended before it was written to.
+                # The server goes on when it has heard that nothing more will be asked.
+                with self._link.stream(number, WATCH, self._wanted()) as stream:
+                    async for batch in self._told(stream):
+                        yield batch
+            except grpc.aio.AioRpcError:
                 self._link.leave(number)
             except asyncio.CancelledError:
                 if not self._link.closed:
                     raise
-            finally:
-                stream.cancel()
             await asyncio.sleep(PAUSE_S)
 
     def _wanted(self) -> Any:
@@ -92,11 +90,11 @@ class Watcher:
         return False
 
     async def _canceled(self, reason: str) -> None:
-        if "permission denied" not in reason:
+        if not any(one in reason for one in REFUSALS):
             return
-        # A token that has expired is told so too.
-        if self._renewed or not self._link.token:
-            raise Unavailable(f"{self._link.place} forbids to watch; let this user's role read the prefix")
+        # By some versions a token that has expired is refused like a right that is missing.
+        if self._renewed or not self._link.user:
+            raise Unavailable(f"{self._link.place} forbids to watch; let this user's role read the prefix ({reason})")
         with suppress(Unavailable):
             await self._link.login(self._link.token)
             self._renewed = True
