@@ -96,7 +96,7 @@ class Cluster:
         self.names[role] += 1
         name = f"{role}{self.names[role]}"
         url = self.url
-        if url.startswith(("postgresql", "redis")):
+        if url.startswith(("postgresql", "redis", "etcd")):
             self.proxies[name] = proxy = Proxy(url)
             url = await proxy.open()
         order = {"name": name, "role": role, "url": url, "seed": self.seed}

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from tests.chaos.nemesis import EVERYWHERE, SERVER
+from tests.services.etcd import EtcdServer
 from tests.services.postgresql import Server
 from tests.services.redis import DURABLE, RedisServer
 
@@ -31,7 +32,7 @@ class Home:
 class Served(Home):
     """A server of its own, which can be killed; everybody reaches it through a proxy."""
 
-    def __init__(self, server: Server | RedisServer, deadly: signal.Signals) -> None:
+    def __init__(self, server: Server | RedisServer | EtcdServer, deadly: signal.Signals) -> None:
         self.server = server
         self.server.start()
         self.deadly = deadly
@@ -103,8 +104,19 @@ def redis(_: Path) -> Iterator[Home]:
         home.server.remove()
 
 
+@contextmanager
+def etcd(_: Path) -> Iterator[Home]:
+    """A single member. Raises `Missing` where there is none to be had."""
+    home = Served(EtcdServer(), signal.SIGKILL)
+    try:
+        yield home
+    finally:
+        home.server.remove()
+
+
 HOMES: dict[str, Callable[[Path], AbstractContextManager[Home]]] = {
     "SQLite": sqlite,
     "PostgreSQL": postgresql,
     "Redis": redis,
+    "etcd": etcd,
 }

@@ -68,3 +68,9 @@ async def test_a_planted_bug_is_caught(bug, name, tmp_path):
 async def test_a_planted_bug_is_caught_on_redis(bug, name, redis):
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         await try_all(getattr(ClusterContract(), name), iter(redis.make, None), bug)
+
+
+@pytest.mark.parametrize(("bug", "name"), CAUGHT_BY, ids=lambda value: getattr(value, "__name__", value))
+async def test_a_planted_bug_is_caught_on_etcd(bug, name, etcd):
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        await try_all(getattr(ClusterContract(), name), iter(etcd.make, None), bug)

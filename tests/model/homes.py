@@ -10,6 +10,7 @@ from rota.ports.store import Store
 from rota.stores import connect
 from rota.stores.sql.store import SqlStore
 from tests.contract.places import UrlPlace, itself
+from tests.services.etcd import Prefixes
 from tests.services.postgresql import Databases
 from tests.services.redis import Spaces
 
@@ -57,9 +58,9 @@ class DatabaseHome:
 
 
 class SpaceHome(UrlPlace):
-    """An empty place on a Redis server for each example."""
+    """An empty place on a Redis or etcd server for each example."""
 
-    def __init__(self, spaces: Spaces, wrap: Callable[[Store], Store] = itself) -> None:
+    def __init__(self, spaces: Spaces | Prefixes, wrap: Callable[[Store], Store] = itself) -> None:
         super().__init__(spaces.make(), wrap)
         self.spaces = spaces
 

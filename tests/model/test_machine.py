@@ -74,6 +74,10 @@ def test_redis_does_so_too(redis):
     run_state_machine_as_test(machine(lambda: SpaceHome(redis), Counter()), settings=few)
 
 
+def test_etcd_does_so_too(etcd):
+    run_state_machine_as_test(machine(lambda: SpaceHome(etcd), Counter()), settings=few)
+
+
 def test_postgresql_does_so_too(postgresql):
     run_state_machine_as_test(machine(lambda: DatabaseHome(postgresql), Counter()), settings=few)
 
@@ -89,3 +93,9 @@ def test_the_machine_sees_a_planted_bug(bug, homes):
 def test_the_machine_sees_a_planted_bug_on_redis(bug, redis):
     with pytest.raises(AssertionError):
         run_state_machine_as_test(machine(lambda: SpaceHome(redis, bug), Counter()), settings=quick)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_machine_sees_a_planted_bug_on_etcd(bug, etcd):
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(machine(lambda: SpaceHome(etcd, bug), Counter()), settings=quick)

@@ -47,7 +47,7 @@ class Cluster:
                 child.stdout.close()
 
 
-on_each = pytest.mark.parametrize("store_url", ["sqlite", "postgresql", "redis"], indirect=True)
+on_each = pytest.mark.parametrize("store_url", ["sqlite", "postgresql", "redis", "etcd"], indirect=True)
 
 
 @pytest.fixture
@@ -56,6 +56,8 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return str(request.getfixturevalue("database"))
     if getattr(request, "param", "sqlite") == "redis":
         return str(request.getfixturevalue("space"))
+    if getattr(request, "param", "sqlite") == "etcd":
+        return str(request.getfixturevalue("prefix"))
     return f"sqlite:///{tmp_path / 'rota.db'}"
 
 

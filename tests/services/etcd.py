@@ -71,7 +71,7 @@ class EtcdServer:
 
     def start(self) -> int:
         """Start it and wait until it answers; its process."""
-        if not self.process:
+        if not self.process or self.process.poll() is not None:
             self.begin()
         end = time.monotonic() + 30
         while not self._answers():

@@ -9,6 +9,8 @@ CHOICES = {
     "postgresql": "postgresql://user:password@host/database",
     "redis": "redis://user:password@host:6379/0",
     "rediss": "rediss://user:password@host:6379/0",
+    "etcd": "etcd://user:password@host:2379,host2:2379/prefix",
+    "etcds": "etcds://user:password@host:2379,host2:2379/prefix",
 }
 """A URL for each scheme there is."""
 
@@ -24,6 +26,10 @@ def connect(url: str) -> Store:
         from rota.stores.redis.store import RedisStore
 
         return RedisStore(url)
+    if scheme in ("etcd", "etcds"):
+        from rota.stores.etcd.store import EtcdStore
+
+        return EtcdStore(url)
     if scheme in CHOICES:
         from rota.stores.sql.store import SqlStore
 

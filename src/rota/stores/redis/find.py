@@ -4,23 +4,21 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple, get_type_hints
 
-import msgspec
-
 from rota.domain.errors import Invalid
 from rota.domain.lane import queue_of
 from rota.domain.records import Queue, Tally, Unique
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Skip
 from rota.ports.store import LOOK_LIMIT, Page, Versioned, Where
+from rota.stores.kinds import BORN, ENDED, OPENED, after_of, cursor_of, fits, summed
 from rota.stores.redis import records
 from rota.stores.redis.link import Link
-from rota.stores.redis.places import BORN, BY_ID, ENDED, LANES, OPENED, WORDS, fits, record_key
+from rota.stores.redis.places import BY_ID, LANES, WORDS, record_key
 
 STEP = 500
 """Records read at once where only some of them fit."""
 BULK = 1_000
 ALL = 1 << 30
-_READ = msgspec.json.Decoder(tuple[str, str]).decode
 
 Entry = tuple[float, bytes, str, str]
 """Score and id as they are ordered, and as they are written."""
@@ -51,7 +49,7 @@ async def find(link: Link, kind: type, where: Where, cursor: str, limit: int, ol
     if kind is Run and where.session:
         return await _held(link, where, cursor, limit, oldest)
     walk = await _walk_of(link, kind, where)
-    after, looked = _after(cursor), 0
+    after, looked = after_of(cursor), 0
     items: list[Versioned[Any]] = []
     while len(items) < limit and looked < LOOK_LIMIT:
         step = limit - len(items) if walk.exact else STEP
@@ -66,7 +64,7 @@ async def find(link: Link, kind: type, where: Where, cursor: str, limit: int, ol
                     break
         if not more:
             return Page(tuple(items), "")
-    return Page(tuple(items), _cursor(after))
+    return Page(tuple(items), cursor_of(after))
 
 
 async def count(link: Link, kind: type, by: str, where: Where) -> dict[str, int]:
@@ -83,19 +81,12 @@ async def count(link: Link, kind: type, by: str, where: Where) -> dict[str, int]
         lanes = [lane for lane in await _lanes(link) if lane.startswith(start)]
         sizes = await _sizes(link, [f"task:ready:{lane}" for lane in lanes])
         names = lanes if by == "lane" else [queue_of(lane).partition("/")[2] for lane in lanes]
-        return _summed(zip(names, sizes, strict=True))
+        return summed(zip(names, sizes, strict=True))
     total: Counter[str] = Counter()
     async for held in _all(link, kind, where):
         number = held.record.count if kind is Tally and by != "count" else 1
         total[str(getattr(held.record, by))] += number
     return dict(total)
-
-
-def _summed(pairs: Any) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for name, number in pairs:
-        total[name] += number
-    return {name: number for name, number in total.items() if number}
 
 
 async def _all(link: Link, kind: type, where: Where) -> AsyncIterator[Versioned[Any]]:
@@ -116,28 +107,13 @@ async def _held(link: Link, where: Where, cursor: str, limit: int, oldest: bool)
     entries = await _entries(link, Walk((f"task:queue:{where.session}",), True), (), ALL, True)
     found = [one for one in await get(link, Run, [entry[3] for entry in entries]) if one and fits(one.record, where)]
     found.sort(key=place, reverse=not oldest)
-    if after := _after(cursor):
+    if after := after_of(cursor):
         behind = float(after[0]), after[1]
         found = [one for one in found if (place(one) > behind if oldest else place(one) < behind)]
     page = found[:limit]
     if page:
         after = str(page[-1].record.created_at), page[-1].record.id
-    return Page(tuple(page), _cursor(after) if len(found) > limit else "")
-
-
-def _cursor(after: tuple[str, ...]) -> str:
-    return msgspec.json.encode(after).decode() if after else ""
-
-
-def _after(cursor: str) -> tuple[str, ...]:
-    if not cursor:
-        return ()
-    try:
-        score, member = _READ(cursor)
-        float(score)
-    except ValueError:
-        raise Invalid("cursor", "is none that this listing gave; begin again without it") from None
-    return score, member
+    return Page(tuple(page), cursor_of(after) if len(found) > limit else "")
 
 
 async def _entries(link: Link, walk: Walk, after: tuple[str, ...], limit: int, oldest: bool) -> list[Entry]:
@@ -211,7 +187,7 @@ async def _sized(link: Link, by: str, where: Where) -> dict[str, int]:
     walk = await _walk_runs(link, where)
     names = [index.removeprefix("task:list:").rpartition("/") for index in walk.indexes]
     place = 2 if by == "state" else 0
-    return _summed(zip([name[place] for name in names], await _sizes(link, walk.indexes), strict=True))
+    return summed(zip([name[place] for name in names], await _sizes(link, walk.indexes), strict=True))
 
 
 async def _sizes(link: Link, indexes: Any) -> list[int]:

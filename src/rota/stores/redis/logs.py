@@ -5,13 +5,11 @@ from typing import Any
 
 import msgspec
 
-from rota.domain.errors import Invalid
 from rota.ports.store import LINES_LIMIT, Line, Sought
-from rota.stores.codec import holds_nul
+from rota.stores.lines import line_fits, line_text
 from rota.stores.redis.link import Link
 
 STEP = 1_000
-_ENCODE = msgspec.json.Encoder().encode
 _DECODE = msgspec.json.Decoder(Line).decode
 
 
@@ -23,7 +21,7 @@ class RedisLogs:
 
     async def append(self, lines: Sequence[Line]) -> None:
         if lines:
-            await self._link.run("append", {"lines": [(line.run, _text(line)) for line in lines]}, writes=True)
+            await self._link.run("append", {"lines": [(line.run, line_text(line)) for line in lines]}, writes=True)
 
     async def read(self, run: str, after: int = 0, limit: int = 500, text: str = "") -> tuple[list[Line], int]:
         found: list[tuple[int, Line]] = []
@@ -44,7 +42,7 @@ class RedisLogs:
         for _ in range(LINES_LIMIT // STEP):
             some = await self._lines(sought.run, at, STEP, back=True)
             for at, line in some:
-                if _fits(line, sought):
+                if line_fits(line, sought):
                     found.append(line)
                     if len(found) == limit:
                         return found, at
@@ -55,23 +53,3 @@ class RedisLogs:
     async def _lines(self, run: str, at: int, limit: int, back: bool = False) -> list[tuple[int, Line]]:
         found: Any = iter(await self._link.run("lines", {"run": run, "at": at, "limit": limit, "back": back}))
         return [(int(place), _DECODE(text)) for place, text in zip(found, found, strict=True)]
-
-
-def _text(line: Line) -> str:
-    try:
-        data = _ENCODE(line)
-    except ValueError as error:
-        raise Invalid(line.run, f"cannot be stored: {error}") from None
-    if holds_nul(data):
-        raise Invalid(line.run, "cannot be stored: text cannot hold NUL")
-    return data.decode()
-
-
-def _fits(line: Line, sought: Sought) -> bool:
-    return (
-        (not sought.text or sought.text.casefold() in line.text.casefold())
-        and sought.level in (line.level, "")
-        and sought.stream in (line.stream, "")
-        and (sought.since is None or line.at >= sought.since)
-        and (sought.until is None or line.at < sought.until)
-    )

@@ -4,7 +4,6 @@ An index is a sorted set of ids. Each record says itself in which ones it lies a
 from the record before and the one after what is to be written.
 """
 
-from operator import attrgetter
 from typing import Any
 
 from rota.domain.lane import queue_of
@@ -13,8 +12,9 @@ from rota.domain.records import Audit, Blob, Pulse, Queue, Seal, Session, Tally,
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule, Skip
 from rota.domain.task import Revision, Task
-from rota.ports.store import Guard, Open, Where
+from rota.ports.store import Guard, Open
 from rota.stores.codec import identity
+from rota.stores.kinds import BORN, ENDED, OPENED
 
 WORDS: dict[type, str] = {
     Run: "task", Session: "worker", Schedule: "schedule", Task: "definition", Revision: "revision", Queue: "queue",
@@ -22,25 +22,9 @@ WORDS: dict[type, str] = {
     Blob: "blob", Tally: "tally",
 }  # fmt: skip
 """The first word of a kind's keys."""
-BORN: dict[type, Any] = {
-    Run: attrgetter("created_at"), Task: attrgetter("created_at"), Revision: attrgetter("task.updated_at"),
-    Schedule: attrgetter("created_at"), Session: attrgetter("opened_at"), Skip: attrgetter("first_at"),
-    Audit: attrgetter("at"), Seal: attrgetter("at"), User: attrgetter("created_at"), Token: attrgetter("created_at"),
-    Blob: attrgetter("created_at"), Tally: attrgetter("minute"),
-}  # fmt: skip
-"""When a record was made; listings follow it. The others are listed by id."""
-ENDED: dict[type, Any] = {
-    Run: attrgetter("ended_at"), Session: attrgetter("closed_at"), Unique: attrgetter("expires_at"),
-    Audit: attrgetter("sealed_at"), Token: attrgetter("expires_at"),
-}  # fmt: skip
-"""When a record ended, closed or expired."""
-OPENED = (Session, Audit)
-"""Kinds of which what has not ended is called open."""
 BY_ID = (Skip,)
 """Kinds with an index by id beside that by time; runs have one, too."""
 LARGE = ("payload", "result")
-FIELDS = ("namespace", "task", "queue", "schedule", "session")
-
 LANES = "task:lanes"
 """The index of all lanes that there ever were; each begins with its namespace."""
 Places = dict[str, tuple[int, str]]
@@ -139,25 +123,3 @@ def term_keys(name: str) -> tuple[str, str]:
 def lanes_of(names: tuple[str, ...]) -> list[str]:
     """Each lane once, and behind it the id of its queue."""
     return [one for lane in dict.fromkeys(names) for one in (lane, queue_of(lane))]
-
-
-def fits(record: Any, where: Where) -> bool:
-    """Whether a record is what a filter wants; a field that its kind lacks fits nothing."""
-    kind = type(record)
-    for name in FIELDS:
-        if (value := getattr(where, name)) and getattr(record, name, None) != value:
-            return False
-    if where.states and not (kind is Run and record.state in where.states):
-        return False
-    if where.prefix and not identity(record).startswith(where.prefix):
-        return False
-    if where.since is not None or where.until is not None:
-        born = BORN[kind](record) if kind in BORN else None
-        if born is None or born < (where.since or born) or (where.until is not None and born >= where.until):
-            return False
-    if where.ended_until is None and where.open is None:
-        return True
-    ended = ENDED[kind](record) if kind in ENDED else None
-    if where.ended_until is not None and (ended is None or ended >= where.ended_until):
-        return False
-    return where.open is None or (kind in OPENED and (ended is None) == where.open)

@@ -1,6 +1,5 @@
 """`RedisStore`: the port on Redis."""
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count as counted
@@ -9,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from rota.domain.errors import Incompatible, Invalid, Stale
+from rota.domain.errors import Incompatible, Stale
 from rota.domain.ids import RunId
 from rota.domain.names import without_password
 from rota.domain.records import Pulse, Session, Tally
@@ -17,13 +16,10 @@ from rota.domain.run import GRACE_MS, TERMINAL, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.states import Claim, advance
 from rota.ports.store import (
-    ALREADY,
     APPLIED,
-    GROUP_LIMIT,
     BeatReply,
     Change,
     Claimed,
-    Conflict,
     Due,
     Group,
     Guard,
@@ -41,6 +37,7 @@ from rota.ports.store import (
 )
 from rota.stores.codec import identity
 from rota.stores.hub import Hub
+from rota.stores.kinds import check_groups, kind_of, summed, verdict
 from rota.stores.redis import find, records
 from rota.stores.redis.address import read_url
 from rota.stores.redis.health import diagnose
@@ -130,13 +127,8 @@ class RedisStore:
         asked = [
             ([self._change(one, version, keys) for one in changes], _tally(tally, prefix)) for changes, tally in groups
         ]
-        if len({*keys}) != len(keys):
-            raise Invalid("groups", "one record is changed twice in one call; the groups of a call share none")
-        if too_many := [len(group.changes) for group in groups if len(group.changes) > GROUP_LIMIT]:
-            raise Invalid("groups", f"{too_many[0]} changes in one group; at most {GROUP_LIMIT} fit")
-        told: Counter[str] = Counter()
-        for topic, number in hints:
-            told[topic] += number
+        check_groups(groups, keys)
+        told = summed(hints)
         said = [self._hints.channel, self._hints.message(told)] if told else False
         ask = {"keys": keys, "groups": asked, "guard": guarded(guard, prefix), "hints": said}
         answers = await self._link.run("commit", ask, writes=True)
@@ -174,9 +166,7 @@ class RedisStore:
         """What the script is told of a change; its key goes to the others. Raises `Invalid`."""
         was, now = change
         record = now if was is None else was.record
-        kind, of = type(record), identity(record)
-        if was is not None and now is not None and (type(now) is not kind or identity(now) != of):
-            raise Invalid(of, "a change keeps kind and id; delete the one record and add the other instead")
+        kind, of = kind_of(change), identity(record)
         text = "" if now is None else records.write(now, version, None if was is None else record)
         before = {} if was is None else places(record)
         expected = "" if was is None else f"{was.version:016x}"
@@ -235,6 +225,4 @@ def _verdict(changes: Sequence[Change], answer: Any) -> Result:
         return APPLIED
     kinds = [type(now if was is None else was.record) for was, now in changes]
     held = tuple(records.read(kind, text) if text else None for kind, text in zip(kinds, answer, strict=True))
-    if all(now == (one and one.record) for (_, now), one in zip(changes, held, strict=True)):
-        return ALREADY
-    return Conflict(held)
+    return verdict(changes, held)

@@ -1,0 +1,208 @@
+"""`claim`: what is ready is read, and then taken by one transaction a run, so that each is given once.
+
+Who reads the same head at the same time takes the same runs, and all but one in vain. So those who have met others
+begin somewhere among the first few times as many as they want.
+"""
+
+from collections.abc import Mapping, Sequence
+from random import randrange
+from time import monotonic
+from typing import NamedTuple
+
+from rota.domain.errors import Stale
+from rota.domain.lane import queue_of
+from rota.domain.run import Run, State
+from rota.domain.states import Claim, advance
+from rota.ports.store import Change, Claimed, Versioned, Want
+from rota.stores.etcd import find
+from rota.stores.etcd.client import Range, Ranged, Txn
+from rota.stores.etcd.commit import group_of
+from rota.stores.etcd.keys import behind, is_open, is_unpaused
+from rota.stores.etcd.link import Link, together
+
+STEP = 500
+SPREAD = 4
+RIVALS_S = 5.0
+"""How long to reckon with others after having met some."""
+RANK_DIGITS = 20
+MOST = 1_000
+"""Runs that one want gets at once, at most."""
+MANY = 1_000
+"""Runs claimed from a lane by which it is one where the start of the last look is remembered."""
+MARK_S = 1.0
+"""For how long: a run of high priority that comes late lies ahead of it."""
+MARGIN_MS = 1_000
+MOST_QUEUES = 20
+"""Queues of which one request can say that none may be paused."""
+
+
+class Ready(NamedTuple):
+    """A run that waits."""
+
+    rank: str
+    id: str
+
+
+class Mark(NamedTuple):
+    """Between which keys of a lane the last look found what it did, since when nothing ahead of it was looked for."""
+
+    first: bytes
+    end: bytes
+    since: float
+    taken: int
+    """How many were claimed from there since."""
+
+
+class Claimer:
+    """Claims, and what it knows of others who do."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._rivals_until = 0.0
+        self._marks: dict[str, Mark] = {}
+
+    async def claim(self, wants: Sequence[Want], now: int) -> list[Claimed]:
+        """Raises `Unclear` where some may have been given."""
+        if not wants:
+            return []
+        link = self._link
+        sessions = [Range(is_open(want.session, link.prefix).key, count_only=True) for want in wants]
+        need = sum(_limit(want) for want in wants) * (SPREAD if self._rivals else 1)
+        lanes = list(dict.fromkeys(lane for want in wants if _limit(want) and not want.runs for lane in want.lanes))
+        looks = [self._first_look(lane, need) for lane in lanes]
+        found = await link.ask([*sessions, link.all_of("paused/", keys_only=True), *looks])
+        open_now, closed_queues = [bool(one.count) for one in found[: len(wants)]], found[len(wants)]
+        first = dict(zip(lanes, zip(looks, found[len(wants) + 1 :], strict=True), strict=True))
+        start = len(link.prefix) + len("paused/")
+        paused = {item.key.decode()[start:] for item in closed_queues.items}
+        taken: set[str] = set()
+        chosen: list[tuple[list[Versioned[Run]], bool]] = []
+        for want, opened in zip(wants, open_now, strict=True):
+            some = await self._chosen(want, paused, taken, first) if opened and _limit(want) else ([], False)
+            chosen.append(some)
+        asked = [self._taken(want, some, now) for want, (some, _) in zip(wants, chosen, strict=True)]
+        answers = []
+        for (got, lost, stays), (_, missed), opened in zip(await together(asked), chosen, open_now, strict=True):
+            if lost or missed:
+                self._rivals_until = monotonic() + RIVALS_S
+            answers.append(Claimed(tuple(got), lost or missed, opened and stays))
+        return answers
+
+    @property
+    def _rivals(self) -> bool:
+        return monotonic() < self._rivals_until
+
+    async def _chosen(
+        self, want: Want, paused: set[str], taken: set[str], first: Mapping[str, tuple[Range, Ranged]]
+    ) -> tuple[list[Versioned[Run]], bool]:
+        """Runs to try, in order; and whether some went to others meanwhile."""
+        if want.runs:
+            ids = [of for of in dict.fromkeys(want.runs) if of not in taken]
+        else:
+            ids = await self._ready(want, paused, taken, first)
+        held = await find.get(self._link, Run, ids)
+        found = [
+            one
+            for one in held
+            if one
+            and one.record.state is State.PENDING
+            and queue_of(one.record.lane) not in paused
+            and f"{one.record.namespace}/{one.record.task}" not in want.exclude
+        ]
+        lost = not want.runs and len(found) < len(ids)
+        found = sorted(found, key=_order)[: _limit(want)]
+        taken |= {one.record.id for one in found}
+        return found, lost
+
+    async def _ready(
+        self, want: Want, paused: set[str], taken: set[str], first: Mapping[str, tuple[Range, Ranged]]
+    ) -> list[str]:
+        """The first that are ready in the wanted lanes, or some behind them where others are at work."""
+        limit, rivals = _limit(want), self._rivals
+        need = limit * SPREAD if rivals else limit
+        found: list[Ready] = []
+        for lane in dict.fromkeys(want.lanes):
+            if queue_of(lane) not in paused:
+                found += await self._look(lane, need, frozenset(want.exclude), taken, *first[lane])
+        found = sorted(found)[:need]
+        place = randrange(len(found) - limit + 1) if rivals and len(found) > limit else 0
+        return [one.id for one in found[place : place + limit]]
+
+    def _first_look(self, lane: str, need: int) -> Range:
+        """At the start of a lane; of one from which much was taken, for a moment, where its start was then.
+
+        A server steps over each key that was deleted since it was compacted, and counts to the end of what is asked.
+        """
+        start = self._link.key(f"ready/{lane}/")
+        mark = self._marks.get(lane)
+        if mark and mark.taken >= MANY and monotonic() - mark.since < MARK_S:
+            return Range(mark.first, mark.end, need)
+        return Range(start, behind(start), need)
+
+    async def _look(
+        self, lane: str, need: int, exclude: frozenset[str], taken: set[str], asked: Range, reply: Ranged
+    ) -> list[Ready]:
+        """The first that may be had of a lane, with what the first look found."""
+        found: list[Ready] = []
+        prefix = self._link.key(f"ready/{lane}/")
+        whole = Range(prefix, behind(prefix), max(asked.limit, STEP if exclude else 0))
+        narrow = asked.end != whole.end
+        while True:
+            for item in reply.items:
+                rest = item.key[len(prefix) :].decode()
+                one = Ready(rest[:RANK_DIGITS], rest[RANK_DIGITS + 1 :])
+                if one.id not in taken and item.value.decode() not in exclude:
+                    found.append(one)
+            if len(found) >= need or not (reply.more or narrow):
+                self._remember(lane, prefix, found[:need], narrow)
+                return found[:need]
+            start = prefix if narrow else reply.items[-1].key + b"\0"
+            found, narrow = ([] if narrow else found), False
+            (reply,) = await self._link.ask([whole._replace(key=start)])
+
+    def _remember(self, lane: str, prefix: bytes, found: list[Ready], narrow: bool) -> None:
+        """Where the next look may begin, and end: some times as far as this one had to go."""
+        if not found:
+            self._marks.pop(lane, None)
+            return
+        low, high = int(found[0].rank), int(found[-1].rank)
+        start = prefix + f"{low:0{RANK_DIGITS}d}".encode()
+        end = prefix + f"{high + SPREAD * (high - low) + MARGIN_MS:0{RANK_DIGITS}d}".encode()
+        former = self._marks.get(lane)
+        since, taken = (
+            (former.since, former.taken) if former and narrow else (monotonic(), former.taken if former else 0)
+        )
+        self._marks[lane] = Mark(start, end, since, min(taken + len(found), 2 * MANY))
+
+    async def _taken(self, want: Want, some: list[Versioned[Run]], now: int) -> tuple[list[Versioned[Run]], bool, bool]:
+        """What it got of some runs, whether others got some, and whether the session was open then."""
+        queues = list(dict.fromkeys(queue_of(was.record.lane) for was in some))
+        if len(queues) > MOST_QUEUES:
+            places = {queue: place // MOST_QUEUES for place, queue in enumerate(queues)}
+            parts: list[list[Versioned[Run]]] = [[] for _ in range(0, len(queues), MOST_QUEUES)]
+            for was in some:
+                parts[places[queue_of(was.record.lane)]].append(was)
+            answers = await together(self._taken(want, part, now) for part in parts)
+            got = sorted((one for part, _, _ in answers for one in part), key=_order)
+            return got, any(lost for _, lost, _ in answers), all(stays for _, _, stays in answers)
+        link = self._link
+        minted = [advance(was.record, Claim(want.session, want.worker, want.token), now) for was in some]
+        pairs = [group_of(link, Change(was, run)) for was, run in zip(some, minted, strict=True)]
+        groups = [Txn(tuple(compares), tuple(ops)) for compares, ops in pairs]
+        held = is_open(want.session, link.prefix)
+        try:
+            sent = await link.send(groups, (held, *(is_unpaused(one, link.prefix) for one in queues))) if groups else []
+        except Stale:
+            # The session was closed, or a queue paused meanwhile.
+            (found,) = await link.ask([Range(held.key, count_only=True)])
+            return [], True, found.count > 0
+        got = [Versioned(run, one.revision) for run, one in zip(minted, sent, strict=True) if one.done.succeeded]
+        return got, len(got) < len(minted), True
+
+
+def _order(one: Versioned[Run]) -> tuple[int, str]:
+    return one.record.rank, one.record.id
+
+
+def _limit(want: Want) -> int:
+    return min(max(want.limit, 0), MOST)

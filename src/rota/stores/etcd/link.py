@@ -1,0 +1,183 @@
+"""One cluster as the store uses it: reads as of one moment, and groups of writes packed into few requests."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar
+
+from rota.domain.errors import RotaError, Stale, Unavailable, Unclear
+from rota.stores.etcd.address import Address
+from rota.stores.etcd.client import Client, Compare, Delete, Done, Op, Put, Range, Ranged, Txn
+from rota.stores.etcd.keys import ROOM, behind
+from rota.stores.home import Home
+
+T = TypeVar("T")
+MOST_OPS = 120
+"""Operations of a request and of its largest group together; a server allows 128."""
+MOST_GROUPS = 100
+MOST_BYTES = 1_000_000
+"""Of a request; a server allows half as much again."""
+IN_FLIGHT = 8
+PART = 40
+"""Operations of a larger group that are wrapped together."""
+END_S = 10.0
+KEY_BYTES = 150
+"""Of an operation beside the value that it writes, more or less."""
+
+
+class Sent(NamedTuple):
+    """What became of one group, and the revision of what it wrote."""
+
+    done: Done
+    revision: int
+
+
+class Link(Home):
+    """Reads and writes below one prefix."""
+
+    def __init__(self, address: Address, place: str) -> None:
+        super().__init__(place)
+        self.client = Client(address)
+        self.prefix = f"{address.prefix}/"
+        self.lanes: set[str] = set()
+        """Lanes that are marked as known."""
+        self._busy = 0
+        self._idle = asyncio.Event()
+        self._room = asyncio.Semaphore(IN_FLIGHT)
+
+    async def open(self) -> None:
+        """Connect. Raises `Unavailable`."""
+        if self.move_in():
+            self._idle, self._room = asyncio.Event(), asyncio.Semaphore(IN_FLIGHT)
+            try:
+                await self.client.open()
+            except BaseException:
+                self._home = None
+                raise
+
+    async def close(self, first: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have `first` done, let the calls under way end, then disconnect."""
+        with suppress(Unavailable):  # never opened, or its loop is no more
+            await super().at_home(first)
+            await super().at_home(self._close)
+
+    async def at_home(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async def counted() -> T:
+            self._busy += 1
+            try:
+                return await work()
+            finally:
+                self._busy -= 1
+                if not self._busy:
+                    self._idle.set()
+
+        return await super().at_home(counted)
+
+    def key(self, name: str) -> bytes:
+        """The whole key."""
+        return (self.prefix + name).encode()
+
+    def all_of(self, start: str, **how: Any) -> Range:
+        """What asks for all keys that begin so."""
+        key = self.key(start)
+        return Range(key, behind(key), **how)
+
+    async def ask(self, ranges: Sequence[Range]) -> list[Ranged]:
+        """What lies there, all as of one moment."""
+        found: list[Any] = []
+        revision = 0
+        for start in range(0, len(ranges), MOST_GROUPS):
+            some = ranges[start : start + MOST_GROUPS]
+            done = await self.client.txn(Txn((), tuple(one._replace(revision=revision) for one in some)))
+            found += done.replies
+            revision = revision or done.revision
+        return found
+
+    async def send(self, groups: Sequence[Txn], guard: tuple[Compare, ...] = (), say: Put | None = None) -> list[Sent]:
+        """What became of each group. Raises `Stale` if the guard does not hold, `Unclear` if some may have happened.
+
+        What takes space takes along what the server weighs; what only deletes passes even if there is none left.
+        """
+        room = Put(self.key(ROOM), b"")
+        requests = [(some, _brings(some)) for some in _packed(groups, len(guard))] or [([], say is not None)]
+
+        async def one(number: int) -> list[Sent]:
+            some, brings = requests[number]
+            first = (say if say and not number else room,) if brings else ()
+            async with self._room:
+                done = await self.client.txn(Txn(guard, (*first, *some)))
+            if not done.succeeded:
+                raise Stale("the guard does not hold any more; nothing was written")
+            replies: Any = done.replies[len(first) :]
+            return [Sent(reply, done.revision) for reply in replies]
+
+        return [sent for some in await together(map(one, range(len(requests)))) for sent in some]
+
+    async def _close(self) -> None:
+        self._home = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_S):
+                while self._busy:
+                    self._idle.clear()
+                    await self._idle.wait()
+        await self.client.close()
+
+
+def wrapped(ops: Sequence[Op]) -> tuple[Op, ...]:
+    """The operations of one group; many of them in parts, since a server counts along the deepest path."""
+    if len(ops) <= PART:
+        return tuple(ops)
+    return tuple(Txn((), tuple(ops[start : start + PART])) for start in range(0, len(ops), PART))
+
+
+def _packed(groups: Sequence[Txn], guards: int) -> Iterator[list[Txn]]:
+    """As many of them as a request may hold that has so many guards."""
+    some: list[Txn] = []
+    most = weight = 0
+    for group in groups:
+        size, heavy = _size(group), _weight(group)
+        full = len(some) >= min(MOST_GROUPS, MOST_OPS - max(most, size, guards)) or weight + heavy > MOST_BYTES
+        if some and full:
+            yield some
+            some, most, weight = [], 0, 0
+        some.append(group)
+        most, weight = max(most, size), weight + heavy
+    if some:
+        yield some
+
+
+def _size(group: Txn) -> int:
+    """Operations along its deepest path."""
+    deeper = PART if group.then and type(group.then[0]) is Txn else 0
+    return max(len(group.compares), len(group.then), len(group.otherwise)) + deeper
+
+
+def _weight(group: Txn) -> int:
+    """Its bytes, more or less."""
+    return KEY_BYTES * (len(group.compares) + len(group.then) + len(group.otherwise)) + sum(
+        PART * KEY_BYTES + _weight(one) if type(one) is Txn else len(one.value) if type(one) is Put else 0
+        for one in group.then
+    )
+
+
+def _brings(groups: Sequence[Op]) -> bool:
+    return any(isinstance(one, Put) or (isinstance(one, Txn) and _brings(one.then)) for one in groups)
+
+
+async def together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What parts of one call come to. Raises `Unclear` where only some of them happened."""
+    answers: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
+    errors = [one for one in answers if isinstance(one, BaseException)]
+    if not errors:
+        return answers
+    for error in errors:
+        if not isinstance(error, RotaError) or isinstance(error, Unclear):
+            raise error
+    if len(errors) == len(answers):
+        raise errors[0]
+    raise Unclear(f"only a part of the call was written, ask again: {errors[0]}")
+
+
+def deletion(key: bytes) -> Delete:
+    """What deletes all keys that begin so."""
+    return Delete(key, behind(key))

@@ -1,0 +1,174 @@
+"""`EtcdLogs`: captured lines in chunks, one for each run of an append. They go with their run, or after a day.
+
+etcd is no place for much text. So an attempt has room for some, and what it writes beyond that is lost.
+"""
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from time import monotonic
+
+import msgspec
+
+from rota.domain.errors import Unavailable
+from rota.ports.store import LINES_LIMIT, Line, Sought
+from rota.stores.etcd import find
+from rota.stores.etcd.client import Compare, Found, Put, Range, Txn
+from rota.stores.etcd.keys import CEILING, DIGITS, ROOM, behind, rising
+from rota.stores.etcd.link import Link, wrapped
+from rota.stores.lines import line_fits, line_text
+
+PIECE = 500
+"""Lines written at once, so that none is further than that behind the key of its chunk."""
+PIECE_BYTES = 500_000
+ATTEMPT_LETTERS = 65_536
+DAY_S = 86_400
+LEASE_S = 900.0
+"""How long one lease is given to new lines, so that they go in small lots."""
+ATTEMPTS = 10_000
+TRIES = 8
+CHUNKS = 64
+_DECODE = msgspec.json.Decoder(list[tuple[int, Line]]).decode
+
+Numbered = tuple[int, Line]
+
+
+class EtcdLogs:
+    """A `rota.ports.store.Logs`. A position is the number of a line in the whole store."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._lease = 0
+        self._lease_until = 0.0
+        self._written: OrderedDict[tuple[str, int], int] = OrderedDict()
+
+    async def append(self, lines: Sequence[Line]) -> None:
+        texts = [(line, line_text(line)) for line in lines]
+        await self._link.at_home(lambda: self._append([pair for pair in texts if self._has_room(pair[0])]))
+
+    async def read(self, run: str, after: int = 0, limit: int = 500, text: str = "") -> tuple[list[Line], int]:
+        return await self._link.at_home(lambda: self._read(run, after, limit, text.casefold()))
+
+    async def search(self, sought: Sought, before: int = 0, limit: int = 100) -> tuple[list[Line], int]:
+        return await self._link.at_home(lambda: self._search(sought, before, limit))
+
+    def _has_room(self, line: Line) -> bool:
+        """Whether the attempt may write on; only its own process counts."""
+        attempt = line.run, line.attempt
+        used = self._written.pop(attempt, 0) + len(line.text)
+        self._written[attempt] = used
+        if len(self._written) > ATTEMPTS:
+            self._written.popitem(last=False)
+        return used <= ATTEMPT_LETTERS or used == len(line.text)
+
+    async def _append(self, texts: list[tuple[Line, str]]) -> None:
+        piece: list[tuple[Line, str]] = []
+        weight = 0
+        for line, text in texts:
+            if piece and (len(piece) == PIECE or weight + len(text) > PIECE_BYTES):
+                await self._write(piece)
+                piece, weight = [], 0
+            piece.append((line, text))
+            weight += len(text)
+        if piece:
+            await self._write(piece)
+
+    async def _write(self, piece: list[tuple[Line, str]]) -> None:
+        link, key = self._link, self._link.key("logged")
+        for _ in range(TRIES):
+            if monotonic() > self._lease_until:
+                self._lease = await link.client.grant(DAY_S)
+                self._lease_until = monotonic() + LEASE_S
+            (found,) = await link.ask([Range(key)])
+            last, revision = (int(found.items[0].value), found.items[0].modified) if found.items else (0, 0)
+            chunks: dict[str, list[str]] = {}
+            for number, (line, text) in enumerate(piece, last + 1):
+                chunks.setdefault(line.run, []).append(f"[{number},{text}]")
+            puts: list[Put] = []
+            for run, some in chunks.items():
+                puts.append(Put(link.key(f"log/{run}/{rising(last)}"), f"[{','.join(some)}]".encode(), self._lease))
+                puts.append(Put(link.key(f"line/{rising(last)}/{run}"), b"", self._lease))
+            held = Compare(key, "modified", "=", revision)
+            ops = (Put(link.key(ROOM), b""), Put(key, str(last + len(piece)).encode()), *wrapped(puts))
+            try:
+                if (await link.client.txn(Txn((held,), ops))).succeeded:
+                    return
+            except Unavailable as error:
+                if "lease" not in str(error):
+                    raise
+                self._lease_until = 0.0
+        raise Unavailable(f"{link.place}: too many write lines; these are lost")
+
+    async def _read(self, run: str, after: int, limit: int, text: str) -> tuple[list[Line], int]:
+        found: list[Line] = []
+        async for number, line in self._onward(run, after):
+            if len(found) == limit:
+                break
+            if text in line.text.casefold():
+                found.append(line)
+                after = number
+        return found, after
+
+    async def _search(self, sought: Sought, before: int, limit: int) -> tuple[list[Line], int]:
+        found: list[Line] = []
+        looked = 0
+        async for number, line in self._backward(sought.run, before):
+            looked += 1
+            if line_fits(line, sought):
+                found.append(line)
+            if len(found) == limit or looked == LINES_LIMIT:
+                return found, number
+        return found, 0
+
+    async def _onward(self, run: str, after: int) -> AsyncIterator[Numbered]:
+        """Lines behind a position."""
+        index = f"log/{run}/" if run else "line/"
+        start, end = self._link.key(index + rising(after - PIECE)), behind(self._link.key(index))
+        while True:
+            (reply,) = await self._link.ask([Range(start, end, CHUNKS if run else PIECE * 2)])
+            items = list(reply.items)
+            if not run and reply.more:
+                # Chunks that were written together are read together.
+                items = _whole(items, self._link.key(index), -1)
+            for one in await self._lines(run, items):
+                if one[0] > after:
+                    yield one
+            if not reply.more:
+                return
+            start = items[-1].key + b"\0"
+
+    async def _backward(self, run: str, before: int) -> AsyncIterator[Numbered]:
+        """Lines ahead of a position (0: of the end), newest first."""
+        index = f"log/{run}/" if run else "line/"
+        high = before or CEILING
+        while True:
+            stop = self._link.key(index + rising(high))
+            items = await find.last(self._link, index, 0, (high, stop), PIECE)
+            if not items:
+                return
+            bare = [Found(item.key, b"", 0, 0, 0) for item in items]
+            if run:
+                replies = await self._link.ask([Range(item.key) for item in bare])
+                bare = [item for reply in replies for item in reply.items]
+            for one in reversed(await self._lines(run, bare)):
+                if not before or one[0] < before:
+                    yield one
+            high = _base(items[0], self._link.key(index))
+
+    async def _lines(self, run: str, items: Sequence[Found]) -> list[Numbered]:
+        """All lines of these chunks, or of those that these keys name, in order."""
+        if not run:
+            start = len(self._link.key("line/"))
+            names = [item.key[start:].decode() for item in items]
+            ranges = [Range(self._link.key(f"log/{name[DIGITS + 1 :]}/{name[:DIGITS]}")) for name in names]
+            items = [item for reply in await self._link.ask(ranges) for item in reply.items]
+        return sorted((one for item in items for one in _DECODE(item.value)), key=lambda one: one[0])
+
+
+def _base(item: Found, start: bytes) -> int:
+    return int(item.key[len(start) : len(start) + DIGITS])
+
+
+def _whole(items: list[Found], start: bytes, place: int) -> list[Found]:
+    """Without those that have the same number as the one at this place, unless all have."""
+    cut = _base(items[place], start)
+    return [item for item in items if _base(item, start) != cut] or items
