@@ -140,8 +140,10 @@ async def beat(engine: Here, crew: Sessions, asked: Worker, request: Request) ->
 async def held(engine: Here, crew: Sessions, asked: Worker, request: Request) -> Response:
     """The running runs of a session, or some of them as if it had just claimed them."""
     said = await _read(request, wire.Held)
-    found = await crew.own(asked.actor, said.session)
+    found = await crew.own(asked.actor, said.session, anew=bool(said.runs))
     if said.runs:
+        if found and not may_take(asked.actor, found.lanes):
+            raise Forbidden(f"{asked.name} may not work on these queues any more")
         taken = await given(engine, found.id if found else "", said.runs)
         return _told(wire.work(taken, engine.clock.now()))
     runs = await every(engine, Run, Where(session=found.id)) if found else []
