@@ -45,6 +45,10 @@ PEERS = {
         "postgresql", 3_000, {"1 process, 10 at once": (10,), "2 processes, 10 at once": (10, 10)}, (10,)
     ),
     "huey": Entrant("sqlite", 5_000, {"2 processes": (2,)}, (1,)),
+    "dramatiq": Entrant("redis", 30_000, {"2 processes, 32 threads": (32, 32)}, (8,)),
+    "huey_redis": Entrant("redis", 30_000, {"2 processes": (2,)}, (1,)),
+    "taskiq": Entrant("redis", 30_000, {"2 processes, 100 at once": (100, 100)}, (100,)),
+    "celery": Entrant("redis", 12_000, {"2 solo processes": (1, 1), "2 forks": (2,)}, (1,)),
 }
 """By the name of the file in `benchmarks/peers/` that works it."""
 
@@ -52,5 +56,6 @@ ROTAS = {
     "postgresql": Entrant(
         "postgresql", 60_000, {"1 process, 500 slots": (500,), "2 processes, 500 slots": (500, 500)}, (500,)
     ),
+    "redis": Entrant("redis", 60_000, {"1 process, 500 slots": (500,), "2 processes, 500 slots": (500, 500)}, (500,)),
     "sqlite": Entrant("sqlite", 60_000, {"1 process, 500 slots": (500,)}, (500,)),
 }

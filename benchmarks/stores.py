@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from redis import Redis
+
 from tests.services.postgresql import Server, do
+from tests.services.redis import RedisServer
 
 Fresh = Callable[[], AbstractContextManager[str]]
 """Gives the URL of an empty store for as long as a block lasts."""
@@ -23,6 +26,24 @@ def postgresql() -> Iterator[Fresh]:
         yield lambda: _database(server)
     finally:
         server.remove()
+
+
+@contextmanager
+def redis() -> Iterator[Fresh]:
+    """A private server that writes nothing to the disk, which is quickest for all, for as long as the block lasts."""
+    server = RedisServer()
+    try:
+        server.start()
+        yield lambda: _emptied(server)
+    finally:
+        server.remove()
+
+
+@contextmanager
+def _emptied(server: RedisServer) -> Iterator[str]:
+    yield server.url
+    with Redis.from_url(server.url) as connection:
+        connection.flushall()
 
 
 @contextmanager
@@ -45,4 +66,4 @@ def _file() -> Iterator[str]:
         yield f"sqlite:///{Path(folder) / 'measured.db'}"
 
 
-STORES = {"postgresql": postgresql, "sqlite": sqlite}
+STORES = {"postgresql": postgresql, "redis": redis, "sqlite": sqlite}

@@ -198,7 +198,7 @@ class TestPeers:
     @pytest.mark.parametrize("peer", PEERS)
     def test_all_versions_of_an_environment_are_pinned(self, peer):
         lines = pins(peer).read_text().splitlines()
-        assert peer in [line.partition("==")[0] for line in lines]
+        assert peer.partition("_")[0] in [line.partition("==")[0] for line in lines]
         assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
 
     def test_a_peer_is_measured_where_rota_is(self):

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import psutil
 
+from tests.services.etcd import EtcdServer
 from tests.services.postgresql import Server
 from tests.services.redis import DURABLE, RedisServer
 
-SERVICES: dict[str, Callable[[], Server | RedisServer]] = {
+SERVICES: dict[str, Callable[[], Server | RedisServer | EtcdServer]] = {
     "POSTGRESQL": lambda: Server(settings=()),
     "REDIS": lambda: RedisServer(DURABLE),
+    "ETCD": EtcdServer,
 }
 KNOWN = Path(tempfile.gettempdir()) / f"rota-services-{psutil.Process().uids().real}.json"
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.services.etcd import EtcdServer, Prefixes
 from tests.services.pgbouncer import Pooler
 from tests.services.postgresql import Databases, Missing, Server
 from tests.services.redis import RedisServer, Spaces
@@ -28,7 +29,7 @@ def needed(make: Callable[[], T]) -> T:
 
 
 @contextmanager
-def served(variable: str, kind: Callable[[], Server | RedisServer]) -> Iterator[str]:
+def served(variable: str, kind: Callable[[], Server | RedisServer | EtcdServer]) -> Iterator[str]:
     """URL of a server: of the one that a variable names, else of one for as long as the block lasts."""
     if url := os.environ.get(variable):
         yield url
@@ -77,3 +78,18 @@ def space(redis: Spaces) -> Iterator[str]:
     url = redis.make()
     yield url
     redis.take_back(url)
+
+
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[Prefixes]:
+    """An etcd server with places to be had."""
+    with served("ROTA_TEST_ETCD", EtcdServer) as url:
+        yield Prefixes(url)
+
+
+@pytest.fixture
+def prefix(etcd: Prefixes) -> Iterator[str]:
+    """URL of an empty place on that server, this test's own."""
+    url = etcd.make()
+    yield url
+    etcd.take_back(url)

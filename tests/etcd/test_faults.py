@@ -1,0 +1,230 @@
+"""The etcd client where its server dies, freezes, forgets, is full, or does not come through."""
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+
+import pytest
+
+from rota.domain.errors import Unavailable, Unclear
+from rota.stores.etcd.client import Alarm, Compacted, Delete, Put, Range, Txn, link
+from tests.etcd.ways import Ear, Writer, back, held, new, reached
+from tests.services.etcd import EtcdServer
+from tests.services.fixtures import needed
+from tests.services.proxy import between
+
+
+@pytest.fixture
+def server():
+    """One that a test may kill."""
+    made = needed(EtcdServer)
+    made.start()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """A client that does not wait long."""
+    monkeypatch.setattr(link, "ANSWER_S", 0.5)
+
+
+async def again(server):
+    """Start it, and let the loop go on meanwhile."""
+    await asyncio.to_thread(server.start)
+
+
+async def test_a_watch_goes_on_after_kills_and_nothing_is_lost_or_doubled(server):
+    async with reached(server.url) as client:
+        ear, writer = Ear(client, since=1), Writer(client)
+        for _ in range(3):
+            await writer.more(30)
+            server.stop(signal.SIGKILL)
+            await again(server)
+            await back(client)
+        events = await ear.until(await writer.stop())
+        there = await held(client)
+        assert [(event.found.key, event.found.modified) for event in events] == sorted(
+            there.items(), key=lambda item: item[1]
+        )
+        assert writer.made.items() <= there.items()
+        assert there.keys() - writer.made.keys() <= writer.unclear
+
+
+async def test_a_server_that_is_gone_is_unavailable_at_once_and_nothing_happened(server):
+    async with reached(server.url) as client:
+        server.stop(signal.SIGKILL)
+        started = time.monotonic()
+        for number in range(5):
+            with pytest.raises(Unavailable, match=r"etcd at 127.0.0.1:\d+ does not answer"):
+                await client.txn(new(b"k/%d" % number))
+        assert time.monotonic() - started < 1
+        await again(server)
+        await back(client)
+        assert await held(client) == {}
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["connection closed", "silence"])
+async def test_a_lost_answer_is_unclear_and_is_not_sent_again(server, hasty, told):
+    async with between(server.url) as (proxy, url), reached(url) as client, reached(server.url) as other:
+        assert (await client.txn(Txn((), (Put(b"k/a", b""),)))).succeeded
+        proxy.cut = b"k/b"
+        if not told:
+            proxy.may_close.clear()
+        with pytest.raises(Unclear, match="may or may not count"):
+            await client.txn(Txn((), (Put(b"k/b", b""),)))
+        assert proxy.cuts == 1
+        proxy.may_close.set()
+        (found,) = (await other.range(Range(b"k/b"))).items
+        assert found.version == 1
+
+
+async def test_a_lost_answer_to_a_question_is_only_unavailable(server, hasty):
+    async with between(server.url) as (proxy, url), reached(url) as client:
+        asks = Txn((), (Range(b"k/asked"), Txn((), (Range(b"k/too"),))))
+        for call in (lambda: client.range(Range(b"k/asked")), lambda: client.txn(asks)):
+            proxy.cut = b"k/asked"
+            with pytest.raises(Unavailable):
+                await call()
+            assert not proxy.cut
+            await back(client)
+
+
+async def test_a_silent_network_does_not_keep_a_watch_waiting(monkeypatch):
+    quick = [(name, value // 10 if "keepalive" in name or "ping" in name else value) for name, value in link._OPTIONS]
+    monkeypatch.setattr(link, "_OPTIONS", tuple(quick))
+    server = needed(lambda: EtcdServer(["--grpc-keepalive-min-time=100ms"]))
+    server.start()
+    try:
+        async with between(server.url) as (proxy, url), reached(url) as client, reached(server.url) as other:
+            ear = Ear(client, since=1)
+            await other.txn(new(b"k/a"))
+            await ear.until(b"k/a")
+            # From the next ping on no answer comes back, and nobody is told that the connection is of no use.
+            proxy.may_close.clear()
+            proxy.cut = bytes((0, 0, 8, 6, 0))
+            async with asyncio.timeout(10):
+                while not proxy.cuts:
+                    await other.range(Range(b"k/"))
+            await other.txn(new(b"k/b"))
+            try:
+                assert [event.found.key for event in await ear.until(b"k/b")] == [b"k/a", b"k/b"]
+            finally:
+                proxy.may_close.set()
+    finally:
+        server.remove()
+
+
+async def test_what_was_compacted_is_told_as_a_gap_and_what_is_kept_follows(server):
+    async with reached(server.url) as client:
+        for number in range(5):
+            await client.txn(Txn((), (Put(b"k/a", b"%d" % number),)))
+        now = (await client.range(Range(b"k/a"))).revision
+        await client.compact(now)
+        await client.compact(now)
+        with pytest.raises(Compacted):
+            await client.range(Range(b"k/a", revision=2))
+        ear = Ear(client, since=2)
+        await client.txn(new(b"k/last"))
+        told = [(event.kind, event.found.key, event.found.value) for event in await ear.until(b"k/last")]
+        assert told == [("gap", b"", b""), ("put", b"k/a", b"4"), ("put", b"k/last", b"")]
+
+
+async def test_a_server_that_comes_back_without_its_data_is_told_as_a_gap(server):
+    async with reached(server.url) as client:
+        ear = Ear(client, since=1)
+        for number in range(5):
+            await client.txn(new(b"k/%d" % number))
+        await ear.until(b"k/4")
+        server.stop(signal.SIGKILL)
+        shutil.rmtree(server.folder / "data")
+        await again(server)
+        await back(client)
+        await ear.until(b"")
+        await client.txn(new(b"k/new"))
+        told = [(event.kind, event.found.key) for event in await ear.until(b"k/new")]
+        assert told[5:] == [("gap", b""), ("put", b"k/new")]
+
+
+async def test_a_lease_is_trusted_from_the_sending_on_by_the_local_clock(server, hasty):
+    async with reached(server.url) as client:
+        lease = await client.grant(3)
+        server.freeze()
+        kept = asyncio.create_task(client.keep(lease))
+        assert not (await asyncio.wait({kept}, timeout=0.3))[0]
+        server.thaw()
+        trusted_s = await kept
+        assert 2 < trusted_s <= 2.7
+        until = time.monotonic() + trusted_s
+        server.freeze()
+        with pytest.raises(Unavailable):
+            await client.keep(lease)
+        assert time.monotonic() < until, "who could not renew it knows, while it still has it"
+        server.thaw()
+
+
+async def filled(client):
+    for number in range(20):
+        await client.txn(new(b"k/%d" % number, os.urandom(1_000_000)))
+
+
+async def test_a_full_server_says_so_and_takes_writes_again_when_it_was_emptied():
+    server = needed(lambda: EtcdServer([f"--quota-backend-bytes={8 << 20}"]))
+    server.start()
+    try:
+        async with reached(server.url) as client:
+            with pytest.raises(Unavailable, match=r"is full \(alarm NOSPACE\)"):
+                await filled(client)
+            async with asyncio.timeout(10):
+                while not (raised := await client.alarms()):
+                    pass
+            status = await client.status()
+            assert raised == (Alarm(status.member, "NOSPACE"),)
+            assert any("NOSPACE" in error for error in status.errors)
+            done = await client.txn(Txn((), (Delete(b"k/", b"k0"),)))
+            await client.compact(done.revision)
+            full = (await client.status()).size
+            await client.defragment(0)
+            assert (await client.status()).size < full
+            await client.disarm()
+            assert await client.alarms() == ()
+            assert (await client.txn(new(b"k/a"))).succeeded
+    finally:
+        server.remove()
+
+
+async def test_a_call_that_is_given_up_leaves_the_client_whole(server):
+    async with reached(server.url) as client:
+        calls = [asyncio.create_task(client.txn(new(b"k/%d" % number))) for number in range(50)]
+        await client.range(Range(b"k/"))
+        for call in calls[::2]:
+            call.cancel()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(end).__name__ for end in ends[1::2]} == {"Done"}
+        assert {type(end).__name__ for end in ends[::2]} <= {"CancelledError", "Done"}
+        assert set(await held(client)) >= {b"k/%d" % number for number in range(1, 50, 2)}
+
+
+async def test_a_client_that_is_closed_lets_its_calls_end(server):
+    async with reached(server.url) as client:
+        ear = Ear(client)
+        server.freeze()
+        calls = [asyncio.create_task(client.txn(new(b"k/%d" % number))) for number in range(3)]
+        closing = asyncio.create_task(client.close())
+        assert not (await asyncio.wait({closing, *calls}, timeout=0.2))[0]
+        server.thaw()
+        assert all(done.succeeded for done in await asyncio.gather(*calls))
+        await closing
+        await ear.ended()
+
+
+async def test_a_server_that_never_was_is_told_by_its_address():
+    for url, said in (
+        ("etcd://127.0.0.1:1", "etcd at 127.0.0.1:1 does not answer"),
+        ("etcd://nobody.invalid", "etcd at nobody.invalid:2379 has no address"),
+    ):
+        with pytest.raises(Unavailable, match=said):
+            async with reached(url):
+                pass
