@@ -14,6 +14,7 @@ from rota.domain.retry import Retry, check_retry
 from rota.domain.run import TERMINAL, State
 from rota.domain.task import ALIASES
 from rota.embed import Roles, Rota
+from rota.engine.control import place_queue
 from rota.engine.submit import Order
 from rota.ports.executor import Context
 from rota.sdk.duration import to_ms
@@ -124,6 +125,8 @@ class Service(Rota):
         """Connect, and schedule and work in the background from now on. Harmless twice."""
         if self.roles is None:
             await self.aopen()
+            place = self.registry.namespace, "default", "least_load"
+            await place_queue(self.engine, *place, f"service:{self.pod}", first=True)
             leading, working = self.scheduler_options(self.pod), self.worker_options(self.pod)
             running = self.running(
                 scheduler=scheduler, worker=worker, scheduler_options=leading, worker_options=working

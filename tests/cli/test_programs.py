@@ -8,6 +8,8 @@ import time
 import pytest
 
 from rota.cli import read
+from tests.services.etcd import EtcdServer
+from tests.services.fixtures import needed
 
 OWN = '''
 from rota import Rota
@@ -22,16 +24,22 @@ def resize(context, task):
 '''
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def url(request, tmp_path):
-    if request.param == "redis":
-        return request.getfixturevalue("space")
-    return f"sqlite:///{tmp_path / 'rota.db'}"
+@pytest.fixture(params=["sqlite", "redis", "etcd"])
+def at(request, tmp_path):
+    """Where the store is, as an option."""
+    if request.param == "etcd":
+        server = needed(EtcdServer)
+        server.start()
+        yield ("--etcd-endpoints", server.url.removeprefix("etcd://").partition("/")[0])
+        server.remove()
+    else:
+        url = f"sqlite:///{tmp_path / 'rota.db'}" if request.param == "sqlite" else request.getfixturevalue("space")
+        yield ("--store", url)
 
 
-def test_a_scheduler_two_workers_and_a_client(start, rota, url, tmp_path):
+def test_a_scheduler_two_workers_and_a_client(start, rota, at, monkeypatch, tmp_path):
     (tmp_path / "own.py").write_text(OWN)
-    at = ("--store", url)
+    monkeypatch.setenv("ROTA_STORE", f"etcd://{at[1]}" if at[0] == "--etcd-endpoints" else at[1])
     leading = ("--queue", "default", "--strategy", "least_load", "--log-level", "debug")
     scheduler = start("scheduler", "--node-id", "s1", *at, *leading)
     scheduler.until("stop:")
@@ -39,23 +47,23 @@ def test_a_scheduler_two_workers_and_a_client(start, rota, url, tmp_path):
     workers = [start("worker", "--node-id", name, *at, *working, "--app", "own:app") for name in ("w1", "w2")]
     for worker in workers:
         worker.until("stop:")
-    found = rota.json("workers", "list", *at)
+    found = rota.json("workers", "list")
     assert sorted((one["worker"], one["slots"]) for one in found) == [("w1", 3), ("w2", 3)]
-    (queue,) = rota.json("queues", "list", *at)
+    (queue,) = rota.json("queues", "list")
     assert (queue["name"], queue["dispatch"]) == ("default", "least_load")
 
     asked = ("--type", "echo", "--name", "test-task", "--queue", "default", "--priority", "urgent", "--count", "4")
     told = rota.json("client", *at, *asked, "--payload", '{"seconds": 0}', "--wait")
     assert (len(told["ids"]), told["ended"]) == (4, {"success": 4})
-    shown = rota.json("runs", "show", told["ids"][0], *at)
+    shown = rota.json("runs", "show", told["ids"][0])
     assert (shown["priority"], shown["result"]) == ("urgent", {"seconds": 0})
     own = rota.json("client", *at, "--type", "resize", "--name", "half", "--payload", '{"width": 8}', "--wait")
-    assert rota.json("runs", "show", own["ids"][0], *at)["result"] == {"width": 4, "tries": 0}
+    assert rota.json("runs", "show", own["ids"][0])["result"] == {"width": 4, "tries": 0}
     broken = ("--type", "resize", "--name", "none", "--payload", "{}", "--wait")
-    rota("tasks", "create", "none", "--command", "resize", "--retries", "0", *at)
+    rota("tasks", "create", "none", "--command", "resize", "--retries", "0")
     failed = rota("client", *at, *broken)
     assert (failed.code, failed.out.splitlines()[-1]) == (1, "failed 1")
-    numbers = rota.json("stats", *at)
+    numbers = rota.json("stats")
     assert (numbers["workers"], numbers["queue_length"], numbers["total"], numbers["completed"]) == (2, 0, 6, 5)
     for process in (*workers, scheduler):
         process.tell(signal.SIGTERM)
@@ -124,7 +132,7 @@ def test_what_are_no_endpoints_is_refused(said):
 def test_each_program_looks_for_etcd_where_it_is_told(rota, program):
     answer = rota(program, "--etcd-endpoints", "127.0.0.1:1,127.0.0.1:2")
     assert answer.code in (1, 2)
-    assert "etcd://127.0.0.1:1,127.0.0.1:2" in answer.err
+    assert "etcd at 127.0.0.1:1,127.0.0.1:2 does not answer" in answer.err
     both = rota.refused(program, "--etcd-endpoints", "127.0.0.1:1", "--store", "sqlite:///x.db")
     assert "give one of them" in both
 

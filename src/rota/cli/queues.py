@@ -49,6 +49,7 @@ async def dispatch(api: Api, name: Name, strategy: Strategy) -> Answer:
     return Sheet(await api("PATCH", thing("queues", name), {"dispatch": strategy}))
 
 
-async def place(engine: Engine, namespace: str, name: str, strategy: str) -> None:
-    """Keep with a queue how its runs get to workers."""
-    await place_queue(engine, namespace, name, strategy, actor())
+async def place(engine: Engine, queue: str, strategy: str) -> None:
+    """Keep with a queue how its runs get to workers; without a strategy in turn, unless anything is known of it."""
+    namespace, name = queue.split("/")
+    await place_queue(engine, namespace, name, strategy or "round_robin", actor(), first=not strategy)

@@ -186,7 +186,8 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     working = _working(app, name, flags["app"], both=scheduler) if worker else None
     if server and working:
         raise typer.Exit(asyncio.run(_remote(app, server, working, watch)))
-    placing = (*flags["line"].split("/"), flags["strategy"]) if flags.get("strategy") else None
+    of_etcd = "strategy" in flags and flags["etcd_endpoints"]
+    placing = (flags["line"], flags["strategy"] or "") if flags.get("strategy") or of_etcd else None
     raise typer.Exit(asyncio.run(_live(app, leading, working, api, watch, placing)))
 
 
@@ -246,9 +247,9 @@ async def _live(
     working: WorkerOptions | None,
     api: bool,
     watch: "Watch",
-    placing: tuple[str, str, str] | None,
+    placing: tuple[str, str] | None,
 ) -> int:
-    """Take on the roles until told to stop; the exit code. `placing`: a queue's namespace and name, its strategy."""
+    """Take on the roles until told to stop; the exit code. `placing`: a queue and its strategy."""
     app.listen(watch)
     if api and app.loaded:
         from rota.api.serve import check_free

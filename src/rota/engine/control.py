@@ -140,10 +140,14 @@ async def order_queue(engine: Engine, namespace: str, name: str, strict: bool, a
     return await _queue(engine, namespace, name, actor, strict=strict)
 
 
-async def place_queue(engine: Engine, namespace: str, name: str, dispatch: str, actor: str) -> Queue:
-    """By which strategy its runs get to workers, one of DISPATCH; every node knows within PLACED_MS."""
+async def place_queue(
+    engine: Engine, namespace: str, name: str, dispatch: str, actor: str, first: bool = False
+) -> Queue | None:
+    """By which of DISPATCH its runs get to workers; `first`: unless anything was said of the queue before."""
     if dispatch not in DISPATCH:
         raise Invalid("dispatch", f"{dispatch!r} is none of {', '.join(DISPATCH)}")
+    if first and (await engine.store.get(Queue, [definition_id(namespace, name)]))[0]:
+        return None
     return await _queue(engine, namespace, name, actor, dispatch=dispatch)
 
 

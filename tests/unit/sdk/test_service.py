@@ -7,6 +7,7 @@ import pytest
 from rota import Invalid, new
 from rota.api.views import when
 from rota.domain.run import State
+from rota.engine.control import place_queue
 from rota.service import FIELDS, STATUSES
 from rota.settings.load import load
 from tests.architecture.survey import ROOT
@@ -41,6 +42,18 @@ def service(url):
     made.register(Double())
     yield made
     made.close()
+
+
+async def test_a_service_begins_with_the_fewest_running(url):
+    """Until somebody says something else of its queue, which then stays."""
+    made = new({"database": {"url": url}}, pod="pod-1")
+    await made.astart(worker=False)
+    assert {name: one.dispatch for name, one in (await made.engine.placed()).items()} == {"main/default": "least_load"}
+    await place_queue(made.engine, "main", "default", "pull", "me")
+    await made.aclose()
+    await made.astart(worker=False)
+    assert not await made.engine.placed()
+    await made.aclose()
 
 
 WHOLE = {
