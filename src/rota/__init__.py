@@ -17,6 +17,7 @@ from rota.embed import Rota
 from rota.ports.executor import Context
 from rota.sdk.handle import Handle
 from rota.sdk.schedules import ScheduleOptions
+from rota.service import Service, TaskExecutor, new
 
 __all__ = [
     "Cancel",
@@ -32,9 +33,12 @@ __all__ = [
     "RotaError",
     "RunFailed",
     "ScheduleOptions",
+    "Service",
     "Snooze",
     "StoreError",
+    "TaskExecutor",
     "TryAgain",
     "Unavailable",
     "Unclear",
+    "new",
 ]

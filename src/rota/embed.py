@@ -37,6 +37,7 @@ from rota.wiring import (
     default_name,
     default_store,
     executors,
+    fitted,
     inside,
     made_in,
     make_scheduler,
@@ -143,12 +144,16 @@ class Rota:
         return declare(*functions) if functions else declare
 
     def executor(self, kind: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Register a function(context, task) -> result, sync or async, as the executor of a task type."""
+        """Register a function(context, task) -> result, sync or async, as the executor of a task type.
+
+        It is the handler of that name, too: a `python` task whose command is that type is done by it.
+        """
 
         def add(function: Callable[..., Any]) -> Callable[..., Any]:
             if kind in self._own:
                 raise Invalid("executor", f"{kind!r} is registered twice")
-            self._own[kind] = own_executor(kind, function)
+            made = self._own[kind] = own_executor(kind, function)
+            self.registry.provide(kind, made.handler)
             return function
 
         return add
@@ -367,7 +372,7 @@ class Roles:
         for take_over in self.listeners:
             take_over(settings)
         if self.scheduler and any(key.startswith(("schedule.", "retention.")) for key in changed):
-            await self.scheduler.adjust(settings.scheduler_options(default_name()))
+            await self.scheduler.adjust(fitted(self._app.store, settings.scheduler_options(default_name())))
         if self.worker and not self.worker.ended.is_set():
             self.worker.scan_ms = settings.schedule.scan_interval
             if "worker.max_concurrent_tasks" in changed:

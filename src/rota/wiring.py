@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,7 +31,7 @@ from rota.ports.runtime import Emit
 from rota.ports.store import Store
 from rota.scheduler.node import Scheduler
 from rota.scheduler.options import Options as SchedulerOptions
-from rota.stores import connect
+from rota.stores import ENOUGH, ROOM, connect
 from rota.worker.context import current
 from rota.worker.desks import LocalDesk
 from rota.worker.options import Options as WorkerOptions
@@ -129,7 +129,7 @@ def executors(handlers: Handlers, kinds: Kinds, own: Mapping[str, Executor]) -> 
     return traced(found) if active() else found
 
 
-def own_executor(kind: str, function: Callable[..., Any]) -> Executor:
+def own_executor(kind: str, function: Callable[..., Any]) -> FunctionExecutor:
     """An executor made of a user's function(context, task) -> result."""
     return FunctionExecutor(kind, function)
 
@@ -235,7 +235,14 @@ def make_scheduler(url: str, engine: Engine, options: SchedulerOptions) -> Sched
         async with beside(url, engine) as another:
             yield another.store
 
-    return Scheduler(engine, store, options)
+    return Scheduler(engine, store, fitted(url, options))
+
+
+def fitted(url: str, options: SchedulerOptions) -> SchedulerOptions:
+    """The options, with the number of ended runs that fits the store where they do not say one."""
+    kept = options.retention
+    most = ROOM.get(url.partition(":")[0], ENOUGH) if kept.runs is None else kept.runs
+    return replace(options, retention=replace(kept, runs=most))
 
 
 def make_door(url: str, engine: Engine, secret: bytes = b"", rates: "Rates | None" = None) -> "Door":

@@ -172,8 +172,6 @@ def test_the_client_submits_many(here):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("--etcd-endpoints", "localhost:2379"), "etcd-endpoints: this version has no etcd store yet"),
-        (("--priority", "4"), "--priority"),
         (("--count", "0"), "--count"),
         (("--name", "a b"), "'--name': 'a b' is not a name"),
         (("--queue", "a b"), "queue: 'a b' is not a name"),

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from rota.domain.errors import StoreError, Unavailable, Unclear
+from rota.domain.errors import Incompatible, StoreError, Unavailable, Unclear
 from rota.domain.run import Run
 from rota.stores import connect
 from rota.testing.factories import make_run
@@ -69,6 +69,72 @@ def watched():
     yield first, second, sentinel
     for server in (sentinel, second, first):
         server.remove()
+
+
+@pytest.fixture
+def guarded(authority):
+    """URL of a primary behind a Sentinel: both speak TLS alone, and each wants a password of its own."""
+    certificate, key = authority.sign("guarded", "127.0.0.1")
+    files = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", authority.root)
+    tls = (*map(str, files), "--tls-auth-clients", "no", "--tls-replication", "yes")
+    server, sentinel = needed(RedisServer), needed(RedisServer)
+    secure = free_port()
+    server.settings = (*PASSING, *tls, "--tls-port", str(secure), "--requirepass", "data word")
+    server.start()
+    file = sentinel.folder / "sentinel.conf"
+    file.write_text(f'sentinel monitor main 127.0.0.1 {secure} 1\nsentinel auth-pass main "data word"\n')
+    watching = free_port()
+    words = ("--tls-port", str(watching), "--requirepass", "watch word")
+    sentinel.file, sentinel.settings = str(file), ("--sentinel", *tls, *words)
+    sentinel.start()
+    yield f"rediss://:data%20word@127.0.0.1:{watching}/0?sentinel=main&sslrootcert={authority.root}"
+    for one in (sentinel, server):
+        one.remove()
+
+
+async def test_sentinels_and_servers_have_passwords_of_their_own_behind_tls(guarded):
+    async with reached(f"{guarded}&sentinel_password=watch%20word") as store:
+        await put(store, make_run(1))
+        assert len((await store.find(Run)).items) == 1
+    for url, secret in (
+        (guarded, "watch word"),
+        (f"{guarded}&sentinel_password=other", "other"),
+        (f"{guarded.replace('data%20word', 'wrong')}&sentinel_password=watch%20word", "watch word"),
+    ):
+        with pytest.raises(Unavailable) as met:
+            await connect(url).open()
+        assert secret not in str(met.value)
+
+
+@pytest.fixture
+def clustered():
+    """A Redis Cluster of one node that has all slots."""
+    server = needed(RedisServer)
+    server.settings = (*PASSING, "--cluster-enabled", "yes", "--cluster-config-file", str(server.folder / "nodes"))
+    server.start()
+    with client(server.url) as node:
+        node.execute_command("CLUSTER ADDSLOTSRANGE 0 16383")
+        end = time.monotonic() + 30
+        while node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+            assert time.monotonic() < end
+    yield server
+    server.remove()
+
+
+async def test_a_cluster_is_refused_but_for_keys_of_one_node(clustered):
+    with pytest.raises(Incompatible, match="is a Redis Cluster, whose nodes share keys without a prefix"):
+        await connect(f"{clustered.url}?prefix=").open()
+    async with reached(clustered.url) as store:
+        await put(store, make_run(1))
+        assert ("fail", "a node of a Redis Cluster, which keeps all of this prefix") in [
+            (level, text.partition(":")[0]) for level, text in await store.diagnose()
+        ]
+    with client(clustered.url) as node:
+        slot = node.execute_command("CLUSTER KEYSLOT", "{rota}:")
+        node.execute_command("CLUSTER DELSLOTS", slot)
+        node.execute_command("CLUSTER MEET 127.0.0.1 1")
+    with pytest.raises(Unavailable, match="Redis Cluster"):
+        await connect(clustered.url).open()
 
 
 async def test_the_primary_is_found_and_after_its_fall_another_one(watched):

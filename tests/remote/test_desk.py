@@ -11,9 +11,11 @@ from rota.api.waiting import Waiting
 from rota.domain.access import Grant
 from rota.domain.errors import Barred, Incompatible, Invalid, RotaError, Unavailable
 from rota.domain.facts import RunsSettled
+from rota.domain.records import Load
 from rota.domain.run import End, Outcome, State
 from rota.domain.states import Verdict
 from rota.engine import control, people
+from rota.engine.sessions import loads
 from rota.ports.desk import Progress, Settlement
 from rota.ports.store import Line
 from rota.testing.faults import LOST_REPLY, NO_FAULT
@@ -48,6 +50,23 @@ async def test_what_comes_over_the_wire_is_what_the_desk_beside_the_store_gives(
     await desk.leave(opened.id, "drained")
     assert (await desk.claim(want(opened))).open is False
     assert (await desk.beat(opened.id)).open is False
+
+
+async def test_what_a_worker_says_of_itself_is_kept_as_it_said_it_last(at: Site, house: House):
+    desk, beside, opened = await at.desk(), LocalDesk(house.engine), session()
+    await desk.enter(opened)
+    assert await loads(house.engine, [opened.id]) == [None]
+    for one, said in (
+        (desk, Load(3, 1, 1, 250, 90, 5)),
+        (beside, Load(4, 2, 1, 0, 91, 0)),
+        (desk, Load(5, 3, 1, 9, 92, 100)),
+    ):
+        for _ in range(2):
+            assert (await one.beat(opened.id, said)).open
+        assert await loads(house.engine, [opened.id]) == [said]
+    await desk.leave(opened.id, "drained")
+    await desk.beat(opened.id, Load(9, 9, 9, 9, 9, 9))
+    assert await loads(house.engine, [opened.id]) == [Load(5, 3, 1, 9, 92, 100)]
 
 
 async def test_a_worker_whose_labels_change_claims_by_them_from_then_on_at_every_node(at: Site, house: House):

@@ -61,7 +61,7 @@ class RedisServer:
             self.process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, start_new_session=True)
         end = time.monotonic() + 30
         ask = ["redis-cli", "-p", str(self.port), "ping"]
-        while subprocess.run(ask, check=False, capture_output=True).stdout != b"PONG\n":
+        while not subprocess.run(ask, check=False, capture_output=True).stdout.startswith((b"PONG", b"NOAUTH")):
             if self.process.poll() is not None or time.monotonic() > end:
                 raise Missing((self.folder / "log").read_text()[-2_000:])
         return self.process.pid

@@ -12,10 +12,6 @@ def test_the_check_says_what_is_good_unused_and_meant(rota, write):
     assert answer.code == 0
     assert answer.out.splitlines() == [
         "light.yaml: good, 14 settings are made",
-        *(
-            f"redis.{key} is not used: this version of Rota has not got what it is for"
-            for key in ("addr", "password", "db", "pool_size")
-        ),
         "a worker that vanishes is noticed after 30 s, and what it ran goes to others",
     ]
     assert rota.json("config", "check", "--config", "light.yaml")["noticed_after_ms"] == 30_000

@@ -8,12 +8,14 @@ from typing import Any
 from rota.api.views import instant
 from rota.domain.access import ANY
 from rota.domain.lane import queue_of
-from rota.domain.records import Blob, Tally
+from rota.domain.records import Blob, Load, Tally
 from rota.domain.run import LIVE, Reason, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task
 from rota.engine.account import unaccounted
 from rota.engine.engine import PAGE, Engine
+from rota.engine.query import WorkerView
+from rota.engine.query import views as workers_of
 from rota.engine.recover import open_sessions
 from rota.ports.store import Change, Group, Where
 
@@ -97,10 +99,13 @@ class Stats:
         for lane, number in lanes.items():
             name = queue_of(lane)
             queues[name if not space else name.partition("/")[2]] += number
+        views = await workers_of(self._engine, sessions)
         return {
             "tasks": sum(counts[0].values()),
             "schedules": sum(counts[1].values()),
             "runs": live,
+            "total": sum(live.values()) + sum(ended.values()),
+            "queue_length": live.get(State.PENDING, 0),
             "running": live.get(State.RUNNING, 0),
             "queues": dict(sorted(queues.items())),
             "workers": len(sessions),
@@ -108,6 +113,13 @@ class Stats:
             "ended": dict(sorted(ended.items())),
             "completed": ended.get(State.SUCCESS, 0),
             "failed": ended.get(State.FAILED, 0),
+            "by_worker": [_row(one) for one in views],
             "unaccounted": await unaccounted(self._engine),
             **instant("since", since),
         }
+
+
+def _row(view: WorkerView) -> dict[str, Any]:
+    """The numbers of a worker; those of its own words are null until it has said them."""
+    load = view.load._asdict() if view.load else dict.fromkeys(Load._fields)
+    return {"worker": view.session.worker, "session": view.session.id, "running": view.running, **load}

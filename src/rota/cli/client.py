@@ -1,14 +1,16 @@
 """`rota client`: submit runs of a sample, or of any, task."""
 
+from collections import Counter
 from typing import Annotated, Any
 
 import typer
 
 from rota.cli import read
 from rota.cli.common import command
-from rota.cli.remote import Absent, Api, thing
+from rota.cli.remote import Absent, Again, Api, thing
+from rota.cli.runs import OVER
 from rota.cli.show import Answer, Sheet
-from rota.domain.errors import Invalid, Refused
+from rota.domain.errors import Refused
 
 group = typer.Typer()
 BATCH = 1_000
@@ -17,20 +19,18 @@ BATCH = 1_000
 @command(group, "client")
 async def client(
     api: Api,
-    etcd_endpoints: Annotated[str, typer.Option(help="Endpoints of an etcd store.", show_default=False)] = "",
     queue: Annotated[str, typer.Option(help="The line that the runs stand in.")] = "default",
     kind: Annotated[str, typer.Option("--type", help="Handler: echo, compute, unreliable, or your own.")] = "echo",
     name: Annotated[str, read.option(read.full_name, "The task; made if there is none of that name.")] = "test-task",
-    priority: Annotated[int, typer.Option(min=0, max=3, help="0 low, 1 normal, 2 high, 3 urgent.")] = 1,
+    priority: Annotated[Any, read.option(read.level, "0 low, 1 normal, 2 high, 3 urgent; or the name.")] = "1",
     count: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many runs.")] = 1,
     payload: Annotated[Any, read.option(read.payload, "JSON arguments of the runs.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until all have ended; exit code 1 if one failed.")] = False,
 ) -> Answer:
-    """Submit runs of a task, and make the task if there is none."""
+    """Submit runs of a task, print their ids, and make the task if there is none."""
     from rich.console import Console
     from rich.progress import track
 
-    if etcd_endpoints:
-        raise Invalid("etcd-endpoints", "this version has no etcd store yet; leave it out and use --store")
     space, own = name.split("/")
     try:
         known = (await api("GET", thing("tasks", name)))["command"] or own
@@ -45,4 +45,17 @@ async def client(
     for start in track(range(0, count, BATCH), "submitting", console=watched, disable=short):
         orders = {"runs": [order] * min(BATCH, count - start)}
         ids += [one["id"] for one in (await api("POST", "/api/runs/bulk", orders, namespace=space))["items"]]
-    return Sheet({"task": own, "queue": queue, "count": count, "ids": ids}, ids)
+    made: dict[str, Any] = {"task": own, "queue": queue, "count": count, "ids": ids}
+    if not wait:
+        return Sheet(made, ids)
+    made["ended"] = ended = Counter([await _ended(api, one) for one in ids])
+    lines = [*ids, ", ".join(f"{state} {number}" for state, number in sorted(ended.items()))]
+    return Sheet(made, lines, code=0 if ended["success"] == count else 1)
+
+
+async def _ended(api: Api, run_id: str) -> str:
+    """How it ended, once it has."""
+    again = Again()
+    while (state := str((await api("GET", f"/api/runs/{run_id}"))["state"])) not in OVER:
+        await again.rest(False)
+    return state

@@ -33,6 +33,9 @@ Store = Annotated[str | None, typer.Option(envvar="ROTA_STORE", help="URL of the
 Config = Annotated[Path | None, typer.Option(help="File of settings; else ROTA_CONFIG, else rota.toml or rota.yaml.")]
 Environment = Annotated[str, typer.Option("--env", help="Settings under [environments.…] to go by; else ROTA_ENV.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+Endpoints = Annotated[
+    str | None, read.option(read.endpoints, "Members of etcd, such as localhost:2379, by commas: the store is there.")
+]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="What is listed is of this namespace.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many.")]
 Since = Annotated[Any, read.option(read.since, "Within this time, such as 1h, or after this instant.")]
@@ -53,14 +56,16 @@ class Asked(NamedTuple):
 
 def whom(
     store: Annotated[str, typer.Option(help="URL of the store to ask; else ROTA_STORE.", show_default=False)] = "",
+    etcd_endpoints: Endpoints = None,
     server: Annotated[str, typer.Option(help="Address of the API to ask instead; else ROTA_SERVER.")] = "",
     token: Annotated[str, typer.Option(help="Token for the server; better ROTA_TOKEN, or `rota login`.")] = "",
     config: Config = None,
     environment: Environment = "",
 ) -> Asked:
     """Whom to ask: as the options say, else ROTA_SERVER, else a store. Raises `Invalid`."""
+    store = one_store(store, etcd_endpoints)
     if store and server:
-        raise Invalid("server", "holds the data already; leave --store out")
+        raise Invalid("server", "holds the data already; leave --store out, and --etcd-endpoints")
     url = server or ("" if store else os.environ.get("ROTA_SERVER", ""))
     if url:
         place = address(url)
@@ -69,6 +74,13 @@ def whom(
         raise Invalid("token", "is for a server; name it by --server")
     loaded = here(config, environment)
     return Asked(store_url(store or os.environ.get("ROTA_STORE"), loaded), loaded=loaded)
+
+
+def one_store(store: str | None, etcd_endpoints: str | None) -> str:
+    """The URL that one of two options gives; empty: none does. Raises `Invalid`."""
+    if store and etcd_endpoints:
+        raise Invalid("etcd-endpoints", "say where the data is, and so does --store; give one of them")
+    return store or etcd_endpoints or ""
 
 
 def command(group: typer.Typer, name: str, *flags: Flags) -> Callable[[Verb], Verb]:

@@ -5,10 +5,12 @@ from typing import Annotated
 import typer
 
 from rota.cli import read
-from rota.cli.common import Namespace, Why, command
+from rota.cli.common import Namespace, Why, actor, command
 from rota.cli.remote import Api, thing
 from rota.cli.show import Answer, Listing, Sheet
 from rota.domain.records import DISPATCH
+from rota.engine.control import place_queue
+from rota.engine.engine import Engine
 
 group = typer.Typer(name="queues", help="The lines that runs stand in.")
 Name = Annotated[str, read.argument("QUEUE")]
@@ -45,3 +47,8 @@ async def strict(api: Api, name: Name, off: Off = False) -> Answer:
 async def dispatch(api: Api, name: Name, strategy: Strategy) -> Answer:
     """Say how runs of a queue get to workers: a free one takes them (pull), or the leader places them."""
     return Sheet(await api("PATCH", thing("queues", name), {"dispatch": strategy}))
+
+
+async def place(engine: Engine, namespace: str, name: str, strategy: str) -> None:
+    """Keep with a queue how its runs get to workers."""
+    await place_queue(engine, namespace, name, strategy, actor())

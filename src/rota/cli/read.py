@@ -10,6 +10,8 @@ from rota.domain.errors import Invalid
 from rota.domain.ids import definition_id
 from rota.domain.names import check_name
 from rota.domain.payload import check_payload
+from rota.domain.priority import priority
+from rota.domain.records import DISPATCH
 from rota.domain.triggers import parse
 from rota.sdk.duration import to_ms
 from rota.wiring import SystemClock
@@ -68,9 +70,27 @@ def setting(text: str) -> tuple[str, Any]:
         return key, value
 
 
+def endpoints(text: str) -> str:
+    """URL of the store on etcd at `host:port,host:port`; with https:// before each it is reached by TLS."""
+    found = [re.fullmatch(r"(?:(https?)://)?([^\s/@?#,]+)/?", one.strip()) for one in text.split(",")]
+    if not all(found) or len({one[1] == "https" for one in found if one}) > 1:
+        raise ValueError(f"{text!r:.80} are no endpoints; write localhost:2379, or several with commas")
+    places = [(one[1] == "https", one[2]) for one in found if one]
+    return f"etcd{'s' if places[0][0] else ''}://{','.join(place for _, place in places)}/"
+
+
+def strategy(text: str) -> str:
+    """A way for runs to get to workers."""
+    if text in DISPATCH:
+        return text
+    raise ValueError(f"{text!r:.60} is none; choose from {', '.join(DISPATCH)}")
+
+
 def level(text: str) -> int | str:
     """A priority by name or number."""
-    return int(text) if text.isdecimal() else text
+    found = int(text) if text.isdecimal() else text
+    priority(found)
+    return found
 
 
 def key(text: str | None) -> str | None:

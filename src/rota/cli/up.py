@@ -16,8 +16,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rota.cli import read
-from rota.cli.common import Config, Environment, Json, Store, key_of, place, settled_store, with_flags
+from rota.cli import queues, read
+from rota.cli.common import (
+    Config,
+    Endpoints,
+    Environment,
+    Json,
+    Store,
+    key_of,
+    one_store,
+    place,
+    settled_store,
+    with_flags,
+)
 from rota.cli.remote import open_to_all
 from rota.cli.show import Sheet, fail, show, warn
 from rota.cli.telling import Teller, first_lines, overview
@@ -39,10 +50,14 @@ if TYPE_CHECKING:
 
 group = typer.Typer()
 
+PLACING = (
+    "How its runs get to workers from now on: round_robin, random, least_load, weighted; as `rota queues dispatch`."
+)
 SETTINGS = {
     "store": "database.url",
     "host": "api.host",
     "port": "api.port",
+    "log_level": "observability.log_level",
     "slots": "worker.max_concurrent_tasks",
     "queue": "worker.queues",
     "label": "worker.labels",
@@ -58,10 +73,12 @@ SETTINGS = {
 def node_flags(
     app: Annotated[str, typer.Option(metavar="MODULE:APP", help="Your app, with its tasks and executors.")] = "",
     store: Annotated[str | None, typer.Option(help="URL of the store; else the app's, else ROTA_STORE.")] = None,
+    etcd_endpoints: Endpoints = None,
     data: Annotated[Path | None, typer.Option(file_okay=False, help="Folder of the database, else rota-data.")] = None,
     node_id: Annotated[str | None, read.option(read.name, "Name of this node; the host's if not given.")] = None,
     config: Config = None,
     environment: Environment = "",
+    log_level: Annotated[str | None, typer.Option(help="Log from here on: debug, info, warn or error.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No line for each run that ended.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Speak in JSON objects of one line each.")] = False,
 ) -> None:
@@ -76,7 +93,10 @@ def api_flags(
 
 
 def worker_flags(
-    slots: Annotated[int | None, typer.Option(min=1, max=10_000, help="How many runs at once, else 10.")] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option("--slots", "--max-concurrent", min=1, max=10_000, help="How many runs at once, else 10."),
+    ] = None,
     queue: Annotated[list[str] | None, read.option(read.name, "Queue to take from; may be repeated.")] = None,
     label: Annotated[list[str] | None, read.option(read.name, "Label of the worker; may be repeated.")] = None,
     scripts_dir: Annotated[str | None, typer.Option("--scripts", help="Folder of Python scripts for tasks.")] = None,
@@ -86,6 +106,13 @@ def worker_flags(
     allow: Annotated[list[str] | None, typer.Option(help="Network or host that http and grpc may reach too.")] = None,
 ) -> None:
     """The options of a worker."""
+
+
+def leader_flags(
+    line: Annotated[str, read.option(read.full_name, "The queue that --strategy is for.", "--queue")] = "default",
+    strategy: Annotated[str | None, read.option(read.strategy, PLACING)] = None,
+) -> None:
+    """The options of a scheduler."""
 
 
 def remote_flags(
@@ -121,7 +148,7 @@ def api(**flags: Any) -> None:
 
 group.command("up")(with_flags(up, node_flags, worker_flags, api_flags))
 group.command("api")(with_flags(api, node_flags, api_flags))
-group.command("scheduler")(with_flags(scheduler, node_flags))
+group.command("scheduler")(with_flags(scheduler, node_flags, leader_flags))
 group.command("worker")(with_flags(worker, node_flags, worker_flags, remote_flags))
 
 
@@ -139,6 +166,7 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     from rota.cli.watch import Watch
     from rota.settings.load import load
 
+    flags = {**flags, "store": one_store(flags["store"], flags["etcd_endpoints"]) or None}
     if flags["store"] and flags["data"]:
         raise Invalid("data", "--store says where the data is, and so does --data; give one of them")
     app = load_app(flags["app"]) if flags["app"] else Rota(name="rota")
@@ -158,7 +186,8 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     working = _working(app, name, flags["app"], both=scheduler) if worker else None
     if server and working:
         raise typer.Exit(asyncio.run(_remote(app, server, working, watch)))
-    raise typer.Exit(asyncio.run(_live(app, leading, working, api, watch)))
+    placing = (*flags["line"].split("/"), flags["strategy"]) if flags.get("strategy") else None
+    raise typer.Exit(asyncio.run(_live(app, leading, working, api, watch, placing)))
 
 
 def _server(flags: Mapping[str, Any]) -> "Server":
@@ -212,9 +241,14 @@ def _working(app: Rota, name: str, target: str, both: bool) -> WorkerOptions:
 
 
 async def _live(
-    app: Rota, leading: SchedulerOptions | None, working: WorkerOptions | None, api: bool, watch: "Watch"
+    app: Rota,
+    leading: SchedulerOptions | None,
+    working: WorkerOptions | None,
+    api: bool,
+    watch: "Watch",
+    placing: tuple[str, str, str] | None,
 ) -> int:
-    """Take on the roles until told to stop; the exit code."""
+    """Take on the roles until told to stop; the exit code. `placing`: a queue's namespace and name, its strategy."""
     app.listen(watch)
     if api and app.loaded:
         from rota.api.serve import check_free
@@ -224,6 +258,8 @@ async def _live(
         scheduler=bool(leading), worker=bool(working), scheduler_options=leading, worker_options=working
     )
     async with begun as roles, _api(app, roles, api, watch) as (url, login):
+        if placing:
+            await queues.place(app.engine, *placing)
         roles.listeners.append(watch.adjust)
         kinds = [kind for kind, made in app.executors().items() if made.kind == kind] if working else []
         data = {

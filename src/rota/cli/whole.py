@@ -1,5 +1,8 @@
 """The commands that are about the whole: preview, stats, audit."""
 
+import asyncio
+import json
+import sys
 from datetime import datetime
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -18,6 +21,9 @@ from rota.domain.zones import zone
 from rota.wiring import SystemClock
 
 group = typer.Typer()
+WATCH_S = 2
+CLEAR = "\x1b[2J\x1b[H"
+NUMBERS = ("worker", "session", "total", "running", "completed", "failed", "cpu_percent", "memory_mb", "busy_percent")
 
 
 @group.command("preview")
@@ -38,9 +44,28 @@ def preview(
 
 
 @command(group, "stats")
-async def stats(api: Api, since: Since = "1h") -> Answer:
+async def stats(
+    api: Api,
+    since: Since = "1h",
+    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
+    as_json: bool = False,
+) -> Answer | None:
     """Count tasks, schedules, workers, runs that are not over, and what has ended lately (7 days at most)."""
-    return Sheet(await api("GET", "/api/system/stats", namespace="*", since=since))
+    while True:
+        found = await api("GET", "/api/system/stats", namespace="*", since=since)
+        if watch and as_json:
+            print(json.dumps(found), flush=True)
+        elif as_json:
+            return Sheet(found)
+        else:
+            if watch and sys.stdout.isatty():
+                print(CLEAR, end="")
+            workers = found.pop("by_worker")
+            show(Sheet(found), False)
+            show(Listing("live workers", workers, NUMBERS), False)
+        if not watch:
+            return None
+        await asyncio.sleep(WATCH_S)
 
 
 @command(group, "audit")

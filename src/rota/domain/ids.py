@@ -19,6 +19,11 @@ def timed_id(moment: int, chance: int) -> RunId:
     return RunId(f"{moment % TIME_LIMIT:012x}{chance % (1 << 80):020x}")
 
 
+def session_id(worker: str, moment: int, chance: int) -> str:
+    """A worker's name, or most of it, and an id of `moment`: itself a name."""
+    return f"{worker[:95]}-{timed_id(moment, chance)}"
+
+
 def occurrence_id(schedule: str, nominal_at: int) -> RunId:
     """The one run id that the occurrence of `schedule` (its id) at `nominal_at` can have."""
     digest = blake2b(f"{schedule}\n{nominal_at}".encode(), digest_size=10).hexdigest()

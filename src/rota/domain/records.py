@@ -79,6 +79,21 @@ class Pulse(NamedTuple):
     count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody needs here
 
 
+class Load(NamedTuple):
+    """What a worker says of its session with a beat: for people, and for whoever chooses among workers."""
+
+    total: int
+    """Attempts that began."""
+    completed: int
+    failed: int
+    cpu_percent: int
+    """Of one processor, by its process, since it said so before."""
+    memory_mb: int
+    """MiB of its process."""
+    busy_percent: int
+    """Of its machine, by processors or memory, whichever is scarcer; at most 100."""
+
+
 class Until(StrEnum):
     """How long a unique key holds."""
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rota.domain.facts import RunsClaimed
 from rota.domain.ids import definition_id
 from rota.domain.lane import queue_of
-from rota.domain.records import Blob
+from rota.domain.records import Blob, Session
 from rota.domain.run import End, Outcome, Reason, Run, State
 from rota.domain.task import Task, revision_id
 from rota.engine.engine import Engine
@@ -35,9 +35,11 @@ async def claim(engine: Engine, wants: Sequence[Want]) -> list[Taken]:
 async def given(engine: Engine, session: str, runs: Sequence[str]) -> Taken:
     """Those of these runs that the session holds, with all that it needs to start them."""
     found = [held for held in await engine.store.get(Run, runs) if held and held.record.session == session]
-    return await assigned(
-        engine, Claimed(tuple(one for one in found if one.record.state is State.RUNNING), False, True)
-    )
+    running = tuple(held for held in found if held.record.state is State.RUNNING)
+    # Asked last: a session that is over by now must start nothing.
+    (opened,) = await engine.store.get(Session, [session])
+    is_open = opened is not None and opened.record.open
+    return await assigned(engine, Claimed(running if is_open else (), False, is_open))
 
 
 async def assigned(engine: Engine, claimed: Claimed) -> Taken:

@@ -154,7 +154,10 @@ async def _queue(engine: Engine, namespace: str, name: str, actor: str, **fields
     for _ in range(TRIES):
         held = (await engine.store.get(Queue, [key]))[0]
         before = held.record if held else Queue(namespace, name)
-        after = replace(before, **fields, updated_at=engine.clock.now())  # type: ignore[arg-type]  # fields of Queue
+        after = replace(before, **fields)  # type: ignore[arg-type]  # fields of Queue
+        if held and after == before:
+            return before
+        after = replace(after, updated_at=engine.clock.now())
         entry = audited(engine, actor, "queue", f"queue:{key}", before, after)
         if applied(
             await engine.commit_one(Group((Change(held, after), entry)), None, [Hint(f"lane:{key}/"), Hint("queues")])

@@ -17,7 +17,7 @@ from rota.ports.store import Conflict, Group, Guard, Hint, Logs, R, Result, Stor
 
 MEMORY_MS = 1_000
 """How long a task or queue read is believed by submit; their own changes in this process are seen at once."""
-PLACED_MS = 5_000
+PLACED_MS = 3_000
 """How long it is believed which queues are placed: somebody who takes a run by himself meanwhile is right, too."""
 REVISIONS = 10_000
 BATCH = 1_000
@@ -119,10 +119,10 @@ class Engine:
     async def placed(self) -> dict[str, Queue]:
         """Queues by id of which the leader places the runs; read at most every PLACED_MS."""
         now = self.clock.monotonic()
-        if self._placed[0] + PLACED_MS < now:
-            self._placed = now, self._placed[1]  # the others who ask meanwhile make do with that
+        if self._placed[0] + PLACED_MS <= now:
+            self._placed, changes = (now, self._placed[1]), self._changes  # others who ask meanwhile make do with that
             found = [held.record for held in await every(self, Queue) if held.record.dispatch != PULL]
-            self._placed = now, {queue.id: queue for queue in found}
+            self._placed = now if changes == self._changes else -inf, {queue.id: queue for queue in found}
         return self._placed[1]
 
     async def _remembered(self, kind: Any, memory: dict[str, tuple[int, Any]], ids: Iterable[str]) -> dict[str, Any]:

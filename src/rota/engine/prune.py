@@ -6,11 +6,12 @@ from typing import Any
 
 from rota.domain.ids import definition_id
 from rota.domain.people import Token
-from rota.domain.records import Audit, Pulse, Session, Tally, Unique
+from rota.domain.records import Audit, Blob, Pulse, Session, Tally, Unique
 from rota.domain.run import TERMINAL, Run
 from rota.domain.schedule import DAY_MS, Schedule, Skip
 from rota.engine.engine import Engine, applied
 from rota.engine.seal import move_anchor
+from rota.engine.sessions import load_id
 from rota.ports.store import Change, Group, Record, Term, Versioned, Where
 
 STEP = 500
@@ -19,10 +20,10 @@ ENDED = tuple(sorted(TERMINAL))
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long things are kept, ms; `runs` bounds their number as well."""
+    """How long things are kept, ms; `runs` bounds their number as well, None: does not."""
 
     runs_ms: int = 7 * DAY_MS
-    runs: int = 10_000_000
+    runs: int | None = None
     audit_ms: int = 365 * DAY_MS
     tallies_ms: int = 90 * DAY_MS
     sessions_ms: int = DAY_MS
@@ -50,7 +51,7 @@ async def prune(engine: Engine, retention: Retention, term: Term, counting: bool
 
 async def _runs(engine: Engine, retention: Retention, now: int, term: Term, counting: bool) -> int:
     gone = await _run_step(engine, now - retention.runs_ms, term)
-    if counting:
+    if counting and retention.runs is not None:
         ended = sum((await engine.store.count(Run, "state", Where(states=ENDED))).values())
         while ended > retention.runs:
             step = await _run_step(engine, now, term, min(STEP, ended - retention.runs))
@@ -94,7 +95,8 @@ async def _accounted(engine: Engine, old: Sequence[tuple[Versioned[Any], str, in
 async def _sessions(engine: Engine, until: int, term: Term) -> int:
     page = await engine.store.find(Session, Where(ended_until=until), "", STEP, oldest=True)
     pulses = await engine.store.get(Pulse, [held.record.id for held in page.items])
-    pairs = zip(page.items, pulses, strict=True)
+    said = await engine.store.get(Blob, [load_id(held.record.id) for held in page.items])
+    pairs = zip(page.items, pulses, said, strict=True)
     await engine.commit([Group(tuple(Change(held, None) for held in pair if held)) for pair in pairs], term)
     return len(page.items)
 

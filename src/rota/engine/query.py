@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rota.domain.lane import queue_of
-from rota.domain.records import Blob, Pulse, Queue, Session
+from rota.domain.records import Blob, Load, Pulse, Queue, Session
 from rota.domain.run import LIVE, Run, State
 from rota.engine.engine import Engine, every, read
 from rota.engine.recover import open_sessions
+from rota.engine.sessions import loads
 from rota.ports.store import Where
 
 
@@ -29,6 +30,8 @@ class WorkerView(NamedTuple):
     """When it last beat, by the store's clock; for display, as a leader judges by the counter alone."""
     silent_ms: int
     """How long that was ago where it should have beaten since, else 0."""
+    load: Load | None = None
+    """What it said of itself with that beat or an earlier one."""
 
 
 class QueueView(NamedTuple):
@@ -57,12 +60,13 @@ async def views(engine: Engine, sessions: Sequence[Session]) -> list[WorkerView]
     """Sessions, closed ones too, with what they hold."""
     held = await engine.store.count(Run, "session", Where(states=(State.RUNNING,)))
     pulses = await engine.store.get(Pulse, [session.id for session in sessions])
+    said = await loads(engine, [session.id for session in sessions])
     now = engine.clock.now()
     found = []
-    for session, pulse in zip(sessions, pulses, strict=True):
+    for session, pulse, load in zip(sessions, pulses, said, strict=True):
         beat_at = pulse.record.count if pulse else session.opened_at
         silent_ms = now - beat_at if session.open and now - beat_at > session.ttl_ms else 0
-        found.append(WorkerView(session, held.get(session.id, 0), beat_at, silent_ms))
+        found.append(WorkerView(session, held.get(session.id, 0), beat_at, silent_ms, load))
     return found
 
 

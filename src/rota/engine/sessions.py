@@ -1,12 +1,16 @@
 """Sessions: a worker's life begins and ends by one write each."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 
-from rota.domain.errors import Refused
+import msgspec
+
+from rota.domain.errors import Refused, StoreError
 from rota.domain.facts import SessionChanged
-from rota.domain.records import Session
+from rota.domain.records import Blob, Load, Session
 from rota.engine.engine import Engine, applied
-from rota.ports.store import Change, Conflict, Group, Guard, Hint
+from rota.ports.store import BeatReply, Change, Conflict, Group, Guard, Hint
 
 TRIES = 5
 
@@ -16,6 +20,29 @@ async def enter(engine: Engine, session: Session) -> None:
     if not applied(await engine.commit_one(Group((Change(None, session),)), None, [Hint("sessions")])):
         raise Refused(f"there is a session {session.id} already; mint a new id for each life")
     engine.tell(SessionChanged(session.id, True, ""))
+
+
+async def beat(engine: Engine, session: str, load: Load | None) -> BeatReply:
+    """A sign of life. What the worker says of itself is kept where it has changed, and may be lost."""
+    reply = (await engine.store.beat([session]))[0]
+    if load and reply.open:
+        with suppress(StoreError):
+            (held,), data = await engine.store.get(Blob, [load_id(session)]), msgspec.json.encode(load)
+            if held is None or held.record.data != data:
+                kept = Blob(load_id(session), data, engine.clock.now())
+                await engine.store.commit([Group((Change(held, kept),))])
+    return reply
+
+
+async def loads(engine: Engine, sessions: Iterable[str]) -> list[Load | None]:
+    """What the workers of these sessions said last, if anything."""
+    found = await engine.store.get(Blob, [load_id(session) for session in sessions])
+    return [msgspec.json.decode(held.record.data, type=Load) if held else None for held in found]
+
+
+def load_id(session: str) -> str:
+    """The record of what a session's worker says."""
+    return f"{session}/load"
 
 
 async def leave(engine: Engine, session: str, reason: str, guard: Guard = None) -> bool:

@@ -42,7 +42,7 @@ class FunctionExecutor(Calls):
     def __init__(self, kind: str, function: Callable[..., Any], grace_ms: int = GRACE_MS) -> None:
         super().__init__(grace_ms)
         self.kind = kind
-        self._handler = TaskHandler(function)
+        self.handler = TaskHandler(function)
 
     async def run(self, assignment: Assignment, context: Context) -> Outcome:
-        return await self.call(self._handler, assignment.payload, context)
+        return await self.call(self.handler, assignment.payload, context)

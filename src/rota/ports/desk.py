@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from rota.domain.records import Session
+from rota.domain.records import Load, Session
 from rota.domain.run import Fence, Outcome, Run
 from rota.domain.states import Verdict
 from rota.domain.task import Task
@@ -67,8 +67,8 @@ class Desk(Protocol):
         """Ready runs for a session."""
         ...
 
-    async def beat(self, session: str) -> BeatReply:
-        """A sign of life."""
+    async def beat(self, session: str, load: Load | None = None) -> BeatReply:
+        """A sign of life; with it goes what the worker says of itself, which may be lost."""
         ...
 
     async def held(self, session: str) -> list[Run]:

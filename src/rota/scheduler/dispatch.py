@@ -4,20 +4,23 @@ The workers learn of it by a hint to their session, or by the reply to a beat (s
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
 from rota.domain.facts import RunsClaimed
-from rota.domain.lane import queue_of
-from rota.domain.records import Pulse, Queue, Session
+from rota.domain.ids import DefinitionId
+from rota.domain.records import Load, Pulse, Queue, Session
 from rota.domain.run import Reason, Run, State
-from rota.engine.engine import Engine, every
+from rota.engine.engine import Engine, every, walk
+from rota.engine.sessions import loads
 from rota.ports.store import LOOK_LIMIT, Hint, Term, Want, Where
 from rota.scheduler.placement import STRATEGIES, Memory, Seat, weight_of
 
 EXCLUDE_MS = 60_000
 """How long a session gets no run of a task whose handler it lacks."""
+REST_MS = 1_000
+"""How long a session gets nothing after it had no room, left, or could take nothing of what it was meant to."""
 KEYED = "consistent_hash"
 """The strategy that asks which run it is. For all others any run does, so the store gives them out by rank."""
 WINDOW = 4
@@ -37,58 +40,73 @@ class Dispatcher:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._memories: dict[str, Memory] = {}
-        self._ready: dict[str, Counter[str]] = defaultdict(Counter)
-        """By queue and lane how many runs are ready at least: as counted, less those that were placed since."""
         self._heard: dict[str, _Heard] = {}
-        self._term = Term("", 0)
+        self._resting: dict[str, int] = {}
+        """Session, and until when it gets nothing."""
         self._lacking: dict[tuple[str, str], int] = {}
         """Session and task that it has no handler of, and until when that is believed."""
+        self._keyed_first = False
 
     async def place(self, term: Term) -> bool:
         """Place what is ready, as far as there is room; whether to look again at once."""
-        if term != self._term:  # others have placed meanwhile
-            self._ready.clear()
-            self._term = term
         queues = [queue for queue in (await self._engine.placed()).values() if not queue.paused]
-        seats = await self._seats() if queues else []
+        ready = {queue.id: lanes for queue in queues if (lanes := await self._ready(queue))}
+        seats = await self._seats() if ready else []
         if not any(seat.free > 0 for seat in seats):
             return False
-        wants: list[Want] = []
-        for queue in queues:
-            wants += await (self._keyed if queue.dispatch == KEYED else self._shared)(queue, seats)
+        shared = [queue for queue in queues if queue.id in ready and queue.dispatch != KEYED]
+        keyed = [queue for queue in queues if queue.id in ready and queue.dispatch == KEYED]
+        # Who comes first takes what room there is, so they take turns at it.
+        self._keyed_first = not self._keyed_first
+        wants = [] if self._keyed_first else self._shared(shared, ready, seats)
+        for queue in keyed if self._keyed_first else reversed(keyed):
+            wants += await self._keyed(queue, seats)
+        wants += self._shared(shared, ready, seats) if self._keyed_first else []
         return bool(wants) and await self._claim(wants, term)
+
+    async def _ready(self, queue: Queue) -> dict[str, int]:
+        """How many runs are ready in each lane of a queue."""
+        where = Where(namespace=queue.namespace, queue=queue.name, states=(State.PENDING,))
+        return await self._engine.store.count(Run, "lane", where)
 
     async def _claim(self, wants: Sequence[Want], term: Term) -> bool:
         claimed = await self._engine.store.claim(wants, self._engine.clock.now())
-        runs = [held.record for one in claimed for held in one.runs]
-        for run in runs:
-            self._ready[queue_of(run.lane)][run.lane] -= 1
-        if len(runs) < sum(want.limit for want in wants):
-            self._ready.clear()  # some are gone, or somebody else has them: count anew
-        if not runs:
-            return False
-        self._learn(runs)
-        self._engine.tell(RunsClaimed(runs))
-        told = Counter(run.session for run in runs)
-        await self._engine.store.commit((), term, [Hint(f"session:{session}", told[session]) for session in told])
-        return True
-
-    def _learn(self, runs: Sequence[Run]) -> None:
-        """What a session handed back because it lacks the handler, it is not given again for a while."""
         now = self._engine.clock.monotonic()
+        self._resting = {session: until for session, until in self._resting.items() if until > now}
+        # They lack the handlers of what there is: others may have them.
+        vain = [want.session for want, one in zip(wants, claimed, strict=True) if want.exclude and not one.runs]
+        self._resting |= dict.fromkeys(vain, now + REST_MS)
+        runs = [held.record for one in claimed for held in one.runs]
+        if runs:
+            self._learn(runs, now)
+            self._engine.tell(RunsClaimed(runs))
+            told = Counter(run.session for run in runs)
+            await self._engine.store.commit((), term, [Hint(f"session:{session}", told[session]) for session in told])
+        return bool(runs or vain)
+
+    def _learn(self, runs: Sequence[Run], now: int) -> None:
+        """What a session handed back because it lacks the handler, it is not given again for a while; and nothing for a
+        moment if it handed it back for any other reason.
+        """
         self._lacking = {place: until for place, until in self._lacking.items() if until > now}
+        lately = self._engine.clock.now() - REST_MS
         for run in runs:
             for old in run.history:
                 if old.reason == Reason.NO_HANDLER:
                     self._lacking[old.session, f"{run.namespace}/{run.task}"] = now + EXCLUDE_MS
+                elif old.reason == Reason.RETURNED and old.ended_at > lately:
+                    self._resting[old.session] = now + REST_MS
 
     async def _seats(self) -> list[Seat]:
         """Open sessions that beat and are not leaving."""
         sessions = [one.record for one in await every(self._engine, Session, Where(open=True))]
+        now = self._engine.clock.monotonic()
         sessions = [one for one in sessions if one.takes_runs and not one.draining]
+        sessions = [one for one in sessions if self._resting.get(one.id, -1) <= now]
         alive = await self._alive(sessions)
         held = await self._engine.store.count(Run, "session", Where(states=(State.RUNNING,))) if alive else {}
-        return [_seat(one, held.get(one.id, 0)) for one in alive]
+        said = await loads(self._engine, [one.id for one in alive])
+        return [_seat(one, held.get(one.id, 0), load) for one, load in zip(alive, said, strict=True)]
 
     async def _alive(self, sessions: Sequence[Session]) -> list[Session]:
         """Those whose counter has not stood still for half their ttl. Only `recover` says that one is lost."""
@@ -100,44 +118,56 @@ class Dispatcher:
         self._heard = heard
         return [one for one in sessions if now - heard[one.id].since <= one.ttl_ms // 2]
 
-    async def _shared(self, queue: Queue, seats: Sequence[Seat]) -> list[Want]:
-        """How many runs of a queue each session is to get."""
-        room = sum(seat.free for seat in _fitting(seats, queue))
-        if room and self._ready[queue.id].total() < room:
-            where = Where(namespace=queue.namespace, queue=queue.name, states=(State.PENDING,))
-            self._ready[queue.id] = Counter(await self._engine.store.count(Run, "lane", where))
+    def _shared(
+        self, queues: Sequence[Queue], ready: Mapping[DefinitionId, Mapping[str, int]], seats: Sequence[Seat]
+    ) -> list[Want]:
+        """How many runs of all of these queues each session is to get: which ones, their rank says."""
         given: Counter[Seat] = Counter()
-        for lane, number in self._ready[queue.id].items():
-            able = [seat for seat in seats if lane in seat.lanes and seat.free > 0]
-            for _ in range(number if able else 0):
-                seat = STRATEGIES[queue.dispatch](able, "", self._memory(queue))
-                seat.held += 1
-                given[seat] += 1
-                if not seat.free:
-                    able.remove(seat)
-                    if not able:
-                        break
-        return [self._want(seat, queue, number) for seat, number in given.items()]
+        for queue in queues:
+            for lane, number in ready[queue.id].items():
+                able = [seat for seat in seats if lane in seat.lanes and seat.free > 0]
+                for _ in range(number if able else 0):
+                    seat = STRATEGIES[queue.dispatch](able, "", self._memory(queue))
+                    seat.held += 1
+                    given[seat] += 1
+                    if not seat.free:
+                        able.remove(seat)
+                        if not able:
+                            break
+        lanes = [lane for queue in queues for lane in ready[queue.id]]
+        return [
+            self._want(seat, number, tuple(lane for lane in lanes if lane in seat.lanes))
+            for seat, number in given.items()
+        ]
 
     async def _keyed(self, queue: Queue, seats: Sequence[Seat]) -> list[Want]:
         """Which runs of a queue each session is to get."""
-        room = sum(seat.free for seat in _fitting(seats, queue))
-        if not room:
-            return []
-        where = Where(namespace=queue.namespace, queue=queue.name, states=(State.PENDING,))
-        page = await self._engine.store.find(Run, where, "", min(WINDOW * room, LOOK_LIMIT), True)
         given: dict[Seat, list[str]] = defaultdict(list)
-        for run in sorted((held.record for held in page.items), key=lambda run: (run.rank, run.id)):
-            task = f"{run.namespace}/{run.task}"
-            able = [seat for seat in seats if run.lane in seat.lanes and seat.free > 0 and not self._lacks(seat, task)]
-            if able:
-                seat = STRATEGIES[KEYED](able, task, self._memory(queue))
+        for run in sorted(await self._oldest(queue, seats), key=lambda run: (run.rank, run.id)):
+            if able := [seat for seat in seats if seat.free > 0 and self._suits(seat, run)]:
+                seat = STRATEGIES[KEYED](able, f"{run.namespace}/{run.task}", self._memory(queue))
                 seat.held += 1
                 given[seat].append(run.id)
-        return [self._want(seat, queue, len(runs), tuple(runs)) for seat, runs in given.items()]
+        return [self._want(seat, len(runs), runs=tuple(runs)) for seat, runs in given.items()]
 
-    def _want(self, seat: Seat, queue: Queue, number: int, runs: tuple[str, ...] = ()) -> Want:
-        lanes = () if runs else tuple(lane for lane in sorted(seat.lanes) if queue_of(lane) == queue.id)
+    async def _oldest(self, queue: Queue, seats: Sequence[Seat]) -> list[Run]:
+        """The oldest runs of a queue that somebody may be given, of as many as one listing looks at."""
+        roomy = [seat for seat in seats if seat.free > 0]
+        enough, looked = WINDOW * sum(seat.free for seat in roomy), 0
+        where = Where(namespace=queue.namespace, queue=queue.name, states=(State.PENDING,))
+        found: list[Run] = []
+        async for run, _ in walk(self._engine, Run, where, True, min(max(enough, 1), LOOK_LIMIT)):
+            looked += 1
+            if any(self._suits(seat, run) for seat in roomy):
+                found.append(run)
+            if len(found) >= enough or looked >= LOOK_LIMIT:
+                break
+        return found
+
+    def _suits(self, seat: Seat, run: Run) -> bool:
+        return run.lane in seat.lanes and not self._lacks(seat, f"{run.namespace}/{run.task}")
+
+    def _want(self, seat: Seat, number: int, lanes: tuple[str, ...] = (), runs: tuple[str, ...] = ()) -> Want:
         lacking = tuple(task for session, task in self._lacking if session == seat.session and self._lacks(seat, task))
         return Want(seat.session, seat.worker, self._engine.chance.bits(62), number, lanes, lacking, runs)
 
@@ -150,11 +180,6 @@ class Dispatcher:
         return self._memories[queue.id]
 
 
-def _seat(session: Session, held: int) -> Seat:
-    weight = weight_of(session.labels, session.slots)
-    return Seat(session.id, session.worker, frozenset(session.lanes), session.slots, held, weight)
-
-
-def _fitting(seats: Iterable[Seat], queue: Queue) -> list[Seat]:
-    """Those that take from the queue and have room."""
-    return [seat for seat in seats if seat.free > 0 and any(queue_of(lane) == queue.id for lane in seat.lanes)]
+def _seat(session: Session, held: int, load: Load | None) -> Seat:
+    weight, busy = weight_of(session.labels, session.slots), load.busy_percent / 100 if load else 0.0
+    return Seat(session.id, session.worker, frozenset(session.lanes), session.slots, held, weight, busy)

@@ -1,6 +1,7 @@
 """TaskRegistry: the tasks that a program declares, each checked at its declaration. An instance, never a global."""
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple, Unpack
 from rota.domain.errors import Invalid
 from rota.domain.lane import LABEL_LIMIT
 from rota.domain.names import check_name, check_text
+from rota.domain.payload import check_payload
 from rota.domain.priority import Priority, priority
 from rota.domain.retry import Defaults, Retry, check_retry
 from rota.domain.schedule import Schedule
@@ -30,6 +32,8 @@ class TaskOptions(ScheduleRules, total=False):
     """`python` if not given. For another kind the function is never called; its signature says what the payload is."""
     command: str
     """What that executor does: a file, a command line, a URL, `target/service/method`. Your own may do without."""
+    payload: Mapping[str, Any]
+    """Arguments by name, as JSON, of runs that bring none."""
     params: Mapping[str, Any]
     """Settings of that executor, such as method and headers."""
     description: str
@@ -112,6 +116,10 @@ class TaskRegistry:
         """What the `python` executor runs, by command; a live view."""
         return MappingProxyType(self._handlers)
 
+    def provide(self, command: str, handler: Handler) -> None:
+        """Have the `python` executor do this command by `handler`, where no task is declared for it."""
+        self._handlers.setdefault(command, handler)
+
     def declare(self, function: Callable[..., Any], **options: Unpack[TaskOptions]) -> Declared:
         """Make `function` a task.
 
@@ -178,6 +186,18 @@ def _place(function: Callable[..., Any]) -> str:
     return f"at {code.co_filename}:{code.co_firstlineno}" if code else f"as {function!r:.60}"
 
 
+def to_payload(value: object, field: str) -> bytes:
+    """JSON of arguments by name. Raises `Invalid`."""
+    if not isinstance(value, Mapping):
+        raise Invalid(field, f"{value!r:.60} is no dict of names and values")
+    try:
+        data = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise Invalid(field, f"is not JSON: {error}") from None
+    check_payload(data)
+    return data
+
+
 def to_retry(value: object, field: str) -> Retry:
     """A retry policy from a number of retries or a whole one. Raises `Invalid`."""
     if isinstance(value, Retry):
@@ -201,6 +221,7 @@ FIELDS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
     "description": ("description", lambda value, field: check_text(field, value)),
     "executor": ("executor", lambda value, field: check_name(field, value)),
     "command": ("command", lambda value, field: check_text(field, value, 32_000)),
+    "payload": ("payload", to_payload),
     "params": ("params", lambda value, _: dict(value)),
     "queue": ("queue", lambda value, field: check_name(field, value)),
     "priority": ("priority", lambda value, _: priority(value)),

@@ -21,7 +21,7 @@ from rota.stores import connect
 from rota.wiring import HERE
 
 ENVIRONMENTS = "environments"
-NOT_YET = ("message_queue.", "redis.", "dispatcher.max_workers")
+NOT_YET = ("message_queue.", "dispatcher.max_workers")
 """Sections and settings of what this version has not got."""
 VARIABLE = re.compile(r"\$(\$(?=\{)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<other>[^}]*))?\}|\{)")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a table"}
@@ -68,9 +68,15 @@ class Loaded:
     given: Mapping[str, Any] = field(repr=False)
 
     @property
+    def _origin(self) -> tuple[str, str]:
+        """Where the store is named, and by which setting."""
+        key = "database.url" if "database.url" in self.origins else "redis.addr"
+        return self.origins.get(key, ""), key
+
+    @property
     def lead(self) -> str | None:
         """What leads other programs here to the same settings, if these name the store; empty: nothing is needed."""
-        origin = self.origins.get("database.url", "")
+        origin, _ = self._origin
         if origin in (*USUAL, "environment"):
             return ""
         if not self.path or not origin.startswith(str(self.path)):
@@ -82,7 +88,8 @@ class Loaded:
     @property
     def unused(self) -> list[str]:
         """What was said, and is for what this version has not got."""
-        return [key for key in self.origins if key.startswith(NOT_YET)]
+        elsewhere = (*NOT_YET, "redis.") if "database.url" in self.origins else NOT_YET
+        return [key for key in self.origins if key.startswith(elsewhere)]
 
     def store(self) -> str:
         """URL of the store; empty: not said. Raises `Invalid`, which says where it stands, for one that names none."""
@@ -90,7 +97,7 @@ class Loaded:
         try:
             connect(url or HERE)
         except Invalid as error:
-            raise Invalid(f"{self.origins['database.url']}: database.url", error.message) from None
+            raise Invalid(": ".join(self._origin), error.message) from None
         return url
 
     def again(self) -> "Loaded":
@@ -98,16 +105,20 @@ class Loaded:
         return load(self.path, self.environment, self.given)
 
 
-def load(config: Path | None = None, environment: str = "", given: Mapping[str, Any] | None = None) -> Loaded:
+def load(
+    config: Path | Mapping[str, Any] | None = None, environment: str = "", given: Mapping[str, Any] | None = None
+) -> Loaded:
     """Read all sources: `given` (values by `section.key`) > environment > secrets directory > file > defaults.
 
-    Without a file the one that ROTA_CONFIG names, or of the current folder. Raises `SettingsError`.
+    `config`: the file, or what would stand in it; without one the file that ROTA_CONFIG names, or of the current
+    folder. Raises `SettingsError`.
     """
     environment = environment or os.environ.get("ROTA_ENV", "")
     problems: list[str] = []
     try:
-        path = config or usual_file()
-        layers = [*_of_file(path, environment), Layer("secrets directory", from_secrets(Settings))]
+        path = None if isinstance(config, Mapping) else config or usual_file()
+        said_here = config if isinstance(config, Mapping) else document(path) if path else {}
+        layers = [*_of_file(path, said_here, environment), Layer("secrets directory", from_secrets(Settings))]
         layers += [Layer("environment", from_environment(Settings)), Layer("command line", _nested(given or {}))]
     except Invalid as error:
         raise SettingsError([str(error)]) from None
@@ -119,11 +130,11 @@ def load(config: Path | None = None, environment: str = "", given: Mapping[str, 
     return Loaded(settings, {key: one.layer.name for key, one in said.items()}, path, environment, given or {})
 
 
-def _of_file(path: Path | None, environment: str) -> Iterator[Layer]:
+def _of_file(path: Path | None, said: Mapping[str, Any], environment: str) -> Iterator[Layer]:
     """The file, and over it what it says of the environment. Raises `Invalid`."""
-    found = document(path) if path else {}
+    found = dict(said)
     overlays = found.pop(ENVIRONMENTS, {})
-    yield Layer(str(path or ""), found, file=True)
+    yield Layer(str(path or "config"), found, file=True)
     if environment:
         name = f"[{ENVIRONMENTS}.{environment}]"
         if not isinstance(overlays, dict) or environment not in overlays:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -162,12 +163,19 @@ class Task(Section):
 
 
 class Redis(Section):
-    """A Redis server."""
+    """A Redis server. If anything is said of it, and no other store, it is the store."""
 
     addr: str = "localhost:6379"
     password: SecretStr = SecretStr("")
     db: Annotated[int, Field(ge=0)] = 0
-    pool_size: Annotated[int, Field(ge=1, le=1_000)] = 10
+    pool_size: Annotated[int, Field(ge=1, le=100)] = 10
+    prefix: str = ""
+
+    @property
+    def url(self) -> str:
+        """URL of the store there."""
+        word = quote(self.password.get_secret_value(), safe="")
+        return f"redis://{word and f':{word}@'}{self.addr}/{self.db}?prefix={self.prefix}&pool={self.pool_size}"
 
 
 class Observability(Section):
@@ -194,10 +202,10 @@ class Security(Section):
 
 
 class Retention(Section):
-    """How long things are kept; `max_runs` bounds the number of ended runs as well."""
+    """How long things are kept; `max_runs` bounds the number of ended runs, by default to what fits the store."""
 
     runs: Length = _KEEP.runs_ms
-    max_runs: Annotated[int, Field(ge=0)] = _KEEP.runs
+    max_runs: Annotated[int, Field(ge=0)] | None = _KEEP.runs
     audit: Length = _KEEP.audit_ms
     tallies: Length = _KEEP.tallies_ms
     sessions: Length = _KEEP.sessions_ms
@@ -262,7 +270,7 @@ class Settings(BaseSettings):
     def store(self) -> str:
         """URL of the store, with the size of its pool and the patience with it if they are said; empty: not said."""
         said = self.database
-        url = said.url.get_secret_value() if said.url else ""
+        url = said.url.get_secret_value() if said.url else self.redis.url if self.redis.model_fields_set else ""
         seconds = said.connection_timeout / 1_000
         options = (("pool_size", "pool", said.pool_size), ("connection_timeout", "connect_timeout", seconds))
         for key, name, value in options:

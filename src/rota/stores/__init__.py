@@ -14,6 +14,10 @@ CHOICES = {
 }
 """A URL for each scheme there is."""
 
+ROOM = {"redis": 200_000, "rediss": 200_000, "etcd": 100_000, "etcds": 100_000}
+"""By scheme: how many ended runs are kept where nobody says it; others keep ENOUGH."""
+ENOUGH = 10_000_000
+
 
 def connect(url: str) -> Store:
     """The store that a URL names, not yet open. Raises `Invalid` that names the choices."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from rota.domain.records import Session
+from rota.domain.records import Load, Session
 from rota.domain.run import Run
 from rota.domain.states import Verdict
 from rota.engine.claim import claim, given
 from rota.engine.engine import Engine
 from rota.engine.report import report
-from rota.engine.sessions import enter, leave
+from rota.engine.sessions import beat, enter, leave
 from rota.engine.settle import settle
 from rota.ports.desk import Progress, Settlement, Taken
 from rota.ports.store import BeatReply, Line, Want, Where
@@ -34,9 +34,9 @@ class LocalDesk:
         """Ready runs for a session."""
         return (await claim(self._engine, [want]))[0]
 
-    async def beat(self, session: str) -> BeatReply:
+    async def beat(self, session: str, load: Load | None = None) -> BeatReply:
         """A sign of life."""
-        return (await self._engine.store.beat([session]))[0]
+        return await beat(self._engine, session, load)
 
     async def held(self, session: str) -> list[Run]:
         """The running runs of a session."""

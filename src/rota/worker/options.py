@@ -25,4 +25,5 @@ class Options:
     grace_ms: int = 15_000
     """After a cancel or timeout: how long an attempt may take to end before its slot is given up."""
     thread: bool = True
-    """Beat from a thread of its own, so that user code blocking the loop does not lose the session."""
+    """Beat from a thread of its own, so that user code blocking the loop does not lose the session, and tell what
+    the worker takes of its machine; without it life is on a virtual clock, where no machine has a say."""

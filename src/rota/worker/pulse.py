@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 
 from rota.domain.errors import Barred
 from rota.domain.facts import Beaten, Trouble
+from rota.domain.records import Load
 from rota.ports.desk import Desk
 from rota.ports.loops import Backoff, keep
 from rota.ports.runtime import Clock, Emit
@@ -32,12 +33,14 @@ class Pulse:
         heard: Callable[[BeatReply | Barred], None],
         clock: Clock,
         emit: Emit | None,
+        load: Callable[[], Load] | None = None,
     ) -> None:
         self._session = session
         self._beat_ms = beat_ms
         self._connect = connect
         self._heard = heard
         self._emit = emit
+        self._load = load
         self._clock = clock
         self._side = Side("rota-pulse", self._life, clock)
 
@@ -62,7 +65,8 @@ class Pulse:
                 while True:
                     asked = self._clock.monotonic()
                     try:
-                        reply: BeatReply | Barred = await desk.beat(self._session)
+                        said = self._load() if self._load else None
+                        reply: BeatReply | Barred = await desk.beat(self._session, said)
                     except Barred as error:
                         reply = error
                     except Exception as error:

@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 
 from rota.domain.errors import Barred, Incompatible, Invalid, Refused, RotaError, TooLarge, Unavailable, Unclear
-from rota.domain.records import Session
+from rota.domain.records import Load, Session
 from rota.domain.run import Run
 from rota.domain.states import Verdict
 from rota.ports.desk import Progress, Settlement, Taken
@@ -124,10 +124,11 @@ class HttpDesk:
         self.idle = not said.runs
         return wire.taken(said)
 
-    async def beat(self, session: str) -> BeatReply:
+    async def beat(self, session: str, load: Load | None = None) -> BeatReply:
         wait_s, self.patience_s = self.patience_s, 0.0
         wait_ms = min(round(wait_s * 1_000), wire.LONGEST_BEAT_MS)
-        said = await self._call("beat", wire.Beat(session, wait_ms), wire.Beaten, wait_s + BEAT_S)
+        beat = wire.Beat(session, wait_ms, wire.Told(*load) if load else None)
+        said = await self._call("beat", beat, wire.Beaten, wait_s + BEAT_S)
         self._clock.follow(said.at)
         return BeatReply(*[getattr(said.reply, name) for name in BeatReply._fields])
 

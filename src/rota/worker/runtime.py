@@ -9,10 +9,10 @@ from functools import partial
 
 from rota.domain.errors import Barred, Incompatible
 from rota.domain.facts import Trouble
-from rota.domain.ids import timed_id
+from rota.domain.ids import session_id
 from rota.domain.lane import lanes, relabelled
 from rota.domain.records import Session
-from rota.domain.run import End, Fence, Outcome, Reason, Run
+from rota.domain.run import End, Fence, Outcome, Reason
 from rota.ports.desk import Assignment, Desk, Settlement, Taken
 from rota.ports.executor import Executor
 from rota.ports.loops import Backoff, end, wait_for_event
@@ -21,14 +21,14 @@ from rota.ports.store import BeatReply, Want, Watch
 from rota.worker.attempt import CANCELLED, FOREIGN, LEAVING, Attempt, cut_short, perform
 from rota.worker.capture import Capture
 from rota.worker.context import RunContext
+from rota.worker.lacking import Lacking
+from rota.worker.load import Counted
 from rota.worker.options import Options
 from rota.worker.outbox import Outbox
 from rota.worker.pulse import Connect, Listen, Pulse
 from rota.worker.reporter import Reporter
 from rota.worker.wheel import Wheel
 
-EXCLUDE_MS = 60_000
-"""How long a session does not ask for a task whose handler it lacks."""
 CLAIM_LIMIT = 1_000
 HASTE_MS = 1_000
 """How long what is stopped in a hurry, or by force, may take to end."""
@@ -59,8 +59,7 @@ class Worker:
         self.ended = asyncio.Event()
         self._attempts: dict[Fence, Attempt] = {}
         self._abandoned: set[Attempt] = set()
-        self._excluded: dict[str, int] = {}
-        self._lacking: set[str] = set()
+        self._lacking = Lacking(options.name, self._clock, self._emit)
         self._cancels: tuple[str, ...] = ()
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
@@ -69,7 +68,7 @@ class Worker:
         self._reporter = Reporter(desk, self._attempts, options.report_ms, self._emit)
         self._outbox = Outbox(self._settle, self._emit)
         self._wheel = Wheel(self._attempts, self._clock, options.grace_ms, self._give_up)
-        self._session = ""
+        self._session, self._counted = "", Counted(self._attempts)
         self._closed = False
         self._doubt = False
         self._differing = 0
@@ -112,6 +111,7 @@ class Worker:
     async def _stop(self) -> None:
         self._leaving = True
         await self._take_no_more()
+        self._loops.append(asyncio.create_task(self._hand_back()))
         await self._finish(self._options.drain_ms)
         for attempt in list(self._attempts.values()):
             self._wheel.stop(attempt, LEAVING)
@@ -124,12 +124,23 @@ class Worker:
             self._give_up(attempt, cut_short(attempt))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0 if self._barred else self._options.drain_ms / 1000):
+                with contextlib.suppress(Exception):
+                    await self._reconcile()
                 await self._outbox.empty()
         await end(*self._loops)
         self._loops = []
         await self._exit()
         Capture.stop()
         self.ended.set()
+
+    async def _hand_back(self) -> None:
+        """While it leaves: what the leader places here meanwhile goes elsewhere."""
+        while True:
+            self._room.clear()
+            if self._doubt:
+                with contextlib.suppress(Exception):  # then its session's end shows them
+                    await self._reconcile()
+            await self._room.wait()
 
     def hurry(self) -> None:
         """Let a `stop`, under way or to come, wait for nothing that runs: it is ended by force and handed back."""
@@ -151,7 +162,7 @@ class Worker:
     async def _enter(self) -> None:
         """A new session for this life, and the pulse that keeps it."""
         options = self._options
-        self._session = timed_id(self._clock.now(), self._chance.bits(80))
+        self._session = session_id(options.name, self._clock.now(), self._chance.bits(80))
         session = Session(
             id=self._session,
             worker=options.name,
@@ -170,7 +181,8 @@ class Worker:
         self._ear = self._listen(topics)
         await self._desk.enter(session)
         heard = partial(self._heard, self._session)
-        self._pulse = Pulse(self._session, options.beat_ms, self._connect, heard, self._clock, self._emit)
+        load = self._counted.load if options.thread else None
+        self._pulse = Pulse(self._session, options.beat_ms, self._connect, heard, self._clock, self._emit, load)
         await self._pulse.start(options.thread)
 
     async def _exit(self) -> None:
@@ -205,17 +217,17 @@ class Worker:
 
     async def _round(self) -> None:
         """One claim and what follows from it."""
+        self._room.clear()  # who sets it from here on is heard
         if self._closed:
             await self._reenter()
         if self._doubt:
             await self._reconcile()
         free = self._free()
         if free <= 0:
-            self._room.clear()
             await wait_for_event(self._room, self.scan_ms / 1000)
             return
         name, token = self._options.name, self._chance.bits(62)
-        want = Want(self._session, name, token, min(free, CLAIM_LIMIT), self._lanes, self._exclusions())
+        want = Want(self._session, name, token, min(free, CLAIM_LIMIT), self._lanes, self._lacking.tasks())
         self._claiming, asked = True, self._clock.monotonic()
         taken = await self._desk.claim(want)
         self._claiming, self._closed = False, self._closed or not taken.open
@@ -273,8 +285,9 @@ class Worker:
             self._idle.set()
         if attempt.context.stopping == FOREIGN:
             return
+        self._counted.ended(outcome.end)
         if outcome.reason == Reason.NO_HANDLER:
-            self._exclude(attempt.assignment.run, outcome)
+            self._lacking.add(attempt.assignment.run, outcome.error)
         self._outbox.put(attempt.settlement(outcome))
 
     def _give_up(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -293,19 +306,6 @@ class Worker:
                 self._emit(Trouble("worker", RuntimeError(STUCK)))
             self.failed = STUCK
             self.ended.set()
-
-    def _exclude(self, run: Run, outcome: Outcome) -> None:
-        """Ask for no run of its task for a while, and warn of it the first time."""
-        task = f"{run.namespace}/{run.task}"
-        self._excluded[task] = self._clock.monotonic() + EXCLUDE_MS
-        if task not in self._lacking and self._emit:
-            self._emit(Trouble(f"task {task}", LookupError(f"worker {self._options.name} has {outcome.error}")))
-        self._lacking.add(task)
-
-    def _exclusions(self) -> tuple[str, ...]:
-        now = self._clock.monotonic()
-        self._excluded = {task: until for task, until in self._excluded.items() if until > now}
-        return tuple(self._excluded)
 
     def _stop_barred(self, error: Barred) -> None:
         """Nobody listens to it any more: what runs is ended, as work that is not ours."""

@@ -32,6 +32,7 @@ LONGEST_BEAT_MS = 5_000
 
 _NAME = NAME.pattern
 Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+SessionId = Annotated[str, Meta(pattern=r"\A([A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,94}-)?[0-9a-f]{32}\Z")]
 Name = Annotated[str, Meta(pattern=rf"\A{_NAME}\Z")]
 Names = Annotated[tuple[Name, ...], Meta(max_length=1_000)]
 Lane = Annotated[str, Meta(pattern=rf"\A{_NAME}/{_NAME}/{_NAME}/({_NAME}(,{_NAME})*)?\Z")]
@@ -53,7 +54,7 @@ class Message(Struct, frozen=True, omit_defaults=True, tag_field="v", tag=VERSIO
 class Enter(Message, frozen=True):
     """A session to be opened. The desk says when that was."""
 
-    id: Id
+    id: SessionId
     worker: Name
     host: Short
     pid: Count
@@ -75,14 +76,14 @@ class Entered(Message, frozen=True):
 class Leave(Message, frozen=True):
     """A session to be closed."""
 
-    session: Id
+    session: SessionId
     reason: Short = ""
 
 
 class Ask(Message, frozen=True):
     """A want. What lanes its session takes, the desk knows. Limit 0 lets an earlier one that still waits go."""
 
-    session: Id
+    session: SessionId
     token: Token
     limit: Annotated[int, Meta(ge=0, le=BATCH)]
     exclude: Annotated[tuple[TaskId, ...], Meta(max_length=BATCH)] = ()
@@ -120,11 +121,23 @@ class Work(Message, frozen=True):
     runs: tuple[Given, ...] = ()
 
 
+class Told(Struct, frozen=True, omit_defaults=True):
+    """What a worker says of itself."""
+
+    total: Count = 0
+    completed: Count = 0
+    failed: Count = 0
+    cpu_percent: Count = 0
+    memory_mb: Count = 0
+    busy_percent: Annotated[int, Meta(ge=0, le=100)] = 0
+
+
 class Beat(Message, frozen=True):
     """A sign of life, to be answered at once when a hint names the session, else after `wait_ms`."""
 
-    session: Id
+    session: SessionId
     wait_ms: Annotated[int, Meta(ge=0, le=LONGEST_BEAT_MS)] = 0
+    load: Told | None = None
 
 
 Reply: Any = _named("Reply", BeatReply)
@@ -140,7 +153,7 @@ class Beaten(Message, frozen=True):
 class Held(Message, frozen=True):
     """A question: the runs that a session holds; or with `runs`, those of them with all that it needs to start them."""
 
-    session: Id
+    session: SessionId
     runs: Annotated[tuple[Id, ...], Meta(max_length=GIVEN)] = ()
 
 

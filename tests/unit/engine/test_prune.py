@@ -3,14 +3,14 @@ from dataclasses import replace
 import pytest
 
 from rota.domain.errors import Stale
-from rota.domain.records import Audit, Blob, Session, Tally, Unique
+from rota.domain.records import Audit, Blob, Load, Session, Tally, Unique
 from rota.domain.run import End, Outcome, Run
 from rota.domain.schedule import CatchUp, Overlap, Policy, Schedule, Skip, SkipReason
 from rota.engine.control import cancel, retry
 from rota.engine.define import delete_schedule, pause_schedule, resume_schedule
 from rota.engine.prune import STEP, Retention, prune
 from rota.engine.seal import seal
-from rota.engine.sessions import leave
+from rota.engine.sessions import beat, leave
 from rota.engine.submit import KEY_MS, Order, submit
 from rota.ports.store import Line
 from rota.testing.clock import START_AT
@@ -62,12 +62,15 @@ class TestByAge:
 
     async def test_everything_else_goes_when_it_is_old_enough(self, house, engine):
         await ended(house, key="k")
+        await beat(engine, "session-1", Load(1, 1, 0, 0, 9, 0))
         await leave(engine, "session-1", "bye")
+        assert "session-1/load" in {one.id for one in await house.all(Blob)}
         assert [len(await house.all(kind)) for kind in (Unique, Session, Tally, Audit)] == [1, 1, 1, 1]
         for after, left in ((KEY_MS, [1, 1, 1, 1]), (1, [0, 0, 1, 1])):
             house.clock.advance(after)
             await pruned(house)
             assert [len(await house.all(kind)) for kind in (Unique, Session, Tally, Audit)] == left
+        assert "session-1/load" not in {one.id for one in await house.all(Blob)}
         house.clock.advance(91 * DAY)
         await pruned(house)
         assert [len(await house.all(kind)) for kind in (Tally, Audit)] == [0, 1]

@@ -8,19 +8,19 @@ import pytest
 from rota.domain.errors import Stale
 from rota.domain.facts import RunsClaimed
 from rota.domain.lane import lanes
-from rota.domain.records import Session
+from rota.domain.records import Load, Session
 from rota.domain.run import End, Outcome, Reason, Run, State
 from rota.domain.task import Task
 from rota.engine.claim import claim
 from rota.engine.control import drain, pause_queue, place_queue, resume_queue
 from rota.engine.define import create_task
 from rota.engine.engine import PLACED_MS, every
-from rota.engine.sessions import enter
+from rota.engine.sessions import beat, enter
 from rota.engine.settle import settle
 from rota.engine.submit import Order, submit
 from rota.ports.desk import Settlement
 from rota.ports.store import Term, Want, Where
-from rota.scheduler.dispatch import Dispatcher
+from rota.scheduler.dispatch import REST_MS, Dispatcher
 from tests.unit.scheduler.support import LONG_MS, Court
 
 DONE = Outcome(End.SUCCESS)
@@ -44,10 +44,12 @@ class Yard:
             await create_task(self.engine, Task("main", name), [], "me")
         await place_queue(self.engine, "main", "default", strategy, "me")
 
-    async def worker(self, name: str, slots: int, labels: Sequence[str] = ()) -> str:
-        able = lanes(["main"], ["default"], ["python"], labels)
+    async def worker(
+        self, name: str, slots: int, labels: Sequence[str] = (), queues: tuple[str, ...] = ("default",)
+    ) -> str:
+        able = lanes(["main"], queues, ["python"], labels)
         at = self.court.clock.now()
-        session = Session(name, name, "", 0, able, ("default",), ("python",), tuple(labels), slots, opened_at=at)
+        session = Session(name, name, "", 0, able, queues, ("python",), tuple(labels), slots, opened_at=at)
         await enter(self.engine, session)
         await self.engine.store.beat([name])
         return name
@@ -96,6 +98,17 @@ async def test_what_ends_makes_room_for_more(yard: Yard):
     assert ended == 5
 
 
+async def test_the_least_loaded_is_known_by_what_it_says(yard: Yard):
+    await yard.begin("least_load")
+    for name, busy_percent in (("a", 75), ("b", 0)):
+        await yard.worker(name, 10)
+        await beat(yard.engine, name, Load(0, 0, 0, 0, 50, busy_percent))
+    await yard.submit(7)
+    assert await yard.place() == {"b": 7}
+    await yard.submit(4)
+    assert await yard.place() == {"a": 3, "b": 8}
+
+
 async def test_weights_are_honoured(yard: Yard):
     await yard.begin("weighted")
     await yard.worker("a", 50, ["weight:1"])
@@ -126,6 +139,81 @@ async def test_what_is_urgent_goes_first(yard: Yard, strategy):
     urgent = await yard.submit(1, priority=3)
     await yard.place()
     assert [run.id for run in await yard.running()] == urgent
+
+
+async def test_of_two_queues_the_more_urgent_runs_go_first(yard: Yard):
+    """They share the slots of one worker; whichever is listed first."""
+    await yard.begin("round_robin")
+    await place_queue(yard.engine, "main", "a-first", "least_load", "me")
+    await create_task(yard.engine, Task("main", "early", queue="a-first"), [], "me")
+    await yard.worker("a", 2, queues=("a-first", "default"))
+    await yard.submit(9, "early")
+    urgent = await yard.submit(2, priority=3)
+    await yard.place()
+    assert sorted(run.id for run in await yard.running()) == sorted(urgent)
+
+
+async def test_a_queue_by_hash_and_another_take_turns_at_what_room_there_is(yard: Yard):
+    await yard.begin("consistent_hash")
+    await place_queue(yard.engine, "main", "other", "round_robin", "me")
+    await create_task(yard.engine, Task("main", "aside", queue="other"), [], "me")
+    await yard.worker("a", 1, queues=("other", "default"))
+    await yard.submit(5)
+    await yard.submit(5, "aside")
+    ended = []
+    for _ in range(4):
+        await yard.place()
+        ended += [run.queue for run in await yard.running()]
+        await yard.finish(await yard.running())
+    assert Counter(ended) == {"default": 2, "other": 2}
+
+
+@pytest.mark.parametrize("strategy", ["round_robin", "consistent_hash"])
+async def test_a_backlog_that_nobody_can_take_holds_up_nobody(yard: Yard, strategy):
+    await yard.begin(strategy)
+    await create_task(yard.engine, Task("main", "heavy", requires=("gpu",)), [], "me")
+    await yard.submit(30, "heavy")
+    await yard.worker("a", 2)
+    await yard.submit(3)
+    assert await yard.place() == {"a": 2}
+
+
+async def test_a_backlog_of_one_lane_holds_up_no_other(yard: Yard):
+    await yard.begin("round_robin")
+    await create_task(yard.engine, Task("main", "heavy", requires=("gpu",)), [], "me")
+    await yard.worker("gpu", 1, ["gpu"])
+    await yard.submit(50, "heavy")
+    assert await yard.place() == {"gpu": 1}
+    await yard.worker("plain", 2)
+    await yard.submit(2)
+    assert await yard.place() == {"gpu": 1, "plain": 2}
+
+
+@pytest.mark.parametrize("strategy", ["least_load", "round_robin", "weighted"])
+async def test_whoever_lacks_the_handler_keeps_nothing_from_who_has_it(yard: Yard, strategy):
+    await yard.begin(strategy)
+    await yard.worker("a", 9)
+    await yard.worker("b", 3)
+    await yard.submit(3)
+    for _ in range(5):
+        await yard.place()
+        lost = [run for run in await yard.running() if run.session == "a"]
+        await yard.finish(lost, Outcome(End.RETURNED, reason=Reason.NO_HANDLER, error="no such function"))
+    assert await yard.place() == {"b": 3}
+
+
+async def test_whoever_had_no_room_gets_nothing_for_a_moment(yard: Yard):
+    """Its slots are held by what does not end, which only it knows."""
+    await yard.begin("round_robin")
+    await yard.worker("a", 5)
+    await yard.submit(1)
+    placed = 0
+    while await yard.place():
+        placed += 1
+        await yard.finish(await yard.running(), Outcome(End.RETURNED, reason="its worker had no room for it"))
+    assert placed == 2
+    yard.court.clock.advance(REST_MS)
+    assert await yard.place() == {"a": 1}
 
 
 async def test_labels_narrow_the_choice(yard: Yard):

@@ -1,7 +1,10 @@
 """What only Redis does: scripts that are forgotten, connections that break, full servers, options of its URL."""
 
 import asyncio
+import json
 import signal
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -11,7 +14,7 @@ from redis import Redis
 import rota.stores.redis
 from rota.domain.errors import Incompatible, Unavailable, Unclear
 from rota.domain.lane import lane
-from rota.domain.records import Blob, Queue, Unique, Until
+from rota.domain.records import Blob, Queue, Session, Unique, Until
 from rota.domain.run import Run, State
 from rota.ports.store import ALREADY, APPLIED, Change, Group, Hint, Line, Term, Want, Where
 from rota.stores import connect, migrate
@@ -267,7 +270,76 @@ async def test_an_operator_can_read_what_there_is(space):
             assert '"payload":{"to": "Zoë"}' in text
             assert other.zrange(f"{prefix(space)}task:queue:session-1", 0, -1) == [run.id.encode()]
             assert other.ttl(f"{prefix(space)}task:detail:{run.id}") == -1
-            assert b'"worker":"worker-1"' in other.get(f"{prefix(space)}worker:pool:session-1")
+            assert b'"worker":"worker-1"' in other.get(f"{prefix(space)}worker:detail:session-1")
+
+
+def read_json(other, key):
+    return json.loads(other.get(key))
+
+
+async def test_the_pool_shows_who_beats_and_for_how_long(space):
+    """Fields, status and expiry of `worker:pool:{id}`; nothing is decided by it."""
+    key = f"{prefix(space)}worker:pool:session-1"
+    async with reached(space) as store:
+        await put(store, make_session(1, slots=7, ttl_ms=30_000), make_run(1))
+        with client(space) as other:
+            assert not other.exists(key)
+            await store.beat(["session-1"])
+            idle = read_json(other, key)
+            at = idle.pop("last_heartbeat")
+            assert abs(at - time.time() * 1_000) < 60_000
+            shown = {"id": "session-1", "address": "host", "status": "idle", "capacity": 7, "running_tasks": 0}
+            assert idle == shown
+            assert 29_000 < other.pttl(key) <= 30_000
+            await store.claim([Want("session-1", "w", 7, 5, (LANE,))], START_AT)
+            await store.beat(["session-1"])
+            busy = read_json(other, key)
+            assert (busy["status"], busy["running_tasks"]) == ("busy", 1)
+            assert busy["last_heartbeat"] >= at
+            (was,) = await store.get(Session, ["session-1"])
+            await store.commit([Group((Change(was, replace(was.record, closed_at=START_AT)),))])
+            assert not other.exists(key)
+            await store.beat(["session-1"])
+            assert not other.exists(key)
+
+
+@pytest.mark.parametrize(
+    ("end", "shown"),
+    [
+        (
+            {"state": State.SUCCESS, "result": b'{"rows":[],"big":9007199254740993}'},
+            {"code": 0, "message": "success", "data": {"rows": [], "big": 9007199254740993}},
+        ),
+        ({"state": State.FAILED, "error": "ValueError: no"}, {"code": 1, "message": "ValueError: no", "data": None}),
+        ({"state": State.CANCELLED, "reason": "cancelled"}, {"code": 1, "message": "cancelled", "data": None}),
+    ],
+)
+async def test_the_end_of_a_run_has_a_key_that_goes_with_it(space, end, shown):
+    """`task:result:{id}` is there from the end on, never before, and for as long as `task:detail:{id}`."""
+    run = make_run(1)
+    keys = [f"{prefix(space)}task:{name}:{run.id}" for name in ("result", "detail")]
+    async with reached(space) as store:
+        await put(store, run)
+        with client(space) as other:
+            assert [other.exists(key) for key in keys] == [0, 1]
+            (was,) = await store.get(Run, [run.id])
+            await store.commit([Group((Change(was, run._replace(ended_at=START_AT, **end)),))])
+            assert read_json(other, keys[0]) == shown
+            assert [other.ttl(key) for key in keys] == [-1, -1]
+            (was,) = await store.get(Run, [run.id])
+            await store.commit([Group((Change(was, None),))])
+            assert [other.exists(key) for key in keys] == [0, 0]
+
+
+async def test_without_a_prefix_keys_are_called_as_they_are(server):
+    async with reached(f"{server.url}?prefix=") as store, reached(server.url) as another:
+        await store.lead("scheduler", "a", 10_000)
+        await put(store, make_run(1))
+        assert (await another.find(Run)).items == ()
+        with client(server.url) as other:
+            assert other.get("schedule:leader") == b"a"
+            assert 9_000 < other.pttl("schedule:leader") <= 10_000
+            assert other.exists(f"task:detail:{make_run(1).id}")
 
 
 async def test_data_of_a_newer_version_or_of_somebody_else_is_refused(space):

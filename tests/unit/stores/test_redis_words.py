@@ -63,6 +63,7 @@ async def test_a_server_that_does_not_answer_is_waited_for_so_long():
         ("redis://h:99999/0", "99999"),
         ("redis://h:six/0", "six"),
         ("redis://a,b/0", "sentinel="),
+        ("redis://h/0?sentinel_password=x", "sentinel_password= is for Sentinels"),
         ("redis://h/0?sslcert=" + __file__, "rediss"),
         ("rediss://h/0?sslrootcert=/no/such.pem", "no file"),
     ],
@@ -79,6 +80,9 @@ def test_a_good_url_is_understood():
     assert said.hosts == (("s1", 26379), ("::1", 7))
     assert (said.master, said.prefix, said.pool, said.secure) == ("main", "{shop}:", 9, True)
     assert said.options == {"db": 3, "username": "ann", "password": "a@b"}
+    assert said.sentinel == {"db": 0, "username": None, "password": None}
+    known = read_url("redis://s1/0?sentinel=main&sentinel_user=eve&sentinel_password=a%26b&prefix=")
+    assert (known.sentinel["username"], known.sentinel["password"], known.prefix) == ("eve", "a&b", "")
 
 
 async def test_a_doctor_tells_what_may_be_lost(server, monkeypatch):

@@ -131,8 +131,8 @@ class WatchedDesk:
     async def claim(self, want):
         return await self._call("claim", want, want)
 
-    async def beat(self, session):
-        return await self._call("beat", session, session)
+    async def beat(self, session, load=None):
+        return await self._call("beat", session, session, load)
 
     async def held(self, session):
         return await self._call("held", session, session)

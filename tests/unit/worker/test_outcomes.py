@@ -11,7 +11,7 @@ from rota.domain.facts import RunsClaimed
 from rota.domain.run import Reason, State
 from rota.domain.task import Clocks
 from rota.executors.python import PythonExecutor
-from rota.worker.runtime import EXCLUDE_MS
+from rota.worker.lacking import EXCLUDE_MS
 from tests.unit.worker.support import House
 
 SHORT_MS = 30

@@ -71,7 +71,7 @@ class Heart:
         self.ears.append(Deaf())
         return self.ears[-1]
 
-    async def beat(self, session: str) -> BeatReply:
+    async def beat(self, session: str, load: object = None) -> BeatReply:
         self.beats.release()
         self.threads.add(threading.current_thread().name)
         self.bell.ring()

@@ -7,8 +7,10 @@ import pytest
 from rota.domain.errors import Unavailable, Unclear
 from rota.domain.facts import RunsClaimed, RunsSettled
 from rota.domain.run import End, Reason, Run, State
+from rota.engine.sessions import leave
 from rota.ports.store import Versioned
 from rota.testing.faults import LOST_REPLY, REPEATED
+from rota.worker.desks import LocalDesk
 from tests.unit.worker.support import LONG_MS, House, once
 
 
@@ -45,6 +47,33 @@ async def test_runs_placed_at_a_worker_start_at_once_as_far_as_it_has_room(house
     gate.open()
     ended = await house.all_ended([run for run in runs if run != back.id])
     assert [run.state for run in ended] == [State.SUCCESS] * 2
+
+
+async def test_what_is_placed_at_a_worker_that_leaves_goes_back_unburnt(house: House, gate):
+    await house.task(gate, name="gate")
+    await house.submit("gate")
+    worker = await house.worker(drain_ms=LONG_MS)
+    await gate.holds(1)
+    leaving = asyncio.create_task(worker.stop())
+    (first,) = await house.place(worker, "gate", 1)
+    await house.beat(worker)
+    run = await house.settled(first)
+    assert (run.state, run.reason, run.tries, run.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
+    (second,) = await house.place(worker, "gate", 1)
+    gate.open()
+    await leaving
+    run = await house.settled(second)
+    assert (run.state, run.reason, run.tries, run.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
+
+
+async def test_nothing_is_given_to_a_session_that_is_over(house: House, gate):
+    await house.task(gate, name="gate")
+    worker = await house.worker()
+    await house.idle(worker)
+    runs = await house.place(worker, "gate", 1)
+    await leave(house.engine, worker.session, "lapsed")
+    taken = await LocalDesk(house.engine).given(worker.session, runs)
+    assert (taken.assignments, taken.open) == ((), False)
 
 
 async def test_a_placed_run_whose_cancel_was_asked_meanwhile_does_not_start(house: House, gate):

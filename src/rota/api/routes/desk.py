@@ -23,13 +23,14 @@ from rota.domain.errors import Forbidden, Invalid, TooLarge
 from rota.domain.ids import RunId
 from rota.domain.lane import lane, queue_of
 from rota.domain.payload import check_payload
-from rota.domain.records import VALUE_LIMIT, Session
+from rota.domain.records import VALUE_LIMIT, Load, Session
 from rota.domain.run import End, Fence, Run
 from rota.domain.states import Verdict
 from rota.engine.claim import given
 from rota.engine.engine import Engine, every
 from rota.engine.recover import open_sessions
 from rota.engine.report import report as keep_report
+from rota.engine.sessions import beat as keep_beat
 from rota.engine.sessions import leave as close_session
 from rota.engine.settle import settle as settle_all
 from rota.ports.desk import Progress, Settlement
@@ -130,7 +131,8 @@ async def beat(engine: Here, crew: Sessions, asked: Worker, request: Request) ->
         if (heard := await _unless_gone(request, rest)) is None:
             return Response(status_code=204)
         hinted = heard
-    reply = (await engine.store.beat([said.session]))[0]._replace(hinted=hinted)
+    load = Load(*[getattr(said.load, name) for name in Load._fields]) if session and said.load else None
+    reply = (await keep_beat(engine, said.session, load))._replace(hinted=hinted)
     return _told(wire.Beaten(engine.clock.now(), wire.Reply(*reply)))
 
 
@@ -138,8 +140,10 @@ async def beat(engine: Here, crew: Sessions, asked: Worker, request: Request) ->
 async def held(engine: Here, crew: Sessions, asked: Worker, request: Request) -> Response:
     """The running runs of a session, or some of them as if it had just claimed them."""
     said = await _read(request, wire.Held)
-    found = await crew.own(asked.actor, said.session)
+    found = await crew.own(asked.actor, said.session, anew=bool(said.runs))
     if said.runs:
+        if found and not may_take(asked.actor, found.lanes):
+            raise Forbidden(f"{asked.name} may not work on these queues any more")
         taken = await given(engine, found.id if found else "", said.runs)
         return _told(wire.work(taken, engine.clock.now()))
     runs = await every(engine, Run, Where(session=found.id)) if found else []

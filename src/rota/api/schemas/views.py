@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, create_model
 
 from rota.api.views import HIDDEN, is_instant
-from rota.domain.records import Queue, Session
+from rota.domain.records import Load, Queue, Session
 from rota.domain.retry import Retry
 from rota.domain.run import Attempt, Run, State
 from rota.domain.schedule import Policy, Schedule
@@ -92,7 +92,8 @@ RunRow: Any = view("RunRow", Run, _VALUES, **_RUN)
 RunView: Any = view("RunView", Run, frozenset(), **_RUN)
 ScheduleRow: Any = view("ScheduleRow", Schedule, **_SCHEDULE)
 ScheduleView: Any = view("ScheduleView", Schedule, **_SCHEDULE, next_fires=list[str])
-WorkerView: Any = view("WorkerView", Session, **_SESSION, running=int, **_BEAT)
+LoadView: Any = view("LoadView", Load)
+WorkerView: Any = view("WorkerView", Session, **_SESSION, running=int, **_BEAT, load=LoadView | None)
 QueueView: Any = view("QueueView", Queue, id=str, pending=int, running=int)
 RunLine: Any = view("RunLine", Line)
 LineView: Any = view("LineView", Line, task=str, worker=str)
@@ -126,10 +127,15 @@ Findings: Any = page(
            level=Literal["ok", "warn", "fail"], check=str, text=str)
 )  # fmt: skip
 Health: Any = answer("Health", "It works.", status=Literal["ok"])
+WorkerNumbers: Any = answer(
+    "WorkerNumbers", "What a live worker does; null until it has said so.", worker=str, session=str, running=int,
+    **dict.fromkeys(Load._fields, int | None),
+)  # fmt: skip
 Stats: Any = answer(
     "Stats", "The whole at a glance: what is not over by state, and what ended since an instant by state.",
     tasks=int, schedules=int, runs=dict[State, int], workers=int, slots=int, queues=dict[str, int], running=int,
-    completed=int, failed=int, unaccounted=int | None, ended=dict[str, int], since=str, since_ms=int,
+    completed=int, failed=int, unaccounted=int | None, ended=dict[str, int], since=str, since_ms=int, total=int,
+    queue_length=int, by_worker=list[WorkerNumbers],
 )  # fmt: skip
 Fire: Any = answer("Fire", "An instant of a schedule, in UTC and on its wall clock.", at=str, at_ms=int, local=str)
 ClockChange: Any = answer(

@@ -187,8 +187,8 @@ class Claimer:
             return got, any(lost for _, lost, _ in answers), all(stays for _, _, stays in answers)
         link = self._link
         minted = [advance(was.record, Claim(want.session, want.worker, want.token), now) for was in some]
-        changes = [group_of(link, Change(was, run)) for was, run in zip(some, minted, strict=True)]
-        groups = [Txn(tuple(compares), tuple(ops)) for compares, ops in changes]
+        pairs = [group_of(link, Change(was, run)) for was, run in zip(some, minted, strict=True)]
+        groups = [Txn(tuple(compares), tuple(ops)) for compares, ops in pairs]
         held = is_open(want.session, link.prefix)
         try:
             sent = await link.send(groups, (held, *(is_unpaused(one, link.prefix) for one in queues))) if groups else []

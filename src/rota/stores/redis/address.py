@@ -11,7 +11,8 @@ CONNECT_S = 5.0
 PORT, SENTINEL_PORT = 6379, 26379
 POOL = 4
 PREFIX = "rota"
-OPTIONS = ("prefix", "pool", "connect_timeout", "sentinel", "sslrootcert", "sslcert", "sslkey")
+SENTINEL = ("sentinel_user", "sentinel_password")
+OPTIONS = ("prefix", "pool", "connect_timeout", "sentinel", *SENTINEL, "sslrootcert", "sslcert", "sslkey")
 FILES = {"sslrootcert": "ssl_ca_certs", "sslcert": "ssl_certfile", "sslkey": "ssl_keyfile"}
 """Options that name a file, and the driver's names of them."""
 _EXAMPLE = "write redis://user:password@host:6379/0"
@@ -31,6 +32,8 @@ class Address(NamedTuple):
     secure: bool
     options: dict[str, Any]
     """What the driver is told of each connection."""
+    sentinel: dict[str, Any]
+    """What it is told beyond that of those to Sentinels."""
 
 
 def read_url(url: str) -> Address:
@@ -46,8 +49,8 @@ def read_url(url: str) -> Address:
     pool, prefix = given.get("pool", str(POOL)), given.get("prefix", PREFIX)
     if not pool.isdecimal() or not 1 <= int(pool) <= 100:
         raise Invalid("store", f"pool={pool} is no number of connections from 1 to 100")
-    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", prefix):
-        raise Invalid("store", f"prefix={prefix:.70} is none: use 1 to 64 letters, digits and _ . : -")
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]{0,64}", prefix):
+        raise Invalid("store", f"prefix={prefix:.70} is none: use at most 64 letters, digits and _ . : -")
     patience = given.get("connect_timeout", str(CONNECT_S))
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", patience) or not float(patience):
         raise Invalid("store", f"connect_timeout={patience:.20} is no number of seconds from 0.001 to 9999")
@@ -65,7 +68,12 @@ def read_url(url: str) -> Address:
     found = tuple(_host(one, SENTINEL_PORT if master else PORT) for one in hosts.split(","))
     if len(found) > 1 and not master:
         raise Invalid("store", "several hosts are Sentinels; name what they watch by sentinel=")
-    return Address(found, master, f"{{{prefix}}}:", int(pool), float(patience), parts.scheme == "rediss", options)
+    if stray := [option for option in SENTINEL if option in given and not master]:
+        raise Invalid("store", f"{stray[0]}= is for Sentinels; name what they watch by sentinel=")
+    sentinel = {"db": 0, "username": given.get(SENTINEL[0]), "password": given.get(SENTINEL[1])}
+    start = f"{{{prefix}}}:" if prefix else ""
+    secure = parts.scheme == "rediss"
+    return Address(found, master, start, int(pool), float(patience), secure, options, sentinel)
 
 
 def _host(said: str, port: int) -> tuple[str, int]:

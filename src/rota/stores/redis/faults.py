@@ -13,7 +13,7 @@ _BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
     (said_by.OutOfMemoryError, "is full; raise its maxmemory, or shorten the retention"),
     (said_by.ReadOnlyError, "only reads: it is a replica; name the primary, or the Sentinels"),
     (said_by.MasterDownError, "is a replica that has lost its primary"),
-    (said_by.MovedError, "is a node of a Redis Cluster that keeps other keys; name a server of its own"),
+    (said_by.MovedError, "is a node of a Redis Cluster that keeps other keys; name the node that keeps this prefix's"),
     (said_by.ClusterDownError, "is a node of a Redis Cluster that is down"),
 )
 _BY_TEXT = (

@@ -13,9 +13,10 @@ FULL = 0.8
 async def diagnose(link: Link) -> list[tuple[str, str]]:
     """(`ok`, `warn` or `fail`; what was found) of the server, what it keeps, and its memory."""
     info = _fields((await link.ask("INFO")).decode())
-    found = [("ok", f"Redis {info['redis_version']}, prefix {link.prefix}")]
+    found = [("ok", f"Redis {info['redis_version']}, prefix {link.prefix or 'none'}")]
     if info.get("redis_mode") == "cluster":
-        found.append(("fail", "a node of a Redis Cluster: its fail-over is not followed; use Sentinels instead"))
+        said = "a node of a Redis Cluster, which keeps all of this prefix: its fail-over is not followed; use Sentinels"
+        found.append(("fail", said))
     try:
         settings = await _settings(link)
     except StoreError:  # an ACL, or a server in a cloud

@@ -139,7 +139,7 @@ class Link(Home):
         """Where the first Sentinel that answers says the server is."""
         last: BaseException | None = None
         for host, port in self._address.hosts:
-            sentinel = self._made(host, port, db=0, username=None, password=None)
+            sentinel = self._made(host, port, **self._address.sentinel)
             try:
                 await self._greeted(sentinel)
                 async with asyncio.timeout(self._address.patience_s):

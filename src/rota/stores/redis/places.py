@@ -35,8 +35,6 @@ def record_key(kind: type, of: str) -> str:
     """The key of a record, without the prefix."""
     if kind is Run:
         return f"task:detail:{of}"
-    if kind is Session:
-        return f"worker:pool:{of}"
     if kind is Blob:
         run, _, name = of.rpartition("/")
         if name in LARGE:

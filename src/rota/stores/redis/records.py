@@ -14,7 +14,7 @@ import msgspec
 
 from rota.domain.errors import Incompatible, Invalid
 from rota.domain.records import Blob, Tally
-from rota.domain.run import Run
+from rota.domain.run import Run, State
 from rota.ports.store import Versioned
 from rota.stores import codec
 from rota.stores.codec import FORMAT, holds_nul, identity
@@ -93,6 +93,15 @@ def body(record: Any, like: Any = None) -> str:
     except (ValueError, TypeError, OverflowError) as error:
         raise Invalid(identity(record), f"cannot be stored: {error}") from None
     return data.decode()
+
+
+def result(run: Run) -> str:
+    """What an operator sees of an ended run's end; nobody reads it back."""
+    done = run.state is State.SUCCESS
+    message = run.state if done else run.error or run.reason
+    return _ENCODE(
+        {"code": int(not done), "message": message, "data": _raw(run.result) if run.result else None}
+    ).decode()
 
 
 def read(kind: Any, text: str) -> Versioned[Any]:

@@ -12,7 +12,7 @@ from rota.domain.errors import Incompatible, Stale
 from rota.domain.ids import RunId
 from rota.domain.names import without_password
 from rota.domain.records import Pulse, Session, Tally
-from rota.domain.run import GRACE_MS, Run, State
+from rota.domain.run import GRACE_MS, TERMINAL, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.states import Claim, advance
 from rota.ports.store import (
@@ -79,6 +79,11 @@ class RedisStore:
             version = server.partition("redis_version:")[2].partition("\r")[0]
             if int(version.partition(".")[0] or 0) < OLDEST:
                 raise Incompatible(f"{self.place} is Redis {version}; install {OLDEST}.0 or newer")
+            if "redis_mode:cluster" in server and not self._link.prefix:
+                remedy = "give one in the URL, such as prefix=rota, or use a server of its own"
+                raise Incompatible(
+                    f"{self.place} is a Redis Cluster, whose nodes share keys without a prefix; {remedy}"
+                )
             found = await self._link.ask("GET", f"{self._link.prefix}format")
             if found is None:
                 await self._link.ask("SET", f"{self._link.prefix}format", FORMAT, "NX")
@@ -167,7 +172,10 @@ class RedisStore:
         expected = "" if was is None else f"{was.version:016x}"
         keys.append(self._link.prefix + record_key(kind, of))
         forgotten = of if kind is Run and now is None else ""
-        return [expected, text, forgotten, *moves(before, {} if now is None else places(now))]
+        beside = ("", "")
+        if kind is Run and now is not None and now.state in TERMINAL and not now.spilled:
+            beside = f"{self._link.prefix}task:result:{of}", records.result(now)
+        return [expected, text, forgotten, *moves(before, {} if now is None else places(now)), *beside]
 
 
 _CLOSED = BeatReply(False, 0, 0, (), 0, False)

@@ -2,7 +2,7 @@
 -- into one index is written by one command.
 -- In: guard {kind, key, member or number}, keys of all changes, groups {changes, tally}, hints {channel, text} or false.
 -- A change: {version expected or "", new text or "", id of a run that goes or "", {index to leave, member, ...},
--- {index, score, member, ...}}. A tally: {key, number, ms, text behind them, minute, id}.
+-- {index, score, member, ...}, key to write beside it or "", its text}. A tally: {key, number, ms, text behind them, minute, id}.
 -- Out: false if the guard does not hold, else for each group true, or what is held for each change.
 local ask, call = cmsgpack.unpack(ARGV[1]), redis.call
 local P, STEP, guard = ask.prefix, 1000, ask.guard
@@ -42,6 +42,10 @@ local function gather(change, key)
   if change[2] ~= '' then
     texts[#texts + 1] = key
     texts[#texts + 1] = change[2]
+    if change[6] ~= '' then
+      texts[#texts + 1] = change[6]
+      texts[#texts + 1] = change[7]
+    end
   else
     deleted[#deleted + 1] = key
     if change[3] ~= '' then forgotten[#forgotten + 1] = change[3] end
@@ -112,5 +116,6 @@ for _, id in ipairs(forgotten) do
   write('ZREM', P .. 'log:all', lines)
   call('DEL', log)
 end
+for place = 1, #(gone['worker:open'] or {}) do call('DEL', P .. 'worker:pool:' .. gone['worker:open'][place]) end
 if ask.hints then call('PUBLISH', ask.hints[1], ask.hints[2]) end
 return cmsgpack.pack(answers)

@@ -1,0 +1,184 @@
+"""A service's own scheduler: what may be said of it, and its life from start to close."""
+
+from collections import Counter
+
+import pytest
+
+from rota import Invalid, new
+from rota.api.views import when
+from rota.domain.run import State
+from rota.service import FIELDS, STATUSES
+from rota.settings.load import load
+from tests.architecture.survey import ROOT
+from tests.settings.samples import LIGHT
+
+
+class Double:
+    """The user's own executor."""
+
+    type = "double"
+    protocol = "local"
+
+    async def execute(self, context, task):
+        if task.payload["n"] < 0:
+            raise ValueError("too small")
+        return {"twice": 2 * task.payload["n"], "name": task.name}
+
+
+class Bus(Double):
+    type = "bus"
+    protocol = "rpc"
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'rota.db'}"
+
+
+@pytest.fixture
+def service(url):
+    made = new({"database": {"url": url}, "task": {"max_retry": 5, "retry_delay": "7s"}}, pod="pod-1")
+    made.register(Double())
+    yield made
+    made.close()
+
+
+WHOLE = {
+    "id": "double-it",
+    "name": "Doubles a number",
+    "type": "local",
+    "cron_expression": "0 2 * * *",
+    "timeout": "30s",
+    "retry_policy": {"max_retries": 0, "delay": "1s", "backoff_rate": 1.5},
+    "executor": "double",
+    "payload": {"n": 4},
+    "enabled": True,
+    "created_at": "2026-11-20T00:00:00Z",
+    "updated_at": None,
+}
+
+
+def test_a_service_starts_does_its_work_and_closes(service):
+    service.define(WHOLE)
+    service.start()
+    service.start()
+    worker = service.roles.worker.session
+    assert worker.startswith("pod-1-")
+    done = service.submit("double-it")
+    assert done.result(timeout=30) == {"twice": 8, "name": "double-it"}
+    shown = service.instance(done.id)
+    told = ("definition_id", "status", "worker", "retry_count", "error")
+    assert [shown[name] for name in told] == ["double-it", "success", "pod-1", 0, ""]
+    assert shown["result"] == {"code": 0, "message": "success", "data": {"twice": 8, "name": "double-it"}}
+    assert shown["scheduled_at_ms"] <= shown["started_at_ms"] <= shown["ended_at_ms"]
+    failed = service.submit("double-it", {"n": -1})
+    with pytest.raises(Exception, match="too small"):
+        failed.result(timeout=30)
+    shown = service.instance(failed.id)
+    assert (shown["status"], shown["result"]["code"], shown["result"]["data"]) == ("failed", 1, None)
+    assert "too small" in shown["error"]
+    service.close()
+    service.close()
+    assert service.roles is None
+
+
+async def test_one_only_works_and_one_only_schedules(url):
+    worker, leader = (new({"database": {"url": url}}, pod=pod) for pod in ("w", "s"))
+    worker.register(Double())
+    try:
+        await leader.astart(worker=False)
+        await worker.astart(scheduler=False)
+        assert leader.roles
+        assert worker.roles
+        assert (leader.roles.worker, worker.roles.scheduler) == (None, None)
+        worker.define(WHOLE)
+        assert (await (await worker.asubmit("double-it")).aresult(timeout=30))["twice"] == 8
+    finally:
+        await worker.aclose()
+        await leader.aclose()
+
+
+def test_what_a_definition_says_is_kept(service):
+    service.define(WHOLE)
+    (task,), (schedule,) = service.registry.tasks, service.registry.schedules
+    assert (task.name, task.description, task.executor, task.command) == ("double-it", "Doubles a number", "double", "")
+    assert (task.payload, task.clocks.attempt_ms) == (b'{"n":4}', 30_000)
+    assert (task.retry.retries, task.retry.delay_ms, task.retry.rate) == (0, 1_000, 1.5)
+    assert (schedule.name, when(schedule.trigger)) == ("double-it", "0 2 * * *")
+
+
+@pytest.mark.parametrize(
+    ("said", "executor", "command"),
+    [
+        ({"type": "http", "executor": "https://example.org/hook"}, "http", "https://example.org/hook"),
+        ({"type": "rpc", "executor": "dns:///a:1/pkg.Service/Call"}, "grpc", "dns:///a:1/pkg.Service/Call"),
+        ({"type": "rpc", "executor": "bus"}, "bus", ""),
+        ({"executor": "double"}, "double", ""),
+        ({}, "some", ""),
+    ],
+)
+def test_types_choose_who_does_it(service, said, executor, command):
+    service.register(Bus())
+    service.define({"name": "some", "enabled": False, "cron_expression": "0 2 * * *", **said})
+    (task,) = service.registry.tasks
+    assert (task.executor, task.command) == (executor, command)
+    assert service.registry.schedules == []
+    assert (task.retry.retries, task.retry.delay_ms) == (5, 7_000)
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ({"name": "x", "cron_expresion": "0 2 * * *"}, "did you mean 'cron_expression'"),
+        ({"type": "local"}, "name"),
+        ({"name": "a b"}, "not a name"),
+        ({"name": "x", "type": "shell"}, "none of http, rpc, local"),
+        ({"name": "x", "type": "http"}, "executor: is missing"),
+        ({"name": "x", "type": "http", "executor": "double"}, "is registered for 'local'"),
+        ({"name": "x", "cron_expression": "never"}, "cron_expression: 'never' has 1 field"),
+        ({"name": "x", "timeout": "soon"}, "timeout"),
+        ({"name": "x", "payload": [1]}, "no dict"),
+        ({"name": "x", "payload": {"n": float("nan")}}, "JSON"),
+        ({"name": "x", "retry_policy": {"retries": 1}}, "max_retries"),
+        ({"name": "x", "retry_policy": {"max_retries": -1}}, "between 0"),
+    ],
+)
+def test_what_is_wrong_is_named_and_defines_nothing(service, said, word):
+    with pytest.raises(Invalid, match=word):
+        service.define(said)
+    assert service.registry.tasks == []
+
+
+def test_an_executor_is_of_a_known_protocol_and_registered_once(service):
+    with pytest.raises(Invalid, match="twice"):
+        service.register(Double())
+    wrong = Bus()
+    wrong.protocol = "smoke"
+    with pytest.raises(Invalid, match="smoke"):
+        service.register(wrong)
+
+
+def test_a_configuration_comes_from_where_one_likes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rota.yaml").write_text(LIGHT)
+    said = load(tmp_path / "rota.yaml").settings
+    plain = {"redis": {"addr": "localhost:6379", "password": "", "db": 0, "pool_size": 10}}
+    places = {new(config).store for config in (tmp_path / "rota.yaml", str(tmp_path / "rota.yaml"), said, None, plain)}
+    assert places == {"redis://localhost:6379/0?prefix=&pool=10"}
+    with pytest.raises(Invalid, match="config: there is no section reddis; did you mean 'redis'"):
+        new({"reddis": {}})
+    secret = new({"redis": {"addr": "h:1", "password": "a@b/", "prefix": "shop"}}).store
+    assert secret == "redis://:a%40b%2F@h:1/0?prefix=shop&pool=10"
+
+
+def test_statuses_are_the_six_that_are_known():
+    known = Counter(STATUSES.get(state, str(state)) for state in State)
+    assert {*known} == {"pending", "running", "success", "failed", "retrying", "cancelled"}
+
+
+def test_the_page_tells_of_every_field_and_status():
+    text = (ROOT / "docs/embedding.md").read_text(encoding="utf-8")
+    assert [name for name in FIELDS if f"`{name}`" not in text] == []
+    assert [name for name in STATUSES if f"`{name}`" not in text] == []
+    (sample,) = [part.partition("```")[0] for part in text.split("```yaml\n")[1:]]
+    assert sample.strip() == LIGHT.strip()

@@ -1,0 +1,33 @@
+"""What a worker says of itself."""
+
+from pathlib import Path
+
+from rota.domain.run import End
+from rota.worker import load
+from rota.worker.load import Counted, busy_percent, memory_mb
+
+
+def test_attempts_are_counted_by_their_ends():
+    running: list[int] = []
+    counted = Counted(running)
+    running += [1, 2]
+    for end in (End.SUCCESS, End.SUCCESS, End.FAILURE, End.RETURNED):
+        counted.ended(end)
+    assert counted.load()[:3] == (6, 2, 1)
+
+
+def test_a_processor_that_is_used_shows():
+    counted = Counted([])
+    counted.load()
+    assert sum(number * number for number in range(300_000))
+    assert counted.load().cpu_percent > 10
+
+
+def test_a_machine_that_does_not_say_is_judged_by_its_processors(monkeypatch):
+    assert 5 < memory_mb() < 10_000
+    assert 0 <= busy_percent() <= 100
+    monkeypatch.setattr(load, "_PAGES", Path("/nowhere"))
+    monkeypatch.setattr(load, "_MEMORY", Path("/nowhere"))
+    monkeypatch.setattr("os.getloadavg", lambda: (1e9, 0.0, 0.0))
+    assert busy_percent() == 100
+    assert memory_mb() > 0
