@@ -166,6 +166,17 @@ async def test_who_leads_forgets_what_was_and_puts_counters_together(prefix, mon
         assert len(await everything(store, Run)) == 152
 
 
+@pytest.mark.parametrize("oldest", [False, True])
+async def test_a_counter_of_many_parts_is_one_among_others(prefix, oldest):
+    async with reached(prefix) as store:
+        cells = [TALLY._replace(minute=TALLY.minute + 60_000 * place, count=1) for place in range(5)]
+        groups = [new(make_run(number), tally=cells[max(0, number - 296)]) for number in range(301)]
+        assert await store.commit(groups) == [APPLIED] * 301
+        counts = [297, 1, 1, 1, 1] if oldest else [1, 1, 1, 1, 297]
+        for limit in (1, 2, 50):
+            assert [cell.count for cell in await everything(store, Tally, Where(), oldest, limit)] == counts
+
+
 async def test_parts_that_are_added_to_are_left_alone(prefix):
     async with reached(prefix) as store:
         await store.commit([new(make_run(number), tally=TALLY) for number in range(3)])

@@ -163,7 +163,8 @@ async def _entries(link: Link, walk: Walk, after: Entry | None, limit: int, olde
         items: list[Found] = list(replies[place].items)
         if not forward and replies[place].count > len(items):
             items = await last(link, index.start, *_bounds(index, walk, asks.end), limit + 1)
-        more = more or (forward and replies[place].more)
+        # Many keys may be parts of one counter.
+        more = more or (replies[place].more if forward else len(items) < replies[place].count)
         if ties and ties[place]:
             tied = next(rest)
             items += tied.items

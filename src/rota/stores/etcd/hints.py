@@ -14,6 +14,7 @@ from rota.stores.etcd.link import Link
 from rota.stores.hub import ANYTHING, Hub
 
 AGAIN_S = 1.0
+REST_S = 0.05
 _DECODE = msgspec.json.Decoder(dict[str, int]).decode
 
 
@@ -41,6 +42,8 @@ class Hints:
         if task:
             task.cancel()
             await asyncio.wait([task])
+            # The driver hears a little later that a stream has ended, and complains if this loop is closed by then.
+            await asyncio.sleep(REST_S)
 
     async def _listen(self) -> None:
         while True:
