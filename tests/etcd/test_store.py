@@ -13,10 +13,11 @@ from rota.domain.records import Blob, Queue, Tally
 from rota.domain.run import Run, State
 from rota.ports.store import ALREADY, APPLIED, Change, Group, Hint, Line, Open, Sought, Where
 from rota.stores import connect
-from rota.stores.etcd import claim, logs, upkeep
-from rota.stores.etcd.client import Compacted, Delete, Put, Range, Txn
+from rota.stores.etcd import claim, commit, logs, upkeep
+from rota.stores.etcd.client import Alarm, Compacted, Delete, Put, Range, Txn
 from rota.stores.etcd.client import link as connection
 from rota.stores.etcd.commit import gathered
+from rota.stores.etcd.keys import behind
 from rota.testing.clock import START_AT
 from rota.testing.contracts.store.steps import NOW, TALLY, change, drain, eventually, everything, held, new, want
 from rota.testing.factories import make_run, make_schedule, make_session, make_task
@@ -125,6 +126,37 @@ async def test_a_full_server_can_be_pruned_and_makes_room():
             assert not any("alarm" in said for _, said in await store.diagnose())
     finally:
         server.remove()
+
+
+async def test_a_member_that_refuses_to_give_room_back_keeps_no_other_from_it(prefix, monkeypatch):
+    """It may be down, or want a role that the user has not."""
+
+    async def refused(number):
+        raise Unavailable("forbids it")
+
+    async with reached(prefix) as store:
+        client = store._link.client
+        told = []
+        monkeypatch.setattr(client, "alarms", lambda: answered([Alarm(1, "NOSPACE")]))
+        monkeypatch.setattr(client, "status", refused)
+        monkeypatch.setattr(client, "disarm", lambda: answered(told.append("disarmed")))
+        assert await upkeep.Upkeep(store._link).make_room()
+        assert told == ["disarmed"]
+
+
+async def answered(value):
+    return value
+
+
+async def test_lanes_are_known_again_soon_after_a_wipe(prefix, monkeypatch):
+    async with reached(prefix) as store:
+        await put(store, make_run(1))
+        await store._link.client.txn(
+            Txn((), (Delete(store._link.prefix.encode(), behind(store._link.prefix.encode())),))
+        )
+        monkeypatch.setattr(commit, "MARKED_S", 0.0)
+        await put(store, make_run(2))
+        assert [run.id for run in await everything(store, Run, Where(states=(State.PENDING,)))] == [make_run(2).id]
 
 
 async def leads(store):
@@ -307,7 +339,7 @@ async def test_a_closed_store_leaves_nothing_open(prefix):
             assert await store.watch(["ready:a"]).wait(30)
             await asyncio.gather(*(put(store, make_run(number)) for number in range(9)))
         counts.append(psutil.Process().num_fds())
-    assert counts[1:] == counts[1:2] * 2
+    assert max(counts[2:]) <= counts[1]
 
 
 async def test_a_cluster_goes_on_without_one_of_three():

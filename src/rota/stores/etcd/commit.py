@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import count
 from secrets import token_hex
-from time import time_ns
+from time import monotonic, time_ns
 from typing import Any
 
 from rota.domain.records import Tally
@@ -16,6 +16,8 @@ from rota.stores.etcd.keys import behind, guarded, kept_with, places, record_key
 from rota.stores.etcd.link import Link, deletion, wrapped
 from rota.stores.kinds import check_groups, kind_of, verdict
 
+MARKED_S = 60.0
+"""How long a lane is believed to be marked: a cluster may be wiped, or restored to what it was before."""
 _NAME = token_hex(4)
 _NUMBERS = count()
 
@@ -114,9 +116,10 @@ def _added(link: Link, tally: Tally) -> Put:
 async def _mark(link: Link, groups: Sequence[Group]) -> None:
     """Let all lanes of runs be known, ahead of the runs themselves: who looks by namespace looks there."""
     runs = [now for group in groups for _, now in group.changes if type(now) is Run]
-    if new := {run.lane for run in runs} - link.lanes:
+    now = monotonic()
+    if new := {run.lane for run in runs if link.lanes.get(run.lane, -MARKED_S) + MARKED_S <= now}:
         await link.send([Txn((), (Put(link.key(f"lane/{lane}"), b""),)) for lane in sorted(new)])
-        link.lanes |= new
+        link.lanes |= dict.fromkeys(new, now)
 
 
 def gathered(key: bytes, items: Sequence[Found], until: bytes) -> Txn | None:

@@ -39,7 +39,7 @@ class Link(Home):
         super().__init__(place)
         self.client = Client(address)
         self.prefix = f"{address.prefix}/"
-        self.lanes: set[str] = set()
+        self.lanes: dict[str, float] = {}
         """Lanes that are marked as known."""
         self._busy = 0
         self._idle = asyncio.Event()

@@ -92,9 +92,10 @@ class Upkeep:
             return False
         await client.compact(await self._now())
         for number in range(len(client.endpoints)):
-            status = await client.status(number)
-            if status.in_use < WORTH * status.size:
-                await client.defragment(number)
+            with suppress(RotaError):  # a member that is down, or refuses, must not keep the others full
+                status = await client.status(number)
+                if status.in_use < WORTH * status.size:
+                    await client.defragment(number)
         await client.disarm()
         return True
 
