@@ -123,6 +123,7 @@ def let_run(done: Doing) -> None:
 def look_around(done: Doing, url: str) -> None:
     assert done("queues", "pause", "mail", "--why", "stock")["paused"] == "stock"
     assert done("queues", "strict", "mail")["strict"] is True
+    assert done("queues", "dispatch", "mail", "pull")["dispatch"] == "pull"
     assert done("queues", "resume", "mail")["paused"] == ""
     assert {one["name"] for one in done("queues", "list")} == {"default", "mail"}
     assert len(done("client", "--count", "1200", "--queue", "slow", "--payload", '{"seconds": 0}')["ids"]) == 1_200
