@@ -137,15 +137,17 @@ async def test_a_member_that_refuses_to_give_room_back_keeps_no_other_from_it(pr
     async with reached(prefix) as store:
         client = store._link.client
         told = []
-        monkeypatch.setattr(client, "alarms", lambda: answered([Alarm(1, "NOSPACE")]))
-        monkeypatch.setattr(client, "status", refused)
-        monkeypatch.setattr(client, "disarm", lambda: answered(told.append("disarmed")))
+
+        async def alarms():
+            return [Alarm(1, "NOSPACE")]
+
+        async def disarm():
+            told.append("disarmed")
+
+        for name, made in (("alarms", alarms), ("status", refused), ("disarm", disarm)):
+            monkeypatch.setattr(client, name, made)
         assert await upkeep.Upkeep(store._link).make_room()
         assert told == ["disarmed"]
-
-
-async def answered(value):
-    return value
 
 
 async def test_lanes_are_known_again_soon_after_a_wipe(prefix, monkeypatch):
