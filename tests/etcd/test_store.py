@@ -336,12 +336,12 @@ async def test_what_is_none_of_ours_is_refused(prefix):
 
 async def test_a_closed_store_leaves_nothing_open(prefix):
     counts = []
-    for _ in range(3):
+    for _ in range(8):
         async with reached(prefix) as store:
             assert await store.watch(["ready:a"]).wait(30)
             await asyncio.gather(*(put(store, make_run(number)) for number in range(9)))
         counts.append(psutil.Process().num_fds())
-    assert max(counts[2:]) <= counts[1]
+    assert counts[-1] < counts[1] + 5  # others in this process come and go; a leak would be six by now
 
 
 async def test_a_cluster_goes_on_without_one_of_three():
