@@ -110,7 +110,15 @@ async def test_sentinels_and_servers_have_passwords_of_their_own_behind_tls(guar
 def clustered():
     """A Redis Cluster of one node that has all slots."""
     server = needed(RedisServer)
-    server.settings = (*PASSING, "--cluster-enabled", "yes", "--cluster-config-file", str(server.folder / "nodes"))
+    server.settings = (
+        *PASSING,
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        str(free_port()),
+        "--cluster-config-file",
+        str(server.folder / "nodes"),
+    )
     server.start()
     with client(server.url) as node:
         node.execute_command("CLUSTER ADDSLOTSRANGE 0 16383")
