@@ -50,7 +50,13 @@ PEERS = {
     "taskiq": Entrant("redis", 30_000, {"2 processes, 100 at once": (100, 100)}, (100,)),
     "celery": Entrant("redis", 12_000, {"2 solo processes": (1, 1), "2 forks": (2,)}, (1,)),
 }
-"""By the name of the file in `benchmarks/peers/` that works it."""
+"""By the name of the file in `benchmarks/peers/` that works it, and behind it the store where that is not the first."""
+
+
+def file_of(peer: str) -> str:
+    """Name of the file, and of that with its versions."""
+    return peer.partition("_")[0]
+
 
 ROTAS = {
     "postgresql": Entrant(

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from benchmarks.field import LEDGER, STAMP
+from benchmarks.field import LEDGER, STAMP, file_of
 
 POLL_S = 0.003
 EVERY_S = 0.05
@@ -114,7 +114,7 @@ def _settle(tasks: int) -> None:
 def main(what: str, name: str, url: str, *numbers: str) -> None:
     """Do what the command line says."""
     logging.disable(logging.INFO)  # no peer writes a line for each task
-    peer = import_module(f"benchmarks.peers.{name}")
+    peer = import_module(f"benchmarks.peers.{file_of(name)}")
     if what == "work":
         peer.work(url, int(numbers[0]))
     else:

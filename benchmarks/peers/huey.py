@@ -1,9 +1,10 @@
-"""Huey on SQLite, as durable as SQLite's default makes it. Its number is how many processes the one consumer starts.
+"""Huey on SQLite, as durable as SQLite's default makes it, or on Redis. Its number is how many processes the one
+consumer starts.
 
-It has no bulk submit. It polls, so it is given a short delay; nothing is acknowledged.
+It has no bulk submit. On SQLite it polls, so it is given a short delay; nothing is acknowledged.
 """
 
-from huey import SqliteHuey
+from huey import RedisHuey, SqliteHuey
 
 from benchmarks import body
 
@@ -14,7 +15,8 @@ class Client:
     """What submits; and what the consumer works on."""
 
     def __init__(self, url: str) -> None:
-        self.huey = SqliteHuey(filename=url.removeprefix("sqlite:///"))
+        on_redis = url.startswith("redis:")
+        self.huey = RedisHuey(url=url) if on_redis else SqliteHuey(filename=url.removeprefix("sqlite:///"))
         self._count = self.huey.task(name="count")(body.count)
         self._stamp = self.huey.task(name="stamp")(body.stamp)
 

@@ -14,7 +14,7 @@ from benchmarks import __main__ as driver
 from benchmarks import measures, quiet
 from benchmarks.environments import PEERS as FOLDER
 from benchmarks.environments import pins
-from benchmarks.field import LEDGER, LIGHT, PEERS, ROTA, ROTAS, STAMP
+from benchmarks.field import LEDGER, LIGHT, PEERS, ROTA, ROTAS, STAMP, file_of
 from benchmarks.table import Measured, ratios, rows, text
 
 FILES = {path.stem for path in FOLDER.glob("*.py")}
@@ -30,7 +30,7 @@ SIGNATURES = {
 
 def signatures(peer):
     """Functions and methods of a peer's file that the measurements call, with their parameters."""
-    tree = ast.parse((FOLDER / f"{peer}.py").read_text())
+    tree = ast.parse((FOLDER / f"{file_of(peer)}.py").read_text())
     found = {f"{prefix}{one.name}": [arg.arg for arg in one.args.args] for prefix, one in named(tree)}
     return {name: found[name] for name in found if name in SIGNATURES}
 
@@ -189,7 +189,7 @@ class TestMeasuring:
 
 class TestPeers:
     def test_every_file_is_of_a_peer_and_every_peer_has_one(self):
-        assert set(PEERS) == FILES
+        assert {*map(file_of, PEERS)} == FILES
 
     @pytest.mark.parametrize("peer", PEERS)
     def test_a_file_has_what_the_measurements_call(self, peer):
@@ -198,7 +198,7 @@ class TestPeers:
     @pytest.mark.parametrize("peer", PEERS)
     def test_all_versions_of_an_environment_are_pinned(self, peer):
         lines = pins(peer).read_text().splitlines()
-        assert peer.partition("_")[0] in [line.partition("==")[0] for line in lines]
+        assert file_of(peer) in [line.partition("==")[0] for line in lines]
         assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
 
     def test_a_peer_is_measured_where_rota_is(self):

@@ -45,7 +45,7 @@ class Dispatcher:
         """Session, and until when it gets nothing."""
         self._lacking: dict[tuple[str, str], int] = {}
         """Session and task that it has no handler of, and until when that is believed."""
-        self._keyed_first = False
+        self._turn = 0
 
     async def place(self, term: Term) -> bool:
         """Place what is ready, as far as there is room; whether to look again at once."""
@@ -55,13 +55,13 @@ class Dispatcher:
         if not any(seat.free > 0 for seat in seats):
             return False
         shared = [queue for queue in queues if queue.id in ready and queue.dispatch != KEYED]
-        keyed = [queue for queue in queues if queue.id in ready and queue.dispatch == KEYED]
+        lines = [[queue] for queue in queues if queue.id in ready and queue.dispatch == KEYED]
+        lines += [shared] if shared else []
         # Who comes first takes what room there is, so they take turns at it.
-        self._keyed_first = not self._keyed_first
-        wants = [] if self._keyed_first else self._shared(shared, ready, seats)
-        for queue in keyed if self._keyed_first else reversed(keyed):
-            wants += await self._keyed(queue, seats)
-        wants += self._shared(shared, ready, seats) if self._keyed_first else []
+        self._turn = (self._turn + 1) % len(lines)
+        wants: list[Want] = []
+        for line in lines[self._turn :] + lines[: self._turn]:
+            wants += self._shared(line, ready, seats) if line is shared else await self._keyed(line[0], seats)
         return bool(wants) and await self._claim(wants, term)
 
     async def _ready(self, queue: Queue) -> dict[str, int]:

@@ -153,19 +153,21 @@ async def test_of_two_queues_the_more_urgent_runs_go_first(yard: Yard):
     assert sorted(run.id for run in await yard.running()) == sorted(urgent)
 
 
-async def test_a_queue_by_hash_and_another_take_turns_at_what_room_there_is(yard: Yard):
+async def test_queues_by_hash_and_others_take_turns_at_what_room_there_is(yard: Yard):
     await yard.begin("consistent_hash")
-    await place_queue(yard.engine, "main", "other", "round_robin", "me")
-    await create_task(yard.engine, Task("main", "aside", queue="other"), [], "me")
-    await yard.worker("a", 1, queues=("other", "default"))
-    await yard.submit(5)
-    await yard.submit(5, "aside")
+    names = {"by-turns": "round_robin", "hashed": "consistent_hash", "too": "consistent_hash"}
+    for name, strategy in names.items():
+        await place_queue(yard.engine, "main", name, strategy, "me")
+        await create_task(yard.engine, Task("main", f"in-{name}", queue=name), [], "me")
+    await yard.worker("a", 1, queues=("default", *names))
+    for task in ("job", *(f"in-{name}" for name in names)):
+        await yard.submit(9, task)
     ended = []
-    for _ in range(4):
+    for _ in range(8):
         await yard.place()
         ended += [run.queue for run in await yard.running()]
         await yard.finish(await yard.running())
-    assert Counter(ended) == {"default": 2, "other": 2}
+    assert Counter(ended) == dict.fromkeys(["default", *names], 2)
 
 
 @pytest.mark.parametrize("strategy", ["round_robin", "consistent_hash"])
