@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from rota import Context
 from rota.domain.errors import Unavailable, Unclear
 from rota.domain.facts import RunsClaimed, RunsSettled
 from rota.domain.run import End, Reason, Run, State
@@ -80,15 +81,28 @@ async def test_a_placed_run_whose_cancel_was_asked_meanwhile_does_not_start(hous
     await house.task(gate, name="gate")
     worker = await house.worker()
     await house.idle(worker)
+    desk = house.desks[worker]
     (run_id,) = await house.place(worker, "gate", 1)
+    found = desk.hold("held")
+    await house.beat(worker)
+    await house.until(lambda: desk.of("held"))
+    desk.hold("beat")  # so that only the run itself says it
     assert await house.cancel(run_id) == "cancelling"
+    found.set()
     run = await house.settled(run_id)
+    desk.gates.pop("beat").set()
     assert (run.state, gate.most) == (State.CANCELLED, 0)
 
 
 async def test_placed_runs_of_a_worker_that_was_away_are_asked_about_before_they_start(house: House, gate):
     """The answer comes so late that the session may be over: the store is asked anew."""
-    await house.task(gate, name="gate")
+    begun = []
+
+    async def noting(context: Context) -> None:
+        begun.append(context.attempt)
+        await gate()
+
+    await house.task(noting, name="gate")
     worker = await house.worker()
     await house.idle(worker)
     desk = house.desks[worker]
@@ -101,7 +115,25 @@ async def test_placed_runs_of_a_worker_that_was_away_are_asked_about_before_they
     await house.claim_for(worker, [run_id])
     late.set()
     await gate.holds(1)
-    assert ((await house.run(run_id)).attempt, gate.most) == (2, 1)
+    assert begun == [2]
+
+
+async def test_what_is_placed_while_a_full_worker_asks_what_it_holds_is_asked_about_too(house: House, gate):
+    await house.task(gate, name="gate")
+    await house.submit("gate")
+    worker = await house.worker(slots=1)
+    desk = house.desks[worker]
+    await gate.holds(1)
+    found, told = desk.hold("held"), desk.hold("settle")  # what was told would wake it, too
+    (first,) = await house.place(worker, "gate", 1)
+    await house.beat(worker)
+    await house.until(lambda: desk.of("held"))
+    (second,) = await house.place(worker, "gate", 1)
+    await house.beat(worker)
+    found.set()
+    await house.until(lambda: len(desk.of("held")) == 2)
+    told.set()
+    assert {run.state for run in await house.all_settled([first, second])} == {State.PENDING}
 
 
 async def test_a_refused_claim_costs_nothing_but_a_question(house: House):
