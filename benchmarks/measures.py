@@ -74,7 +74,9 @@ def _workers(name: str, url: str, numbers: Sequence[str]) -> Iterator[None]:
     They stay in the session, as Rota's do: some systems give each session the same share of the cores.
     """
     command = [sys.executable, "-m", "benchmarks.measures", "work", name, url]
-    processes = [subprocess.Popen([*command, number], process_group=0) for number in numbers]
+    # What they print would stand among the figures.
+    silent = subprocess.DEVNULL
+    processes = [subprocess.Popen([*command, number], stdout=silent, process_group=0) for number in numbers]
     try:
         yield
     finally:

@@ -21,6 +21,9 @@ Listen = Callable[[Sequence[str]], Watch]
 Connect = Callable[[], AbstractAsyncContextManager[tuple[Desk, Listen]]]
 """Opens a desk and an ear of its own, in the loop that calls it."""
 
+SAY_MS = 10_000
+"""How often a beat takes along what the worker does: that is written, and changes nearly always."""
+
 
 class Pulse:
     """Beats every `beat_ms`, and at once when a hint names the session."""
@@ -60,12 +63,14 @@ class Pulse:
         backoff = Backoff("pulse", self._emit, self._beat_ms / 1000)
         async with self._connect() as (desk, listen):
             ear = listen([f"session:{self._session}"])
-            hinted = False
+            hinted, said_at = False, -SAY_MS
             try:
                 while True:
                     asked = self._clock.monotonic()
+                    said = None
                     try:
-                        said = self._load() if self._load else None
+                        if self._load and asked - said_at >= SAY_MS:
+                            said, said_at = self._load(), asked
                         reply: BeatReply | Barred = await desk.beat(self._session, said)
                     except Barred as error:
                         reply = error

@@ -8,10 +8,11 @@ import pytest
 
 from rota.domain.errors import Barred, Unavailable, Unclear
 from rota.domain.facts import Trouble
+from rota.domain.records import Load
 from rota.domain.run import State
 from rota.ports.store import BeatReply
 from rota.testing.recorder import Recorder
-from rota.worker.pulse import Pulse
+from rota.worker.pulse import SAY_MS, Pulse
 from tests.unit.worker.support import LONG_MS, PATIENCE, Bell, House, Time
 
 OPEN = BeatReply(True, 0, 0, (), 10, False)
@@ -52,9 +53,11 @@ class Heart:
         self.threads: set[str] = set()
         self.errors: list[Exception] = []
         self.heard: list[BeatReply] = []
+        self.loads: list[Load | None] = []
         self.ears: list[Deaf] = []
         self.connected = self.disconnected = 0
-        self.pulse = Pulse("session-1", beat_ms, self.connect, self.hear, Time(), self.emit)
+        self.time, self.said = Time(), 0
+        self.pulse = Pulse("session-1", beat_ms, self.connect, self.hear, self.time, self.emit, self.load)
 
     @asynccontextmanager
     async def connect(self):
@@ -66,13 +69,18 @@ class Heart:
         finally:
             self.disconnected += 1
 
+    def load(self) -> Load:
+        self.said += 1
+        return Load(self.said, 0, 0, 0, 0, 0)
+
     def listen(self, topics):
         assert topics == ["session:session-1"]
         self.ears.append(Deaf())
         return self.ears[-1]
 
-    async def beat(self, session: str, load: object = None) -> BeatReply:
+    async def beat(self, session: str, load: Load | None = None) -> BeatReply:
         self.beats.release()
+        self.loads.append(load)
         self.threads.add(threading.current_thread().name)
         self.bell.ring()
         if self.errors:
@@ -102,6 +110,17 @@ async def test_it_beats_on_and_on_and_is_heard(thread):
     assert (heart.connected, heart.disconnected) == (1, 1)
     assert all(ear.closed for ear in heart.ears)
     assert "rota-pulse" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_what_the_worker_does_goes_with_a_beat_now_and_then():
+    """It is written where it changed, which it nearly always did."""
+    heart = Heart()
+    await heart.pulse.start(thread=False)
+    await heart.until(lambda: len(heart.loads) >= 5)
+    assert [one is not None for one in heart.loads[:5]] == [True, False, False, False, False]
+    heart.time.pass_by(SAY_MS)
+    await heart.until(lambda: heart.said == 2)
+    await heart.pulse.stop()
 
 
 @pytest.mark.parametrize("thread", [True, False])
