@@ -46,7 +46,7 @@ class Answer(Struct, frozen=True, tag="answer", tag_field="kind"):
 
 
 Head = Question | Answer
-_read = msgspec.json.Decoder(Head).decode
+_decoder: msgspec.json.Decoder[Head] = msgspec.json.Decoder(Head)
 _write = msgspec.json.Encoder().encode
 
 
@@ -83,7 +83,7 @@ def parted(data: bytes) -> Letter:
 def head_of(letter: Letter) -> Head:
     """What it says of itself, to be believed only if it `bears` the right signature. Raises `Invalid`."""
     try:
-        return _read(letter.head)
+        return _decoder.decode(letter.head)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Invalid("head", str(error)[:200]) from None
 

@@ -31,7 +31,7 @@ class Carrier(Protocol):
         ...
 
     async def send(self, messages: Sequence[tuple[str, bytes]]) -> list[bool]:
-        """Send (inbox, message) pairs in one batch; of each, whether there is such an inbox: False was not delivered."""
+        """Send (inbox, message) pairs in one batch; for each, whether its inbox is there: False was not delivered."""
         ...
 
     async def receive(self, inbox: str) -> list[bytes]:
