@@ -55,7 +55,7 @@ class Session:
     opened_by: str = ""
     """The credential that opened it through the API; empty: a worker beside the store."""
     address: str = ""
-    """URL at which the worker is reached, where it said one."""
+    """URL at which the worker is reached, where it said one; or the kind of broker that it is behind."""
 
     @property
     def open(self) -> bool:
@@ -66,6 +66,11 @@ class Session:
     def takes_runs(self) -> bool:
         """Whether it can be given any: a worker that only says at which URL it is cannot."""
         return bool(self.executors)
+
+    @property
+    def carrier(self) -> str:
+        """The kind of broker that it is behind; empty: none."""
+        return "" if "://" in self.address else self.address
 
 
 class Pulse(NamedTuple):

@@ -29,6 +29,8 @@ GIVEN = 250
 """Runs in one answer, each of which may bring a payload of VALUE_LIMIT."""
 LONGEST_BEAT_MS = 5_000
 """How long an answer to a beat may be put off."""
+LONGEST_CLAIM_MS = 20_000
+"""How long a claim may wait at the desk for work."""
 
 _NAME = NAME.pattern
 Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -87,6 +89,7 @@ class Ask(Message, frozen=True):
     token: Token
     limit: Annotated[int, Meta(ge=0, le=BATCH)]
     exclude: Annotated[tuple[TaskId, ...], Meta(max_length=BATCH)] = ()
+    wait_ms: Annotated[int, Meta(ge=0, le=LONGEST_CLAIM_MS)] = LONGEST_CLAIM_MS
 
 
 def _named(name: str, kind: Any) -> Any:

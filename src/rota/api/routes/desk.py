@@ -40,7 +40,6 @@ from rota.worker import wire
 T = TypeVar("T")
 M = TypeVar("M", bound=wire.Message)
 
-CLAIM_WAIT_S = 20.0
 ALIVE_MS = 30_000
 """A worker at a URL is listed so long after its last heartbeat."""
 JSON = "application/json"
@@ -86,7 +85,8 @@ async def enter(engine: Here, crew: Sessions, asked: Worker, request: Request) -
         raise Forbidden(f"{asked.name} may not work on all of {queues}; its grants name namespaces and queues")
     now = engine.clock.now()
     fields = {name: getattr(said, name) for name in wire.Enter.__struct_fields__}
-    await crew.open(Session(**fields, opened_at=now, opened_by=credential(asked.actor)))
+    behind = getattr(request.state, "carrier", "")
+    await crew.open(Session(**fields, opened_at=now, opened_by=credential(asked.actor), address=behind))
     return _told(wire.Entered(now))
 
 
@@ -116,7 +116,7 @@ async def claim(engine: Here, crew: Sessions, asked: Worker, request: Request) -
 
     want = Want(session.id, session.worker, said.token, limit, lanes, said.exclude)
     waiting: Waiting = request.app.state.waiting
-    taken = await _unless_gone(request, waiting.claim(want, still, CLAIM_WAIT_S))
+    taken = await _unless_gone(request, waiting.claim(want, still, said.wait_ms / 1_000))
     return _told(wire.work(taken, engine.clock.now())) if taken else Response(status_code=204)
 
 

@@ -1,0 +1,99 @@
+"""A desk that is asked through a broker: questions to the inbox that the schedulers share, answers to one's own.
+
+The broker is trusted with nothing: letters are signed by the worker's credential, which itself never travels, and an
+answer counts once, for the question that it is of.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from rota.domain.errors import Invalid, RotaError, Unclear
+from rota.identity import keys
+from rota.ports.carrier import DESK, Carrier
+from rota.ports.loops import Backoff, end
+from rota.ports.runtime import Emit
+from rota.worker.letters import Answer, Question, head_of, parted, sealed
+from rota.worker.remote import DeskClock, RemoteDesk
+
+WAIT_MS = 5_000
+"""How long a claim waits at the desk: no longer than what it brings may lie in the inbox of a worker that died."""
+
+Connect = Callable[[], Carrier]
+"""A carrier, not yet open; each loop that asks has one of its own."""
+
+
+class Post:
+    """Sends questions and sorts the answers."""
+
+    def __init__(self, carrier: Carrier, place: str, token: str, clock: DeskClock, emit: Emit | None) -> None:
+        found = keys.read(token)
+        if found is None or found[0] != "key":
+            raise Invalid("token", "is no key of a worker; `rota tokens add NAME --grant worker` makes one")
+        self._carrier = carrier
+        self._place = place
+        self._key, self._digest = found[1:]
+        self._clock = clock
+        self._emit = emit
+        self._asked: dict[str, asyncio.Future[tuple[int, bytes]]] = {}
+        self.inbox = f"worker-{secrets.token_hex(16)}"
+
+    async def ask(self, call: str, message: bytes, within_s: float) -> tuple[int, bytes]:
+        """`remote.Ask`."""
+        until = self._clock.now() + round(within_s * 1_000)
+        head = Question(secrets.token_hex(16), self._key, DESK, self.inbox, call, until)
+        answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        self._asked[head.id] = answer
+        try:
+            async with asyncio.timeout(within_s):
+                await self._carrier.send([(DESK, sealed(head, message, self._digest).joined())])
+                return await answer
+        except TimeoutError:
+            raise Unclear(
+                f"no answer through {self._place}; does a scheduler listen there, and know this key?"
+            ) from None
+        finally:
+            del self._asked[head.id]
+
+    async def listen(self) -> None:
+        """Take answers until cancelled."""
+        backoff = Backoff("inbox", self._emit, 1.0)
+        while True:
+            try:
+                for data in await self._carrier.receive(self.inbox):
+                    self._take(data)
+                backoff.reset()
+            except RotaError as error:
+                await backoff.failed(error)
+
+    def _take(self, data: bytes) -> None:
+        """An answer that is awaited and ours; anything else might be of anybody."""
+        try:
+            head = head_of(letter := parted(data))
+        except Invalid:
+            return
+        asked = self._asked.get(head.id)
+        if asked is None or asked.done() or not isinstance(head, Answer) or not letter.bears(self._digest):
+            return
+        self._clock.follow(head.at)
+        asked.set_result((head.status, letter.body))
+
+
+@asynccontextmanager
+async def carried(
+    connect: Connect, place: str, token: str, clock: DeskClock, emit: Emit | None
+) -> AsyncIterator[RemoteDesk]:
+    """A desk behind a broker, by a connection and an inbox of its own. `place`: what the broker is called in errors."""
+    carrier = connect()
+    post = Post(carrier, place, token, clock, emit)
+    try:
+        await carrier.open()
+        await carrier.own(post.inbox)
+        listening = asyncio.create_task(post.listen())
+        try:
+            yield RemoteDesk(post.ask, place, clock, WAIT_MS)
+        finally:
+            await end(listening)
+    finally:
+        await carrier.close()
