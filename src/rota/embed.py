@@ -35,6 +35,7 @@ from rota.wiring import (
     HERE,
     Kinds,
     default_name,
+    desk_behind,
     default_store,
     executors,
     fitted,
@@ -256,6 +257,8 @@ class Rota:
             stack.push_async_callback(roles.stop)
             if scheduler:
                 await roles.start_scheduler(scheduler_options or self.scheduler_options(default_name()))
+                if self.loaded and (broker := self.loaded.settings.message_queue.address):
+                    await stack.enter_async_context(desk_behind(broker, self.engine))
             if worker:
                 await roles.start_worker(worker_options or self.worker_options(default_name(), slots, queues))
             if self.loaded and self.loaded.path:

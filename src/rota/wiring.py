@@ -6,8 +6,9 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,9 +48,11 @@ if TYPE_CHECKING:
     from rota.api.serve import Address
     from rota.identity import Identity
     from rota.observe.metrics import Metrics
-    from rota.worker.remote import Server
+    from rota.worker.remote import DeskClock, RemoteDesk, Server
 
 T = TypeVar("T")
+Reach = Callable[["DeskClock"], AbstractAsyncContextManager["RemoteDesk"]]
+"""Reaches the desk of a scheduler elsewhere, by connections of its own."""
 
 log = logging.getLogger("rota")
 
@@ -195,12 +198,30 @@ def make_worker(url: str, engine: Engine, made: Mapping[str, Executor], options:
     return Worker(LocalDesk(engine), engine.store.watch, desk, made, options, runtime)
 
 
+def at_address(server: "Server") -> Reach:
+    """The desk of a scheduler's API."""
+    from rota.worker.remote import reached
+
+    return partial(reached, server)
+
+
+def behind(broker: str, token: str, emit: Emit) -> Reach:
+    """The desk of the schedulers that listen at a broker. Raises `Invalid`."""
+    from rota.transports import connect as carrier
+    from rota.transports import kind_of
+    from rota.worker.carried import Post, carried, read_key
+
+    read_key(token)
+    kind = kind_of(broker)
+    return lambda clock: carried(Post(carrier(broker), kind, token, clock, emit), clock)
+
+
 @asynccontextmanager
 async def remote_worker(
-    server: "Server", made: Mapping[str, Executor], options: WorkerOptions, emit: Emit
+    reach: Reach, made: Mapping[str, Executor], options: WorkerOptions, emit: Emit
 ) -> AsyncIterator[Worker]:
-    """A worker that needs no store: its desk is the API of a scheduler. Drained and closed at the end."""
-    from rota.worker.remote import DeskClock, reached
+    """A worker that needs no store: its desk is that of a scheduler elsewhere. Drained and closed at the end."""
+    from rota.worker.remote import DeskClock
 
     def told(fact: Fact) -> None:
         # Its end says that once; each loop that notices would say it again.
@@ -209,13 +230,13 @@ async def remote_worker(
 
     @asynccontextmanager
     async def another() -> AsyncIterator[tuple[Desk, Listen]]:
-        async with reached(server, clock) as desk:
+        async with reach(clock) as desk:
             yield desk, desk.listen
 
     clock = DeskClock(SystemClock())
     runtime = (clock, SystemChance(), listening(told))
     try:
-        async with reached(server, clock) as desk:
+        async with reach(clock) as desk:
             worker = Worker(desk, desk.listen, another, made, options, runtime)
             try:
                 await worker.start()
@@ -225,6 +246,18 @@ async def remote_worker(
     finally:
         for executor in made.values():
             await executor.close()
+
+
+@asynccontextmanager
+async def desk_behind(broker: str, engine: Engine) -> AsyncIterator[None]:
+    """Listen at a broker for workers, while the block lasts. Raises `Invalid` for an address that names none."""
+    from rota.api.carried import CarriedDesk
+    from rota.transports import connect as carrier
+    from rota.transports import kind_of
+
+    door = make_door("", engine, os.urandom(32))
+    async with CarriedDesk(engine, door, partial(carrier, broker), kind_of(broker)).served():
+        yield
 
 
 def make_scheduler(url: str, engine: Engine, options: SchedulerOptions) -> Scheduler:

@@ -37,7 +37,7 @@ from rota.domain.names import without_password
 from rota.embed import Roles, Rota
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.stores import migrate as migrated
-from rota.wiring import DATA, default_name, made_in, make_api, remote_worker
+from rota.wiring import DATA, Reach, at_address, behind, default_name, made_in, make_api, remote_worker
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.runtime import Worker
 from rota.worker.stopping import DRAINED, Haste, until_stopped
@@ -176,23 +176,36 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     watch = Watch(loaded.settings, Teller(flags["quiet"], flags["as_json"]), api)
     if loaded.unused:
         warn(f"not used, as this version of Rota has not got what it is for: {', '.join(loaded.unused)}")
-    server = _server(flags) if flags.get("scheduler") else None
-    if server is None:
+    elsewhere = _elsewhere(flags, loaded, watch) if worker and not scheduler else None
+    if elsewhere is None:
         _place(app, flags, loaded)
     if flags.get("allow") and not (app.kinds.http or app.kinds.grpc):
         raise Invalid("allow", "is for tasks of --http and --grpc; give one of these as well")
     name = flags["node_id"] or default_name()
     leading = app.scheduler_options(name) if scheduler else None
     working = _working(app, name, flags["app"], both=scheduler) if worker else None
-    if server and working:
-        raise typer.Exit(asyncio.run(_remote(app, server, working, watch)))
+    if elsewhere and working:
+        raise typer.Exit(asyncio.run(_remote(app, *elsewhere, working, watch)))
     of_etcd = "strategy" in flags and flags["etcd_endpoints"]
     placing = (flags["line"], flags["strategy"] or "") if flags.get("strategy") or of_etcd else None
     raise typer.Exit(asyncio.run(_live(app, leading, working, api, watch, placing)))
 
 
+def _elsewhere(flags: Mapping[str, Any], loaded: "Loaded", watch: "Watch") -> tuple[str, Reach] | None:
+    """Where the scheduler is that this worker works for, and how to reach it; None: it works beside the store.
+
+    Raises `Invalid`.
+    """
+    broker = "" if flags["store"] or flags["data"] else loaded.settings.message_queue.address
+    if flags["scheduler"]:
+        server = _server(flags)
+        return server.url, at_address(server)
+    token = flags["token"] or os.environ.get("ROTA_TOKEN", "")
+    return (without_password(broker), behind(broker, token, watch)) if broker else None
+
+
 def _server(flags: Mapping[str, Any]) -> "Server":
-    """Where to work, and by which token: as given, of ROTA_TOKEN, or as `rota login` keeps it. Raises `Invalid`."""
+    """An address, and by which token: as given, of ROTA_TOKEN, or as `rota login` keeps it. Raises `Invalid`."""
     from rota.worker.remote import Server
 
     if flags["store"] or flags["data"]:
@@ -277,14 +290,14 @@ async def _live(
     return _farewell(roles.worker, haste, watch.teller)
 
 
-async def _remote(app: Rota, server: "Server", working: WorkerOptions, watch: "Watch") -> int:
-    """Work for the scheduler at an address until told to stop; the exit code."""
+async def _remote(app: Rota, place: str, reach: Reach, working: WorkerOptions, watch: "Watch") -> int:
+    """Work for the scheduler that is reached there until told to stop; the exit code."""
     made = app.executors()
-    async with remote_worker(server, made, working, watch) as worker, watch.served():
+    async with remote_worker(reach, made, working, watch) as worker, watch.served():
         kinds = [kind for kind, one in made.items() if one.kind == kind]
-        data = {"scheduler": server.url, "worker": worker.session, "slots": working.slots, "executors": kinds}
+        data = {"scheduler": place, "worker": worker.session, "slots": working.slots, "executors": kinds}
         lines = [
-            f"worker {working.name} works for {server.url}: {working.slots} slots, "
+            f"worker {working.name} works for {place}: {working.slots} slots, "
             f"queues {', '.join(working.queues)}, executors {', '.join(kinds)}",
             "Ctrl-C stops it",
         ]

@@ -6,7 +6,7 @@ answer counts once, for the question that it is of.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from rota.domain.errors import Invalid, RotaError, Unclear
@@ -20,20 +20,26 @@ from rota.worker.remote import DeskClock, RemoteDesk
 WAIT_MS = 5_000
 """How long a claim waits at the desk: no longer than what it brings may lie in the inbox of a worker that died."""
 
-Connect = Callable[[], Carrier]
-"""A carrier, not yet open; each loop that asks has one of its own."""
+
+def read_key(token: str) -> tuple[str, str]:
+    """Public part and digest of a worker's key. Raises `Invalid`."""
+    kind, public, digest = keys.read(token) or ("", "", "")
+    if kind != "key":
+        missing = "is no key of a worker" if token else "is missing"
+        raise Invalid("token", f"{missing}; `rota tokens add NAME --grant worker` makes one; give it by ROTA_TOKEN")
+    return public, digest
 
 
 class Post:
-    """Sends questions and sorts the answers."""
+    """Sends questions and sorts the answers. `place`: what the broker is called in errors.
+
+    Raises `Invalid` for a token that is no worker's key.
+    """
 
     def __init__(self, carrier: Carrier, place: str, token: str, clock: DeskClock, emit: Emit | None) -> None:
-        found = keys.read(token)
-        if found is None or found[0] != "key":
-            raise Invalid("token", "is no key of a worker; `rota tokens add NAME --grant worker` makes one")
-        self._carrier = carrier
-        self._place = place
-        self._key, self._digest = found[1:]
+        self.carrier = carrier
+        self.place = place
+        self._key, self._digest = read_key(token)
         self._clock = clock
         self._emit = emit
         self._asked: dict[str, asyncio.Future[tuple[int, bytes]]] = {}
@@ -47,11 +53,11 @@ class Post:
         self._asked[head.id] = answer
         try:
             async with asyncio.timeout(within_s):
-                await self._carrier.send([(DESK, sealed(head, message, self._digest).joined())])
+                await self.carrier.send([(DESK, sealed(head, message, self._digest).joined())])
                 return await answer
         except TimeoutError:
             raise Unclear(
-                f"no answer through {self._place}; does a scheduler listen there, and know this key?"
+                f"no answer through {self.place}; does a scheduler listen there, and know this key?"
             ) from None
         finally:
             del self._asked[head.id]
@@ -61,7 +67,7 @@ class Post:
         backoff = Backoff("inbox", self._emit, 1.0)
         while True:
             try:
-                for data in await self._carrier.receive(self.inbox):
+                for data in await self.carrier.receive(self.inbox):
                     self._take(data)
                 backoff.reset()
             except RotaError as error:
@@ -81,19 +87,15 @@ class Post:
 
 
 @asynccontextmanager
-async def carried(
-    connect: Connect, place: str, token: str, clock: DeskClock, emit: Emit | None
-) -> AsyncIterator[RemoteDesk]:
-    """A desk behind a broker, by a connection and an inbox of its own. `place`: what the broker is called in errors."""
-    carrier = connect()
-    post = Post(carrier, place, token, clock, emit)
+async def carried(post: Post, clock: DeskClock) -> AsyncIterator[RemoteDesk]:
+    """A desk behind a broker, by a connection and an inbox of its own."""
     try:
-        await carrier.open()
-        await carrier.own(post.inbox)
+        await post.carrier.open()
+        await post.carrier.own(post.inbox)
         listening = asyncio.create_task(post.listen())
         try:
-            yield RemoteDesk(post.ask, place, clock, WAIT_MS)
+            yield RemoteDesk(post.ask, post.place, clock, WAIT_MS)
         finally:
             await end(listening)
     finally:
-        await carrier.close()
+        await post.carrier.close()
