@@ -208,12 +208,10 @@ def at_address(server: "Server") -> Reach:
 def behind(broker: str, token: str, emit: Emit) -> Reach:
     """The desk of the schedulers that listen at a broker. Raises `Invalid`."""
     from rota.transports import connect as carrier
-    from rota.transports import kind_of
     from rota.worker.carried import Post, carried, read_key
 
-    read_key(token)
-    kind = kind_of(broker)
-    return lambda clock: carried(Post(carrier(broker), kind, token, clock, emit), clock)
+    read_key(token), carrier(broker)
+    return lambda clock: carried(Post(carrier(broker), _kind(broker), token, clock, emit), clock)
 
 
 @asynccontextmanager
@@ -253,11 +251,15 @@ async def desk_behind(broker: str, engine: Engine) -> AsyncIterator[None]:
     """Listen at a broker for workers, while the block lasts. Raises `Invalid` for an address that names none."""
     from rota.api.carried import CarriedDesk
     from rota.transports import connect as carrier
-    from rota.transports import kind_of
 
+    carrier(broker)  # a wrong address is told at once
     door = make_door("", engine, os.urandom(32))
-    async with CarriedDesk(engine, door, partial(carrier, broker), kind_of(broker)).served():
+    async with CarriedDesk(engine, door, partial(carrier, broker), _kind(broker)).served():
         yield
+
+
+def _kind(broker: str) -> str:
+    return "redis" if broker.startswith("redis") else "rabbitmq"
 
 
 def make_scheduler(url: str, engine: Engine, options: SchedulerOptions) -> Scheduler:

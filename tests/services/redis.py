@@ -73,6 +73,20 @@ class RedisServer:
             self.process.wait(30)
             self.process = None
 
+    def freeze(self) -> None:
+        """Let it stand still until `thaw`."""
+        if self.process:
+            self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        if self.process:
+            self.process.send_signal(signal.SIGCONT)
+
+    def wipe(self) -> None:
+        """Delete all that it holds."""
+        with Redis.from_url(self.url) as client:
+            client.flushall()
+
     def remove(self) -> None:
         self.stop(signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)

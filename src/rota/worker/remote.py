@@ -20,7 +20,7 @@ from rota.domain.errors import Barred, Incompatible, Invalid, Refused, RotaError
 from rota.domain.records import Load, Session
 from rota.domain.run import Run
 from rota.domain.states import Verdict
-from rota.ports.desk import Progress, Settlement, Taken
+from rota.ports.desk import Assignment, Progress, Settlement, Taken
 from rota.ports.loops import wait_for_event
 from rota.ports.runtime import Clock
 from rota.ports.store import BeatReply, Line, Want
@@ -126,7 +126,9 @@ class RemoteDesk:
             self._polling = ""
         self._clock.follow(said.at)
         self.idle = not said.runs
-        return wire.taken(said)
+        taken = wire.taken(said)
+        more = await self.given(want.session, said.rest)
+        return taken._replace(assignments=taken.assignments + more.assignments)
 
     async def beat(self, session: str, load: Load | None = None) -> BeatReply:
         wait_s, self.patience_s = self.patience_s, 0.0
@@ -140,9 +142,13 @@ class RemoteDesk:
         return list(map(wire.received, await self._call("held", wire.Held(session), wire.Holding)))
 
     async def given(self, session: str, runs: Sequence[str]) -> Taken:
-        parts = [runs[start : start + wire.GIVEN] for start in range(0, len(runs), wire.GIVEN)]
-        found = [wire.taken(await self._call("held", wire.Held(session, tuple(part)), wire.Work)) for part in parts]
-        return Taken(tuple(one for taken in found for one in taken.assignments), False, True)
+        found: list[Assignment] = []
+        left = tuple(runs)
+        while left:
+            said = await self._call("held", wire.Held(session, left[: wire.GIVEN]), wire.Work)
+            found += wire.taken(said).assignments
+            left = said.rest + left[wire.GIVEN :]
+        return Taken(tuple(found), False, True)
 
     async def report(self, progress: Sequence[Progress], lines: Sequence[Line]) -> list[Verdict]:
         news, *more = list(_parts(lines, lambda line: 2 * len(line.text))) or [[]]

@@ -27,6 +27,8 @@ BATCH = 1_000
 """Runs, outcomes, lines in one message, at most."""
 GIVEN = 250
 """Runs in one answer, each of which may bring a payload of VALUE_LIMIT."""
+ANSWER_BYTES = 2 << 20
+"""Payloads in one answer, about."""
 LONGEST_BEAT_MS = 5_000
 """How long an answer to a beat may be put off."""
 LONGEST_CLAIM_MS = 20_000
@@ -122,6 +124,8 @@ class Work(Message, frozen=True):
     waited_ms: Count
     tasks: tuple[Task, ...] = ()
     runs: tuple[Given, ...] = ()
+    rest: tuple[Id, ...] = ()
+    """Ids of runs that were claimed too, to be asked for by `Held`: all of them are too large for one answer."""
 
 
 class Told(Struct, frozen=True, omit_defaults=True):
@@ -251,12 +255,18 @@ def work(taken: Taken, now: int) -> Work:
     places: dict[tuple[str, int], int] = {}
     tasks: list[Task] = []
     runs: list[Given] = []
+    rest: list[str] = []
+    size = 0
     for run, task, payload, version in taken.assignments:
+        size += len(payload)
+        if runs and size > ANSWER_BYTES:
+            rest.append(run.id)
+            continue
         place = places.setdefault((task.id, task.revision), len(places))
         if place == len(tasks):
             tasks.append(replace(task, overrides={}, payload=b""))
         runs.append(Given(sent(run), place, version, payload))
-    return Work(now, taken.contended, taken.open, taken.waited_ms, tuple(tasks), tuple(runs))
+    return Work(now, taken.contended, taken.open, taken.waited_ms, tuple(tasks), tuple(runs), tuple(rest))
 
 
 def taken(said: Work) -> Taken:
