@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rota.api.carried import LATE_MS
 from rota.domain.errors import Barred, RotaError, Unclear
 from rota.domain.facts import Trouble
 from rota.domain.run import State
@@ -111,7 +112,7 @@ async def test_a_letter_that_comes_twice_counts_once(writer: Writer, house: Hous
     assert len(await open_sessions(house.engine)) == 1
 
 
-@pytest.mark.parametrize("ahead_ms", [-1, MOST_AHEAD_MS + 1])
+@pytest.mark.parametrize("ahead_ms", [-LATE_MS - 1, MOST_AHEAD_MS + 1])
 async def test_a_letter_of_another_time_is_told_the_time_and_nothing_happens(
     writer: Writer, house: House, ahead_ms: int
 ):

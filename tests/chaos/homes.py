@@ -13,6 +13,8 @@ from tests.services.postgresql import Server
 from tests.services.redis import DURABLE, RedisServer
 
 DISK_MB = 64
+OF_THE_STORE = ("worker stops before a write", "worker dies after a write")
+"""What does not befall workers that know no store."""
 
 
 class Home:
@@ -21,12 +23,24 @@ class Home:
     def __init__(self, url: str, kinds: tuple[str, ...] = EVERYWHERE) -> None:
         self.url = url
         self.kinds = kinds
+        self.broker: RedisServer | None = None
+        """What workers are behind, if anything."""
 
     def crash(self) -> None:
         """Take the store away from everybody."""
 
     def begin(self) -> None:
         """Give it back; harmless when it is there."""
+
+    def silence(self) -> None:
+        """Take the broker away."""
+        if self.broker:
+            self.broker.stop(signal.SIGKILL)
+
+    def speak(self) -> None:
+        """Give it back, empty."""
+        if self.broker and not self.broker.process:
+            self.broker.start()
 
 
 class Served(Home):
@@ -114,9 +128,23 @@ def etcd(_: Path) -> Iterator[Home]:
         home.server.remove()
 
 
+@contextmanager
+def streams(folder: Path) -> Iterator[Home]:
+    """PostgreSQL, and workers that see nothing but Redis Streams. Raises `Missing`."""
+    with postgresql(folder) as home:
+        home.kinds = tuple(kind for kind in (*home.kinds, "broker killed") if kind not in OF_THE_STORE)
+        home.broker = RedisServer()
+        home.broker.start()
+        try:
+            yield home
+        finally:
+            home.broker.remove()
+
+
 HOMES: dict[str, Callable[[Path], AbstractContextManager[Home]]] = {
     "SQLite": sqlite,
     "PostgreSQL": postgresql,
     "Redis": redis,
     "etcd": etcd,
+    "PostgreSQL, Redis Streams": streams,
 }

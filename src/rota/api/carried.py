@@ -35,6 +35,8 @@ from rota.worker.letters import MOST_AHEAD_MS, Answer, Letter, Question, head_of
 CALLS = frozenset({"enter", "leave", "claim", "beat", "held", "report", "settle"})
 MOST = 4_096
 """Questions under way at once; more are left unanswered, and asked again."""
+LATE_MS = 5_000
+"""The clocks of two nodes may differ by so much."""
 CANARY_S = 1.0
 CANARY_WAIT_S = 3.0
 TELL_MS = 60_000
@@ -119,7 +121,7 @@ class CarriedDesk:
         now = self._engine.clock.now()
         if not isinstance(head, Question) or token is None or self._is_repeated(head, now):
             return
-        if now <= head.until <= now + MOST_AHEAD_MS:
+        if now - LATE_MS <= head.until <= now + MOST_AHEAD_MS:
             status, body = await self._asked(head.call, letter.body, token)
         else:
             status, body = 408, b""  # with the time, which the asker follows
@@ -143,7 +145,7 @@ class CarriedDesk:
             self._engine.tell(Trouble(f"a letter through {self._kind}", error))
 
     def _is_repeated(self, head: Question, now: int) -> bool:
-        while self._seen and (oldest := next(iter(self._seen.items())))[1] < now:
+        while self._seen and (oldest := next(iter(self._seen.items())))[1] < now - LATE_MS:
             del self._seen[oldest[0]]
         repeated = head.id in self._seen
         self._seen[head.id] = min(head.until, now + MOST_AHEAD_MS)
