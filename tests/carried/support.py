@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, cast
 
 from rota.api.carried import CarriedDesk
@@ -37,7 +37,19 @@ class Node:
         self.engine = behind.house.another()
         self.door = Door(self.engine, Identity(SECRET), NO_RATES)
         self.desk = Quiet(self.engine, self.door, behind.connect, "redis")
+        self._served: AbstractAsyncContextManager[None] | None = None
         self.waiting: Waiting = cast(Any, self.desk._app).state.waiting
+
+    async def start(self) -> None:
+        """Serve until `stop`."""
+        self._served = self.desk.served()
+        await self._served.__aenter__()
+
+    async def stop(self) -> None:
+        """As SIGTERM does. Harmless twice."""
+        served, self._served = self._served, None
+        if served:
+            await served.__aexit__(None, None, None)
 
     async def until(self, waiting: int, resting: int = 0) -> None:
         """Until so many wait for work, and so many for news."""
@@ -59,7 +71,8 @@ class Behind:
         self.node = Node(self)
 
     async def started(self) -> "Behind":
-        await self._stack.enter_async_context(self.node.desk.served())
+        await self.node.start()
+        self._stack.push_async_callback(self.node.stop)
         return self
 
     async def key(self, *queues: str) -> str:

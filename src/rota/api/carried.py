@@ -39,6 +39,7 @@ LATE_MS = 5_000
 """The clocks of two nodes may differ by so much."""
 CANARY_S = 1.0
 CANARY_WAIT_S = 3.0
+FINISH_S = 1.0
 TELL_MS = 60_000
 """So often, at most, is told of letters that count for nothing."""
 
@@ -46,9 +47,8 @@ TELL_MS = 60_000
 class Out(NamedTuple):
     """An answer on its way, and what it is, should it not arrive."""
 
-    inbox: str
+    question: Question
     data: bytes
-    call: str
     status: int
     body: bytes
 
@@ -68,6 +68,9 @@ class CarriedDesk:
         """Ids of questions, until when each might come again."""
         self._out: list[Out] = []
         self._news = asyncio.Event()
+        self._quiet = asyncio.Event()
+        """Nothing is left to be sent."""
+        self._quiet.set()
         self._told_at = -TELL_MS
         self._canary, self._inbox = "", f"canary-{secrets.token_hex(16)}"
 
@@ -78,8 +81,9 @@ class CarriedDesk:
         try:
             yield
         finally:
-            self._closed.set()
-            await end(serving, *self._going)
+            self._closed.set()  # who waits is let go
+            await end(serving)
+            await end(*self._going)
             if self._canary:
                 with suppress(RotaError):
                     await leave(self._engine, self._canary, "stopped")
@@ -93,9 +97,19 @@ class CarriedDesk:
             try:
                 await self._receive(carrier)
             finally:
+                if self._closed.is_set():
+                    await self._finish()
                 await end(sending, singing)
         finally:
             await carrier.close()
+
+    async def _finish(self) -> None:
+        """Nobody is left waiting for an answer that is ready."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_S):
+                if self._going:
+                    await asyncio.wait(list(self._going))
+                await self._quiet.wait()
 
     async def _receive(self, carrier: Carrier) -> None:
         backoff = Backoff("desk", self._engine.emit, 1.0)
@@ -126,7 +140,8 @@ class CarriedDesk:
         else:
             status, body = 408, b""  # with the time, which the asker follows
         answer = sealed(Answer(head.id, status, self._engine.clock.now()), body, token.digest)
-        self._out.append(Out(head.reply, answer.joined(), head.call, status, body))
+        self._out.append(Out(head, answer.joined(), status, body))
+        self._quiet.clear()
         self._news.set()
 
     async def _signer(self, head: Question | Answer, letter: Letter) -> Token | None:
@@ -174,22 +189,24 @@ class CarriedDesk:
         self._news.clear()
         out, self._out = self._out, []
         try:
-            there = await carrier.send([(one.inbox, one.data) for one in out]) if out else []
+            there = await carrier.send([(one.question.reply, one.data) for one in out]) if out else []
         except Unclear as error:
             return self._tell(error)  # they may have arrived: who asked will say what it holds
         except RotaError as error:
             self._tell(error)
             there = [False] * len(out)
+        if not self._out:
+            self._quiet.set()
         await self._take_back([one for one, arrived in zip(out, there, strict=True) if not arrived])
 
     async def _take_back(self, lost: list[Out]) -> None:
-        """What a worker was to get goes to others."""
+        """What a worker was to get goes to others, as long as it waited for it: later it may have asked again."""
         gone = Outcome(End.RETURNED, reason="undelivered: its worker had gone before it was told")
         fences: list[Fence] = []
-        for one in lost:
-            if one.status == 200 and one.call in ("claim", "held"):
+        for question, _, status, body in lost:
+            if question.call in ("claim", "held") and status == 200 and self._engine.clock.now() <= question.until:
                 with suppress(Invalid):  # a listing of what is held takes nothing
-                    fences += [wire.received(given.run).fence for given in wire.decode(wire.Work, one.body).runs]
+                    fences += [wire.received(given.run).fence for given in wire.decode(wire.Work, body).runs]
         if fences:
             await settle(self._engine, [Settlement(fence, gone) for fence in fences])
 

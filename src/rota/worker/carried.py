@@ -19,6 +19,8 @@ from rota.worker.remote import DeskClock, RemoteDesk
 
 WAIT_MS = 5_000
 """How long a claim waits at the desk: no longer than what it brings may lie in the inbox of a worker that died."""
+ANSWER_S = 4.0
+"""Nothing tells that a question was lost, or that who had it has died: it is asked again so soon."""
 
 
 def read_key(token: str) -> tuple[str, str]:
@@ -94,7 +96,7 @@ async def carried(post: Post, clock: DeskClock) -> AsyncIterator[RemoteDesk]:
         await post.carrier.own(post.inbox)
         listening = asyncio.create_task(post.listen())
         try:
-            yield RemoteDesk(post.ask, post.place, clock, WAIT_MS)
+            yield RemoteDesk(post.ask, post.place, clock, WAIT_MS, ANSWER_S)
         finally:
             await end(listening)
     finally:

@@ -92,14 +92,23 @@ class DeskClock:
 class RemoteDesk:
     """`ports.desk.Desk` of who can be asked; `listen` gives the ears that go with it.
 
-    `place`: what it is called in errors. `wait_ms`: how long a claim may wait there for work.
+    `place`: what it is called in errors. `wait_ms`: how long a claim may wait there for work. `answer_s`: after how
+    long an answer, beside what it waits for, will not come any more.
     """
 
-    def __init__(self, ask: Ask, place: str, clock: DeskClock, wait_ms: int = wire.LONGEST_CLAIM_MS) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        place: str,
+        clock: DeskClock,
+        wait_ms: int = wire.LONGEST_CLAIM_MS,
+        answer_s: float = ANSWER_S,
+    ) -> None:
         self._ask = ask
         self._place = place
         self._clock = clock
         self._wait_ms = wait_ms
+        self._answer_s = answer_s
         self._polling = ""
         self._releasing: asyncio.Task[None] | None = None
         self.idle = False
@@ -121,7 +130,7 @@ class RemoteDesk:
         self._polling, self.idle = want.session, False
         ask = wire.Ask(want.session, want.token, want.limit, want.exclude, self._wait_ms)
         try:
-            said = await self._call("claim", ask, wire.Work, self._wait_ms / 1_000 + ANSWER_S)
+            said = await self._call("claim", ask, wire.Work, self._wait_ms / 1_000 + self._answer_s)
         finally:
             self._polling = ""
         self._clock.follow(said.at)
@@ -172,8 +181,8 @@ class RemoteDesk:
         with suppress(RotaError):  # then it comes back by itself
             await self._call("claim", wire.Ask(session, 0, 0), wire.Work)
 
-    async def _call(self, call: str, message: wire.Message, answer: type[T], within_s: float = ANSWER_S) -> T:
-        status, data = await self._ask(call, wire.encode(message), within_s)
+    async def _call(self, call: str, message: wire.Message, answer: type[T], within_s: float = 0) -> T:
+        status, data = await self._ask(call, wire.encode(message), within_s or self._answer_s)
         if status != 200:
             raise self._trouble(status, data)
         try:
