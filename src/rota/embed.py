@@ -40,6 +40,7 @@ from rota.wiring import (
     fitted,
     inside,
     made_in,
+    make_posting,
     make_scheduler,
     make_worker,
     open_engine,
@@ -353,8 +354,9 @@ class Roles:
 
     async def start_scheduler(self, options: SchedulerOptions) -> None:
         """Become a scheduler node."""
-        self.scheduler = make_scheduler(self._app.store, self._engine, options)
-        self._stops.append(self.scheduler.stop)
+        posting = make_posting(self._engine)
+        self.scheduler = make_scheduler(self._app.store, self._engine, options, posting)
+        self._stops += [posting.close, self.scheduler.stop]
         await self.scheduler.start()
 
     async def start_worker(self, options: WorkerOptions) -> None:

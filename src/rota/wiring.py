@@ -29,6 +29,7 @@ from rota.ports.desk import Desk
 from rota.ports.executor import Executor, Handlers
 from rota.ports.runtime import Emit
 from rota.ports.store import Store
+from rota.scheduler.dispatch import Deliver
 from rota.scheduler.node import Scheduler
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.stores import ENOUGH, ROOM, connect
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from rota.api.door import Door
     from rota.api.guard import Guard, GuardOptions
     from rota.api.limits import Rates
+    from rota.api.posting import Listening, Posting
     from rota.api.serve import Address
     from rota.identity import Identity
     from rota.observe.metrics import Metrics
@@ -197,9 +199,17 @@ def make_worker(url: str, engine: Engine, made: Mapping[str, Executor], options:
 
 @asynccontextmanager
 async def remote_worker(
-    server: "Server", made: Mapping[str, Executor], options: WorkerOptions, emit: Emit
+    server: "Server",
+    made: Mapping[str, Executor],
+    options: WorkerOptions,
+    emit: Emit,
+    post_at: "Listening | None" = None,
 ) -> AsyncIterator[Worker]:
-    """A worker that needs no store: its desk is the API of a scheduler. Drained and closed at the end."""
+    """A worker that needs no store: its desk is the API of a scheduler. Drained and closed at the end.
+
+    `post_at`: the address at which runs are posted to it, and the URL of that if others know it by another one.
+    """
+    from rota.api.posting import posted_to
     from rota.worker.remote import DeskClock, reached
 
     def told(fact: Fact) -> None:
@@ -215,8 +225,10 @@ async def remote_worker(
     clock = DeskClock(SystemClock())
     runtime = (clock, SystemChance(), listening(told))
     try:
-        async with reached(server, clock) as desk:
-            worker = Worker(desk, desk.listen, another, made, options, runtime)
+        async with reached(server, clock) as desk, posted_to(server.token, clock, post_at) as (post, url):
+            worker = Worker(desk, desk.listen, another, made, replace(options, address=url), runtime)
+            if post:
+                post.worker = worker
             try:
                 await worker.start()
                 yield worker
@@ -227,7 +239,14 @@ async def remote_worker(
             await executor.close()
 
 
-def make_scheduler(url: str, engine: Engine, options: SchedulerOptions) -> Scheduler:
+def make_posting(engine: Engine) -> "Posting":
+    """What posts runs to workers at a URL. Whoever makes it closes it."""
+    from rota.api.posting import Posting
+
+    return Posting(engine, lambda: make_door("", engine, os.urandom(32)))
+
+
+def make_scheduler(url: str, engine: Engine, options: SchedulerOptions, deliver: Deliver | None = None) -> Scheduler:
     """A scheduler node."""
 
     @asynccontextmanager
@@ -235,7 +254,7 @@ def make_scheduler(url: str, engine: Engine, options: SchedulerOptions) -> Sched
         async with beside(url, engine) as another:
             yield another.store
 
-    return Scheduler(engine, store, fitted(url, options))
+    return Scheduler(engine, store, fitted(url, options), deliver)
 
 
 def fitted(url: str, options: SchedulerOptions) -> SchedulerOptions:

@@ -65,6 +65,7 @@ class Enter(Message, frozen=True):
     ttl_ms: Annotated[int, Meta(ge=1_000, le=600_000)]
     labels: Names = ()
     version: Short = ""
+    address: Short = ""
 
 
 class Entered(Message, frozen=True):
@@ -119,6 +120,12 @@ class Work(Message, frozen=True):
     waited_ms: Count
     tasks: tuple[Task, ...] = ()
     runs: tuple[Given, ...] = ()
+
+
+class Took(Message, frozen=True):
+    """Which of the runs that were posted to a worker it has dealt with: begun, or handed back."""
+
+    runs: Annotated[tuple[Id, ...], Meta(max_length=BATCH)]
 
 
 class Told(Struct, frozen=True, omit_defaults=True):
