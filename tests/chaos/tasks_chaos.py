@@ -19,7 +19,7 @@ from typing import Any
 
 from rota import Context, Retry, Rota
 from rota.scheduler.options import Options as SchedulerOptions
-from rota.wiring import behind, desk_behind, remote_worker
+from rota.wiring.elsewhere import behind, desk_behind, remote_worker
 from rota.worker.options import Options as WorkerOptions
 from tests.chaos import planted
 from tests.chaos.history import boot

@@ -66,7 +66,9 @@ async def served(
         try:
             config.load()
         except OSError as error:  # ssl.SSLError is one
-            raise Invalid("api.tls", f"{address.certificate} and {address.key} make no certificate: {error}") from None
+            raise Invalid(
+                f"{address.setting}tls", f"{address.certificate} and {address.key} make no certificate: {error}"
+            ) from None
         # It would write whole queries, whoever listens; the guard's own line has none.
         logging.getLogger("uvicorn.access").disabled = True
         server = _Server(config)

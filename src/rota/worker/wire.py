@@ -69,6 +69,7 @@ class Enter(Message, frozen=True):
     ttl_ms: Annotated[int, Meta(ge=1_000, le=600_000)]
     labels: Names = ()
     version: Short = ""
+    address: Short = ""
 
 
 class Entered(Message, frozen=True):
@@ -126,6 +127,12 @@ class Work(Message, frozen=True):
     runs: tuple[Given, ...] = ()
     rest: tuple[Id, ...] = ()
     """Ids of runs that were claimed too, to be asked for by `Held`: all of them are too large for one answer."""
+
+
+class Took(Message, frozen=True):
+    """Which of the runs that were posted to a worker it has dealt with: begun, or handed back."""
+
+    runs: Annotated[tuple[Id, ...], Meta(max_length=BATCH)]
 
 
 class Told(Struct, frozen=True, omit_defaults=True):

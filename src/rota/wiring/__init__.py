@@ -6,15 +6,14 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rota.domain.access import ANY, Actor, Grant
-from rota.domain.errors import Barred, Invalid
+from rota.domain.errors import Invalid
 from rota.domain.facts import Fact, Trouble
 from rota.engine.engine import Engine
 from rota.executors import by_kind
@@ -30,6 +29,7 @@ from rota.ports.desk import Desk
 from rota.ports.executor import Executor, Handlers
 from rota.ports.runtime import Emit
 from rota.ports.store import Store
+from rota.scheduler.dispatch import Deliver
 from rota.scheduler.node import Scheduler
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.stores import ENOUGH, ROOM, connect
@@ -45,14 +45,12 @@ if TYPE_CHECKING:
     from rota.api.door import Door
     from rota.api.guard import Guard, GuardOptions
     from rota.api.limits import Rates
+    from rota.api.posting import Posting
     from rota.api.serve import Address
     from rota.identity import Identity
     from rota.observe.metrics import Metrics
-    from rota.worker.remote import DeskClock, RemoteDesk, Server
 
 T = TypeVar("T")
-Reach = Callable[["DeskClock"], AbstractAsyncContextManager["RemoteDesk"]]
-"""Reaches the desk of a scheduler elsewhere, by connections of its own."""
 
 log = logging.getLogger("rota")
 
@@ -198,71 +196,14 @@ def make_worker(url: str, engine: Engine, made: Mapping[str, Executor], options:
     return Worker(LocalDesk(engine), engine.store.watch, desk, made, options, runtime)
 
 
-def at_address(server: "Server") -> Reach:
-    """The desk of a scheduler's API."""
-    from rota.worker.remote import reached
+def make_posting(engine: Engine) -> "Posting":
+    """What posts runs to workers at a URL. Whoever makes it closes it."""
+    from rota.api.posting import Posting
 
-    return partial(reached, server)
-
-
-def behind(broker: str, token: str, emit: Emit) -> Reach:
-    """The desk of the schedulers that listen at a broker. Raises `Invalid`."""
-    from rota.transports import connect as carrier
-    from rota.worker.carried import Post, carried, read_key
-
-    read_key(token), carrier(broker)
-    return lambda clock: carried(Post(carrier(broker), _kind(broker), token, clock, emit), clock)
+    return Posting(engine, lambda: make_door("", engine, os.urandom(32)))
 
 
-@asynccontextmanager
-async def remote_worker(
-    reach: Reach, made: Mapping[str, Executor], options: WorkerOptions, emit: Emit
-) -> AsyncIterator[Worker]:
-    """A worker that needs no store: its desk is that of a scheduler elsewhere. Drained and closed at the end."""
-    from rota.worker.remote import DeskClock
-
-    def told(fact: Fact) -> None:
-        # Its end says that once; each loop that notices would say it again.
-        if not (isinstance(fact, Trouble) and isinstance(fact.error, Barred)):
-            emit(fact)
-
-    @asynccontextmanager
-    async def another() -> AsyncIterator[tuple[Desk, Listen]]:
-        async with reach(clock) as desk:
-            yield desk, desk.listen
-
-    clock = DeskClock(SystemClock())
-    runtime = (clock, SystemChance(), listening(told))
-    try:
-        async with reach(clock) as desk:
-            worker = Worker(desk, desk.listen, another, made, options, runtime)
-            try:
-                await worker.start()
-                yield worker
-            finally:
-                await worker.stop()
-    finally:
-        for executor in made.values():
-            await executor.close()
-
-
-@asynccontextmanager
-async def desk_behind(broker: str, engine: Engine) -> AsyncIterator[None]:
-    """Listen at a broker for workers, while the block lasts. Raises `Invalid` for an address that names none."""
-    from rota.api.carried import CarriedDesk
-    from rota.transports import connect as carrier
-
-    carrier(broker)  # a wrong address is told at once
-    door = make_door("", engine, os.urandom(32))
-    async with CarriedDesk(engine, door, partial(carrier, broker), _kind(broker)).served():
-        yield
-
-
-def _kind(broker: str) -> str:
-    return "redis" if broker.startswith("redis") else "rabbitmq"
-
-
-def make_scheduler(url: str, engine: Engine, options: SchedulerOptions) -> Scheduler:
+def make_scheduler(url: str, engine: Engine, options: SchedulerOptions, deliver: Deliver | None = None) -> Scheduler:
     """A scheduler node."""
 
     @asynccontextmanager
@@ -270,7 +211,7 @@ def make_scheduler(url: str, engine: Engine, options: SchedulerOptions) -> Sched
         async with beside(url, engine) as another:
             yield another.store
 
-    return Scheduler(engine, store, fitted(url, options))
+    return Scheduler(engine, store, fitted(url, options), deliver)
 
 
 def fitted(url: str, options: SchedulerOptions) -> SchedulerOptions:
