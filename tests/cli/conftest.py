@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +8,9 @@ from typer.testing import CliRunner
 
 from rota.cli.main import app
 from tests.cli.processes import Process
+from tests.identity.conftest import cheap
+
+__all__ = ["cheap"]
 
 
 class Answer(NamedTuple):
@@ -72,8 +75,8 @@ def start(rota: Terminal, tmp_path: Path) -> Iterator[Any]:
     """Starts commands as processes of their own, in the folder of the test; none survives it."""
     running: list[Process] = []
 
-    def begin(*args: str, **env: str) -> Process:
-        running.append(Process(tmp_path, args, env))
+    def begin(*args: str, program: Sequence[str] = ("-m", "rota"), **env: str) -> Process:
+        running.append(Process(tmp_path, args, env, program))
         return running[-1]
 
     yield begin
