@@ -9,6 +9,7 @@ import pytest
 from rota.transports import connect
 from tests.carried.support import Behind
 from tests.services.fixtures import needed
+from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import RedisServer
 from tests.unit.engine.support import House, opened
 
@@ -19,10 +20,12 @@ async def house() -> AsyncIterator[House]:
         yield house
 
 
-@pytest.fixture(params=["redis"])
+@pytest.fixture(params=["redis", "rabbitmq"])
 def broker(request: pytest.FixtureRequest) -> Any:
     """URL of an empty place at a broker."""
-    return request.getfixturevalue("space")
+    if request.param == "redis":
+        return request.getfixturevalue("space")
+    return request.getfixturevalue("rabbitmq").make()
 
 
 @dataclass
@@ -30,7 +33,7 @@ class Broker:
     """A broker of one's own, to be ended and begun again."""
 
     kind: str
-    made: RedisServer
+    made: RedisServer | RabbitServer
 
     @property
     def url(self) -> str:
@@ -43,7 +46,7 @@ class Broker:
         self.made.start()
 
 
-@pytest.fixture(params=[("redis", RedisServer)], ids=lambda one: one[0])
+@pytest.fixture(params=[("redis", RedisServer), ("rabbitmq", RabbitServer)], ids=lambda one: one[0])
 def server(request: pytest.FixtureRequest) -> Iterator[Broker]:
     kind, make = request.param
     broker = Broker(kind, needed(make))
