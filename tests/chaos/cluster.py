@@ -99,7 +99,7 @@ class Cluster:
         name = f"{role}{self.names[role]}"
         behind = self.broker if role == "worker" else ""
         url = behind or self.url
-        if url.startswith(("postgresql", "redis", "etcd")):
+        if url.startswith(("postgresql", "redis", "etcd", "amqp")):
             self.proxies[name] = proxy = Proxy(url)
             url = await proxy.open()
         order = {"name": name, "role": role, "url": url, "seed": self.seed}

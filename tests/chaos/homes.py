@@ -5,11 +5,13 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from tests.chaos.nemesis import EVERYWHERE, SERVER
 from tests.services.etcd import EtcdServer
 from tests.services.postgresql import Server
+from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import DURABLE, RedisServer
 
 DISK_MB = 64
@@ -23,7 +25,7 @@ class Home:
     def __init__(self, url: str, kinds: tuple[str, ...] = EVERYWHERE) -> None:
         self.url = url
         self.kinds = kinds
-        self.broker: RedisServer | None = None
+        self.broker: RedisServer | RabbitServer | None = None
         """What workers are behind, if anything."""
 
     def crash(self) -> None:
@@ -129,11 +131,11 @@ def etcd(_: Path) -> Iterator[Home]:
 
 
 @contextmanager
-def streams(folder: Path) -> Iterator[Home]:
-    """PostgreSQL, and workers that see nothing but Redis Streams. Raises `Missing`."""
+def behind(folder: Path, make: Callable[[], RedisServer | RabbitServer]) -> Iterator[Home]:
+    """PostgreSQL, and workers that see nothing but a broker. Raises `Missing`."""
     with postgresql(folder) as home:
         home.kinds = tuple(kind for kind in (*home.kinds, "broker killed") if kind not in OF_THE_STORE)
-        home.broker = RedisServer()
+        home.broker = make()
         home.broker.start()
         try:
             yield home
@@ -146,5 +148,6 @@ HOMES: dict[str, Callable[[Path], AbstractContextManager[Home]]] = {
     "PostgreSQL": postgresql,
     "Redis": redis,
     "etcd": etcd,
-    "PostgreSQL, Redis Streams": streams,
+    "PostgreSQL, Redis Streams": partial(behind, make=RedisServer),
+    "PostgreSQL, RabbitMQ": partial(behind, make=RabbitServer),
 }

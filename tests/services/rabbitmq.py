@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,9 @@ class RabbitServer:
                 connection.sendall(b"AMQP\0\0\x09\x01")
                 return bool(connection.recv(1))
         except OSError:
-            time.sleep(0.05)
+            with suppress(subprocess.TimeoutExpired):
+                if self.process:
+                    self.process.wait(0.05)
             return False
 
 
