@@ -6,12 +6,15 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rota.api import push
 from rota.api.push import Pusher
+from rota.api.serve import Address
+from rota.api.serve import served as serve
 from rota.domain.access import Grant
 from rota.domain.errors import Unavailable, Unclear
 from rota.domain.facts import RunsSettled, Trouble
@@ -21,16 +24,15 @@ from rota.domain.records import Session
 from rota.domain.run import Reason, Run, State
 from rota.engine import people
 from rota.engine.sessions import enter
-from rota.executors.guard import Forbidden, Guard
 from rota.identity.keys import mint, read
 from rota.ports.store import Versioned, Want
 from rota.worker import poster as sending
 from rota.worker import wire
 from rota.worker.letters import Answer, Letter, Question, head_of, sealed
-from rota.worker.posted import EXECUTE, HEAD, SIGNATURE
-from rota.worker.poster import PRIVATE, Poster
+from rota.worker.posted import EXECUTE, HEAD, SIGNATURE, Post
+from rota.worker.poster import Poster
 from tests.remote.net import free_port
-from tests.remote.support import Site
+from tests.remote.support import Site, certificate
 from tests.unit.engine.support import House
 
 Behave = Callable[[Question, bytes], Awaitable[bytes]]
@@ -225,13 +227,14 @@ async def test_addresses_that_no_worker_has_are_not_connected_to(yard: Yard, add
     await yard.are_back(runs, "it was not delivered")
 
 
-def test_workers_may_be_on_private_networks():
-    guard = Guard(PRIVATE)
-    for address in ("10.1.2.3", "127.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "::1", "fd12::1", "fc00::1"):
-        guard.check(address)
-    for address in ("fd20:ce::254", "169.254.1.1", "255.255.255.255", "fe80::1", "ff02::1"):
-        with pytest.raises(Forbidden):
-            guard.check(address)
+async def test_a_certificate_that_is_not_trusted_is_no_worker(yard: Yard, tmp_path: Path):
+    key = await yard.at.node.key("w", Grant("worker"))
+    async with serve(Post(key, yard.house.clock), Address(port=0, **certificate(tmp_path))) as base:
+        assert base.startswith("https://")
+        session = await yard.begin(base)
+        runs = await yard.place(session, 1)
+        await yard.push(session, runs)
+        await yard.are_back(runs, "its certificate is not trusted here")
 
 
 async def test_a_signed_refusal_gives_the_runs_to_others(yard: Yard, url: tuple[Url, Session]):

@@ -110,7 +110,8 @@ async def test_a_centre_posts_by_timer_and_by_hand_and_goes_on_without_a_killed_
     assert (shown["state"], shown["attempt"], shown["result"]) == ("success", 2, "done")
     (found,) = [one for one in ended if one.id == victim["run"]]
     assert found.history[0].session == dead
-    assert found.history[0].worker
+    lines = centre.ask("GET", f"/api/system/logs?search=attempt 2 waits&run={found.id}")["items"]
+    assert [(one["run"], one["attempt"], one["worker"]) for one in lines] == [(found.id, 2, found.worker)]
 
 
 async def ended_of(net: Net, wanted: list[str]) -> None:

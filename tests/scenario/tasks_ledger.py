@@ -45,6 +45,7 @@ async def quick(context: Context) -> None:
 async def held(context: Context, gate: str) -> str:
     """Runs until the gate file exists."""
     tell("start", context)
+    print(f"attempt {context.attempt} waits for {gate}")
     while not Path(gate).exists():
         await asyncio.sleep(0.02)
     tell("end", context)
