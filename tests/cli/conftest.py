@@ -14,7 +14,7 @@ from tests.identity.conftest import cheap
 __all__ = ["cheap"]
 
 # A process builds the tree of commands once, which takes longer than most commands; so do these tests.
-testing._get_command = cache(testing._get_command)
+testing._get_command = cache(testing._get_command)  # type: ignore[attr-defined]  # there is no other name for it
 
 
 class Answer(NamedTuple):
