@@ -36,8 +36,9 @@ style: $(VENV)/dev
 types: $(VENV)/dev
 	$(BIN)/mypy
 
+# Three processes: these tests are small, and wait nearly as long as they work.
 fast: $(VENV)/dev
-	$(PYTEST) tests/architecture tests/unit
+	$(PYTEST) --numprocesses 3 tests/architecture tests/unit
 
 fix: $(VENV)/dev ## format, and repair what the linter can repair
 	$(BIN)/ruff format
