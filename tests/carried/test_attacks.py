@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from rota.api.carried import LATE_MS
-from rota.domain.errors import Barred, RotaError, Unclear
+from rota.api.carried import LATE_MS, Out
+from rota.domain.errors import Barred, RotaError, Unavailable, Unclear
 from rota.domain.facts import Trouble
 from rota.domain.run import State
 from rota.engine import people
@@ -210,3 +211,48 @@ async def test_a_worker_without_a_right_is_barred(at: Behind, house: House):
     desk = await at.desk(await at.key("mail"))
     with pytest.raises(Barred):
         await desk.enter(session(1, "default"))
+
+
+async def test_an_answer_that_cannot_be_sent_keeps_no_other_from_its_asker(writer: Writer, house: House):
+    letters = [
+        writer.letter(1),
+        writer.letter(2, reply=DESK),
+        writer.letter(3, reply="worker-nobody"),
+        writer.letter(4),
+    ]
+    assert [status for status, _ in await writer.sent(*letters)] == [200, 200]
+    for reply in ("-x", "a" * 129, "a/b", "a\n"):
+        assert await writer.sent(writer.letter(5, reply=reply)) == []
+
+
+async def test_what_a_worker_holds_is_not_taken_from_it_by_an_answer_that_another_node_gave_too(
+    writer: Writer, at: Behind, house: House
+):
+    """Two nodes may get the same letter: the broker gave it again."""
+    desk, opened = await at.desk(await at.key()), session()
+    await desk.enter(opened)
+    run = await house.submit()
+    await desk.claim(want(opened))
+    out = Out(
+        Question("0" * 32, "0" * 16, DESK, "worker-gone", "held", house.clock.now() + 60_000),
+        b"",
+        200,
+        wire.encode(wire.work(await desk.given(opened.id, [run.id]), house.clock.now())),
+    )
+    await at.node.desk._take_back([out])
+    assert (await house.run(run.id)).state is State.RUNNING
+    await at.node.desk._take_back([out._replace(question=structs.replace(out.question, call="claim", until=0))])
+    assert (await house.run(run.id)).state is State.RUNNING
+    await at.node.desk._take_back([out._replace(question=structs.replace(out.question, call="claim"))])
+    assert (await house.run(run.id)).state is State.PENDING
+
+
+async def test_a_broker_that_refuses_says_nothing_of_the_key(at: Behind, monkeypatch: pytest.MonkeyPatch):
+    post, _ = at.post(await at.key())
+
+    async def refused(_: object) -> list[bool]:
+        raise Barred("the broker does not let it in")
+
+    monkeypatch.setattr(post.carrier, "send", refused)
+    with pytest.raises(Unavailable, match="does not let it in"):
+        await post.ask("beat", b"", 5.0)

@@ -33,12 +33,15 @@ from rota.worker import wire
 from rota.worker.letters import MOST_AHEAD_MS, Answer, Letter, Question, head_of, parted, sealed
 
 CALLS = frozenset({"enter", "leave", "claim", "beat", "held", "report", "settle"})
+LETTER_BYTES = 5 << 20
 MOST = 4_096
 """Questions under way at once; more are left unanswered, and asked again."""
 LATE_MS = 5_000
 """The clocks of two nodes may differ by so much."""
 CANARY_S = 1.0
 CANARY_WAIT_S = 3.0
+MARGIN_MS = 2_000
+"""By so much a worker may be ahead of this node, and stop waiting earlier."""
 FINISH_S = 1.0
 TELL_MS = 60_000
 """So often, at most, is told of letters that count for nothing."""
@@ -71,7 +74,7 @@ class CarriedDesk:
         self._quiet = asyncio.Event()
         """Nothing is left to be sent."""
         self._quiet.set()
-        self._told_at = -TELL_MS
+        self._told_at: dict[type[RotaError], int] = {}
         self._canary, self._inbox = "", f"canary-{secrets.token_hex(16)}"
 
     @asynccontextmanager
@@ -116,27 +119,31 @@ class CarriedDesk:
         while True:
             try:
                 for data in await carrier.receive(DESK):
-                    if len(self._going) < MOST:
-                        task = asyncio.create_task(self._answer(data))
-                        self._going.add(task)
-                        task.add_done_callback(self._going.discard)
+                    await self._take(data)
                 backoff.reset()
             except RotaError as error:
                 await backoff.failed(error)
 
-    async def _answer(self, data: bytes) -> None:
-        """Judge a letter by its signature first; then its time, then whether it came before."""
+    async def _take(self, data: bytes) -> None:
+        """Judge a letter by its signature first, one at a time; then its time, and whether it came before."""
         try:
-            letter = parted(data)
+            letter = _parted(data)
             head = head_of(letter)
             token = await self._signer(head, letter)
         except RotaError as error:
             return self._tell(error)
-        now = self._engine.clock.now()
-        if not isinstance(head, Question) or token is None or self._is_repeated(head, now):
+        if not isinstance(head, Question) or self._is_repeated(head, self._engine.clock.now()):
             return
+        if len(self._going) >= MOST:
+            return self._tell(Unavailable(f"{MOST} questions are under way; more are not answered"))
+        task = asyncio.create_task(self._answer(head, letter.body, token))
+        self._going.add(task)
+        task.add_done_callback(self._going.discard)
+
+    async def _answer(self, head: Question, asked: bytes, token: Token) -> None:
+        now = self._engine.clock.now()
         if now - LATE_MS <= head.until <= now + MOST_AHEAD_MS:
-            status, body = await self._asked(head.call, letter.body, token)
+            status, body = await self._asked(head.call, asked, token)
         else:
             status, body = 408, b""  # with the time, which the asker follows
         answer = sealed(Answer(head.id, status, self._engine.clock.now()), body, token.digest)
@@ -144,7 +151,7 @@ class CarriedDesk:
         self._quiet.clear()
         self._news.set()
 
-    async def _signer(self, head: Question | Answer, letter: Letter) -> Token | None:
+    async def _signer(self, head: Question | Answer, letter: Letter) -> Token:
         """The key that signed a question to this desk. Raises `Invalid` for any other letter."""
         if not isinstance(head, Question) or head.to != DESK or head.call not in CALLS:
             raise Invalid("head", "is no question for this desk")
@@ -154,9 +161,10 @@ class CarriedDesk:
         return token
 
     def _tell(self, error: RotaError) -> None:
-        now = self._engine.clock.monotonic()
-        if now - self._told_at >= TELL_MS:
-            self._told_at = now
+        """Of each kind of trouble one, for whoever can write to the broker can make any number."""
+        now, kind = self._engine.clock.monotonic(), type(error)
+        if now - self._told_at.get(kind, -TELL_MS) >= TELL_MS:
+            self._told_at[kind] = now
             self._engine.tell(Trouble(f"a letter through {self._kind}", error))
 
     def _is_repeated(self, head: Question, now: int) -> bool:
@@ -189,7 +197,7 @@ class CarriedDesk:
         self._news.clear()
         out, self._out = self._out, []
         try:
-            there = await carrier.send([(one.question.reply, one.data) for one in out]) if out else []
+            there = await self._sent(carrier, out)
         except Unclear as error:
             return self._tell(error)  # they may have arrived: who asked will say what it holds
         except RotaError as error:
@@ -199,14 +207,26 @@ class CarriedDesk:
             self._quiet.set()
         await self._take_back([one for one, arrived in zip(out, there, strict=True) if not arrived])
 
+    async def _sent(self, carrier: Carrier, out: list[Out]) -> list[bool]:
+        """In one batch; one that cannot be sent keeps none of the others."""
+        try:
+            return await carrier.send([(one.question.reply, one.data) for one in out]) if out else []
+        except Invalid as error:
+            self._tell(error)
+            if len(out) == 1:
+                return [False]
+            half = len(out) // 2
+            return await self._sent(carrier, out[:half]) + await self._sent(carrier, out[half:])
+
     async def _take_back(self, lost: list[Out]) -> None:
-        """What a worker was to get goes to others, as long as it waited for it: later it may have asked again."""
+        """What a worker was to get by its claim goes to others, as long as it waits for that: later it may have asked
+        what it holds, and begun.
+        """
         gone = Outcome(End.RETURNED, reason="undelivered: its worker had gone before it was told")
         fences: list[Fence] = []
         for question, _, status, body in lost:
-            if question.call in ("claim", "held") and status == 200 and self._engine.clock.now() <= question.until:
-                with suppress(Invalid):  # a listing of what is held takes nothing
-                    fences += [wire.received(given.run).fence for given in wire.decode(wire.Work, body).runs]
+            if question.call == "claim" and status == 200 and self._engine.clock.now() + MARGIN_MS <= question.until:
+                fences += [wire.received(given.run).fence for given in wire.decode(wire.Work, body).runs]
         if fences:
             await settle(self._engine, [Settlement(fence, gone) for fence in fences])
 
@@ -233,6 +253,13 @@ class CarriedDesk:
         canary = Session(engine.new_id(now), name, host, os.getpid(), (), (), (), opened_at=now, address=self._kind)
         await enter(engine, canary)
         return canary.id
+
+
+def _parted(data: bytes) -> Letter:
+    """Raises `Invalid` for what is no letter, or too large for one: over HTTP it would be as well."""
+    if len(data) > LETTER_BYTES:
+        raise Invalid("letter", f"has {len(data)} bytes; {LETTER_BYTES} are the most")
+    return parted(data)
 
 
 def _routes(engine: Engine, closed: asyncio.Event) -> ASGIApp:

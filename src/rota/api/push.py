@@ -123,8 +123,11 @@ class Pusher:
             await self._engine.store.commit((), None, [Hint(f"session:{session.id}", len(runs))])
             return
         long_ago = self._engine.clock.now() - DOUBT_MS
-        if old := [one for one in runs if (one.run.claimed_at or 0) < long_ago]:
-            await self._take_back(session, old, "its worker does not answer")
+        old = [one for one in runs if (one.run.claimed_at or 0) < long_ago]
+        now = await self._engine.store.get(Run, [one.run.id for one in old])
+        begun = {held.record.fence for held in now if held and held.record.started_at is not None}
+        if silent := [one for one in old if one.run.fence not in begun]:
+            await self._take_back(session, silent, "its worker does not answer")
 
     async def _take_back(self, session: Session, runs: Sequence[Assignment], why: str) -> None:
         told = Unavailable(f"{session.worker} at {session.address}, {len(runs)} runs: {why}")

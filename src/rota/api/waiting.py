@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from rota.domain.errors import Barred
+from rota.domain.facts import Trouble
 from rota.domain.run import End, Outcome
 from rota.engine.claim import claim
 from rota.engine.engine import Engine
@@ -84,6 +85,8 @@ class Waiting:
             async with asyncio.timeout(wait_s):
                 return await waiter.answer
         except TimeoutError:
+            if waiter.answer.done():
+                return waiter.answer.result()  # it came in the same moment
             return NOTHING._replace(waited_ms=self._engine.clock.monotonic() - waiter.began)
         finally:
             if self._waiters.get(want.session) is waiter:
@@ -134,6 +137,8 @@ class Waiting:
         try:
             await self._ask(asking)
         except Exception as error:
+            if all(waiter.answer.done() for waiter in asking):
+                self._engine.tell(Trouble("claims", error))
             for waiter in asking:
                 if not waiter.answer.done():
                     waiter.answer.set_exception(error)

@@ -91,8 +91,11 @@ async def desk_behind(broker: str, engine: Engine) -> AsyncIterator[None]:
 
     connect(broker)  # a wrong address is told at once
     door = make_door("", engine, os.urandom(32))
-    async with CarriedDesk(engine, door, partial(connect, broker), _kind(broker)).served():
-        yield
+    try:
+        async with CarriedDesk(engine, door, partial(connect, broker), _kind(broker)).served():
+            yield
+    finally:
+        await door.close()
 
 
 def _kind(broker: str) -> str:

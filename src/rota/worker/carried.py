@@ -7,9 +7,9 @@ answer counts once, for the question that it is of.
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
-from rota.domain.errors import Invalid, RotaError, Unclear
+from rota.domain.errors import Barred, Invalid, RotaError, Unavailable, Unclear
 from rota.identity import keys
 from rota.ports.carrier import DESK, Carrier
 from rota.ports.loops import Backoff, end
@@ -18,7 +18,7 @@ from rota.worker.letters import Answer, Question, head_of, parted, sealed
 from rota.worker.remote import DeskClock, RemoteDesk
 
 WAIT_MS = 5_000
-"""How long a claim waits at the desk: no longer than what it brings may lie in the inbox of a worker that died."""
+"""How long a claim waits at the desk: what it brings for a worker that died is lost until its session ends."""
 ANSWER_S = 4.0
 """Nothing tells that a question was lost, or that who had it has died: it is asked again so soon."""
 
@@ -55,8 +55,12 @@ class Post:
         self._asked[head.id] = answer
         try:
             async with asyncio.timeout(within_s):
-                await self.carrier.send([(DESK, sealed(head, message, self._digest).joined())])
+                with suppress(Unclear):  # it may have been sent: whoever has it answers
+                    await self.carrier.send([(DESK, sealed(head, message, self._digest).joined())])
                 return await answer
+        except Barred as error:
+            # The broker's word says nothing of the worker's key: it may be told its users later than it begins.
+            raise Unavailable(str(error)) from None
         except TimeoutError:
             raise Unclear(
                 f"no answer through {self.place}; does a scheduler listen there, and know this key?"
@@ -73,7 +77,7 @@ class Post:
                     self._take(data)
                 backoff.reset()
             except RotaError as error:
-                await backoff.failed(error)
+                await backoff.failed(Unavailable(str(error)))  # also where the broker does not let it in
 
     def _take(self, data: bytes) -> None:
         """An answer that is awaited and ours; anything else might be of anybody."""

@@ -18,9 +18,9 @@ class Placed:
         """When the question was asked (monotonic ms) to which the session was last said to be open."""
         self._fetched: dict[Fence, None] = {}
 
-    def fetched(self, assignments: Iterable[Assignment]) -> None:
-        """These were asked for: their post may come yet, even when they are over."""
-        self._fetched |= dict.fromkeys(one.run.fence for one in assignments)
+    def fetched(self, fences: Iterable[Fence]) -> None:
+        """These were asked for, or handed back: their post may come yet, even when they are over."""
+        self._fetched |= dict.fromkeys(fences)
         self._fetched = dict(list(self._fetched.items())[-MOST_FETCHED:])
 
     def ours(self, posted: Sequence[Assignment], session: str, lanes: Collection[str]) -> list[Assignment]:

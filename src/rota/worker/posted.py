@@ -137,7 +137,7 @@ class Post:
         if question.call != "execute":
             raise _No(403, "this letter is for another call")
         if not now < question.until <= now + MOST_AHEAD_MS:
-            raise _No(409, "this letter is too old, or for too far ahead; do the clocks agree?")
+            raise _No(408, "this letter is too old, or for too far ahead; do the clocks agree?")
         if len(self._seen) >= MOST_REMEMBERED:
             self._seen = {one: until for one, until in self._seen.items() if until >= now}
         if question.id in self._seen:

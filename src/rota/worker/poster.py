@@ -67,6 +67,8 @@ class Poster:
                 return wire.decode(wire.Took, said.body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise Unclear(type(error).__name__) from None
+        if head.status == 409:
+            raise Unclear("it has come before")
         raise Unavailable(f"the worker refuses it with {head.status}")
 
     async def _sent(self, address: str, letter: Letter) -> Letter:

@@ -148,6 +148,25 @@ async def test_what_there_is_no_room_for_goes_back_unburnt(house: House, gate):
     await house.all_ended([run for run in runs if run != back.id])
 
 
+async def test_what_was_handed_back_before_its_post_came_is_not_begun_by_that(house: House, gate):
+    """It is for others by now; a slot that is free again changes nothing."""
+    await house.task(gate, name="gate")
+    worker = await house.worker(address="http://w", slots=2)
+    await house.idle(worker)
+    door = Door(house, worker)
+    runs = await house.place(worker, "gate", 3)
+    body = await door.body(runs)
+    await house.beat(worker)
+    (back,) = await house.until(lambda: [run for one in runs for run in house.settlements(one)])
+    assert (back.state, back.reason) == (State.PENDING, Reason.RETURNED)
+    await gate.holds(2)
+    worker.slots = 5
+    assert len(took(await door.send(body))) == 3
+    assert worker.running == 2
+    gate.open()
+    await house.all_ended([run for run in runs if run != back.id])
+
+
 async def test_a_worker_that_drains_hands_back_what_is_posted(house: House, gate):
     await house.task(gate, name="gate")
     await house.submit("gate")
@@ -195,7 +214,7 @@ async def nothing_begun(door: Door, house: House, run: str) -> None:
     ("status", "headers"),
     [
         (401, {"token": OTHER}), (401, {"key": "0" * 16}), (403, {"to": "w-" + "0" * 32}), (403, {"call": "settle"}),
-        (409, {"ahead_ms": 0}), (409, {"ahead_ms": -1}), (409, {"ahead_ms": MOST_AHEAD_MS + 5_000}),
+        (408, {"ahead_ms": 0}), (408, {"ahead_ms": -1}), (408, {"ahead_ms": MOST_AHEAD_MS + 5_000}),
     ],
 )  # fmt: skip
 async def test_letters_of_others_and_of_another_time_or_place_are_refused(door: Door, house: House, status, headers):
