@@ -3,7 +3,8 @@
 import asyncio
 
 from rota.api.waiting import Waiting
-from rota.engine.control import cancel
+from rota.engine.control import cancel, place_queue
+from rota.scheduler.dispatch import Dispatcher
 from rota.worker.desks import LocalDesk
 from tests.carried.support import Behind, Node
 from tests.remote.support import ids, session, want
@@ -59,3 +60,22 @@ async def test_a_scheduler_that_stops_leaves_nobody_waiting(house: House, at: Be
     async with another.desk.served():
         await house.submit()
         assert len((await desk.claim(want(opened, 8))).assignments) == 1
+
+
+async def test_what_the_leader_places_at_a_worker_is_told_it_at_once(house: House, at: Behind):
+    """Its beat and its claim wait at the node; both come back, and it asks for what it was given."""
+    desk, opened = await at.desk(), session()
+    await desk.enter(opened)
+    claim = asyncio.create_task(desk.claim(want(opened)))
+    await at.node.until(1)
+    await desk.listen([f"session:{opened.id}"]).wait(5.0)
+    beat = asyncio.create_task(desk.beat(opened.id))
+    await at.node.until(1, 1)
+    await place_queue(house.engine, "main", "default", "round_robin", "ann")
+    run = await house.submit()
+    await Dispatcher(house.engine).place(await house.lead())
+    async with asyncio.timeout(3):
+        assert ids(await claim) == []
+        reply = await beat
+    assert (reply.hinted, reply.held) == (True, 1)
+    assert ids(await desk.given(opened.id, [held.id for held in await desk.held(opened.id)])) == [run.id]

@@ -140,7 +140,7 @@ class Dispatcher:
         sessions = [one for one in sessions if self._resting.get(one.id, -1) <= now]
         room = {one.id: self._breaker.room(one.id, now) for one in sessions}
         sessions = [one for one in sessions if room[one.id] != 0]
-        self._reached = {one.id: one for one in sessions if one.address}
+        self._reached = {one.id: one for one in sessions if one.address and not one.carrier}
         alive = await self._alive(sessions)
         held = await self._engine.store.count(Run, "session", Where(states=(State.RUNNING,))) if alive else {}
         said = await loads(self._engine, [one.id for one in alive])

@@ -2,7 +2,7 @@
 
 import psutil
 
-SERVERS = {"postgres", "pgbouncer"}
+SERVERS = {"postgres", "pgbouncer", "redis-server", "etcd", "epmd", "beam.smp", "rabbitmq-server"}
 """Those of other tests may be children of the same process, for as long as it lives."""
 
 

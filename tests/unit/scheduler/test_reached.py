@@ -29,10 +29,10 @@ class Posts:
         return self.takes
 
 
-async def reached(yard: Yard, name: str, pid: int = 7) -> None:
+async def reached(yard: Yard, name: str, pid: int = 7, address: str = "http://w") -> None:
     at = yard.court.clock.now()
     session = Session(name, name, "", pid, lanes(["main"], ["default"], ["python"]), ("default",), ("python",))
-    await enter(yard.engine, replace(session, opened_at=at, address="http://w"))
+    await enter(yard.engine, replace(session, opened_at=at, address=address))
     await yard.engine.store.beat([name])
 
 
@@ -107,3 +107,13 @@ async def test_who_hands_back_rests_longer_each_time_and_is_whole_again_by_one_r
     (probe,) = await yard.running()
     await report(yard.engine, [Progress(probe.fence, yard.court.clock.now(), "")], [])
     assert await yard.place() == {"a": 3}
+
+
+async def test_whoever_is_behind_a_broker_is_told_by_a_hint(yard: Yard):
+    posts = Posts()
+    yard.dispatcher = Dispatcher(yard.engine, posts)
+    await yard.begin("round_robin")
+    await reached(yard, "a", address="rabbitmq")
+    await yard.submit(2)
+    assert await hints_of(yard, "a") == ({"a": 2}, {"session:a": 2})
+    assert posts.got == []

@@ -262,7 +262,7 @@ async def _live(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Re
 
 
 def _said(body: str | Reachable) -> Reachable:
-    said = Reachable(url=body) if isinstance(body, str) else body
+    said = Reachable(url=_checked(body)) if isinstance(body, str) else body
     _checked(said.url)
     return said
 
