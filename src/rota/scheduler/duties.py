@@ -77,11 +77,12 @@ def duties(engine: Engine, options: Options, deliver: Deliver | None = None) -> 
         accounted_in = term
         return engine.clock.now() + (options.account_ms if complete else 0)
 
+    news = ("lane:*", "ready", "done", "due", "session*")
     return [
         Duty("fire", lambda term: fire(engine, term), ("schedules",), options.scan_ms),
         Duty("ripen", lambda term: ripen(engine, term), ("due",), options.scan_ms),
         Duty("release", _again(engine, lambda term: release(engine, term)), ("gate",), options.scan_ms),
-        Duty("dispatch", _again(engine, dispatcher.place), ("lane:*", "done", "due", "session*"), options.scan_ms),
+        Duty("dispatch", _again(engine, dispatcher.place), news, options.scan_ms),
         Duty("recover", recovered, ("sessions",), options.scan_ms),
         Duty("seal", _again(engine, lambda term: seal(engine, term)), (), options.scan_ms),
         Duty("account", accounted, (), options.account_ms),
