@@ -1,9 +1,9 @@
 import pytest
 from hypothesis import settings
 
-from tests.services.fixtures import database, etcd, pgbouncer, postgresql, prefix, redis, space
+from tests.services.fixtures import database, etcd, pgbouncer, postgresql, prefix, rabbitmq, redis, space
 
-__all__ = ["database", "etcd", "pgbouncer", "postgresql", "prefix", "redis", "space"]
+__all__ = ["database", "etcd", "pgbouncer", "postgresql", "prefix", "rabbitmq", "redis", "space"]
 
 # So that a failure outside of a test module shows its values, as one inside does.
 pytest.register_assert_rewrite("rota.testing.contracts", "tests.model.comparison")

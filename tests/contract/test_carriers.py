@@ -10,3 +10,9 @@ class TestRedis(CarrierContract):
         yield urls
         for url in urls:
             redis.take_back(url)
+
+
+class TestRabbit(CarrierContract):
+    @pytest.fixture
+    def places(self, rabbitmq):
+        return rabbitmq.make(), rabbitmq.make()

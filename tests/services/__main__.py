@@ -15,12 +15,14 @@ import psutil
 
 from tests.services.etcd import EtcdServer
 from tests.services.postgresql import Server
+from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import DURABLE, RedisServer
 
-SERVICES: dict[str, Callable[[], Server | RedisServer | EtcdServer]] = {
+SERVICES: dict[str, Callable[[], Server | RedisServer | EtcdServer | RabbitServer]] = {
     "POSTGRESQL": lambda: Server(settings=()),
     "REDIS": lambda: RedisServer(DURABLE),
     "ETCD": EtcdServer,
+    "RABBITMQ": RabbitServer,
 }
 KNOWN = Path(tempfile.gettempdir()) / f"rota-services-{psutil.Process().uids().real}.json"
 
@@ -32,6 +34,8 @@ def start() -> None:
         if name not in known:
             server = make()
             known[name] = {"url": server.url, "pid": str(server.start()), "folder": str(server.folder)}
+            if isinstance(server, RabbitServer) and server.names:
+                known[name]["names"] = str(server.names.pid)
             KNOWN.write_text(json.dumps(known))
         sys.stdout.write(f"export ROTA_TEST_{name}={known[name]['url']}\n")
 
@@ -39,9 +43,10 @@ def start() -> None:
 def stop() -> None:
     """End those that `start` began, and remove what they kept."""
     for one in _known().values():
-        process = psutil.Process(int(one["pid"]))
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
+        for pid in filter(None, (one["pid"], one.get("names"))):
+            process = psutil.Process(int(pid))
+            process.send_signal(signal.SIGTERM if "names" in one else signal.SIGINT)
+            process.wait(60)
         shutil.rmtree(one["folder"], ignore_errors=True)
     KNOWN.unlink(missing_ok=True)
 

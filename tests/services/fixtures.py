@@ -13,6 +13,7 @@ import pytest
 from tests.services.etcd import EtcdServer, Prefixes
 from tests.services.pgbouncer import Pooler
 from tests.services.postgresql import Databases, Missing, Server
+from tests.services.rabbitmq import Corners, RabbitServer
 from tests.services.redis import RedisServer, Spaces
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ def needed(make: Callable[[], T]) -> T:
 
 
 @contextmanager
-def served(variable: str, kind: Callable[[], Server | RedisServer | EtcdServer]) -> Iterator[str]:
+def served(variable: str, kind: Callable[[], Server | RedisServer | EtcdServer | RabbitServer]) -> Iterator[str]:
     """URL of a server: of the one that a variable names, else of one for as long as the block lasts."""
     if url := os.environ.get(variable):
         yield url
@@ -93,3 +94,10 @@ def prefix(etcd: Prefixes) -> Iterator[str]:
     url = etcd.make()
     yield url
     etcd.take_back(url)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[Corners]:
+    """A RabbitMQ server with places to be had."""
+    with served("ROTA_TEST_RABBITMQ", RabbitServer) as url:
+        yield Corners(url)

@@ -49,7 +49,7 @@ async def listening(carrier, *inboxes):
             await one.close()
 
 
-async def come_through(sender, listener, body, seconds=10):
+async def come_through(sender, listener, body, seconds=30):
     """Send until it is received, as whoever asks asks again."""
     async with asyncio.timeout(seconds):
         while body not in listener.found:

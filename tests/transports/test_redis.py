@@ -102,7 +102,7 @@ async def test_a_server_is_found_by_its_sentinels_also_when_it_changes(watched):
                 await come_through(carrier, one, b"before")
             first.stop()
             for one in listeners:
-                await come_through(carrier, one, b"after", seconds=30)
+                await come_through(carrier, one, b"after")
 
 
 async def test_sentinels_have_passwords_of_their_own_behind_tls(guarded):

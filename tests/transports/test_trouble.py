@@ -11,23 +11,18 @@ from rota.domain.errors import RotaError, Unavailable, Unclear
 from rota.ports.carrier import DESK
 from tests.services.fixtures import needed
 from tests.services.proxy import between
+from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import RedisServer
 from tests.transports.steps import carried, come_through, listening
 
 
-@pytest.fixture(scope="module", params=[RedisServer], ids=lambda kind: kind.__name__)
-def kept(request):
+@pytest.fixture(scope="module", params=[RedisServer, RabbitServer], ids=lambda kind: kind.__name__)
+def broker(request):
+    """One that a test may kill."""
     server = needed(request.param)
+    server.start()
     yield server
     server.remove()
-
-
-@pytest.fixture
-def broker(kept):
-    """One that a test may kill."""
-    kept.stop(signal.SIGKILL)
-    kept.start()
-    return kept
 
 
 async def test_a_broker_that_is_killed_and_comes_back_is_used_again(broker):
@@ -66,6 +61,7 @@ async def test_a_broker_that_is_emptied_gets_its_inboxes_again(broker):
                 await come_through(sender, listeners[1], b"%d last" % number)
                 assert b"%d again" % number in listeners[1].found
                 await come_through(sender, listeners[0], b"%d again" % number)
+                await come_through(node, listeners[0], b"%d at last" % number)
             assert [met for one in listeners for met in one.refusals] == []
 
 

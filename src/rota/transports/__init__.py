@@ -7,6 +7,8 @@ from rota.ports.carrier import Carrier
 CHOICES = {
     "redis": "redis://user:password@host:6379/0",
     "rediss": "rediss://user:password@host:6379/0",
+    "amqp": "amqp://user:password@host:5672/vhost",
+    "amqps": "amqps://user:password@host:5671/vhost",
 }
 """A URL for each scheme there is."""
 
@@ -18,5 +20,9 @@ def connect(url: str) -> Carrier:
         from rota.transports.redis import RedisCarrier
 
         return RedisCarrier(url)
+    if scheme in ("amqp", "amqps"):
+        from rota.transports.rabbitmq import RabbitCarrier
+
+        return RabbitCarrier(url)
     shown = without_password(url)
     raise Invalid("carrier", f"{shown!r} names no broker; write a URL such as {', '.join(CHOICES.values())}")

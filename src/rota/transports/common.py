@@ -20,6 +20,8 @@ BATCH = 100
 """Messages given at once, at most."""
 LIFE_S = 30
 """How long an inbox outlives whoever receives from it."""
+ROOM = 10_000
+"""Messages of an inbox that wait, about; older ones are dropped."""
 OLD_S = 120
 """What nobody received for so long is dropped: whoever asked has asked again."""
 

@@ -8,13 +8,11 @@ from redis.exceptions import ResponseError
 
 from rota.domain.errors import Barred, Invalid, RotaError, Unavailable
 from rota.ports.carrier import DESK
-from rota.transports.common import BATCH, LIFE_S, OLD_S, check_messages, check_own, pause
+from rota.transports.common import BATCH, LIFE_S, OLD_S, ROOM, check_messages, check_own, pause
 from rota.transports.redis_link import Command, Link, read_redis_url
 
 LOOK_S = 1
 """How long a read waits before it looks whether its stream is still there."""
-ROOM = 10_000
-"""Messages of an inbox that wait, about; older ones are dropped."""
 GROUP = "rota"
 
 
