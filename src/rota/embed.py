@@ -40,6 +40,7 @@ from rota.wiring import (
     fitted,
     inside,
     made_in,
+    make_posting,
     make_scheduler,
     make_worker,
     open_engine,
@@ -256,6 +257,10 @@ class Rota:
             stack.push_async_callback(roles.stop)
             if scheduler:
                 await roles.start_scheduler(scheduler_options or self.scheduler_options(default_name()))
+                if self.loaded and (broker := self.loaded.settings.message_queue.address):
+                    from rota.wiring.elsewhere import desk_behind
+
+                    await stack.enter_async_context(desk_behind(broker, self.engine))
             if worker:
                 await roles.start_worker(worker_options or self.worker_options(default_name(), slots, queues))
             if self.loaded and self.loaded.path:
@@ -353,8 +358,9 @@ class Roles:
 
     async def start_scheduler(self, options: SchedulerOptions) -> None:
         """Become a scheduler node."""
-        self.scheduler = make_scheduler(self._app.store, self._engine, options)
-        self._stops.append(self.scheduler.stop)
+        posting = make_posting(self._engine)
+        self.scheduler = make_scheduler(self._app.store, self._engine, options, posting)
+        self._stops += [posting.close, self.scheduler.stop]
         await self.scheduler.start()
 
     async def start_worker(self, options: WorkerOptions) -> None:

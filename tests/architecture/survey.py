@@ -5,6 +5,7 @@ A rule is a function from one Source (or from all of them) to complaints; an emp
 
 import ast
 import io
+import re
 import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -50,10 +51,12 @@ class Source:
     def at(self, line: int, complaint: str) -> str:
         return f"{self.path}:{line}: {complaint}"
 
-    def comments(self) -> Iterator[tuple[int, str]]:
-        """Line and text of each comment; a string that looks like one is none."""
+    def comments(self, about: re.Pattern[str]) -> Iterator[tuple[int, str]]:
+        """Line and text of each comment in which this is found; a string that looks like one is none."""
+        if not about.search(self.text):
+            return
         for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
-            if token.type == tokenize.COMMENT:
+            if token.type == tokenize.COMMENT and about.search(token.string):
                 yield token.start[0], token.string
 
 
@@ -96,16 +99,20 @@ class Import:
         return self.bound if plain else self.dotted
 
 
-def imports(source: Source) -> Iterator[Import]:
+@cache
+def imports(source: Source) -> list[Import]:
     """Every import of a file, those in functions and under TYPE_CHECKING as well."""
-    for node in source.nodes:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                bound = alias.asname or alias.name.partition(".")[0]
-                yield Import(node.lineno, alias.name, None, bound)
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                yield Import(node.lineno, node.module or "", alias.name, alias.asname or alias.name)
+    return [found for node in source.nodes for found in imported_by(node)]
+
+
+def imported_by(node: ast.AST) -> Iterator[Import]:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            bound = alias.asname or alias.name.partition(".")[0]
+            yield Import(node.lineno, alias.name, None, bound)
+    elif isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            yield Import(node.lineno, node.module or "", alias.name, alias.asname or alias.name)
 
 
 def references(source: Source) -> Iterator[tuple[int, str]]:

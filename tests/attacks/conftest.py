@@ -3,8 +3,10 @@ from typing import Any
 
 import pytest
 
-from rota.identity import passwords
 from tests.attacks.support import Platform, built
+from tests.identity.conftest import cheap
+
+__all__ = ["cheap"]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -21,12 +23,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     sent = sum(value for one in done for name, value in one.user_properties if name == "sent" and one.when == "call")
     if sent:
         terminalreporter.write_line(f"{sent} requests were sent at the API as an attacker would")
-
-
-@pytest.fixture(autouse=True)
-def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passwords that cost nothing: their price is proved elsewhere."""
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
 
 
 @pytest.fixture

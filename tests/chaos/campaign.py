@@ -25,6 +25,7 @@ from tests.chaos.load import ACTOR
 from tests.chaos.nemesis import ALL, ANY, EVERYWHERE, KINDS, LEADER, Blow, plan
 from tests.chaos.planted import BUGS
 from tests.chaos.rig import honest
+from tests.remote.net import token
 
 ROLES = {"scheduler": 2, "worker": 3, "client": 2}
 MEETING_MS = 4_000
@@ -41,6 +42,13 @@ class Service(Protocol):
     def crash(self) -> None: ...
 
     def begin(self) -> None: ...
+
+    def silence(self) -> None: ...
+
+    def speak(self) -> None: ...
+
+    @property
+    def broker(self) -> Any: ...
 
 
 def schedules() -> list[Schedule]:
@@ -92,6 +100,7 @@ class Campaign:
             finally:
                 if self.service:
                     self.service.begin()
+                    self.service.speak()
                 await self.cluster.close()
 
     async def _run(self, engine: Engine) -> History:
@@ -101,6 +110,8 @@ class Campaign:
             await create_schedule(engine, schedule, ACTOR)
             self.asked.tell(op=schedule.id, verb="create", subject=schedule.id, began=began)
             self.asked.tell(op=schedule.id, ended=boot(), answer="ok", run="", more="0")
+        if self.service and self.service.broker:
+            self.cluster.broker, self.cluster.token = self.service.broker.url, (await token(engine))[1]
         await self.cluster.open()
         await self.cluster.fill()
         self.began = self.poisoned = boot()
@@ -147,10 +158,13 @@ class Campaign:
                 self._log(blow.kind, None, began)
             case "partition" | "cut":
                 await self._proxy(victims[0], "hold" if action == "partition" else "mute", blow)
-            case "store" | "disk" if self.service:
-                self.service.crash()
+            case "store" | "disk" | "broker" if self.service:
+                take, give = self.service.crash, self.service.begin
+                if action == "broker":
+                    take, give = self.service.silence, self.service.speak
+                take()
                 await pause(self.cluster, blow.lasts)
-                self.service.begin()
+                give()
                 self._log(blow.kind, None, began)
         if action == "kill":
             self._log(blow.kind, victims[0] if len(victims) == 1 else None, began, whole=whom == ALL)
@@ -286,6 +300,7 @@ class Campaign:
             tuple(Effect(**one) for one in told(self.folder / "effects")),
             tuple(Lead(**one) for one in of("lead")), tuple(Write(**one) for one in of("write")),
             tuple(Refusal(**one) for one in of("refused")), tuple(self.strikes), tuple(self.cluster.exits), workers,
+            bool(self.cluster.broker),
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 
 from rota.domain.records import Until
-from rota.domain.run import LOST_LIMIT, TERMINAL, State
+from rota.domain.run import LOST_LIMIT, TERMINAL, Reason, Run, State
 from rota.domain.schedule import Overlap
 from tests.chaos.history import FAILED, OK, REFUSED, UNCLEAR, Effect, History
 from tests.chaos.reading import SLACK_MS, Violations, by_id, frozen, marked, struck, uncovered
@@ -111,10 +111,17 @@ def bounded(h: History) -> Violations:
         before = last.get(one.run)
         if one.event == "start" and before and before.event == "fail" and before.attempt + 1 == one.attempt:
             pause = one.at - before.at
+            # Who failed may have been taken for lost meanwhile; then nobody pauses.
+            if _lost(runs.get(one.run), before.attempt):
+                continue
             if pause < BACKOFF_MS - 5 - h.skew(one.at):
                 found.append(f"attempt {one.attempt} of run {one.run} came {pause} ms after its failure")
         last[one.run] = one
     return found
+
+
+def _lost(run: Run | None, attempt: int) -> bool:
+    return run is not None and any(one.number == attempt and one.reason == Reason.LOST for one in run.history)
 
 
 def in_order(h: History) -> Violations:

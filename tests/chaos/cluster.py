@@ -48,6 +48,8 @@ class Cluster:
 
     def __init__(self, folder: Path, url: str, seed: int, bug: str = "", load: str = "") -> None:
         self.folder, self.url, self.seed, self.bug, self.load = folder, url, seed, bug, load
+        self.broker = self.token = ""
+        """Where workers are reached, if they do not know the store, and by which token."""
         self.living: dict[int, Process] = {}
         self.wanted: Counter[str] = Counter()
         self.names: Counter[str] = Counter()
@@ -95,11 +97,13 @@ class Cluster:
         assert self._nursery.stdin
         self.names[role] += 1
         name = f"{role}{self.names[role]}"
-        url = self.url
-        if url.startswith(("postgresql", "redis", "etcd")):
+        behind = self.broker if role == "worker" else ""
+        url = behind or self.url
+        if url.startswith(("postgresql", "redis", "etcd", "amqp")):
             self.proxies[name] = proxy = Proxy(url)
             url = await proxy.open()
         order = {"name": name, "role": role, "url": url, "seed": self.seed}
+        order |= {"broker": url if behind else self.broker, "token": self.token}
         self._nursery.stdin.write(json.dumps(order).encode() + b"\n")
         async with asyncio.timeout(DEADLINE_S):
             pid = await self._born.get()

@@ -136,6 +136,8 @@ class History(NamedTuple):
     exits: tuple[Exit, ...] = ()
     workers: frozenset[int] = frozenset()
     """Processes of the workers that were there at the end."""
+    behind: bool = False
+    """Whether workers are behind a broker, and heard through whichever scheduler is there."""
 
     def skew(self, at: int) -> int:
         """By how much a clock may have been set wrong at this instant, or so lately that it still shows; each clock

@@ -5,14 +5,18 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from tests.chaos.nemesis import EVERYWHERE, SERVER
 from tests.services.etcd import EtcdServer
 from tests.services.postgresql import Server
+from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import DURABLE, RedisServer
 
 DISK_MB = 64
+OF_THE_STORE = ("worker stops before a write", "worker dies after a write")
+"""What does not befall workers that know no store."""
 
 
 class Home:
@@ -21,12 +25,24 @@ class Home:
     def __init__(self, url: str, kinds: tuple[str, ...] = EVERYWHERE) -> None:
         self.url = url
         self.kinds = kinds
+        self.broker: RedisServer | RabbitServer | None = None
+        """What workers are behind, if anything."""
 
     def crash(self) -> None:
         """Take the store away from everybody."""
 
     def begin(self) -> None:
         """Give it back; harmless when it is there."""
+
+    def silence(self) -> None:
+        """Take the broker away."""
+        if self.broker:
+            self.broker.stop(signal.SIGKILL)
+
+    def speak(self) -> None:
+        """Give it back, empty."""
+        if self.broker and not self.broker.process:
+            self.broker.start()
 
 
 class Served(Home):
@@ -114,9 +130,24 @@ def etcd(_: Path) -> Iterator[Home]:
         home.server.remove()
 
 
+@contextmanager
+def behind(folder: Path, make: Callable[[], RedisServer | RabbitServer]) -> Iterator[Home]:
+    """PostgreSQL, and workers that see nothing but a broker. Raises `Missing`."""
+    with postgresql(folder) as home:
+        home.kinds = tuple(kind for kind in (*home.kinds, "broker killed") if kind not in OF_THE_STORE)
+        home.broker = make()
+        home.broker.start()
+        try:
+            yield home
+        finally:
+            home.broker.remove()
+
+
 HOMES: dict[str, Callable[[Path], AbstractContextManager[Home]]] = {
     "SQLite": sqlite,
     "PostgreSQL": postgresql,
     "Redis": redis,
     "etcd": etcd,
+    "PostgreSQL, Redis Streams": partial(behind, make=RedisServer),
+    "PostgreSQL, RabbitMQ": partial(behind, make=RabbitServer),
 }

@@ -43,9 +43,12 @@ KINDS: dict[str, tuple[str, str, tuple[int, int], int]] = {
     "lost connection": (ANY, "cut", (200, 800), 4),
     "store killed": (STORE, "store", (300, 2_000), 2),
     "disk full": (STORE, "disk", (500, 2_500), 2),
+    "broker killed": (STORE, "broker", (300, 3_000), 4),
 }
 """Name: whom it befalls, what is done, how long it may last, and how often it comes among the others."""
-EVERYWHERE = tuple(name for name, kind in KINDS.items() if kind[1] not in ("partition", "cut", "store", "disk"))
+EVERYWHERE = tuple(
+    name for name, kind in KINDS.items() if kind[1] not in ("partition", "cut", "store", "disk", "broker")
+)
 SERVER = ("partition", "lost connection", "store killed")
 GAP_MS = (300, 2_400)
 SKEW_MS = 4_000

@@ -183,7 +183,8 @@ def nobody_waits() -> None:
 def wall_clock_in_lease() -> None:
     """14: a session lapses by comparing its last beat with the leader's wall clock."""
 
-    def lapsed(self: recover.Watch, session: Any, count: int, *_: int) -> bool:
+    def lapsed(self: recover.Watch, session: Any, *_: int) -> bool:
+        count = self._seen[session.id].count
         return count > 0 and self._engine.clock.now() - count > session.ttl_ms
 
     put(recover.Watch, "_lapsed", lapsed)
@@ -197,16 +198,17 @@ def few_are_made_up_for() -> None:
 
 def unbeaten_is_alive() -> None:
     """18: a session whose counter was never seen to move never lapses."""
-    real = recover.Watch._lapsed
+    lapsed, note = recover.Watch._lapsed, recover.Watch._note
     moved: set[str] = set()
 
-    def lapsed(self: recover.Watch, session: Any, count: int, asked: int, answered: int) -> bool:
+    def noted(self: recover.Watch, session: Any, count: int, *when: int) -> None:
         seen = self._seen.get(session.id)
         if seen and seen.count != count:
             moved.add(session.id)
-        return real(self, session, count, asked, answered) and session.id in moved
+        note(self, session, count, *when)
 
-    put(recover.Watch, "_lapsed", lapsed)
+    put(recover.Watch, "_note", noted)
+    put(recover.Watch, "_lapsed", lambda self, session, asked: lapsed(self, session, asked) and session.id in moved)
 
 
 def key_checked_outside() -> None:

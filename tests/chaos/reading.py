@@ -25,9 +25,13 @@ def uncovered(strikes: Iterable[Strike], start: int, end: int) -> int:
 
 
 def struck(h: History, pid: int, start: int, end: int) -> bool:
-    """Whether a fault befell this process, or the store as a whole, so that its session may have lapsed."""
+    """Whether a fault befell this process, or the store as a whole, so that its session may have lapsed; behind a
+    broker also one of those that it is heard through, and a wrong clock, by which letters seem late.
+    """
     return any(
-        one.pid in (pid, 0) and one.kind != "clock" and one.began <= end and one.ended >= start - 2 * h.lease_ms
+        (h.behind or (one.pid in (pid, 0) and one.kind != "clock"))
+        and one.began <= end
+        and one.ended >= start - 2 * h.lease_ms
         for one in h.strikes
     )
 

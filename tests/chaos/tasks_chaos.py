@@ -13,11 +13,13 @@ import random
 import signal
 import sys
 import traceback
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from rota import Context, Retry, Rota
 from rota.scheduler.options import Options as SchedulerOptions
+from rota.wiring.elsewhere import behind, desk_behind, remote_worker
 from rota.worker.options import Options as WorkerOptions
 from tests.chaos import planted
 from tests.chaos.history import boot
@@ -123,13 +125,20 @@ async def play(order: dict[str, Any]) -> None:
 
         await live(app, rig, name, order["seed"])
         return
-    scheduler = order["role"] == "scheduler"
-    async with app.running(
-        scheduler=scheduler,
-        worker=not scheduler,
-        scheduler_options=SchedulerOptions(**{**vars_of(SCHEDULER), "name": name}),
-        worker_options=WorkerOptions(**{**vars_of(WORKER), "name": name}),
-    ):
+    scheduler, broker = order["role"] == "scheduler", order["broker"]
+    working = WorkerOptions(**{**vars_of(WORKER), "name": name})
+    leading = SchedulerOptions(**{**vars_of(SCHEDULER), "name": name})
+    async with AsyncExitStack() as stack:
+        if broker and not scheduler:
+            reach = behind(broker, order["token"], rig.heard)
+            await stack.enter_async_context(remote_worker(reach, app.executors(), working, rig.heard))
+        else:
+            begun = app.running(
+                scheduler=scheduler, worker=not scheduler, scheduler_options=leading, worker_options=working
+            )
+            await stack.enter_async_context(begun)
+        if broker and scheduler:
+            await stack.enter_async_context(desk_behind(broker, app.engine))
         await asked_to_leave()
 
 

@@ -1,13 +1,20 @@
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from typer.testing import CliRunner
+from typer import testing
 
 from rota.cli.main import app
 from tests.cli.processes import Process
+from tests.identity.conftest import cheap
+
+__all__ = ["cheap"]
+
+# A process builds the tree of commands once, which takes longer than most commands; so do these tests.
+vars(testing)["_get_command"] = cache(vars(testing)["_get_command"])
 
 
 class Answer(NamedTuple):
@@ -24,7 +31,7 @@ class Terminal:
     """Runs commands in this process, in the folder of the test."""
 
     def __call__(self, *args: str, given: str = "") -> Answer:
-        result = CliRunner().invoke(app, args, input=given, prog_name="rota")
+        result = testing.CliRunner().invoke(app, args, input=given, prog_name="rota")
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Answer(result.exit_code, result.stdout, result.stderr)
@@ -72,8 +79,8 @@ def start(rota: Terminal, tmp_path: Path) -> Iterator[Any]:
     """Starts commands as processes of their own, in the folder of the test; none survives it."""
     running: list[Process] = []
 
-    def begin(*args: str, **env: str) -> Process:
-        running.append(Process(tmp_path, args, env))
+    def begin(*args: str, program: Sequence[str] = ("-m", "rota"), **env: str) -> Process:
+        running.append(Process(tmp_path, args, env, program))
         return running[-1]
 
     yield begin

@@ -12,10 +12,12 @@ LONGEST_S = 60.0
 class Process:
     """A command as a process of its own, whose lines are read one by one; killed should it hang."""
 
-    def __init__(self, folder: Path, args: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, args: Sequence[str], env: Mapping[str, str], program: Sequence[str] = ("-m", "rota")
+    ) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ROTA_")}
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "rota", *args],
+            [sys.executable, *program, *args],
             cwd=folder,
             # Any free port: several of them run at once.
             env={**kept, "ROTA_API__PORT": "0", **env, "PYTHONUNBUFFERED": "1"},

@@ -11,6 +11,13 @@ from rota.cli import read
 from tests.services.etcd import EtcdServer
 from tests.services.fixtures import needed
 
+HASTY = """
+from rota.cli.main import main
+from rota.worker import pulse
+
+pulse.SAY_MS = 0
+main()
+"""
 OWN = '''
 from rota import Rota
 
@@ -71,9 +78,9 @@ def test_a_scheduler_two_workers_and_a_client(start, rota, at, monkeypatch, tmp_
 
 
 def test_the_numbers_tell_of_each_worker(start, here, tmp_path):
-    """What a worker says of itself comes with its beats."""
+    """What a worker says of itself comes with its beats, here with each of them."""
     (tmp_path / "rota.toml").write_text("[worker]\nheartbeat_interval = '100ms'\n")
-    worker = start("worker", "--node-id", "w1")
+    worker = start("worker", "--node-id", "w1", program=("-c", HASTY))
     worker.until("stop:")
     here("client", "--count", "3", "--payload", '{"seconds": 0}', "--wait")
     here("tasks", "create", "wrong", "--command", "echo", "--payload", "[1]", "--retries", "0")

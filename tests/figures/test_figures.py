@@ -11,7 +11,7 @@ from tests.figures.stage import Wrong, check
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, value in (
-        (histories, "SMALL", 4_000), (measuring, "REPEATS", 2), (measuring, "BACKLOG", 1_000), (measuring, "BATCH", 50)
+        (histories, "SMALL", 4_000), (measuring, "REPEATS", 2), (measuring, "BACKLOG", 200), (measuring, "BATCH", 50)
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
 

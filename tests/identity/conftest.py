@@ -3,8 +3,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rota.engine.engine import Engine
+from rota.identity import passwords
 from tests.identity.support import Served, serving
 from tests.unit.engine.support import House, opened
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords that cost nothing: their price is proved where locks are."""
+    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
 
 
 @pytest.fixture

@@ -18,6 +18,11 @@ from tests.identity.support import SECRET
 SAID = Signed("s" * 32, "anna", 3)
 
 
+@pytest.fixture(autouse=True)
+def cheap() -> None:
+    """Here passwords cost what they cost."""
+
+
 class TestPasswords:
     async def test_only_the_right_one_fits(self):
         passwords = Passwords()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import cache
 from random import Random
 
 from rota.domain.triggers import Cron, InvalidTrigger, Trigger
@@ -23,8 +24,9 @@ def cron(zone: str, asked: Question) -> Trigger:
 
 def first_difference(zone: str, questions: int, make: Make = cron) -> str | None:
     """The first of many random questions on which implementation and oracle differ; None if they never do."""
-    random = Random(f"{SEED} {zone}")
-    walked = windows(zone, random)
+    walked, state = walks(zone)
+    random = Random()
+    random.setstate(state)
     for number in range(questions):
         window = random.choice(walked)
         asked = question(window, random)
@@ -32,6 +34,13 @@ def first_difference(zone: str, questions: int, make: Make = cron) -> str | None
         if difference:
             return f"ROTA_SEED={SEED}, question {number} of {zone}: {asked}: {difference}"
     return None
+
+
+@cache
+def walks(zone: str) -> tuple[list[Window], tuple[object, ...]]:
+    """What is walked of a zone, once for all its questions, and where its random numbers stand after that."""
+    random = Random(f"{SEED} {zone}")
+    return windows(zone, random), random.getstate()
 
 
 def compare(window: Window, asked: Question, make: Make) -> str | None:

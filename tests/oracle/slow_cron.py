@@ -6,7 +6,7 @@ A field is a set of numbers, a day is asked question by question, and time is wa
 import calendar
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
@@ -109,21 +109,22 @@ class SlowCron:
     expression: str
     match_all_days: bool = False
 
+    @cached_property
     def texts(self) -> list[str]:
         words = MACROS.get(self.expression, self.expression).upper().split()
         return words if len(words) == 6 else ["0", *words]
 
     def seconds(self) -> set[int]:
-        return listed(self.texts()[0], 0, 59)
+        return listed(self.texts[0], 0, 59)
 
     def minutes(self) -> set[int]:
-        return listed(self.texts()[1], 0, 59)
+        return listed(self.texts[1], 0, 59)
 
     def hours(self) -> set[int]:
-        return listed(self.texts()[2], 0, 23)
+        return listed(self.texts[2], 0, 23)
 
     def day_matches(self, day: date) -> bool:
-        _, _, _, month_day, month, weekday = self.texts()
+        _, _, _, month_day, month, weekday = self.texts
         if day.month not in listed(month, 1, 12):
             return False
         by_month, by_week = day_of_month_matches(month_day, day), weekday_matches(weekday, day)
@@ -133,7 +134,7 @@ class SlowCron:
 
     def follows_real_time(self) -> bool:
         """Runs hourly or finer, so clock changes neither move nor drop its fires."""
-        second, minute, hour = self.texts()[:3]
+        second, minute, hour = self.texts[:3]
         wildcards = any(sign in second + minute + hour for sign in "*/")
         everything = len(self.seconds()) == 60 or len(self.minutes()) == 60 or len(self.hours()) == 24
         return wildcards or everything

@@ -14,6 +14,8 @@ from tests.oracle.slow_cron import SlowCron
 
 Value = TypeVar("Value", bound=Hashable)
 
+ONE = ord("1")
+
 
 class Ticks:
     """Wall times, one a tick, sorted by what the clock shows."""
@@ -92,10 +94,11 @@ class Window:
 def positions(values: list[Value]) -> dict[Value, int]:
     """For each value, the set of ticks that have it."""
     marks: dict[Value, bytearray] = {}
-    for k, value in enumerate(values):
-        if value not in marks:
-            marks[value] = bytearray(b"0" * len(values))
-        marks[value][-1 - k] = ord("1")
+    for k, value in enumerate(reversed(values)):
+        mark = marks.get(value)
+        if mark is None:
+            mark = marks[value] = bytearray(b"0" * len(values))
+        mark[k] = ONE
     return {value: int(mark, 2) for value, mark in marks.items()}
 
 

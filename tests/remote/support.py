@@ -30,7 +30,7 @@ from rota.identity import Identity
 from rota.ports.desk import Assignment, Settlement, Taken
 from rota.ports.store import Want
 from rota.testing.factories import make_session
-from rota.worker.remote import DeskClock, HttpDesk, Server, reached
+from rota.worker.remote import DeskClock, RemoteDesk, Server, reached
 from tests.identity.support import NO_RATES, NO_TLS, SECRET, Served
 from tests.unit.engine.support import SUCCESS, House
 
@@ -76,7 +76,7 @@ class Site:
         grants = [Grant("worker", queue=queue) for queue in queues] or [Grant("worker")]
         return await self.node.key("w", *grants)
 
-    async def desk(self, key: str = "", node: Node | None = None, **server: str) -> HttpDesk:
+    async def desk(self, key: str = "", node: Node | None = None, **server: str) -> RemoteDesk:
         at = Server((node or self.node).base, key or await self.key(), **server)
         return await self._stack.enter_async_context(reached(at, DeskClock(self.house.clock)))
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from rota.api import crew
-from rota.domain.errors import Barred, Refused, TooLarge
+from rota.domain.errors import Barred, Invalid, Refused, TooLarge
 from rota.domain.ids import RunId
 from rota.domain.lane import lane
 from rota.domain.run import End, Fence, Outcome, State
@@ -40,7 +40,9 @@ async def test_the_desk_says_when_a_session_was_opened_and_by_whom(at: Site, hou
     (opened,) = await open_sessions(house.engine)
     assert (opened.opened_at, opened.closed_at, opened.draining) == (house.clock.now(), None, False)
     assert opened.opened_by not in ("", "me")
-    assert opened.address == ""
+    assert opened.address == "http://x"
+    with pytest.raises(Invalid, match="url"):
+        await desk.enter(session(2, address="file:///etc/passwd"))
     await desk.enter(told)  # the same again: its first answer may have been lost
     house.clock.advance(1)
     with pytest.raises(Refused):

@@ -1,6 +1,6 @@
 """The app of the scenarios, and the program that plays its roles in processes of their own.
 
-python tasks_ledger.py STORE LEDGER ROLE SLOTS [JSON of worker options]
+python tasks_ledger.py ROLE SLOTS [JSON of the options of a worker, or of a scheduler alone]
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from rota import Context, Rota
+from rota.scheduler.options import Options as SchedulerOptions
 from rota.worker.options import Options
 
 STORE, LEDGER = os.environ.get("SCENARIO_STORE", "sqlite://"), os.environ.get("SCENARIO_LEDGER", "")
@@ -44,6 +45,7 @@ async def quick(context: Context) -> None:
 async def held(context: Context, gate: str) -> str:
     """Runs until the gate file exists."""
     tell("start", context)
+    print(f"attempt {context.attempt} waits for {gate}")
     while not Path(gate).exists():
         await asyncio.sleep(0.02)
     tell("end", context)
@@ -62,9 +64,12 @@ def main() -> None:
     """Play a role until SIGTERM."""
     role, slots = sys.argv[1], int(sys.argv[2])
     more = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
-    options = Options(name=f"w{os.getpid()}", slots=slots, **more)
     print("ready", flush=True)
-    app.serve(scheduler=role != "worker", worker=role != "scheduler", worker_options=options)
+    if role == "scheduler":
+        app.serve(worker=False, scheduler_options=SchedulerOptions(f"s{os.getpid()}", **more))
+    else:
+        options = Options(name=f"w{os.getpid()}", slots=slots, **more)
+        app.serve(scheduler=role != "worker", worker_options=options)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The leader vanishes or freezes: another takes over, and no occurrence is lost or doubled."""
 
+import json
 import signal
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from tests.scenario.conftest import Cluster, on_each
 from tests.scenario.ledger import of
 
 COUNT = 20
+FAST = json.dumps({"ttl_ms": 3_000, "renew_ms": 900})
 
 
 async def make(app: Rota) -> list[Schedule]:
@@ -42,11 +44,11 @@ async def account(app: Rota, schedules: list[Schedule]) -> None:
 
 @on_each
 async def test_another_leader_fires_on_after_a_kill(cluster: Cluster, app: Rota) -> None:
-    first = cluster.start("scheduler")
+    first = cluster.start("scheduler", options=FAST)
     made = await make(app)
     cluster.start("worker", 50)
     await cluster.ledger.until(lambda entries: len(of(entries, "end")) >= 2 * COUNT)
-    cluster.start("scheduler")
+    cluster.start("scheduler", options=FAST)
     first.kill()
     before = len(cluster.ledger.entries)
     await cluster.ledger.until(lambda entries: len(of(entries[before:], "end")) >= 4 * COUNT)
@@ -54,7 +56,9 @@ async def test_another_leader_fires_on_after_a_kill(cluster: Cluster, app: Rota)
 
 
 async def test_a_leader_that_was_frozen_past_its_term_writes_nothing(cluster: Cluster, app: Rota) -> None:
-    """SIGSTOP beyond the lease with occurrences due inside the pause, a new leader meanwhile, SIGCONT (I1, F2)."""
+    """At the default times: SIGSTOP beyond the lease with occurrences due inside the pause, a new leader meanwhile,
+    SIGCONT (I1, F2).
+    """
     first = cluster.start("scheduler")
     made = await make(app)
     cluster.start("worker", 50)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -77,7 +77,7 @@ class Player:
 
 
 class Play:
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: VirtualLoop, faults: Sequence[str]) -> None:
         self.loop, self.random = loop, loop.random
         self.witness = Witness()
         self.cluster = Cluster(loop, self.witness)
@@ -86,7 +86,8 @@ class Play:
         self.scale = self.random.choice((1, 1, 4, 30))
         self.calm = False
         self.calls = 0
-        self.faults = self.random.sample(FAULTS, self.random.randrange(5))
+        drawn = self.random.sample(FAULTS, self.random.randrange(5))
+        self.faults = list(faults) or drawn
         self.going: dict[asyncio.Future[None], None] = {}
         self.ops: dict[asyncio.Future[None], None] = {}
         self.acked: set[str] = set()
@@ -358,8 +359,8 @@ class Play:
         await self.judge()
 
 
-async def perform(loop: VirtualLoop) -> tuple[str, list[str], Counter[str]]:
-    play = Play(loop)
+async def perform(loop: VirtualLoop, faults: Sequence[str]) -> tuple[str, list[str], Counter[str]]:
+    play = Play(loop, faults)
     try:
         await play.perform()
     except Stuck as error:
@@ -372,5 +373,6 @@ async def perform(loop: VirtualLoop) -> tuple[str, list[str], Counter[str]]:
     return play.cluster.trace.hexdigest(), wrong, seen
 
 
-def verdict(seed: int) -> Verdict:
-    return Verdict(seed, *simulate(seed, perform))
+def verdict(seed: int, faults: Sequence[str] = ()) -> Verdict:
+    """`faults` befall it instead of those that the seed draws."""
+    return Verdict(seed, *simulate(seed, partial(perform, faults=faults)))

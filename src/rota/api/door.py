@@ -69,9 +69,16 @@ class Door:
 
     async def _by_key(self, found: tuple[str, str, str], address: str) -> Actor | None:
         kind, name, digest = found
-        token = await self._record(Token, name) if kind == Kind.KEY else None
-        if token is None or token.kind is not Kind.KEY or not self._locks.same(token.digest, digest):
-            return None
+        token = await self.key(name) if kind == Kind.KEY else None
+        return await self.let_in(token, address) if token and self._locks.same(token.digest, digest) else None
+
+    async def key(self, name: str) -> Token | None:
+        """The key of that public part, live or not. Whoever shows its secret, or signs by its digest, has it."""
+        token = await self._record(Token, name)
+        return token if token and token.kind is Kind.KEY else None
+
+    async def let_in(self, token: Token, address: str) -> Actor | None:
+        """Who has this key; None once it opens nothing any more."""
         if not token.live(self._engine.clock.now()):
             return None
         if not token.owner:
@@ -80,6 +87,12 @@ class Door:
         user = await self._user(token.owner)
         grants = within(token.grants, user.grants) if user else ()
         return self._actor(f"token:{token.owner}/{token.name}", grants, address, token) if user else None
+
+    async def bearer(self, name: str, address: str) -> tuple[Actor, str] | None:
+        """Who has the key with this public part, and its digest. It proves nothing: who signs by that digest is it."""
+        token = await self._record(Token, name)
+        actor = token and await self._by_key(("key", name, token.digest), address)
+        return (actor, token.digest) if token and actor else None
 
     def _actor(self, name: str, grants: tuple[Grant, ...], address: str, token: Token) -> Actor:
         self._used[token.id] = self._engine.clock.now()

@@ -64,7 +64,11 @@ async def examined(engine: Engine) -> list[Finding]:
         if sessions
         else Finding("fail", "workers", "none is alive: nothing is run; start `rota worker`"),
         *(Finding("warn", "workers", _silent(one)) for one in seen if one.silent_ms),
-        *(Finding("warn", "workers", _idle(one.session)) for one in seen if not one.session.takes_runs),
+        *(
+            Finding("warn", "workers", _idle(one.session))
+            for one in seen
+            if one.session.address and not one.session.takes_runs and not one.session.carrier
+        ),
         *await _unable(engine, sessions),
         *(await _accounted(engine) if lead.holder else []),
         *await _audited(engine),

@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from rota.domain.errors import Barred
+from rota.domain.facts import Trouble
 from rota.domain.run import End, Outcome
 from rota.engine.claim import claim
 from rota.engine.engine import Engine
 from rota.engine.settle import settle
 from rota.ports.desk import Assignment, Settlement, Taken
 from rota.ports.loops import end, keep
-from rota.ports.store import Want, Watch
+from rota.ports.store import Hint, Want, Watch
 
 SCAN_MS = 5_000
 """Without a hint, those who wait for work ask again so often."""
@@ -73,6 +74,9 @@ class Waiting:
         ear = self._listening()
         if former := self._waiters.pop(want.session, None):
             former.let_go()
+        elif want.limit == 0:
+            # It waits at another node.
+            await self._engine.store.commit((), None, [Hint(f"session:{want.session}")])
         if want.limit == 0 or self._closed.is_set():
             return NOTHING
         waiter = self._waiters[want.session] = Waiter(want, still, self._engine.clock.monotonic())
@@ -81,6 +85,8 @@ class Waiting:
             async with asyncio.timeout(wait_s):
                 return await waiter.answer
         except TimeoutError:
+            if waiter.answer.done():
+                return waiter.answer.result()  # it came in the same moment
             return NOTHING._replace(waited_ms=self._engine.clock.monotonic() - waiter.began)
         finally:
             if self._waiters.get(want.session) is waiter:
@@ -119,13 +125,20 @@ class Waiting:
         if self._ear is None:
             return
         heard = await self._ear.wait(SCAN_MS / 1_000)
-        _rouse(self._resting.pop(topic.removeprefix("session:"), None) for topic in heard)
+        named = [topic.removeprefix("session:") for topic in heard if topic.startswith("session:")]
+        _rouse(self._resting.pop(session, None) for session in named)
+        for session in named:
+            # What it has to look at is not work that it may take: it is not to wait for that meanwhile.
+            if waiter := self._waiters.get(session):
+                waiter.let_go()
         asking = self._turn(heard)
         for waiter in asking:
             waiter.asking = True
         try:
             await self._ask(asking)
         except Exception as error:
+            if all(waiter.answer.done() for waiter in asking):
+                self._engine.tell(Trouble("claims", error))
             for waiter in asking:
                 if not waiter.answer.done():
                     waiter.answer.set_exception(error)

@@ -13,6 +13,7 @@ from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -37,15 +38,17 @@ from rota.domain.names import without_password
 from rota.embed import Roles, Rota
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.stores import migrate as migrated
-from rota.wiring import DATA, default_name, made_in, make_api, remote_worker
+from rota.wiring import DATA, default_name, made_in, make_api
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.runtime import Worker
 from rota.worker.stopping import DRAINED, Haste, until_stopped
 
 if TYPE_CHECKING:
     from rota.api.guard import Guard
+    from rota.api.posting import Listening
     from rota.cli.watch import Watch
     from rota.settings.load import Loaded
+    from rota.wiring.elsewhere import Elsewhere
     from rota.worker.remote import Server
 
 group = typer.Typer()
@@ -121,6 +124,10 @@ def remote_flags(
         str, typer.Option(help="Its worker token. All users of this machine see it here: better ROTA_TOKEN, or a file.")
     ] = "",
     ca: Annotated[str, typer.Option(help="File of the authorities (PEM) to check its certificate against.")] = "",
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Have runs posted to this worker, here.")] = "",
+    url: Annotated[str, typer.Option(help="Where others reach that; http://HOST:PORT if not given.")] = "",
+    listen_cert: Annotated[str, typer.Option(metavar="PEM", help="Its certificate: what is posted is encrypted.")] = "",
+    listen_key: Annotated[str, typer.Option(metavar="PEM", help="The key of that.")] = "",
 ) -> None:
     """The options of a worker that needs no store."""
 
@@ -176,23 +183,36 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
     watch = Watch(loaded.settings, Teller(flags["quiet"], flags["as_json"]), api)
     if loaded.unused:
         warn(f"not used, as this version of Rota has not got what it is for: {', '.join(loaded.unused)}")
-    server = _server(flags) if flags.get("scheduler") else None
-    if server is None:
+    elsewhere = _elsewhere(flags, loaded, watch) if worker and not scheduler else None
+    if elsewhere is None:
         _place(app, flags, loaded)
     if flags.get("allow") and not (app.kinds.http or app.kinds.grpc):
         raise Invalid("allow", "is for tasks of --http and --grpc; give one of these as well")
     name = flags["node_id"] or default_name()
     leading = app.scheduler_options(name) if scheduler else None
     working = _working(app, name, flags["app"], both=scheduler) if worker else None
-    if server and working:
-        raise typer.Exit(asyncio.run(_remote(app, server, working, watch)))
+    if elsewhere and working:
+        raise typer.Exit(asyncio.run(_remote(app, elsewhere, working, watch)))
     of_etcd = "strategy" in flags and flags["etcd_endpoints"]
     placing = (flags["line"], flags["strategy"] or "") if flags.get("strategy") or of_etcd else None
     raise typer.Exit(asyncio.run(_live(app, leading, working, api, watch, placing)))
 
 
+def _elsewhere(flags: Mapping[str, Any], loaded: "Loaded", watch: "Watch") -> "Elsewhere | None":
+    """The schedulers that this worker works for; None: it works beside the store. Raises `Invalid`."""
+    listening = _listening(flags) if flags["listen"] else None
+    broker = "" if flags["store"] or flags["data"] else loaded.settings.message_queue.address
+    if not flags["scheduler"] and not broker:
+        return None
+    from rota.wiring.elsewhere import at_address, behind
+
+    if flags["scheduler"]:
+        return at_address(_server(flags), listening)
+    return behind(broker, flags["token"] or os.environ.get("ROTA_TOKEN", ""), watch)
+
+
 def _server(flags: Mapping[str, Any]) -> "Server":
-    """Where to work, and by which token: as given, of ROTA_TOKEN, or as `rota login` keeps it. Raises `Invalid`."""
+    """An address, and by which token: as given, of ROTA_TOKEN, or as `rota login` keeps it. Raises `Invalid`."""
     from rota.worker.remote import Server
 
     if flags["store"] or flags["data"]:
@@ -202,6 +222,29 @@ def _server(flags: Mapping[str, Any]) -> "Server":
     if open_to_all(url):
         warn(f"{url} is not encrypted: others on the way can read the token and the work; use https")
     return server
+
+
+def _listening(flags: Mapping[str, Any]) -> "Listening":
+    """Where runs are posted to, and as what others know that. Raises `Invalid`."""
+    from rota.api.serve import Address
+
+    if not flags["scheduler"]:
+        raise Invalid("listen", "is for a worker of --scheduler; one on the store is told by the store")
+    try:
+        parts = urlsplit(f"//{flags['listen']}")
+        host, port = "" if parts.path else parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if not host or port is None:
+        raise Invalid("listen", f"{flags['listen']!r:.80} is no HOST:PORT, such as 127.0.0.1:9000")
+    if bool(flags["listen_cert"]) != bool(flags["listen_key"]):
+        raise Invalid("listen_cert", "give --listen-cert and --listen-key, or none of them")
+    at = Address(host, port, flags["listen_cert"], flags["listen_key"], "listen_")
+    if not flags["url"] and host in ("0.0.0.0", "::"):  # noqa: S104  # the text, not an address to listen on
+        raise Invalid("url", f"{host} is everywhere: give --url http://HOST:PORT, as others reach it")
+    if not (at.loopback or at.certificate or flags["url"].startswith("https://")):
+        warn(f"{host} is not encrypted: others on the way can read what is posted; use --listen-cert and --listen-key")
+    return at, flags["url"].rstrip("/")
 
 
 def _place(app: Rota, flags: Mapping[str, Any], loaded: "Loaded") -> None:
@@ -277,14 +320,16 @@ async def _live(
     return _farewell(roles.worker, haste, watch.teller)
 
 
-async def _remote(app: Rota, server: "Server", working: WorkerOptions, watch: "Watch") -> int:
-    """Work for the scheduler at an address until told to stop; the exit code."""
+async def _remote(app: Rota, there: "Elsewhere", working: WorkerOptions, watch: "Watch") -> int:
+    """Work for the scheduler that is reached there until told to stop; the exit code."""
+    from rota.wiring.elsewhere import remote_worker
+
     made = app.executors()
-    async with remote_worker(server, made, working, watch) as worker, watch.served():
+    async with remote_worker(there, made, working, watch) as worker, watch.served():
         kinds = [kind for kind, one in made.items() if one.kind == kind]
-        data = {"scheduler": server.url, "worker": worker.session, "slots": working.slots, "executors": kinds}
+        data = {"scheduler": there.place, "worker": worker.session, "slots": working.slots, "executors": kinds}
         lines = [
-            f"worker {working.name} works for {server.url}: {working.slots} slots, "
+            f"worker {working.name} works for {there.place}: {working.slots} slots, "
             f"queues {', '.join(working.queues)}, executors {', '.join(kinds)}",
             "Ctrl-C stops it",
         ]

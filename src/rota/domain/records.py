@@ -55,7 +55,7 @@ class Session:
     opened_by: str = ""
     """The credential that opened it through the API; empty: a worker beside the store."""
     address: str = ""
-    """URL at which the worker is reached, where it said one."""
+    """URL at which the worker is reached, where it said one; or the kind of broker that it is behind."""
 
     @property
     def open(self) -> bool:
@@ -64,8 +64,18 @@ class Session:
 
     @property
     def takes_runs(self) -> bool:
-        """Whether it can be given any: a worker that only says at which URL it is cannot."""
+        """Whether it can be given any: a worker at a URL whose credential cannot sign what is posted cannot."""
         return bool(self.executors)
+
+    @property
+    def carrier(self) -> str:
+        """The kind of broker that it is behind; empty: none."""
+        return "" if "://" in self.address else self.address
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks what it holds, and so finds what it was not told of; who is only posted to does not."""
+        return self.pid > 0
 
 
 class Pulse(NamedTuple):

@@ -5,6 +5,7 @@ Two separate steps. `Watch` closes sessions that lapsed, by this process's monot
 and whatever died right after, its runs are found.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rota.domain.records import Pulse, Session
@@ -19,15 +20,22 @@ TICKS = 10
 """Looks at the pulses in one ttl."""
 GAP = 3
 """A gap of more than ttl / GAP between looks restarts the watch: the watcher itself may have been away."""
+CANARY_MS = 2_000
+"""A canary that is heard less often sings no more, see `api/carried.py`."""
+PATIENCE_MS = 600_000
+"""So long, at most, a worker's silence is taken for that of the broker between."""
 
 
 @dataclass(slots=True)
 class Seen:
-    """A counter as last seen, since when it has not changed, and when it was last looked at (monotonic ms)."""
+    """A counter as last seen, since when its standing still counts, when it was last looked at, and since when it has
+    stood still (monotonic ms).
+    """
 
     count: int
     since: int
     looked: int
+    still: int
 
 
 class Watch:
@@ -42,11 +50,11 @@ class Watch:
         clock = self._engine.clock
         sessions, asked = await open_sessions(self._engine), clock.monotonic()
         pulses = await self._engine.store.get(Pulse, [session.id for session in sessions])
-        lapsed = [
-            session
-            for session, pulse in zip(sessions, pulses, strict=True)
-            if self._lapsed(session, pulse.record.count if pulse else 0, asked, clock.monotonic())
-        ]
+        answered = clock.monotonic()
+        for session, pulse in zip(sessions, pulses, strict=True):
+            self._note(session, pulse.record.count if pulse else 0, asked, answered)
+        self._spare(sessions, answered)
+        lapsed = [session for session in sessions if self._lapsed(session, asked)]
         for session in lapsed:
             await leave(self._engine, session.id, "lapsed: no beat for its whole ttl", term)
         alive = {session.id for session in sessions}
@@ -57,14 +65,29 @@ class Watch:
         """A look failed: what was seen before proves nothing any more."""
         self._seen.clear()
 
-    def _lapsed(self, session: Session, count: int, asked: int, answered: int) -> bool:
+    def _note(self, session: Session, count: int, asked: int, answered: int) -> None:
         """A slow answer proves only that the counter stood still until it was asked for."""
         seen = self._seen.get(session.id)
-        if seen is None or seen.count != count or answered - seen.looked > session.ttl_ms // GAP:
-            self._seen[session.id] = Seen(count, answered, answered)
-            return False
-        seen.looked = asked
-        return asked - seen.since >= session.ttl_ms
+        if seen is None or seen.count != count:
+            self._seen[session.id] = Seen(count, answered, answered, answered)
+        elif answered - seen.looked > session.ttl_ms // GAP:
+            self._seen[session.id] = Seen(count, answered, answered, seen.still)
+        else:
+            seen.looked = asked
+
+    def _lapsed(self, session: Session, asked: int) -> bool:
+        return asked - self._seen[session.id].since >= session.ttl_ms
+
+    def _spare(self, sessions: Sequence[Session], now: int) -> None:
+        """A broker by which not even a scheduler reaches itself proves nothing of the workers behind it."""
+        heard: dict[str, int] = {}
+        for canary in (one for one in sessions if one.carrier and not one.takes_runs):
+            heard[canary.carrier] = max(heard.get(canary.carrier, 0), self._seen[canary.id].since)
+        for one in sessions:
+            seen, quiet = self._seen[one.id], max(one.ttl_ms // GAP, CANARY_MS)
+            unheard = one.carrier not in heard or now - heard[one.carrier] > quiet
+            if one.carrier and one.takes_runs and unheard and now - seen.still < PATIENCE_MS:
+                seen.since = now
 
 
 async def open_sessions(engine: Engine) -> list[Session]:

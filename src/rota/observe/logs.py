@@ -54,7 +54,7 @@ def masked(text: str) -> str:
 
 def configure(level: str = "info", style: str = "console", about: About = dict) -> None:
     """Send everything that is logged, by whichever library, to standard error. `style`: `json` or `console`."""
-    import structlog
+    structlog = _structlog()
 
     def tell_about(_: Any, __: str, event: "EventDict") -> "EventDict":
         return {**_noted.get({}), **about(), **event}
@@ -92,6 +92,19 @@ def configure(level: str = "info", style: str = "console", about: About = dict) 
     root = logging.getLogger()
     root.handlers[:] = [one for one in root.handlers if not _ours(one)] + [handler]
     set_level(level)
+
+
+def _structlog() -> Any:
+    """The library without Rich, which it would load for tracebacks that are not used here: 5 MB of every process."""
+    with_rich = "rich" in sys.modules
+    if not with_rich:
+        sys.modules["rich"] = None  # type: ignore[assignment]  # how an import is made to fail
+    try:
+        import structlog
+    finally:
+        if not with_rich:
+            del sys.modules["rich"]
+    return structlog
 
 
 def set_level(level: str) -> None:

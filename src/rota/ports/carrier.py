@@ -7,7 +7,7 @@ from typing import Protocol
 
 DESK = "desk"
 """The inbox that scheduler nodes share: each message is given to one of them."""
-LONGEST = 4 << 20
+LONGEST = 16 << 20
 """Bytes of one message, at most."""
 
 

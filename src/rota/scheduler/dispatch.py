@@ -1,10 +1,11 @@
 """Dispatch: for queues with a strategy the leader claims for the workers that it chooses, all in one call a step.
 
-The workers learn of it by a hint to their session, or by the reply to a beat (see `worker/pulse.py`).
+The workers learn of it by a hint to their session, or by the reply to a beat (see `worker/pulse.py`); those at a URL by
+a post of the runs themselves.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -14,17 +15,23 @@ from rota.domain.records import Load, Pulse, Queue, Session
 from rota.domain.run import Reason, Run, State
 from rota.engine.engine import Engine, every, walk
 from rota.engine.sessions import loads
-from rota.ports.store import LOOK_LIMIT, Hint, Term, Want, Where
+from rota.ports.store import LOOK_LIMIT, Hint, Term, Versioned, Want, Where
+from rota.scheduler.breaker import Breaker
 from rota.scheduler.placement import STRATEGIES, Memory, Seat, weight_of
 
 EXCLUDE_MS = 60_000
 """How long a session gets no run of a task whose handler it lacks."""
 REST_MS = 1_000
-"""How long a session gets nothing after it had no room, left, or could take nothing of what it was meant to."""
+"""How long a session gets nothing after it could take nothing of what it was meant to."""
+LATE_MS = 10_000
+"""What a worker that cannot ask was posted so long ago, and has not said that it began, is posted again."""
 KEYED = "consistent_hash"
 """The strategy that asks which run it is. For all others any run does, so the store gives them out by rank."""
 WINDOW = 4
 """So many times the free slots are looked at for it, the oldest first, and given out by rank."""
+
+Deliver = Callable[[Session, Sequence[Versioned[Run]]], bool]
+"""Posts runs to the URL of the session that holds them, later and not here; False: it does not."""
 
 
 class _Heard(NamedTuple):
@@ -37,8 +44,13 @@ class _Heard(NamedTuple):
 class Dispatcher:
     """Places runs while this node leads."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, deliver: Deliver | None = None) -> None:
         self._engine = engine
+        self._deliver = deliver
+        self._reached: dict[str, Session] = {}
+        """Sessions with a URL."""
+        self._again_at = 0
+        self._breaker = Breaker()
         self._memories: dict[str, Memory] = {}
         self._heard: dict[str, _Heard] = {}
         self._resting: dict[str, int] = {}
@@ -49,6 +61,8 @@ class Dispatcher:
 
     async def place(self, term: Term) -> bool:
         """Place what is ready, as far as there is room; whether to look again at once."""
+        if self._deliver and self._again_at <= self._engine.clock.monotonic():
+            await self._deliver_again(self._deliver)
         queues = [queue for queue in (await self._engine.placed()).values() if not queue.paused]
         ready = {queue.id: lanes for queue in queues if (lanes := await self._ready(queue))}
         seats = await self._seats() if ready else []
@@ -80,33 +94,64 @@ class Dispatcher:
         if runs:
             self._learn(runs, now)
             self._engine.tell(RunsClaimed(runs))
-            told = Counter(run.session for run in runs)
+            told: Counter[str] = Counter()
+            for one in claimed:
+                if one.runs and not self._posted(one.runs):
+                    told[one.runs[0].record.session] += len(one.runs)
             await self._engine.store.commit((), term, [Hint(f"session:{session}", told[session]) for session in told])
         return bool(runs or vain)
 
+    def _posted(self, held: Sequence[Versioned[Run]]) -> bool:
+        """Whether nobody has to be told of these by a hint."""
+        session = self._reached.get(held[0].record.session)
+        return bool(session and self._deliver and self._deliver(session, held))
+
+    async def _deliver_again(self, deliver: Deliver) -> None:
+        """A post may be lost, or its leader; workers of ours find that by their beats, others cannot."""
+        now, engine = self._engine.clock.now(), self._engine
+        self._again_at = engine.clock.monotonic() + LATE_MS
+        for session in [one.record for one in await every(engine, Session, Where(open=True))]:
+            if session.address and not session.asks:
+                held = await every(engine, Run, Where(session=session.id))
+                late = [one for one in held if one.record.started_at is None]
+                if late := [one for one in late if now - (one.record.claimed_at or now) >= LATE_MS]:
+                    deliver(session, late)
+
     def _learn(self, runs: Sequence[Run], now: int) -> None:
-        """What a session handed back because it lacks the handler, it is not given again for a while; and nothing for a
-        moment if it handed it back for any other reason.
+        """What a session handed back because it lacks the handler, it is not given again for a while; and if it was for
+        any other reason, nothing for a while.
         """
         self._lacking = {place: until for place, until in self._lacking.items() if until > now}
-        lately = self._engine.clock.now() - REST_MS
+        at, breaker = self._engine.clock.now(), self._breaker
         for run in runs:
             for old in run.history:
                 if old.reason == Reason.NO_HANDLER:
                     self._lacking[old.session, f"{run.namespace}/{run.task}"] = now + EXCLUDE_MS
-                elif old.reason == Reason.RETURNED and old.ended_at > lately:
-                    self._resting[old.session] = now + REST_MS
+                elif old.reason == Reason.RETURNED and (old.ended_at > at - REST_MS or breaker.knows(old.session)):
+                    breaker.handed_back(old.session, old.claimed_at, at, now)
+            breaker.given(run, now)
 
     async def _seats(self) -> list[Seat]:
         """Open sessions that beat and are not leaving."""
         sessions = [one.record for one in await every(self._engine, Session, Where(open=True))]
         now = self._engine.clock.monotonic()
+        await self._judge([one.id for one in sessions], now)
         sessions = [one for one in sessions if one.takes_runs and not one.draining]
         sessions = [one for one in sessions if self._resting.get(one.id, -1) <= now]
+        room = {one.id: self._breaker.room(one.id, now) for one in sessions}
+        sessions = [one for one in sessions if room[one.id] != 0]
+        self._reached = {one.id: one for one in sessions if one.address}
         alive = await self._alive(sessions)
         held = await self._engine.store.count(Run, "session", Where(states=(State.RUNNING,))) if alive else {}
         said = await loads(self._engine, [one.id for one in alive])
-        return [_seat(one, held.get(one.id, 0), load) for one, load in zip(alive, said, strict=True)]
+        return [_seat(one, held.get(one.id, 0), load, room[one.id]) for one, load in zip(alive, said, strict=True)]
+
+    async def _judge(self, sessions: Sequence[str], now: int) -> None:
+        """Look who has kept what it is tried by."""
+        self._breaker.keep(sessions)
+        if probes := self._breaker.probes():
+            found = await self._engine.store.get(Run, [one.run for one in probes.values()])
+            self._breaker.judge({one.record.id: one.record for one in found if one}, self._engine.clock.now(), now)
 
     async def _alive(self, sessions: Sequence[Session]) -> list[Session]:
         """Those whose counter has not stood still for half their ttl. Only `recover` says that one is lost."""
@@ -180,6 +225,7 @@ class Dispatcher:
         return self._memories[queue.id]
 
 
-def _seat(session: Session, held: int, load: Load | None) -> Seat:
+def _seat(session: Session, held: int, load: Load | None, room: int | None) -> Seat:
     weight, busy = weight_of(session.labels, session.slots), load.busy_percent / 100 if load else 0.0
-    return Seat(session.id, session.worker, frozenset(session.lanes), session.slots, held, weight, busy)
+    slots = session.slots if room is None else min(session.slots, held + room)
+    return Seat(session.id, session.worker, frozenset(session.lanes), slots, held, weight, busy)

@@ -15,7 +15,7 @@ from rota.engine.recover import Watch, recover
 from rota.engine.seal import seal
 from rota.ports.loops import Backoff, wait_for_event
 from rota.ports.store import Term
-from rota.scheduler.dispatch import Dispatcher
+from rota.scheduler.dispatch import Deliver, Dispatcher
 from rota.scheduler.leader import Leader
 from rota.scheduler.options import Options
 
@@ -44,7 +44,7 @@ def _again(engine: Engine, step: Callable[[Term], Awaitable[object]]) -> Step:
     return repeated
 
 
-def duties(engine: Engine, options: Options) -> list[Duty]:
+def duties(engine: Engine, options: Options, deliver: Deliver | None = None) -> list[Duty]:
     """Everything that needs a leader."""
     watch, watched = Watch(engine), Term("", 0)
     accountant, accounted_in = Accountant(engine), Term("", 0)
@@ -62,7 +62,7 @@ def duties(engine: Engine, options: Options) -> list[Duty]:
         await recover(engine, term)
         return engine.clock.now() + again_ms
 
-    dispatcher, steps = Dispatcher(engine), count(1)
+    dispatcher, steps = Dispatcher(engine, deliver), count(1)
 
     async def pruned(term: Term) -> int:
         return await prune(engine, options.retention, term, next(steps) % COUNT_EVERY == 0)
@@ -77,11 +77,12 @@ def duties(engine: Engine, options: Options) -> list[Duty]:
         accounted_in = term
         return engine.clock.now() + (options.account_ms if complete else 0)
 
+    news = ("lane:*", "ready", "done", "due", "session*")
     return [
         Duty("fire", lambda term: fire(engine, term), ("schedules",), options.scan_ms),
         Duty("ripen", lambda term: ripen(engine, term), ("due",), options.scan_ms),
         Duty("release", _again(engine, lambda term: release(engine, term)), ("gate",), options.scan_ms),
-        Duty("dispatch", _again(engine, dispatcher.place), ("lane:*", "done", "due", "session*"), options.scan_ms),
+        Duty("dispatch", _again(engine, dispatcher.place), news, options.scan_ms),
         Duty("recover", recovered, ("sessions",), options.scan_ms),
         Duty("seal", _again(engine, lambda term: seal(engine, term)), (), options.scan_ms),
         Duty("account", accounted, (), options.account_ms),

@@ -5,6 +5,7 @@ import asyncio
 from rota.domain.ids import timed_id
 from rota.engine.engine import Engine
 from rota.ports.loops import end
+from rota.scheduler.dispatch import Deliver
 from rota.scheduler.duties import duties, perform
 from rota.scheduler.leader import Connect, Leader
 from rota.scheduler.options import Options
@@ -13,8 +14,9 @@ from rota.scheduler.options import Options
 class Scheduler:
     """Start and stop a node. Its holder id is minted for this life, so that two nodes can never share a term."""
 
-    def __init__(self, engine: Engine, connect: Connect, options: Options) -> None:
+    def __init__(self, engine: Engine, connect: Connect, options: Options, deliver: Deliver | None = None) -> None:
         self._engine = engine
+        self._deliver = deliver
         self._options = options
         self._leading = asyncio.Event()
         chance = engine.chance.bits(80)
@@ -43,7 +45,7 @@ class Scheduler:
     def _begin(self) -> None:
         self._loops = [
             asyncio.create_task(perform(duty, self.leader, self._leading, self._engine), name=f"duty {duty.name}")
-            for duty in duties(self._engine, self._options)
+            for duty in duties(self._engine, self._options, self._deliver)
         ]
 
     async def stop(self) -> None:

@@ -21,8 +21,8 @@ from rota.stores import connect
 from rota.wiring import HERE
 
 ENVIRONMENTS = "environments"
-NOT_YET = ("message_queue.", "dispatcher.max_workers")
-"""Sections and settings of what this version has not got."""
+NOT_YET = ("dispatcher.max_workers",)
+"""Settings of what this version has not got."""
 VARIABLE = re.compile(r"\$(\$(?=\{)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<other>[^}]*))?\}|\{)")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a table"}
 WANTED = {

@@ -54,13 +54,25 @@ class Database(Section):
 
 
 class MessageQueue(Section):
-    """A message queue between schedulers and workers."""
+    """A message queue between schedulers and workers. If anything is said of it, they use it."""
 
     type: Literal["rabbitmq", "redis"] = "rabbitmq"
     host: str = "localhost"
     port: Port = 5672
     username: str = ""
     password: SecretStr = SecretStr("")
+    url: SecretStr | None = None
+    """In place of all others."""
+
+    @property
+    def address(self) -> str:
+        """URL of the broker; empty: nothing is said of one."""
+        if self.url or not self.model_fields_set:
+            return self.url.get_secret_value() if self.url else ""
+        port = self.port if self.type == "rabbitmq" or "port" in self.model_fields_set else 6379
+        user, word = quote(self.username, safe=""), quote(self.password.get_secret_value(), safe="")
+        scheme, login = "amqp" if self.type == "rabbitmq" else "redis", f"{user}:{word}@" if user or word else ""
+        return f"{scheme}://{login}{self.host}:{port}/"
 
 
 class Api(Section):
@@ -254,7 +266,7 @@ class Settings(BaseSettings):
         match getattr(part, name):
             case SecretStr() as secret:
                 hidden = "(secret)" if secret.get_secret_value() else ""
-                return without_password(secret.get_secret_value()) if key == "database.url" else hidden
+                return without_password(secret.get_secret_value()) if key.endswith(".url") else hidden
             case tuple() as listed:
                 return ", ".join(listed)
             case bool() as yes:

@@ -18,7 +18,7 @@ ANSWER_S = 10.0
 """How long to wait for an answer."""
 BATCH = 100
 """Messages given at once, at most."""
-LIFE_S = 30
+LIFE_S = 10
 """How long an inbox outlives whoever receives from it."""
 ROOM = 10_000
 """Messages of an inbox that wait, about; older ones are dropped."""

@@ -1,6 +1,10 @@
 """What a worker is told at its start."""
 
+import os
+import socket
 from dataclasses import dataclass
+
+from rota.domain.records import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +31,21 @@ class Options:
     thread: bool = True
     """Beat from a thread of its own, so that user code blocking the loop does not lose the session, and tell what
     the worker takes of its machine; without it life is on a virtual clock, where no machine has a say."""
+    address: str = ""
+    """URL at which runs may be posted to it, see `worker/posted.py`."""
+
+    def session(self, name: str, lanes: tuple[str, ...], executors: tuple[str, ...], now: int) -> Session:
+        """The session of one of its lives, as it begins."""
+        return Session(
+            id=name,
+            worker=self.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            lanes=lanes,
+            queues=self.queues,
+            executors=executors,
+            ttl_ms=self.ttl_ms,
+            opened_at=now,
+            version=self.version,
+            address=self.address,
+        )

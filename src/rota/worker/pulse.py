@@ -33,7 +33,7 @@ class Pulse:
         session: str,
         beat_ms: int,
         connect: Connect,
-        heard: Callable[[BeatReply | Barred], None],
+        heard: Callable[[BeatReply | Barred, int], None],
         clock: Clock,
         emit: Emit | None,
         load: Callable[[], Load] | None = None,
@@ -83,7 +83,7 @@ class Pulse:
                         if self._emit:
                             self._emit(Beaten(self._clock.monotonic() - asked))
                         reply = reply._replace(hinted=hinted or reply.hinted)
-                    self._side.tell(self._heard, reply)
+                    self._side.tell(self._heard, reply, asked)
                     hinted = bool(await ear.wait(self._beat_ms / 1000))
             finally:
                 ear.close()

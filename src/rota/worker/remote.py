@@ -1,4 +1,4 @@
-"""The desk across a network: the calls of `rota.ports.desk` over HTTP to the API of a scheduler.
+"""The desk across a network: the calls of `rota.ports.desk`, by HTTP to the API of a scheduler or by another way.
 
 Nothing is sent twice in here: a call without an answer raises, and the runtime sends outcomes again until they are
 confirmed, and asks what it holds where a claim may have happened. Fences and tokens make that right.
@@ -7,7 +7,7 @@ confirmed, and asks what it holds where a claim may have happened. Fences and to
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,7 +20,7 @@ from rota.domain.errors import Barred, Incompatible, Invalid, Refused, RotaError
 from rota.domain.records import Load, Session
 from rota.domain.run import Run
 from rota.domain.states import Verdict
-from rota.ports.desk import Progress, Settlement, Taken
+from rota.ports.desk import Assignment, Progress, Settlement, Taken
 from rota.ports.loops import wait_for_event
 from rota.ports.runtime import Clock
 from rota.ports.store import BeatReply, Line, Want
@@ -28,11 +28,12 @@ from rota.worker import wire
 
 T = TypeVar("T")
 
+Ask = Callable[[str, bytes, float], Awaitable[tuple[int, bytes]]]
+"""Asks one call, with a message, for so many seconds: status as in HTTP, and body of the answer. Raises `RotaError`."""
+
 ANSWER_S = 10.0
 BEAT_S = 3.0
 """An answer to a beat may take so long, beside the time that it was asked to wait."""
-POLL_S = 30.0
-"""Longer than any desk lets a claim wait."""
 IDLE_S = 3.0
 """A connection unused so long is not used again; the other side may be about to close it."""
 PAUSE_S = 0.05
@@ -88,13 +89,26 @@ class DeskClock:
         self._ahead = ahead if abs(ahead) > SKEW_MS else 0
 
 
-class HttpDesk:
-    """`ports.desk.Desk` over HTTP; `listen` gives the ears that go with it."""
+class RemoteDesk:
+    """`ports.desk.Desk` of who can be asked; `listen` gives the ears that go with it.
 
-    def __init__(self, http: aiohttp.ClientSession, url: str, clock: DeskClock) -> None:
-        self._http = http
-        self._url = url.rstrip("/")
+    `place`: what it is called in errors. `wait_ms`: how long a claim may wait there for work. `answer_s`: after how
+    long an answer, beside what it waits for, will not come any more.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        place: str,
+        clock: DeskClock,
+        wait_ms: int = wire.LONGEST_CLAIM_MS,
+        answer_s: float = ANSWER_S,
+    ) -> None:
+        self._ask = ask
+        self._place = place
         self._clock = clock
+        self._wait_ms = wait_ms
+        self._answer_s = answer_s
         self._polling = ""
         self._releasing: asyncio.Task[None] | None = None
         self.idle = False
@@ -114,15 +128,16 @@ class HttpDesk:
 
     async def claim(self, want: Want) -> Taken:
         self._polling, self.idle = want.session, False
+        ask = wire.Ask(want.session, want.token, want.limit, want.exclude, self._wait_ms)
         try:
-            said = await self._call(
-                "claim", wire.Ask(want.session, want.token, want.limit, want.exclude), wire.Work, POLL_S
-            )
+            said = await self._call("claim", ask, wire.Work, self._wait_ms / 1_000 + self._answer_s)
         finally:
             self._polling = ""
         self._clock.follow(said.at)
         self.idle = not said.runs
-        return wire.taken(said)
+        taken = wire.taken(said)
+        more = await self.given(want.session, said.rest)
+        return taken._replace(assignments=taken.assignments + more.assignments)
 
     async def beat(self, session: str, load: Load | None = None) -> BeatReply:
         wait_s, self.patience_s = self.patience_s, 0.0
@@ -136,9 +151,13 @@ class HttpDesk:
         return list(map(wire.received, await self._call("held", wire.Held(session), wire.Holding)))
 
     async def given(self, session: str, runs: Sequence[str]) -> Taken:
-        parts = [runs[start : start + wire.GIVEN] for start in range(0, len(runs), wire.GIVEN)]
-        found = [wire.taken(await self._call("held", wire.Held(session, tuple(part)), wire.Work)) for part in parts]
-        return Taken(tuple(one for taken in found for one in taken.assignments), False, True)
+        found: list[Assignment] = []
+        left = tuple(runs)
+        while left:
+            said = await self._call("held", wire.Held(session, left[: wire.GIVEN]), wire.Work)
+            found += wire.taken(said).assignments
+            left = said.rest + left[wire.GIVEN :]
+        return Taken(tuple(found), False, True)
 
     async def report(self, progress: Sequence[Progress], lines: Sequence[Line]) -> list[Verdict]:
         news, *more = list(_parts(lines, lambda line: 2 * len(line.text))) or [[]]
@@ -162,27 +181,14 @@ class HttpDesk:
         with suppress(RotaError):  # then it comes back by itself
             await self._call("claim", wire.Ask(session, 0, 0), wire.Work)
 
-    async def _call(self, call: str, message: wire.Message, answer: type[T], within_s: float = ANSWER_S) -> T:
-        url, within = f"{self._url}/api/worker/{call}", aiohttp.ClientTimeout(total=within_s)
-        try:
-            asked = self._http.post(url, data=wire.encode(message), timeout=within, allow_redirects=False)
-            async with asked as found:
-                status, data = found.status, await found.read()
-        except aiohttp.ClientConnectorCertificateError as error:
-            trouble = f"shows a certificate that is not trusted here: {error.certificate_error}"
-            raise Unavailable(f"{self._url} {trouble}; name its authority by --ca") from None
-        except aiohttp.ClientConnectorError as error:
-            number = error.os_error.errno or 0
-            said = os.strerror(number) if number > 0 else str(error)
-            raise Unavailable(f"{self._url} cannot be reached: {said}") from None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unclear(f"no answer from {self._url}: {type(error).__name__} {error}".rstrip()) from None
+    async def _call(self, call: str, message: wire.Message, answer: type[T], within_s: float = 0) -> T:
+        status, data = await self._ask(call, wire.encode(message), within_s or self._answer_s)
         if status != 200:
             raise self._trouble(status, data)
         try:
             return wire.decode(answer, data)
         except Invalid as error:
-            raise Incompatible(f"{self._url} answers what this worker cannot read: {error}") from None
+            raise Incompatible(f"{self._place} answers what this worker cannot read: {error}") from None
 
     def _trouble(self, status: int, data: bytes) -> RotaError:
         """What an answer of trouble means to a worker."""
@@ -190,9 +196,9 @@ class HttpDesk:
         match status:
             case 401:
                 remedy = "it is unknown, expired or revoked: `rota tokens add NAME --grant worker` makes another"
-                return Barred(f"{self._url} does not accept this worker's token; {remedy}")
+                return Barred(f"{self._place} does not accept this worker's token; {remedy}")
             case 403:
-                return Barred(f"{self._url} refuses this worker: {detail}")
+                return Barred(f"{self._place} refuses this worker: {detail}")
             case 413:
                 return TooLarge(field, detail)
             case 422 if field != "v":
@@ -200,8 +206,8 @@ class HttpDesk:
             case 409:
                 return Refused(detail)
             case 408 | 429 | 500 | 502 | 503 | 504:
-                return Unavailable(f"{self._url}: {detail}")
-        return Incompatible(f"{self._url} is no desk for this worker: {status} {detail}")
+                return Unavailable(f"{self._place}: {detail}")
+        return Incompatible(f"{self._place} is no desk for this worker: {status} {detail}")
 
 
 def _problem(data: bytes) -> tuple[str, str]:
@@ -231,7 +237,7 @@ def _parts(items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
 class _Ear:
     """Hears nothing: a claim waits for work at the desk, a beat for news of its session, and the answer tells."""
 
-    def __init__(self, desk: HttpDesk, beats: bool) -> None:
+    def __init__(self, desk: RemoteDesk, beats: bool) -> None:
         self._desk = desk
         self._beats = beats
         self._woken = asyncio.Event()
@@ -252,8 +258,31 @@ class _Ear:
         """Nothing is held."""
 
 
+class _Http:
+    """Asks by HTTP."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
+        self._http = http
+        self._url = url
+
+    async def ask(self, call: str, message: bytes, within_s: float) -> tuple[int, bytes]:
+        url, within = f"{self._url}/api/worker/{call}", aiohttp.ClientTimeout(total=within_s)
+        try:
+            async with self._http.post(url, data=message, timeout=within, allow_redirects=False) as found:
+                return found.status, await found.read()
+        except aiohttp.ClientConnectorCertificateError as error:
+            trouble = f"shows a certificate that is not trusted here: {error.certificate_error}"
+            raise Unavailable(f"{self._url} {trouble}; name its authority by --ca") from None
+        except aiohttp.ClientConnectorError as error:
+            number = error.os_error.errno or 0
+            said = os.strerror(number) if number > 0 else str(error)
+            raise Unavailable(f"{self._url} cannot be reached: {said}") from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unclear(f"no answer from {self._url}: {type(error).__name__} {error}".rstrip()) from None
+
+
 @asynccontextmanager
-async def reached(server: Server, clock: DeskClock) -> AsyncIterator[HttpDesk]:
+async def reached(server: Server, clock: DeskClock) -> AsyncIterator[RemoteDesk]:
     """A desk with connections of its own, kept alive. No proxy of the environment, no cookies."""
     http = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=server.tls(), keepalive_timeout=IDLE_S, limit=0),
@@ -266,4 +295,5 @@ async def reached(server: Server, clock: DeskClock) -> AsyncIterator[HttpDesk]:
         trust_env=False,
     )
     async with http:
-        yield HttpDesk(http, server.url, clock)
+        url = server.url.rstrip("/")
+        yield RemoteDesk(_Http(http, url).ask, url, clock)

@@ -2,16 +2,14 @@
 
 import asyncio
 import contextlib
-import os
-import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from rota.domain.errors import Barred, Incompatible
 from rota.domain.facts import Trouble
 from rota.domain.ids import session_id
 from rota.domain.lane import lanes, relabelled
-from rota.domain.records import Session
 from rota.domain.run import End, Fence, Outcome, Reason
 from rota.ports.desk import Assignment, Desk, Settlement, Taken
 from rota.ports.executor import Executor
@@ -25,6 +23,7 @@ from rota.worker.lacking import Lacking
 from rota.worker.load import Counted
 from rota.worker.options import Options
 from rota.worker.outbox import Outbox
+from rota.worker.placed import Placed
 from rota.worker.pulse import Connect, Listen, Pulse
 from rota.worker.reporter import Reporter
 from rota.worker.wheel import Wheel
@@ -32,6 +31,7 @@ from rota.worker.wheel import Wheel
 CLAIM_LIMIT = 1_000
 HASTE_MS = 1_000
 """How long what is stopped in a hurry, or by force, may take to end."""
+FULL = Outcome(End.RETURNED, reason="its worker had no room for it")
 STUCK = "more than half of its slots are held by attempts that do not end, it takes no more; see docs/guarantees.md"
 
 
@@ -69,10 +69,9 @@ class Worker:
         self._outbox = Outbox(self._settle, self._emit)
         self._wheel = Wheel(self._attempts, self._clock, options.grace_ms, self._give_up)
         self._session, self._counted = "", Counted(self._attempts)
-        self._closed = False
-        self._doubt = False
+        self._closed = self._doubt = self._claiming = False
+        self._placed = Placed()
         self._differing = 0
-        self._claiming = False
         self._leaving = self._hurried = self._barred = False
         self._pulse: Pulse | None = None
         self._ear: Watch | None = None
@@ -161,25 +160,13 @@ class Worker:
 
     async def _enter(self) -> None:
         """A new session for this life, and the pulse that keeps it."""
-        options = self._options
-        self._session = session_id(options.name, self._clock.now(), self._chance.bits(80))
-        session = Session(
-            id=self._session,
-            worker=options.name,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            lanes=self._lanes,
-            queues=options.queues,
-            executors=tuple(self._executors),
-            labels=self._labels,
-            slots=self.slots,
-            ttl_ms=options.ttl_ms,
-            opened_at=self._clock.now(),
-            version=options.version,
-        )
+        options, now = self._options, self._clock.now()
+        self._session = session_id(options.name, now, self._chance.bits(80))
+        session = options.session(self._session, self._lanes, tuple(self._executors), now)
         topics = [f"lane:{space}/{queue}/*" for space in options.namespaces for queue in options.queues]
         self._ear = self._listen(topics)
-        await self._desk.enter(session)
+        self._placed.vouched = self._clock.monotonic()
+        await self._desk.enter(replace(session, labels=self._labels, slots=self.slots))
         heard = partial(self._heard, self._session)
         load = self._counted.load if options.thread else None
         self._pulse = Pulse(self._session, options.beat_ms, self._connect, heard, self._clock, self._emit, load)
@@ -234,7 +221,8 @@ class Worker:
         if self._was_away(asked + taken.waited_ms):
             self._doubt = True
             return
-        self._begin(taken)
+        # What was posted meanwhile may have filled its slots.
+        self._begin(taken.assignments, self._free() if self._options.address else len(taken.assignments))
         more = len(taken.assignments) == want.limit or taken.contended
         if self._ear and not (more or self._closed or self._leaving):
             await self._ear.wait(self.scan_ms / 1000)
@@ -251,9 +239,22 @@ class Worker:
             return 0
         return self.slots - len(self._attempts) - self._held_up()
 
-    def _begin(self, taken: Taken) -> None:
-        for assignment in taken.assignments:
-            self._start(assignment)
+    def _begin(self, assignments: Sequence[Assignment], room: int) -> None:
+        """Start so many; the rest goes back unburnt."""
+        for place, assignment in enumerate(assignments):
+            if place < room:
+                self._start(assignment)
+            else:
+                self._outbox.put(Settlement(assignment.run.fence, FULL))
+
+    async def take(self, taken: Taken) -> list[str]:
+        """Start what was posted here, if it is ours and new; the runs dealt with. Others of ours show by a beat."""
+        async with self._placed.lock:
+            if self._closed or self._barred or self._clock.monotonic() >= self._placed.vouched + self._options.ttl_ms:
+                return []  # the session may have lapsed, and its runs be with others
+            ours = self._placed.ours(taken.assignments, self._session, self._lanes)
+            self._begin(self._placed.new(ours, self._known()), 0 if self._leaving else self._free())
+            return [one.run.id for one in ours]
 
     def _start(self, assignment: Assignment) -> None:
         run, now, began = assignment.run, self._clock.now(), self._clock.monotonic()
@@ -316,8 +317,8 @@ class Worker:
         self.hurry()
         self.ended.set()
 
-    def _heard(self, session: str, reply: BeatReply | Barred) -> None:
-        """The answer to a beat, on the worker's loop."""
+    def _heard(self, session: str, reply: BeatReply | Barred, asked: int) -> None:
+        """The answer to a beat that was asked then, on the worker's loop."""
         if session != self._session:
             return
         if isinstance(reply, Barred):
@@ -326,7 +327,7 @@ class Worker:
             self._closed = True
             self._wake()
             return
-        self._cancels = reply.cancels
+        self._placed.vouched, self._cancels = asked, reply.cancels
         if reply.cancels:
             for attempt in self._attempts.values():
                 if attempt.assignment.run.id in reply.cancels:
@@ -357,26 +358,28 @@ class Worker:
 
     async def _reconcile(self) -> None:
         """Make both sides agree on what this session holds. Runs between claims, so no claim is under way."""
-        # A doubt that comes up meanwhile is a new one.
-        self._doubt, self._differing = False, 0
-        known, asked = self._known(), self._clock.monotonic()
-        held = [run.fence for run in await self._desk.held(self._session)]
-        known |= self._known()
-        unknown = [fence for fence in held if fence not in known]
-        for fence, attempt in self._attempts.items():
-            if fence not in held:
-                self._wheel.stop(attempt, FOREIGN)
-        room = 0 if self._leaving else max(self._free(), 0)
-        full = Outcome(End.RETURNED, reason="its worker had no room for it")
-        for fence in unknown[room:]:
-            self._outbox.put(Settlement(fence, full))
-        if unknown[:room]:
-            # Placed here by the leader, or the answer to their claim was lost.
-            taken = await self._desk.given(self._session, [fence.run for fence in unknown[:room]])
-            if self._was_away(asked):
-                self._doubt = True
-            else:
-                self._begin(taken)
+        async with self._placed.lock:
+            # A doubt that comes up meanwhile is a new one.
+            self._doubt, self._differing = False, 0
+            known, asked = self._known(), self._clock.monotonic()
+            held = [run.fence for run in await self._desk.held(self._session)]
+            known |= self._known()
+            unknown = [fence for fence in held if fence not in known]
+            for fence, attempt in self._attempts.items():
+                if fence not in held:
+                    self._wheel.stop(attempt, FOREIGN)
+            room = 0 if self._leaving else max(self._free(), 0)
+            self._placed.fetched(unknown[room:])
+            for fence in unknown[room:]:
+                self._outbox.put(Settlement(fence, FULL))
+            if unknown[:room]:
+                # Placed here by the leader, or the answer to their claim was lost.
+                taken = await self._desk.given(self._session, [fence.run for fence in unknown[:room]])
+                if self._was_away(asked):
+                    self._doubt = True
+                else:
+                    self._placed.fetched(one.run.fence for one in taken.assignments)
+                    self._begin(taken.assignments, room)
 
     def _known(self) -> set[Fence]:
         """Attempts that run here or whose outcome is on its way."""

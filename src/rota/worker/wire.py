@@ -27,8 +27,12 @@ BATCH = 1_000
 """Runs, outcomes, lines in one message, at most."""
 GIVEN = 250
 """Runs in one answer, each of which may bring a payload of VALUE_LIMIT."""
+ANSWER_BYTES = 2 << 20
+"""Payloads in one answer, about."""
 LONGEST_BEAT_MS = 5_000
 """How long an answer to a beat may be put off."""
+LONGEST_CLAIM_MS = 20_000
+"""How long a claim may wait at the desk for work."""
 
 _NAME = NAME.pattern
 Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -65,6 +69,7 @@ class Enter(Message, frozen=True):
     ttl_ms: Annotated[int, Meta(ge=1_000, le=600_000)]
     labels: Names = ()
     version: Short = ""
+    address: Short = ""
 
 
 class Entered(Message, frozen=True):
@@ -87,6 +92,7 @@ class Ask(Message, frozen=True):
     token: Token
     limit: Annotated[int, Meta(ge=0, le=BATCH)]
     exclude: Annotated[tuple[TaskId, ...], Meta(max_length=BATCH)] = ()
+    wait_ms: Annotated[int, Meta(ge=0, le=LONGEST_CLAIM_MS)] = LONGEST_CLAIM_MS
 
 
 def _named(name: str, kind: Any) -> Any:
@@ -119,6 +125,14 @@ class Work(Message, frozen=True):
     waited_ms: Count
     tasks: tuple[Task, ...] = ()
     runs: tuple[Given, ...] = ()
+    rest: tuple[Id, ...] = ()
+    """Ids of runs that were claimed too, to be asked for by `Held`: all of them are too large for one answer."""
+
+
+class Took(Message, frozen=True):
+    """Which of the runs that were posted to a worker it has dealt with: begun, or handed back."""
+
+    runs: Annotated[tuple[Id, ...], Meta(max_length=BATCH)]
 
 
 class Told(Struct, frozen=True, omit_defaults=True):
@@ -248,12 +262,18 @@ def work(taken: Taken, now: int) -> Work:
     places: dict[tuple[str, int], int] = {}
     tasks: list[Task] = []
     runs: list[Given] = []
+    rest: list[str] = []
+    size = 0
     for run, task, payload, version in taken.assignments:
+        size += len(payload)
+        if runs and size > ANSWER_BYTES:
+            rest.append(run.id)
+            continue
         place = places.setdefault((task.id, task.revision), len(places))
         if place == len(tasks):
             tasks.append(replace(task, overrides={}, payload=b""))
         runs.append(Given(sent(run), place, version, payload))
-    return Work(now, taken.contended, taken.open, taken.waited_ms, tuple(tasks), tuple(runs))
+    return Work(now, taken.contended, taken.open, taken.waited_ms, tuple(tasks), tuple(runs), tuple(rest))
 
 
 def taken(said: Work) -> Taken:

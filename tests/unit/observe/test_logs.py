@@ -1,5 +1,7 @@
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 import structlog
@@ -119,3 +121,10 @@ def test_a_console_is_for_people(capsys):
     logs.configure(style="console")
     logging.getLogger("rota").warning("hello %s", "there")
     assert "hello there" in capsys.readouterr().err
+
+
+def test_no_process_pays_for_tracebacks_in_colour():
+    program = "import sys; from rota.observe.logs import configure; configure(); print(*sys.modules); import rich"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "structlog" in told
+    assert "rich" not in told

@@ -14,6 +14,7 @@ from rota.ports.store import Hint
 from rota.stores.hub import ANYTHING
 from rota.stores.sql import hints
 from rota.stores.sql.hints import LIMIT, Post, folder, is_private, understood, written
+from rota.stores.sql.store import SqlStore
 from rota.testing.factories import make_run
 from tests.unit.stores.files import base, opened, put, url
 
@@ -269,3 +270,13 @@ def test_who_listens_to_more_later_hears_it(path):
     assert heard.get(timeout=10) == {"lane:a": 1}
     mine.close()
     other.close()
+
+
+async def test_who_reads_before_it_writes_is_told_once_there_is_something_to_read(tmp_path):
+    """The hint of a lane may come before the commit; for who claims that is early enough, for the leader it is not."""
+    store = SqlStore(f"sqlite:///{tmp_path / 'rota.db'}")
+    await store.open()
+    ready = store.watch(["ready"])
+    await store.commit([], None, [Hint("lane:main/default/python/", 3)])
+    assert await ready.wait(5) == {"ready": 3}
+    await store.close()

@@ -87,7 +87,7 @@ class Heart:
             raise self.errors.pop(0)
         return OPEN
 
-    def hear(self, reply: BeatReply | Barred) -> None:
+    def hear(self, reply: BeatReply | Barred, asked: int) -> None:
         assert isinstance(reply, BeatReply)
         self.heard.append(reply)
         self.bell.ring()

@@ -1,5 +1,5 @@
 """The desk of remote workers: the calls of `rota.ports.desk` over HTTP, in the words of `rota.worker.wire`; and the
-early form of workers that are reached at a URL of their own, which are listed while they say that they live.
+heartbeats of workers in any language that are reached at a URL alone, to which `api/push.py` posts.
 """
 
 import asyncio
@@ -15,14 +15,15 @@ from pydantic import AliasChoices, Field
 from rota.api.asked import Asked
 from rota.api.crew import MOST_REMEMBERED, Crew, credential, is_current, may_take
 from rota.api.deps import Here, Json, may, part, router
-from rota.api.schemas.bodies import Body
+from rota.api.schemas.bodies import Body, NameText
 from rota.api.schemas.views import answer
 from rota.api.waiting import Waiting
 from rota.domain.access import Action, Actor
 from rota.domain.errors import Forbidden, Invalid, TooLarge
 from rota.domain.ids import RunId
-from rota.domain.lane import lane, queue_of
+from rota.domain.lane import LABEL_LIMIT, lanes, queue_of
 from rota.domain.payload import check_payload
+from rota.domain.people import Kind, Token
 from rota.domain.records import VALUE_LIMIT, Load, Session
 from rota.domain.run import End, Fence, Run
 from rota.domain.states import Verdict
@@ -40,9 +41,10 @@ from rota.worker import wire
 T = TypeVar("T")
 M = TypeVar("M", bound=wire.Message)
 
-CLAIM_WAIT_S = 20.0
 ALIVE_MS = 30_000
 """A worker at a URL is listed so long after its last heartbeat."""
+MOST_LANES = 1_000
+NOT_PLACED = "no queue of its has a strategy, so nothing is posted to it: `rota queues dispatch QUEUE round_robin`"
 JSON = "application/json"
 
 routes = router("/api/worker", "desk")
@@ -84,8 +86,12 @@ async def enter(engine: Here, crew: Sessions, asked: Worker, request: Request) -
     if not may_take(asked.actor, said.lanes):
         queues = ", ".join(sorted({queue_of(lane) for lane in said.lanes})[:5])
         raise Forbidden(f"{asked.name} may not work on all of {queues}; its grants name namespaces and queues")
+    if said.address:
+        _checked(said.address)
     now = engine.clock.now()
     fields = {name: getattr(said, name) for name in wire.Enter.__struct_fields__}
+    behind = getattr(request.state, "carrier", "")
+    fields["address"] = behind or said.address
     await crew.open(Session(**fields, opened_at=now, opened_by=credential(asked.actor)))
     return _told(wire.Entered(now))
 
@@ -116,7 +122,7 @@ async def claim(engine: Here, crew: Sessions, asked: Worker, request: Request) -
 
     want = Want(session.id, session.worker, said.token, limit, lanes, said.exclude)
     waiting: Waiting = request.app.state.waiting
-    taken = await _unless_gone(request, waiting.claim(want, still, CLAIM_WAIT_S))
+    taken = await _unless_gone(request, waiting.claim(want, still, said.wait_ms / 1_000))
     return _told(wire.work(taken, engine.clock.now())) if taken else Response(status_code=204)
 
 
@@ -210,50 +216,82 @@ class Reachable(Body):
     """A worker that is reached at a URL."""
 
     url: Annotated[str, Field(max_length=500, validation_alias=AliasChoices("url", "address", "worker"))]
+    slots: Annotated[int, Field(ge=1, le=10_000)] = 10
+    executors: Annotated[list[NameText], Field(min_length=1, max_length=20)] = Field(default=["python"])
+    labels: Annotated[list[NameText], Field(max_length=LABEL_LIMIT)] = Field(default=[])
 
 
 Listed: Any = answer(
-    "ListedWorker", "It is listed as live; runs are not posted to it.", session=str, worker=str, queues=list[str],
-    ttl_ms=int, takes_runs=bool, detail=str,
+    "ListedWorker", "It is live; runs of its queues are posted to it, where it takes any.", session=str, worker=str,
+    queues=list[str], ttl_ms=int, takes_runs=bool, detail=str,
 )  # fmt: skip
 At = Annotated[str | Reachable, JsonBody(examples=["http://10.0.0.7:9000", {"url": "http://10.0.0.7:9000"}])]
 
 
 @routes.post("/register", response_model=Listed)
+async def register(engine: Here, crew: Sessions, asked: Worker, body: At) -> Response:
+    """Begin the life of a worker at a URL, for half a minute from now. What one before it had there goes elsewhere."""
+    said = _said(body)
+    crew.listed.pop((credential(asked.actor), said.url), None)
+    if former := await _at(engine, credential(asked.actor), said.url):
+        await close_session(engine, former.id, "it began anew")
+    return await _live(engine, crew, asked.actor, said)
+
+
 @routes.post("/heartbeat", response_model=Listed)
 async def heartbeat(engine: Here, crew: Sessions, asked: Worker, body: At) -> Response:
-    """List a worker at a URL as live, for half a minute from now."""
-    url = _checked(body if isinstance(body, str) else body.url)
-    place = (credential(asked.actor), url)
+    """A sign of life of a worker at a URL; one that is not known, or was silent for half a minute, begins anew."""
+    return await _live(engine, crew, asked.actor, _said(body))
+
+
+async def _live(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Response:
+    place = (credential(actor), said.url)
     session = crew.listed.get(place) or await _at(engine, *place)
     if session is None or not (await engine.store.beat([session.id]))[0].open:
-        session = _listed(engine, asked.actor, url)
+        session = _listed(engine, actor, said, await _signs(engine, actor))
         await crew.open(session)
         await engine.store.beat([session.id])
     if len(crew.listed) > MOST_REMEMBERED:
         crew.listed.clear()
     crew.listed[place] = session
-    detail = "runs are not posted to it; `rota worker --scheduler` takes them"
+    placed = sorted({*map(queue_of, session.lanes)} & {*await engine.placed()})
+    detail = f"runs of {', '.join(placed)} are posted to it" if placed else NOT_PLACED
+    detail = detail if session.takes_runs else "it needs a key of `rota tokens add`, which signs what is posted"
     shown = {"session": session.id, "worker": session.worker, "queues": session.queues, "ttl_ms": session.ttl_ms}
     return Json(shown | {"takes_runs": session.takes_runs, "detail": detail})
 
 
+def _said(body: str | Reachable) -> Reachable:
+    said = Reachable(url=body) if isinstance(body, str) else body
+    _checked(said.url)
+    return said
+
+
 async def _at(engine: Engine, opened_by: str, url: str) -> Session | None:
-    found = await open_sessions(engine)
+    found = [one for one in await open_sessions(engine) if not one.asks]
     return next((one for one in found if one.address == url and one.opened_by == opened_by), None)
 
 
-def _listed(engine: Engine, actor: Actor, url: str) -> Session:
-    """A session of the queues that the credential is for. Its lanes have no kind, so that nothing is claimed for it."""
+async def _signs(engine: Engine, actor: Actor) -> bool:
+    """Whether letters can be signed by the asker's credential."""
+    (held,) = await engine.store.get(Token, [actor.token])
+    return bool(held and held.record.kind is Kind.KEY)
+
+
+def _listed(engine: Engine, actor: Actor, said: Reachable, signs: bool) -> Session:
+    """A session of the queues that the credential is for. Without executors nothing is placed there."""
     grants = [one for one in actor.grants if one.role == "worker" and not one.task]
     places = {("main" if one.namespace == "*" else one.namespace, one.queue or "default") for one in grants}
     if not places:
         raise Forbidden(f"{actor.name} has no grant for a queue")
-    now, host = engine.clock.now(), urlsplit(url).netloc
-    queues, lanes = tuple({queue for _, queue in places}), tuple(lane(*place, "") for place in places)
+    now, host, kinds = engine.clock.now(), urlsplit(said.url).netloc, tuple(said.executors if signs else ())
+    queues = tuple({queue for _, queue in places})
+    taken = tuple(one for space, queue in places for one in lanes([space], [queue], kinds or [""], said.labels))
+    if len(taken) > MOST_LANES:
+        raise TooLarge("labels", f"and executors of {len(places)} queues make {len(taken)} lanes, over {MOST_LANES}")
     name = f"worker@{host}".replace("[", "").replace("]", "")
-    session = Session(engine.new_id(now), name, host, 0, lanes, queues, (), (), 1, False, ALIVE_MS, now)
-    return replace(session, opened_by=credential(actor), address=url)
+    session = Session(engine.new_id(now), name, host, 0, taken, queues, kinds, tuple(said.labels), said.slots)
+    return replace(session, ttl_ms=ALIVE_MS, opened_at=now, opened_by=credential(actor), address=said.url)
 
 
 def _checked(url: str) -> str:

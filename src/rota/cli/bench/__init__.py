@@ -35,6 +35,7 @@ def bench(
     runs: Annotated[int | None, typer.Option(min=1, max=10_000_000, help="How many runs.")] = None,
     slots: Annotated[int, typer.Option(min=1, max=10_000, help="Slots of a worker.")] = 500,
     workers: Annotated[int, typer.Option(min=1, max=100, help="How many worker processes (throughput).")] = 1,
+    by: Annotated[str, typer.Option(help="Reach workers by `http` or a broker's URL (throughput, latency).")] = "",
     schedules: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many schedules.")] = 10_000,
     every: Annotated[int, typer.Option(min=1, help="Seconds between two fires of a schedule.")] = 10,
     seconds: Annotated[int | None, typer.Option(min=5, help="How long to watch (schedules, idle, api).")] = None,
@@ -61,9 +62,9 @@ def bench(
         if profile:
             work = steps.profile(url, number)
         elif mode is Mode.THROUGHPUT:
-            work = measures.throughput(url, number, slots, workers, told)
+            work = measures.throughput(url, number, slots, workers, by, told)
         elif mode is Mode.LATENCY:
-            work = measures.latency(url, number, slots, told)
+            work = measures.latency(url, number, slots, by, told)
         elif mode is Mode.SCHEDULES:
             work = measures.schedules(url, schedules, every, watch, told)
         elif mode is Mode.API:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import socket
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +12,7 @@ from typing import Any
 import aiohttp
 import psutil
 
-from rota.cli.bench.machine import cost, percentile, role
+from rota.cli.bench.machine import cost, free_port, percentile, role
 from rota.cli.bench.measures import BULK, Told
 from rota.cli.bench.tasks import app, noop
 from rota.domain.ids import timed_id
@@ -42,9 +41,7 @@ async def api(url: str, runs: int, rate: int, seconds: int, listeners: int, told
     async with app:
         told(f"filling in {runs} ended runs")
         ids = await _fill(runs)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with role("up", url, 100, port) as process:
         async with _client(port, url, listeners) as (ask, heard):
             load = _Load(ask, ids)

@@ -3,10 +3,12 @@
 import os
 import platform
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from secrets import token_hex
 from typing import NamedTuple
@@ -16,6 +18,7 @@ import psutil
 from rota.domain.errors import RotaError
 
 TARGET = "rota.cli.bench.tasks:app"
+HTTP = "http"
 
 
 class Cost(NamedTuple):
@@ -25,16 +28,25 @@ class Cost(NamedTuple):
     rss_mb: float
 
 
+class Way(NamedTuple):
+    """How workers are reached that know no store: a broker's URL, or `http`, and their token."""
+
+    by: str
+    token: str
+
+
 @contextmanager
-def role(name: str, url: str, slots: int, port: int = 0) -> Iterator[psutil.Process]:
-    """Run `rota NAME` on the store at `url` while the block lasts."""
-    command = [sys.executable, "-m", "rota", name, "--app", TARGET, "--store", url, "--quiet"]
-    if name != "scheduler":
-        command += ["--slots", str(slots)]
-    if name == "up":
-        command += ["--port", str(port)]
+def role(name: str, url: str, slots: int, port: int = 0, way: Way | None = None) -> Iterator[psutil.Process]:
+    """Run `rota NAME` on the store at `url` while the block lasts; a worker with a way at the end of that."""
+    command = [sys.executable, "-m", "rota", name, "--app", TARGET, "--quiet"]
+    command += ["--scheduler", f"http://127.0.0.1:{port}"] if way and way.by == HTTP and name == "worker" else []
+    command += [] if way and name == "worker" else ["--store", url]
+    command += [] if name in ("scheduler", "api") else ["--slots", str(slots)]
+    command += ["--port", str(port)] if name in ("up", "api") else []
     # A store without a folder has no place for a secret of its own.
     environment = {"ROTA_SECURITY__SECRET": token_hex(32)} | os.environ | {"PYTHONUNBUFFERED": "1"}
+    if way:
+        environment |= {"ROTA_TOKEN": way.token} | ({} if way.by == HTTP else {"ROTA_MESSAGE_QUEUE__URL": way.by})
     # The log has a line for each request, which costs what it costs, but nobody wants to see them here.
     errors = subprocess.DEVNULL if port else None
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
@@ -47,6 +59,37 @@ def role(name: str, url: str, slots: int, port: int = 0) -> Iterator[psutil.Proc
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+@contextmanager
+def crew(url: str, slots: int, workers: int, way: Way | None) -> Iterator[None]:
+    """So many worker processes, and what they are reached by."""
+    port = free_port() if way and way.by == HTTP else 0
+    with ExitStack() as roles:
+        if way:
+            roles.enter_context(role("api" if port else "scheduler", url, slots, port, way))
+            _until_heard(port)
+        for _ in range(workers):
+            roles.enter_context(role("worker", url, slots, port, way))
+        yield
+
+
+def _until_heard(port: int) -> None:
+    """Until somebody listens there; at no port nobody needs to."""
+    until = time.monotonic() + 20
+    while port:
+        with suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", port)).close()
+        if time.monotonic() > until:
+            raise RotaError("the API that workers are to be reached by does not start; what it said stands above")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def cost(process: psutil.Process) -> Cost:

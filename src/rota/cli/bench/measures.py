@@ -4,20 +4,23 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 
-from rota.cli.bench.machine import cost, percentile, role
+from rota.cli.bench.machine import Way, cost, crew, percentile, role
 from rota.cli.bench.tasks import app, lag, noop, stamp
+from rota.domain.access import ANY, Actor, Grant
 from rota.domain.errors import RotaError
+from rota.domain.people import Kind, Token
 from rota.domain.run import Run, State
 from rota.domain.schedule import Overlap, Policy, Schedule
 from rota.domain.timing import started
 from rota.domain.triggers import Interval
 from rota.engine.define import register
 from rota.engine.engine import walk
+from rota.engine.people import mint
 from rota.engine.query import unfinished
 from rota.engine.submit import Order, submit
 from rota.ports.store import Change, Group, Where
+from rota.wiring import locks
 
 BULK = 1_000
 WARM_S = 2
@@ -25,17 +28,15 @@ WARM_S = 2
 Told = Callable[[str], None]
 
 
-async def throughput(url: str, runs: int, slots: int, workers: int, told: Told) -> dict[str, float]:
-    """Fill, then drain by worker processes; then fill while they drain. Runs per second."""
+async def throughput(url: str, runs: int, slots: int, workers: int, by: str, told: Told) -> dict[str, float]:
+    """Fill, then drain by worker processes; then fill while they drain. Runs per second. `by`: how they are reached."""
     app.store = url
     async with app:
         told(f"submitting {runs} runs")
         began = time.perf_counter()
         await _fill(runs)
         filled = time.perf_counter() - began
-        with ExitStack() as roles:
-            for _ in range(workers):
-                roles.enter_context(role("worker", url, slots))
+        with crew(url, slots, workers, await _way(by)):
             told("draining")
             await _until_ended(runs)
             first, last = await _span(0)
@@ -54,11 +55,14 @@ async def throughput(url: str, runs: int, slots: int, workers: int, told: Told) 
     }
 
 
-async def latency(url: str, runs: int, slots: int, told: Told) -> dict[str, float]:
-    """One submission every 50 ms to `rota up`; ms from the submit call to the first line of the task."""
+async def latency(url: str, runs: int, slots: int, by: str, told: Told) -> dict[str, float]:
+    """One submission every 50 ms to `rota up`, or to a worker that is reached so; ms from the submit call to the first
+    line of the task.
+    """
     app.store = url
     async with app:
-        with role("up", url, slots):
+        way = await _way(by)
+        with crew(url, slots, 1, way) if way else role("up", url, slots):
             told("waiting for the worker")
             await (await stamp.asubmit(time.monotonic_ns())).aresult(30)
             await asyncio.sleep(WARM_S)
@@ -114,6 +118,15 @@ async def idle(url: str, seconds: int, told: Told) -> dict[str, float]:
         "idle_cpu_s_per_min": round((after.cpu_s - before.cpu_s) * 60 / seconds, 3),
         "rss_mb": round(after.rss_mb, 1),
     }
+
+
+async def _way(by: str) -> Way | None:
+    """That way, and a token for it; None for workers beside the store."""
+    if not by:
+        return None
+    minted, actor = locks().mint(Kind.KEY), Actor("bench", (Grant("admin", ANY),))
+    await mint(app.engine, minted, Token("", Kind.KEY, "bench", grants=(Grant("worker"),)), actor)
+    return Way(by, minted.text)
 
 
 async def _fill(runs: int) -> None:

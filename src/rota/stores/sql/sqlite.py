@@ -85,9 +85,10 @@ class Sqlite(Base):
 
     async def write(self, work: Callable[[Db], T], hints: Mapping[str, int] = {}) -> T:
         # Who claims needs the write lock, so it can set out before this commit has reached the disk. The loop tells it,
-        # so that the commit need not wait until it is told.
+        # so that the commit need not wait until it is told. Who reads first, as the leader does, is told by `ready`.
         early = {topic: number for topic, number in hints.items() if topic.startswith("lane:")}
         others = {topic: number for topic, number in hints.items() if topic not in early}
+        others |= {"ready": sum(early.values())} if early else {}
         loop = asyncio.get_running_loop()
 
         def told() -> None:

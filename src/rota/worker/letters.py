@@ -13,10 +13,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from rota.domain.errors import Invalid
+from rota.domain.names import NAME
 
 Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Key = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]
-Place = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.:@+-]{1,160}\Z")]
+Place = Annotated[str, Meta(pattern=rf"\A{NAME.pattern}\Z")]
 Call = Annotated[str, Meta(pattern=r"\A[a-z]{1,20}\Z")]
 Instant = Annotated[int, Meta(ge=0, le=2**48)]
 MOST_AHEAD_MS = 120_000

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rota.domain.access import ANY, Actor, Grant
-from rota.domain.errors import Barred, Invalid
+from rota.domain.errors import Invalid
 from rota.domain.facts import Fact, Trouble
 from rota.engine.engine import Engine
 from rota.executors import by_kind
@@ -29,6 +29,7 @@ from rota.ports.desk import Desk
 from rota.ports.executor import Executor, Handlers
 from rota.ports.runtime import Emit
 from rota.ports.store import Store
+from rota.scheduler.dispatch import Deliver
 from rota.scheduler.node import Scheduler
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.stores import ENOUGH, ROOM, connect
@@ -44,10 +45,10 @@ if TYPE_CHECKING:
     from rota.api.door import Door
     from rota.api.guard import Guard, GuardOptions
     from rota.api.limits import Rates
+    from rota.api.posting import Posting
     from rota.api.serve import Address
     from rota.identity import Identity
     from rota.observe.metrics import Metrics
-    from rota.worker.remote import Server
 
 T = TypeVar("T")
 
@@ -195,39 +196,14 @@ def make_worker(url: str, engine: Engine, made: Mapping[str, Executor], options:
     return Worker(LocalDesk(engine), engine.store.watch, desk, made, options, runtime)
 
 
-@asynccontextmanager
-async def remote_worker(
-    server: "Server", made: Mapping[str, Executor], options: WorkerOptions, emit: Emit
-) -> AsyncIterator[Worker]:
-    """A worker that needs no store: its desk is the API of a scheduler. Drained and closed at the end."""
-    from rota.worker.remote import DeskClock, reached
+def make_posting(engine: Engine) -> "Posting":
+    """What posts runs to workers at a URL. Whoever makes it closes it."""
+    from rota.api.posting import Posting
 
-    def told(fact: Fact) -> None:
-        # Its end says that once; each loop that notices would say it again.
-        if not (isinstance(fact, Trouble) and isinstance(fact.error, Barred)):
-            emit(fact)
-
-    @asynccontextmanager
-    async def another() -> AsyncIterator[tuple[Desk, Listen]]:
-        async with reached(server, clock) as desk:
-            yield desk, desk.listen
-
-    clock = DeskClock(SystemClock())
-    runtime = (clock, SystemChance(), listening(told))
-    try:
-        async with reached(server, clock) as desk:
-            worker = Worker(desk, desk.listen, another, made, options, runtime)
-            try:
-                await worker.start()
-                yield worker
-            finally:
-                await worker.stop()
-    finally:
-        for executor in made.values():
-            await executor.close()
+    return Posting(engine, lambda: make_door("", engine, os.urandom(32)))
 
 
-def make_scheduler(url: str, engine: Engine, options: SchedulerOptions) -> Scheduler:
+def make_scheduler(url: str, engine: Engine, options: SchedulerOptions, deliver: Deliver | None = None) -> Scheduler:
     """A scheduler node."""
 
     @asynccontextmanager
@@ -235,7 +211,7 @@ def make_scheduler(url: str, engine: Engine, options: SchedulerOptions) -> Sched
         async with beside(url, engine) as another:
             yield another.store
 
-    return Scheduler(engine, store, fitted(url, options))
+    return Scheduler(engine, store, fitted(url, options), deliver)
 
 
 def fitted(url: str, options: SchedulerOptions) -> SchedulerOptions:

@@ -1,0 +1,305 @@
+"""The desk behind a broker: letters to the inbox that all nodes share are calls of the same routes as over HTTP.
+
+What lies in a broker may be of anybody, late or twice: a letter counts if a worker's key has signed it, once,
+and in its time. Answers that nobody can get any more are undone: their runs go to others at once, unburnt.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
+
+from starlette.types import ASGIApp, Message
+
+from rota.api.bare import bare
+from rota.api.crew import Crew
+from rota.api.door import Door
+from rota.api.waiting import Waiting
+from rota.domain.errors import Invalid, RotaError, Unavailable, Unclear
+from rota.domain.facts import Trouble
+from rota.domain.people import Token
+from rota.domain.records import Session
+from rota.domain.run import End, Fence, Outcome
+from rota.engine.audit import origin
+from rota.engine.engine import Engine
+from rota.engine.sessions import enter, leave
+from rota.engine.settle import settle
+from rota.ports.carrier import DESK, Carrier
+from rota.ports.desk import Settlement
+from rota.ports.loops import Backoff, end, keep
+from rota.worker import wire
+from rota.worker.letters import MOST_AHEAD_MS, Answer, Letter, Question, head_of, parted, sealed
+
+CALLS = frozenset({"enter", "leave", "claim", "beat", "held", "report", "settle"})
+LETTER_BYTES = 5 << 20
+MOST = 4_096
+"""Questions under way at once; more are left unanswered, and asked again."""
+LATE_MS = 5_000
+"""The clocks of two nodes may differ by so much."""
+CANARY_S = 1.0
+CANARY_WAIT_S = 3.0
+MARGIN_MS = 2_000
+"""By so much a worker may be ahead of this node, and stop waiting earlier."""
+FINISH_S = 1.0
+TELL_MS = 60_000
+"""So often, at most, is told of letters that count for nothing."""
+
+
+class Out(NamedTuple):
+    """An answer on its way, and what it is, should it not arrive."""
+
+    question: Question
+    data: bytes
+    status: int
+    body: bytes
+
+
+class CarriedDesk:
+    """Serves workers through a broker. `kind`: what the broker is called, in sessions and errors."""
+
+    def __init__(self, engine: Engine, door: Door, connect: Callable[[], Carrier], kind: str) -> None:
+        self._engine = engine
+        self._door = door
+        self._connect = connect
+        self._kind = kind
+        self._closed = asyncio.Event()
+        self._app = _routes(engine, self._closed)
+        self._going: set[asyncio.Task[None]] = set()
+        self._seen: dict[str, int] = {}
+        """Ids of questions, until when each might come again."""
+        self._out: list[Out] = []
+        self._news = asyncio.Event()
+        self._quiet = asyncio.Event()
+        """Nothing is left to be sent."""
+        self._quiet.set()
+        self._told_at: dict[type[RotaError], int] = {}
+        self._canary, self._inbox = "", f"canary-{secrets.token_hex(16)}"
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[None]:
+        """Serve while the block lasts."""
+        serving = asyncio.create_task(keep("desk", self._serve, self._engine.emit))
+        try:
+            yield
+        finally:
+            self._closed.set()  # who waits is let go
+            await end(serving)
+            await end(*self._going)
+            if self._canary:
+                with suppress(RotaError):
+                    await leave(self._engine, self._canary, "stopped")
+
+    async def _serve(self) -> None:
+        carrier, emit = self._connect(), self._engine.emit
+        try:
+            await carrier.open()
+            sending = asyncio.create_task(keep("desk", lambda: self._send(carrier), emit))
+            singing = asyncio.create_task(keep("canary", lambda: self._sing(carrier), emit))
+            try:
+                await self._receive(carrier)
+            finally:
+                if self._closed.is_set():
+                    await self._finish()
+                await end(sending, singing)
+        finally:
+            await carrier.close()
+
+    async def _finish(self) -> None:
+        """Nobody is left waiting for an answer that is ready."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_S):
+                if self._going:
+                    await asyncio.wait(list(self._going))
+                await self._quiet.wait()
+
+    async def _receive(self, carrier: Carrier) -> None:
+        backoff = Backoff("desk", self._engine.emit, 1.0)
+        while True:
+            try:
+                for data in await carrier.receive(DESK):
+                    await self._take(data)
+                backoff.reset()
+            except RotaError as error:
+                await backoff.failed(error)
+
+    async def _take(self, data: bytes) -> None:
+        """Judge a letter by its signature first, one at a time; then its time, and whether it came before."""
+        try:
+            letter = _parted(data)
+            head = head_of(letter)
+            token = await self._signer(head, letter)
+        except RotaError as error:
+            return self._tell(error)
+        if not isinstance(head, Question) or self._is_repeated(head, self._engine.clock.now()):
+            return
+        if len(self._going) >= MOST:
+            return self._tell(Unavailable(f"{MOST} questions are under way; more are not answered"))
+        task = asyncio.create_task(self._answer(head, letter.body, token))
+        self._going.add(task)
+        task.add_done_callback(self._going.discard)
+
+    async def _answer(self, head: Question, asked: bytes, token: Token) -> None:
+        now = self._engine.clock.now()
+        if now - LATE_MS <= head.until <= now + MOST_AHEAD_MS:
+            status, body = await self._asked(head.call, asked, token)
+        else:
+            status, body = 408, b""  # with the time, which the asker follows
+        answer = sealed(Answer(head.id, status, self._engine.clock.now()), body, token.digest)
+        self._out.append(Out(head, answer.joined(), status, body))
+        self._quiet.clear()
+        self._news.set()
+
+    async def _signer(self, head: Question | Answer, letter: Letter) -> Token:
+        """The key that signed a question to this desk. Raises `Invalid` for any other letter."""
+        if not isinstance(head, Question) or head.to != DESK or head.call not in CALLS:
+            raise Invalid("head", "is no question for this desk")
+        token = await self._door.key(head.key)
+        if token is None or not letter.bears(token.digest):
+            raise Invalid("signature", "is of no key that is known here")
+        return token
+
+    def _tell(self, error: RotaError) -> None:
+        """Of each kind of trouble one, for whoever can write to the broker can make any number."""
+        now, kind = self._engine.clock.monotonic(), type(error)
+        if now - self._told_at.get(kind, -TELL_MS) >= TELL_MS:
+            self._told_at[kind] = now
+            self._engine.tell(Trouble(f"a letter through {self._kind}", error))
+
+    def _is_repeated(self, head: Question, now: int) -> bool:
+        while self._seen and (oldest := next(iter(self._seen.items())))[1] < now - LATE_MS:
+            del self._seen[oldest[0]]
+        repeated = head.id in self._seen
+        self._seen[head.id] = min(head.until, now + MOST_AHEAD_MS)
+        return repeated
+
+    async def _asked(self, call: str, body: bytes, token: Token) -> tuple[int, bytes]:
+        """What the route answers to who has that key: status and body."""
+        actor = await self._door.let_in(token, self._kind)
+        if actor is None:
+            return 401, b""
+
+        async def still() -> object:
+            known = await self._door.key(token.id)
+            return await self._door.let_in(known, self._kind) if known else None
+
+        state = {"actor": actor, "address": self._kind, "still": still, "carrier": self._kind}
+        mark = origin.set(self._kind)
+        try:
+            return await _call(self._app, f"/api/worker/{call}", body, state)
+        finally:
+            origin.reset(mark)
+
+    async def _send(self, carrier: Carrier) -> None:
+        """All answers that are ready, in one batch."""
+        await self._news.wait()
+        self._news.clear()
+        out, self._out = self._out, []
+        try:
+            there = await self._sent(carrier, out)
+        except Unclear as error:
+            return self._tell(error)  # they may have arrived: who asked will say what it holds
+        except RotaError as error:
+            self._tell(error)
+            there = [False] * len(out)
+        if not self._out:
+            self._quiet.set()
+        await self._take_back([one for one, arrived in zip(out, there, strict=True) if not arrived])
+
+    async def _sent(self, carrier: Carrier, out: list[Out]) -> list[bool]:
+        """In one batch; one that cannot be sent keeps none of the others."""
+        try:
+            return await carrier.send([(one.question.reply, one.data) for one in out]) if out else []
+        except Invalid as error:
+            self._tell(error)
+            if len(out) == 1:
+                return [False]
+            half = len(out) // 2
+            return await self._sent(carrier, out[:half]) + await self._sent(carrier, out[half:])
+
+    async def _take_back(self, lost: list[Out]) -> None:
+        """What a worker was to get by its claim goes to others, as long as it waits for that: later it may have asked
+        what it holds, and begun.
+        """
+        gone = Outcome(End.RETURNED, reason="undelivered: its worker had gone before it was told")
+        fences: list[Fence] = []
+        for question, _, status, body in lost:
+            if question.call == "claim" and status == 200 and self._engine.clock.now() + MARGIN_MS <= question.until:
+                fences += [wire.received(given.run).fence for given in wire.decode(wire.Work, body).runs]
+        if fences:
+            await settle(self._engine, [Settlement(fence, gone) for fence in fences])
+
+    async def _sing(self, carrier: Carrier) -> None:
+        """A canary: a session that beats by what has gone through the broker and come back. While none of a kind beats,
+        no worker behind that broker is judged by its silence.
+        """
+        await carrier.own(inbox := self._inbox)
+        while True:
+            note = secrets.token_bytes(16)
+            async with asyncio.timeout(CANARY_WAIT_S):
+                if not all(await carrier.send([(inbox, note)])):
+                    raise Unavailable(f"{self._kind} has lost an inbox")
+                while note not in await carrier.receive(inbox):
+                    pass
+            if not self._canary or not (await self._engine.store.beat([self._canary]))[0].open:
+                self._canary = await self._enter()
+            await asyncio.sleep(CANARY_S)
+
+    async def _enter(self) -> str:
+        engine = self._engine
+        now = engine.clock.now()
+        host, name = os.uname().nodename, f"desk@{self._kind}"
+        canary = Session(engine.new_id(now), name, host, os.getpid(), (), (), (), opened_at=now, address=self._kind)
+        await enter(engine, canary)
+        return canary.id
+
+
+def _parted(data: bytes) -> Letter:
+    """Raises `Invalid` for what is no letter, or too large for one: over HTTP it would be as well."""
+    if len(data) > LETTER_BYTES:
+        raise Invalid("letter", f"has {len(data)} bytes; {LETTER_BYTES} are the most")
+    return parted(data)
+
+
+def _routes(engine: Engine, closed: asyncio.Event) -> ASGIApp:
+    from rota.api.routes.desk import routes
+
+    app = bare(engine, secrets.token_bytes(32))
+    app.state.crew = Crew(engine)
+    app.state.waiting = Waiting(engine, closed)
+    app.router.routes += routes.routes
+    return app
+
+
+async def _call(app: ASGIApp, path: str, body: bytes, state: dict[str, object]) -> tuple[int, bytes]:
+    """One request of an app in this process; who asks never hangs up."""
+    unread, status, answer = [body], 500, b""
+
+    async def receive() -> Message:
+        if not unread:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": unread.pop(), "more_body": False}
+
+    async def send(message: Message) -> None:
+        nonlocal status, answer
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        else:
+            answer += message.get("body", b"")
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+        "state": state,
+    }
+    with suppress(Exception):  # it was logged, and answered as an error of the server
+        await app(scope, receive, send)
+    return status, answer
