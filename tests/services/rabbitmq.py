@@ -83,6 +83,8 @@ class RabbitServer:
         self.process = self._popen([str(self.path)])
         end = time.monotonic() + 60
         while not self._answers():
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.05)
             if self.process.poll() is not None or time.monotonic() > end:
                 raise Missing((self.folder / "log").read_text()[-2_000:])
         return self.process.pid
@@ -139,9 +141,6 @@ class RabbitServer:
                 connection.sendall(b"AMQP\0\0\x09\x01")
                 return bool(connection.recv(1))
         except OSError:
-            with suppress(subprocess.TimeoutExpired):
-                if self.process:
-                    self.process.wait(0.05)
             return False
 
 

@@ -7,6 +7,7 @@ import pytest
 from rota.domain.errors import Barred, Invalid, Unavailable, Unclear
 from rota.ports.carrier import DESK
 from rota.transports import connect
+from rota.transports.common import LIFE_S
 from tests.services.authority import Authority
 from tests.services.fixtures import needed
 from tests.services.postgresql import free_port
@@ -153,7 +154,7 @@ async def test_what_is_made_in_the_broker_and_goes_again(server, place):
         await carrier.send([(DESK, b"")])
         own, desk = await held()
         assert own.startswith("classic\ttrue")
-        assert '"x-expires",30000' in own
+        assert f'"x-expires",{LIFE_S}000' in own
         assert desk.startswith("quorum\ttrue")
         assert "expires" not in desk
     assert await held() == [desk]
