@@ -85,7 +85,7 @@ class Waiting:
             async with asyncio.timeout(wait_s):
                 return await waiter.answer
         except TimeoutError:
-            if waiter.answer.done():
+            if waiter.answer.done() and not waiter.answer.cancelled():
                 return waiter.answer.result()  # it came in the same moment
             return NOTHING._replace(waited_ms=self._engine.clock.monotonic() - waiter.began)
         finally:

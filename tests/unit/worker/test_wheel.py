@@ -121,7 +121,7 @@ async def test_a_real_timer_rings_for_the_first_of_them():
     running = asyncio.create_task(turning.wheel.run())
     for number in range(100):
         turning.attempt(number, 60_000)
-    first, second = turning.attempt(1_000, 50), turning.attempt(1_001, 20)
+    first, second = turning.attempt(1_000, 500), turning.attempt(1_001, 20)
     await turning.bell.until(lambda: len(turning.given_up) == 2)
     assert [one for one, _ in turning.given_up] == [second, first]
     await end(running)
