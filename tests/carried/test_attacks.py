@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from rota.api.carried import LATE_MS, Out
+from rota.api.carried import LATE_MS, LETTER_BYTES, MARGIN_MS, Out
 from rota.domain.errors import Barred, RotaError, Unavailable, Unclear
 from rota.domain.facts import Trouble
 from rota.domain.run import State
@@ -16,8 +16,7 @@ from rota.engine import people
 from rota.engine.recover import open_sessions
 from rota.ports.carrier import DESK, Carrier
 from rota.worker import wire
-from rota.worker.carried import read_key
-from rota.worker.letters import MOST_AHEAD_MS, Answer, Question, head_of, parted, sealed
+from rota.worker.letters import MOST_AHEAD_MS, Answer, Question, head_of, parted, read_key, sealed
 from tests.carried.support import Behind
 from tests.remote.support import session, states, want
 from tests.unit.engine.support import House
@@ -58,27 +57,31 @@ class Writer:
             await self.carrier.send(pairs)
 
     async def sent(self, *letters: bytes) -> list[tuple[int, bytes]]:
-        """What is answered to all of these: status and body. A last one, in order, shows that all were looked at."""
-        self.last += 1
-        mark, going = f"{self.last:032x}", self.at.node.desk._going
+        """What is answered to all of these: status and body. A last one, in order, shows that all were seen, and an
+        answer of one's own, behind theirs, that all have come.
+        """
+        self.last += 2
+        mark, own, desk = f"{self.last:032x}", f"{self.last + 1:032x}", self.at.node.desk
         found: dict[str, tuple[int, bytes]] = {}
         async with asyncio.timeout(20):
             await self.put(DESK, *letters)
             await self.put(DESK, self.letter(self.last, "beat", BEAT))
-            while mark not in found or going:
-                for data in await self.carrier.receive(INBOX):
-                    head = head_of(letter := parted(data))
-                    assert isinstance(head, Answer)
-                    assert letter.bears(self.digest)
-                    found[head.id] = (head.status, letter.body)
-                if going:
-                    await asyncio.wait(list(going))
-                    await self.put(INBOX, self.own_answer())
+            await self.until(mark, found)
+            while desk._going:
+                await asyncio.wait(list(desk._going))
+            await desk._quiet.wait()
+            await self.put(INBOX, sealed(Answer(own, 200, 0), b"", self.digest).joined())
+            await self.until(own, found)
         return [said for name, said in sorted(found.items()) if int(name, 16) < FIRST_MARK]
 
-    def own_answer(self) -> bytes:
-        """So that its receiver does not wait in vain."""
-        return sealed(Answer(f"{FIRST_MARK:032x}", 200, 0), b"", self.digest).joined()
+    async def until(self, mark: str, found: dict[str, tuple[int, bytes]]) -> None:
+        """Collect answers until that one has come."""
+        while mark not in found:
+            for data in await self.carrier.receive(INBOX):
+                head = head_of(letter := parted(data))
+                assert isinstance(head, Answer)
+                assert letter.bears(self.digest)
+                found[head.id] = (head.status, letter.body)
 
 
 @pytest.fixture
@@ -103,7 +106,8 @@ async def test_what_no_key_has_signed_is_not_even_answered(writer: Writer, house
     other = Writer(writer.carrier, writer.at, await writer.at.key())
     other.public = writer.public
     garbage = (b"", b"\n\n", b"x\n{}\n", b"\x80\x04K\x01.", b"{" * 100_000, json.dumps({"kind": "question"}).encode())
-    assert await writer.sent(stolen.letter(), changed, other.letter(), *garbage) == []
+    large = writer.letter(7, body=b" " * LETTER_BYTES)
+    assert await writer.sent(stolen.letter(), changed, other.letter(), large, *garbage) == []
     assert await open_sessions(house.engine) == []
     (told,) = house.facts.of(Trouble)
     assert "a letter through" in told.where
@@ -247,9 +251,10 @@ async def test_what_a_worker_holds_is_not_taken_from_it_by_an_answer_that_anothe
         200,
         wire.encode(wire.work(await desk.given(opened.id, [run.id]), house.clock.now())),
     )
+    late = house.clock.now() + MARGIN_MS - 1
     await at.node.desk._take_back([out])
     assert (await house.run(run.id)).state is State.RUNNING
-    await at.node.desk._take_back([out._replace(question=structs.replace(out.question, call="claim", until=0))])
+    await at.node.desk._take_back([out._replace(question=structs.replace(out.question, call="claim", until=late))])
     assert (await house.run(run.id)).state is State.RUNNING
     await at.node.desk._take_back([out._replace(question=structs.replace(out.question, call="claim"))])
     assert (await house.run(run.id)).state is State.PENDING

@@ -1,9 +1,11 @@
 """Several schedulers behind one broker: a worker does not know which of them has its call."""
 
 import asyncio
+from typing import Any, cast
 
 from rota.api.waiting import Waiting
 from rota.engine.control import cancel, place_queue
+from rota.ports.desk import Taken
 from rota.scheduler.dispatch import Dispatcher
 from rota.worker.desks import LocalDesk
 from tests.carried.support import Behind, Node
@@ -79,3 +81,16 @@ async def test_what_the_leader_places_at_a_worker_is_told_it_at_once(house: Hous
         reply = await beat
     assert (reply.hinted, reply.held) == (True, 1)
     assert ids(await desk.given(opened.id, [held.id for held in await desk.held(opened.id)])) == [run.id]
+
+
+async def test_what_comes_in_the_moment_that_a_wait_is_over_is_given_all_the_same(house: House):
+    """Else it would be the session's, and its worker would not know."""
+    waits, found = Waiting(house.engine, asyncio.Event()), Taken((), True, True)
+
+    class Ear:
+        def wake(self) -> None:
+            """The answer is ready before the timeout is noticed, and both before the claim goes on."""
+            asyncio.get_running_loop().call_soon(lambda: waits._waiters[session().id].end(found))
+
+    waits._ear = cast(Any, Ear())
+    assert await waits.claim(want(session()), true, 0) is found

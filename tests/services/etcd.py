@@ -18,6 +18,7 @@ from rota.stores.etcd.client import Delete, Txn
 from rota.stores.etcd.client.coding import txn_message
 from rota.stores.etcd.client.messages import TXN
 from tests.services.postgresql import Missing, free_port, installed
+from tests.services.process import Owned
 
 PACKAGE = "etcd-server"
 
@@ -30,7 +31,7 @@ def program() -> Path | None:
     return Path(found) if found else None
 
 
-class EtcdServer:
+class EtcdServer(Owned):
     """One member. `stop` and `start` again keep its data; `remove` deletes its folder.
 
     With `cluster`, addresses of the members by name, it is one of them; `settings` are further flags.
@@ -45,7 +46,6 @@ class EtcdServer:
         self.cluster = cluster or {name: free_port()}
         self.settings = settings
         self.scheme = "https" if any(one.startswith("--cert-file") for one in settings) else "http"
-        self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -79,24 +79,13 @@ class EtcdServer:
                 raise Missing((self.folder / "log").read_text()[-2_000:])
         return self.process.pid if self.process else 0
 
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it; SIGKILL ends it as a crash would."""
-        if self.process:
-            self.process.send_signal(number)
-            self.process.wait(30)
-            self.process = None
-
     def freeze(self) -> None:
         """Let it stand still, all of it, until `thaw`."""
+        super().freeze()
         if self.process:
-            self.process.send_signal(signal.SIGSTOP)
             threads = [*Path(f"/proc/{self.process.pid}/task").glob("*/stat")]
             while any(" T " not in one.read_text() for one in threads):
                 pass
-
-    def thaw(self) -> None:
-        if self.process:
-            self.process.send_signal(signal.SIGCONT)
 
     def remove(self) -> None:
         self.stop(signal.SIGKILL)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.services.postgresql import Missing, free_port, installed
+from tests.services.process import Owned
 
 PACKAGE = "rabbitmq-server"
 EVERY_QUEUE = (
@@ -35,7 +36,7 @@ def unprivileged() -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
-class RabbitServer:
+class RabbitServer(Owned):
     """One server. `stop` and `start` again keep its durable queues; `remove` deletes its folder."""
 
     def __init__(self, settings: Sequence[str] = ()) -> None:
@@ -43,7 +44,6 @@ class RabbitServer:
         self.folder = Path(tempfile.mkdtemp(prefix="rota-rabbitmq-"))
         self.port, self.names_port = free_port(), free_port()
         self.settings = settings
-        self.process: subprocess.Popen[bytes] | None = None
         self.names: subprocess.Popen[bytes] | None = None
         """Its own name server (epmd): it would begin one that nobody ends."""
         (self.folder / "plugins").write_text("[].")
@@ -88,22 +88,6 @@ class RabbitServer:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise Missing((self.folder / "log").read_text()[-2_000:])
         return self.process.pid
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it; SIGKILL ends it as a crash would."""
-        if self.process:
-            self.process.send_signal(number)
-            self.process.wait(60)
-            self.process = None
-
-    def freeze(self) -> None:
-        """Let it stand still until `thaw`."""
-        if self.process:
-            self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        if self.process:
-            self.process.send_signal(signal.SIGCONT)
 
     def wipe(self) -> None:
         """Delete all that it holds."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from redis import Redis
 
 from tests.services.postgresql import Missing, free_port, installed
+from tests.services.process import Owned
 
 PACKAGE = "redis-server"
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
@@ -24,7 +25,7 @@ def program() -> Path | None:
     return Path(found) if found else None
 
 
-class RedisServer:
+class RedisServer(Owned):
     """One server. `stop` and `start` again keep its data if the settings do; `remove` deletes its folder."""
 
     def __init__(self, settings: Sequence[str] = PASSING) -> None:
@@ -34,7 +35,6 @@ class RedisServer:
         self.settings = settings
         self.file = ""
         """Of settings that the server writes itself, as a Sentinel does."""
-        self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -65,22 +65,6 @@ class RedisServer:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise Missing((self.folder / "log").read_text()[-2_000:])
         return self.process.pid
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it; SIGKILL ends it as a crash would."""
-        if self.process:
-            self.process.send_signal(number)
-            self.process.wait(30)
-            self.process = None
-
-    def freeze(self) -> None:
-        """Let it stand still until `thaw`."""
-        if self.process:
-            self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        if self.process:
-            self.process.send_signal(signal.SIGCONT)
 
     def wipe(self) -> None:
         """Delete all that it holds."""

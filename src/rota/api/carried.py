@@ -199,7 +199,8 @@ class CarriedDesk:
         try:
             there = await self._sent(carrier, out)
         except Unclear as error:
-            return self._tell(error)  # they may have arrived: who asked will say what it holds
+            self._tell(error)
+            there = [True] * len(out)  # they may be: who asked will say what it holds
         except RotaError as error:
             self._tell(error)
             there = [False] * len(out)

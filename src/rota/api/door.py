@@ -88,12 +88,6 @@ class Door:
         grants = within(token.grants, user.grants) if user else ()
         return self._actor(f"token:{token.owner}/{token.name}", grants, address, token) if user else None
 
-    async def bearer(self, name: str, address: str) -> tuple[Actor, str] | None:
-        """Who has the key with this public part, and its digest. It proves nothing: who signs by that digest is it."""
-        token = await self._record(Token, name)
-        actor = token and await self._by_key(("key", name, token.digest), address)
-        return (actor, token.digest) if token and actor else None
-
     def _actor(self, name: str, grants: tuple[Grant, ...], address: str, token: Token) -> Actor:
         self._used[token.id] = self._engine.clock.now()
         if self._engine.clock.monotonic() - self._noted_at >= NOTED_MS:

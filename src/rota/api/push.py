@@ -91,10 +91,11 @@ class Pusher:
             taken = await assigned(self._engine, Claimed(tuple(runs), False, True))
         if not taken.assignments:
             return
-        bearer = await self._door.bearer(session.opened_by, "")
-        if bearer is None or not may_take(bearer[0], session.lanes):
+        token = await self._door.key(session.opened_by)
+        actor = await self._door.let_in(token, "") if token else None
+        if token is None or actor is None or not may_take(actor, session.lanes):
             return await self._take_back(session, taken.assignments, "its worker's key is not valid for it any more")
-        await self._send(session, bearer[1], taken)
+        await self._send(session, token.digest, taken)
 
     async def _send(self, session: Session, digest: str, taken: Taken) -> None:
         """In as many letters as their size asks for."""

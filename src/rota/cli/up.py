@@ -200,6 +200,8 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
 
 def _elsewhere(flags: Mapping[str, Any], loaded: "Loaded", watch: "Watch") -> "Elsewhere | None":
     """The schedulers that this worker works for; None: it works beside the store. Raises `Invalid`."""
+    if not flags["listen"] and (flags["url"] or flags["listen_cert"] or flags["listen_key"]):
+        raise Invalid("listen", "is missing: --url, --listen-cert and --listen-key say more of it; give HOST:PORT")
     listening = _listening(flags) if flags["listen"] else None
     broker = "" if flags["store"] or flags["data"] else loaded.settings.message_queue.address
     if not flags["scheduler"] and not broker:

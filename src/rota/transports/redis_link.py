@@ -51,12 +51,12 @@ class Link:
         """What the server says to each, errors too; they are sent in one piece. `wait_s`: they may take so long."""
         if not self.open:
             raise Unavailable(f"{self.place} is closed; open the carrier before its use")
-        sent = False
         try:
             connection = await self._connected()
         except _LOST as error:
-            raise self.fault(error, sent) from error
+            raise self.fault(error, False) from error
         self._lent.add(connection)
+        sent = False
         try:
             async with asyncio.timeout(ANSWER_S + wait_s):
                 await connection.send_packed_command(connection.pack_commands(commands))

@@ -16,6 +16,7 @@ from rota.ports.executor import Executor
 from rota.ports.runtime import Emit
 from rota.transports import connect
 from rota.wiring import SystemChance, SystemClock, listening, make_door
+from rota.worker.letters import read_key
 from rota.worker.options import Options
 from rota.worker.pulse import Listen
 from rota.worker.remote import DeskClock, RemoteDesk, Server, reached
@@ -42,12 +43,14 @@ def at_address(server: Server, listening: Listening | None = None) -> Elsewhere:
 
 def behind(broker: str, token: str, emit: Emit) -> Elsewhere:
     """Whoever listens at that broker. Raises `Invalid` for an address that names none, and for what is no key."""
-    from rota.worker.carried import Post, carried, read_key
+    from rota.worker.carried import Post, carried
 
+    def reach(clock: DeskClock) -> AbstractAsyncContextManager[RemoteDesk]:
+        return carried(Post(connect(broker), _kind(broker), token, clock, emit), clock)
+
+    # What is wrong with either is told at once.
     read_key(token)
     connect(broker)
-    kind = _kind(broker)
-    reach = lambda clock: carried(Post(connect(broker), kind, token, clock, emit), clock)  # noqa: E731  # one use
     return Elsewhere(without_password(broker), reach)
 
 

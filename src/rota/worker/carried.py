@@ -10,26 +10,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from rota.domain.errors import Barred, Invalid, RotaError, Unavailable, Unclear
-from rota.identity import keys
 from rota.ports.carrier import DESK, Carrier
 from rota.ports.loops import Backoff, end
 from rota.ports.runtime import Emit
-from rota.worker.letters import Answer, Question, head_of, parted, sealed
+from rota.worker.letters import Answer, Question, head_of, parted, read_key, sealed
 from rota.worker.remote import DeskClock, RemoteDesk
 
 WAIT_MS = 5_000
 """How long a claim waits at the desk: what it brings for a worker that died is lost until its session ends."""
 ANSWER_S = 4.0
 """Nothing tells that a question was lost, or that who had it has died: it is asked again so soon."""
-
-
-def read_key(token: str) -> tuple[str, str]:
-    """Public part and digest of a worker's key. Raises `Invalid`."""
-    kind, public, digest = keys.read(token) or ("", "", "")
-    if kind != "key":
-        missing = "is no key of a worker" if token else "is missing"
-        raise Invalid("token", f"{missing}; `rota tokens add NAME --grant worker` makes one; give it by ROTA_TOKEN")
-    return public, digest
 
 
 class Post:

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from rota.domain.errors import Invalid
 from rota.domain.names import NAME
+from rota.identity import keys
 
 Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Key = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]
@@ -22,6 +23,15 @@ Call = Annotated[str, Meta(pattern=r"\A[a-z]{1,20}\Z")]
 Instant = Annotated[int, Meta(ge=0, le=2**48)]
 MOST_AHEAD_MS = 120_000
 """No question is for longer: so long its id has to be remembered by who may be asked twice."""
+
+
+def read_key(token: str) -> tuple[str, str]:
+    """Public part and digest of a worker's key, by which it signs. Raises `Invalid`."""
+    kind, public, digest = keys.read(token) or ("", "", "")
+    if kind != "key":
+        missing = "is no key of a worker" if token else "is missing"
+        raise Invalid("token", f"{missing}; `rota tokens add NAME --grant worker` makes one; give it by ROTA_TOKEN")
+    return public, digest
 
 
 class Question(Struct, frozen=True, tag="question", tag_field="kind"):

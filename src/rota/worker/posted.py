@@ -1,6 +1,6 @@
 """What is posted to a worker's own URL: runs that the leader has placed at its session, so that they start at once.
 
-Each post is a letter signed by the worker's credential (`identity/letters.py`): for this session, for a short time, and
+Each post is a letter signed by the worker's credential (`worker/letters.py`): for this session, for a short time, and
 once. What does not get here is found by the worker as ever, see `Worker._reconcile`; so a post may be lost, and one
 that is doubtful is refused. Answers are signed as well, once it is proved who asks.
 """
@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rota.domain.errors import Invalid
-from rota.identity.keys import read
 from rota.ports.runtime import Clock
 from rota.worker import wire
-from rota.worker.letters import MOST_AHEAD_MS, Answer, Letter, Question, head_of, sealed
+from rota.worker.letters import MOST_AHEAD_MS, Answer, Letter, Question, head_of, read_key, sealed
 from rota.worker.runtime import Worker
 
 EXECUTE, HEALTH = "/api/task/execute", "/health"
@@ -54,10 +53,7 @@ class Post:
     """An ASGI app, for a worker that is told once it is there. Raises `Invalid` for a token that can sign nothing."""
 
     def __init__(self, token: str, clock: Clock) -> None:
-        found = read(token)
-        if found is None or found[0] != "key":
-            raise Invalid("listen", "is for workers whose token is a key of `rota tokens add`: it signs what is posted")
-        self._key, self._digest = found[1:]
+        self._key, self._digest = read_key(token)
         self._clock = clock
         self.worker: Worker | None = None
         self._reading = 0
