@@ -1,6 +1,7 @@
 """What others on this machine take from the cores, and waiting until it is little."""
 
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
@@ -21,7 +22,10 @@ class Reading(NamedTuple):
 def read() -> Reading:
     """Ours are those of this process and of what it started, with what has ended since."""
     machine, me = psutil.cpu_times(), psutil.Process()
-    times = [one.cpu_times() for one in (me, *me.children(recursive=True)) if one.is_running()]
+    times = []
+    for one in (me, *me.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # it ends at this moment, and what it used is its parent's by the next look
+            times.append(one.cpu_times())
     own = sum(one.user + one.system + one.children_user + one.children_system for one in times)
     return Reading(time.monotonic(), sum(machine) - machine.idle - machine.iowait - machine.guest, own)
 
