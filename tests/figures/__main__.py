@@ -18,6 +18,7 @@ FIGURES: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
     "lost": workers.lost,
     "sessions": crowds.sessions,
     "many": crowds.many,
+    "remote": crowds.remote,
     "outage": outages.outage,
     "history": histories.history,
     "history-sqlite": histories.history_sqlite,

@@ -1,22 +1,25 @@
-"""Many workers in one process: `python -m tests.figures.crew STORE SESSIONS SLOTS`, until SIGTERM.
+"""Many workers in one process: `python -m tests.figures.crew STORE|URL SESSIONS SLOTS`, until SIGTERM.
 
-Each is the worker's real runtime, with a session, a pulse and slots of its own. Their desk is what an API node is to
-workers elsewhere: it claims for all who wait in one call. Only the way between, HTTP, is left out.
+Each is the worker's real runtime, with a session, a pulse and slots of its own. At a URL they are what workers
+elsewhere are to the API. Beside a store their desk is what an API node is to those: it claims for all who wait at once.
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from rota.api.waiting import Waiting
 from rota.engine.engine import Engine
 from rota.ports.desk import Desk, Taken
 from rota.ports.store import Want
 from rota.wiring import opened
+from rota.wiring.elsewhere import at_address, remote_worker
 from rota.worker.desks import LocalDesk
 from rota.worker.options import Options
 from rota.worker.pulse import Listen
+from rota.worker.remote import Server
 from rota.worker.runtime import Worker
 from rota.worker.stopping import until_stopped
 from tests.figures.tasks_figures import app
@@ -64,21 +67,30 @@ async def _still() -> bool:
     return True
 
 
-async def main(store: str, sessions: int, slots: int) -> None:
+async def main(place: str, sessions: int, slots: int) -> None:
+    named = [Options(name=f"crew-{number}", slots=slots, thread=False) for number in range(sessions)]
+    async with AsyncExitStack() as crew:
+        if place.startswith("http"):
+            there = at_address(Server(place, os.environ["ROTA_TOKEN"]))
+            for options in named:
+                await crew.enter_async_context(remote_worker(there, app.executors(), options, print))
+        else:
+            await crew.enter_async_context(beside(place, named))
+        await until_stopped(None)
+
+
+@asynccontextmanager
+async def beside(store: str, named: Sequence[Options]) -> AsyncIterator[None]:
     closed = asyncio.Event()
     async with opened(store) as engine:
         desk = NodeDesk(engine, Waiting(engine, closed))
         runtime = engine.clock, engine.chance, engine.emit
         workers = [
-            Worker(
-                desk, desk.listen, desk.connect, app.executors(),
-                Options(name=f"crew-{number}", slots=slots, thread=False), runtime,
-            )
-            for number in range(sessions)
+            Worker(desk, desk.listen, desk.connect, app.executors(), options, runtime) for options in named
         ]  # fmt: skip
         for worker in workers:
             await worker.start()
-        await until_stopped(None)
+        yield
         await asyncio.gather(*[worker.stop() for worker in workers])
         closed.set()
 

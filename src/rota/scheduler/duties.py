@@ -19,11 +19,15 @@ from rota.scheduler.dispatch import Deliver, Dispatcher
 from rota.scheduler.leader import Leader
 from rota.scheduler.options import Options
 
+BREATH_MS = 10
+"""From a step to one for what was not due by then: thousands of fires a second come in batches worth their commits."""
 COUNT_EVERY = 30
 """Steps of prune between two that count."""
 
 Step = Callable[[Term], Awaitable[int | None]]
-"""Does what is to be done; the instant (ms since the epoch) at which to look again, None: when asked or scanned."""
+"""Does what is to be done; the instant (ms since the epoch) at which to look again, None: when asked or scanned.
+
+An instant before its own beginning means that more is due already."""
 
 
 class Duty(NamedTuple):
@@ -39,7 +43,7 @@ def _again(engine: Engine, step: Callable[[Term], Awaitable[object]]) -> Step:
     """Repeated at once while it says that there may be more."""
 
     async def repeated(term: Term) -> int | None:
-        return engine.clock.now() if await step(term) else None
+        return 0 if await step(term) else None
 
     return repeated
 
@@ -75,7 +79,7 @@ def duties(engine: Engine, options: Options, deliver: Deliver | None = None) -> 
         accounted_in = Term("", 0)
         complete = await accountant.look(term)
         accounted_in = term
-        return engine.clock.now() + (options.account_ms if complete else 0)
+        return engine.clock.now() + options.account_ms if complete else 0
 
     news = ("lane:*", "ready", "done", "due", "session*")
     return [
@@ -101,6 +105,7 @@ async def perform(duty: Duty, leader: Leader, leading: asyncio.Event, engine: En
                 leading.clear()
                 await wait_for_event(leading, duty.scan_ms / 1000)
                 continue
+            began = engine.clock.now()
             try:
                 again_at = await duty.step(term)
                 backoff.reset()
@@ -110,7 +115,14 @@ async def perform(duty: Duty, leader: Leader, leading: asyncio.Event, engine: En
             except Exception as error:
                 await backoff.failed(error)
                 continue
-            wait_ms = duty.scan_ms if again_at is None else min(again_at - engine.clock.now(), duty.scan_ms)
-            await ear.wait(max(wait_ms, 0) / 1000)
+            await ear.wait(_rest_ms(duty, began, again_at, engine.clock.now()) / 1000)
     finally:
         ear.close()
+
+
+def _rest_ms(duty: Duty, began: int, again_at: int | None, now: int) -> int:
+    """How long to wait after a step that began then and asks for the next at that instant."""
+    if again_at is None:
+        return duty.scan_ms
+    soonest = max(again_at, began + BREATH_MS) if again_at > began else now
+    return min(max(soonest - now, 0), duty.scan_ms)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 
 import pytest
 
@@ -9,7 +10,7 @@ from rota.domain.errors import Stale, Unavailable
 from rota.engine.engine import Engine
 from rota.ports.loops import end
 from rota.ports.store import Term
-from rota.scheduler.duties import Duty, perform
+from rota.scheduler.duties import BREATH_MS, Duty, perform
 from rota.scheduler.leader import NAME
 from rota.testing.clock import SeededChance
 from rota.testing.faults import UNAVAILABLE
@@ -145,6 +146,20 @@ async def test_it_is_done_again_at_its_next_instant_and_not_before(timely: Doing
     lags = [done - due for due, done in zip(wanted, timely.times[1:], strict=True)]
     assert min(lags) >= 0, "never early"
     assert max(lags) < 1_000
+
+
+async def test_what_is_due_a_moment_after_a_step_waits_to_be_one_batch(timely: Doing):
+    timely.answers = [lambda: timely.engine.clock.now() + 1] * 5
+    await timely.begin()
+    await timely.done(6)
+    assert min(later - earlier for earlier, later in pairwise(timely.times)) >= BREATH_MS
+
+
+async def test_what_is_due_already_does_not(timely: Doing):
+    timely.answers = [lambda: timely.times[-1]] * 300
+    await timely.begin()
+    await timely.done(301)
+    assert timely.times[-1] - timely.times[0] < 300 * BREATH_MS
 
 
 async def test_an_instant_that_is_past_means_at_once_and_starves_nobody(court: Court, doing: Doing):

@@ -68,13 +68,13 @@ def crew(url: str, slots: int, workers: int, way: Way | None) -> Iterator[None]:
     with ExitStack() as roles:
         if way:
             roles.enter_context(role("api" if port else "scheduler", url, slots, port, way))
-            _until_heard(port)
+            until_heard(port)
         for _ in range(workers):
             roles.enter_context(role("worker", url, slots, port, way))
         yield
 
 
-def _until_heard(port: int) -> None:
+def until_heard(port: int) -> None:
     """Until somebody listens there; at no port nobody needs to."""
     until = time.monotonic() + 20
     while port:
