@@ -295,6 +295,36 @@ async def test_a_late_run_of_high_priority_is_seen_soon_in_a_long_queue(prefix, 
         assert sorted(given) == sorted([late.id, *(run.id for run in runs)])
 
 
+async def test_a_lane_that_is_known_to_be_long_is_seldom_looked_through_to_its_end(prefix, monkeypatch):
+    monkeypatch.setattr(claim, "MANY", 30)
+    monkeypatch.setattr(claim, "MARK_S", 60.0)
+    async with reached(prefix) as store:
+        ranks = [START_AT + 10 * number for number in range(60)] + [START_AT + 10**8 + number for number in range(20)]
+        runs = [make_run(number, rank=rank) for number, rank in enumerate(ranks)]
+        await store.commit([new(make_session(1)), *map(new, runs)])
+        late = make_run(1_000, rank=1)
+        real, asked, given = store._link.ask, [], []
+        between = store._claimer._between
+        (lane,) = want().lanes
+
+        async def ask(ranges):
+            asked.extend(one.end for one in ranges)
+            return await real(ranges)
+
+        monkeypatch.setattr(store._link, "ask", ask)
+        opened = []
+        for number in range(17):
+            if number == 10:
+                assert await put(store, late) == [APPLIED]
+            asked.clear()
+            (got,) = await store.claim([want(limit=5)], NOW)
+            given += [one.record.id for one in got.runs]
+            opened += [number] * asked.count(between(lane, 0, claim.END, 1).end)
+        # At first, from the one heap to the other, and where too little is left.
+        assert opened == [0, 12, 16]
+        assert given == [run.id for run in (*runs[:60], late, *runs[60:])]
+
+
 async def test_a_queue_that_is_paused_while_claimed_gives_nothing(prefix):
     async with reached(prefix) as store:
         await store.commit([new(make_session(1)), new(make_run(1))])
