@@ -45,7 +45,8 @@ async def test_a_lane_that_is_known_to_be_long_is_seldom_looked_through_to_its_e
         runs = [make_run(number, rank=rank) for number, rank in enumerate(ranks)]
         await store.commit([new(make_session(1)), *map(new, runs)])
         late = make_run(1_000, rank=1)
-        real, asked, given = store._link.ask, [], []
+        real, given = store._link.ask, []
+        asked: list[bytes] = []
         between = store._claimer._between
         (lane,) = want().lanes
 
