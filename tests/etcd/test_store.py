@@ -9,11 +9,11 @@ import psutil
 import pytest
 
 from rota.domain.errors import Incompatible, Unavailable, Unclear
-from rota.domain.records import Blob, Queue, Tally
+from rota.domain.records import Blob, Tally
 from rota.domain.run import Run, State
 from rota.ports.store import ALREADY, APPLIED, Change, Group, Hint, Line, Open, Sought, Where
 from rota.stores import connect
-from rota.stores.etcd import claim, commit, logs, upkeep
+from rota.stores.etcd import commit, logs, upkeep
 from rota.stores.etcd.client import Alarm, Compacted, Delete, Put, Range, Txn
 from rota.stores.etcd.client import link as connection
 from rota.stores.etcd.commit import gathered
@@ -269,47 +269,6 @@ async def test_the_largest_group_fits_into_one_request(prefix):
         known = await store.get(Run, [run.id for run in runs])
         assert await store.commit([Group(tuple(Change(was, None) for was in known))]) == [APPLIED]
         assert await everything(store, Run) == []
-
-
-async def test_a_late_run_of_high_priority_is_seen_soon_in_a_long_queue(prefix, monkeypatch):
-    monkeypatch.setattr(claim, "MANY", 20)
-    monkeypatch.setattr(claim, "MARK_S", 0.2)
-    async with reached(prefix) as store:
-        runs = [make_run(number) for number in range(100)]
-        await store.commit([new(make_session(1)), *map(new, runs)])
-        given = []
-        for _ in range(4):
-            (got,) = await store.claim([want(limit=10)], NOW)
-            given += [one.record.id for one in got.runs]
-        assert given == [run.id for run in runs[:40]]
-        late = make_run(1_000, priority=3, rank=1)
-        assert await put(store, late) == [APPLIED]
-
-        async def next_one():
-            (got,) = await store.claim([want(limit=1)], NOW)
-            given.extend(one.record.id for one in got.runs)
-            return given[-1]
-
-        assert await eventually(store, next_one, lambda of: of == late.id, 5)
-        given += await drain(store)
-        assert sorted(given) == sorted([late.id, *(run.id for run in runs)])
-
-
-async def test_a_queue_that_is_paused_while_claimed_gives_nothing(prefix):
-    async with reached(prefix) as store:
-        await store.commit([new(make_session(1)), new(make_run(1))])
-        ask = store._link.ask
-
-        async def late(ranges):
-            found = await ask(ranges)
-            store._link.ask = ask
-            await put(store, Queue("main", "default", paused="ann"))
-            return found
-
-        store._link.ask = late
-        (got,) = await store.claim([want()], NOW)
-        assert (got.runs, got.contended, got.open) == ((), True, True)
-        assert len(await everything(store, Run, Where(states=(State.PENDING,)))) == 1
 
 
 async def test_an_attempt_has_room_for_some_lines(prefix, monkeypatch):

@@ -1,19 +1,30 @@
-"""What the stores without tables must know of each kind of record: when it was made, when it ended, what it fits."""
+"""What stores know of each kind of record: when it was made and ended, what it fits; and listings without tables."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Literal, NamedTuple, get_type_hints
 
 import msgspec
 
 from rota.domain.errors import Invalid
 from rota.domain.people import Token, User
 from rota.domain.records import Audit, Blob, Seal, Session, Tally, Unique
-from rota.domain.run import Run
+from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule, Skip
 from rota.domain.task import Revision, Task
-from rota.ports.store import ALREADY, GROUP_LIMIT, Change, Conflict, Group, Result, Versioned, Where
+from rota.ports.store import (
+    ALREADY,
+    GROUP_LIMIT,
+    LOOK_LIMIT,
+    Change,
+    Conflict,
+    Group,
+    Page,
+    Result,
+    Versioned,
+    Where,
+)
 from rota.stores.codec import identity
 
 BORN: dict[type, Any] = {
@@ -31,7 +42,16 @@ ENDED: dict[type, Any] = {
 OPENED = (Session, Audit)
 """Kinds of which what has not ended is called open."""
 FIELDS = ("namespace", "task", "queue", "schedule", "session")
+STEP = 500
+"""Records read at once where only some of them fit."""
 _READ = msgspec.json.Decoder(tuple[str, str]).decode
+
+
+class Entry(NamedTuple):
+    """What an index lists: a number, mostly an instant, and an id."""
+
+    at: int
+    id: str
 
 
 def kind_of(change: Change) -> type:
@@ -66,21 +86,72 @@ def summed(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
     return {name: number for name, number in total.items() if number}
 
 
-def cursor_of(after: tuple[str, ...]) -> str:
-    """The cursor that stands behind an entry: its number and its id, or ()."""
-    return msgspec.json.encode(after).decode() if after else ""
+def cursor_of(after: Entry | None) -> str:
+    """The cursor that stands behind an entry."""
+    return msgspec.json.encode((str(after.at), after.id)).decode() if after else ""
 
 
-def after_of(cursor: str) -> tuple[str, ...]:
+def after_of(cursor: str) -> Entry | None:
     """The entry that a cursor stands behind. Raises `Invalid`."""
     if not cursor:
-        return ()
+        return None
     try:
-        score, member = _READ(cursor)
-        float(score)
-    except ValueError:
+        at, of = _READ(cursor)
+        return Entry(int(float(at)), of)
+    except (ValueError, OverflowError):
         raise Invalid("cursor", "is none that this listing gave; begin again without it") from None
-    return score, member
+
+
+async def paged(
+    where: Where,
+    cursor: str,
+    limit: int,
+    look: Callable[[Entry | None, int], Awaitable[tuple[list[Entry], bool]]],
+    get: Callable[[list[str]], Awaitable[list[Versioned[Any] | None]]],
+    exact: bool,
+) -> Page[Any]:
+    """One page. Where it is short, its cursor stands behind the last entry looked at.
+
+    `look` gives the first entries behind one and whether there are more, `get` their records; `exact`: all of them fit.
+    """
+    after, looked = after_of(cursor), 0
+    items: list[Versioned[Any]] = []
+    while len(items) < limit and looked < LOOK_LIMIT:
+        entries, more = await look(after, limit - len(items) if exact else STEP)
+        for entry, held in zip(entries, await get([one.id for one in entries]), strict=True):
+            after, looked = entry, looked + 1
+            if held and fits(held.record, where):
+                items.append(held)
+                if len(items) == limit:
+                    more = more or entry is not entries[-1]
+                    break
+        if not more:
+            return Page(tuple(items), "")
+    return Page(tuple(items), cursor_of(after))
+
+
+def counted_by(kind: type, by: str, where: Where) -> Literal["states", "lanes", "records"]:
+    """What says the numbers: the sizes of lists by state, those of lanes, or else all records. Raises `Invalid`."""
+    if by not in get_type_hints(kind):
+        raise Invalid("by", f"{by!r} is no field of a {kind.__name__}")
+    if kind is not Run:
+        return "records"
+    if by in ("state", "namespace") and where == Where(namespace=where.namespace, states=where.states):
+        return "states"
+    waiting = where == Where(namespace=where.namespace, queue=where.queue, states=(State.PENDING,))
+    return "lanes" if waiting and by in ("lane", "queue") and (where.namespace or not where.queue) else "records"
+
+
+async def counted(kind: type, by: str, find: Callable[[str], Awaitable[Page[Any]]]) -> dict[str, int]:
+    """Numbers by the value of a field, of what a listing gives page by page."""
+    pairs: list[tuple[str, int]] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await find(cursor)
+        for record, _ in page.items:
+            pairs.append((str(getattr(record, by)), record.count if kind is Tally and by != "count" else 1))
+        cursor = page.cursor or None
+    return summed(pairs)
 
 
 def fits(record: Any, where: Where) -> bool:

@@ -17,7 +17,7 @@ from rota.ports.store import Change, Claimed, Versioned, Want
 from rota.stores.etcd import find
 from rota.stores.etcd.client import Range, Ranged, Txn
 from rota.stores.etcd.commit import group_of
-from rota.stores.etcd.keys import behind, is_open, is_unpaused
+from rota.stores.etcd.keys import is_open, is_unpaused
 from rota.stores.etcd.link import Link, together
 
 STEP = 500
@@ -31,7 +31,11 @@ MANY = 1_000
 """Runs claimed from a lane by which it is one where the start of the last look is remembered."""
 MARK_S = 1.0
 """For how long: a run of high priority that comes late lies ahead of it."""
-MARGIN_MS = 1_000
+MARGIN_MS = 100
+WIDER = 64
+"""How many times as far to look where a window holds too little, before all of the lane is looked through."""
+END = 1 << 64
+"""Behind all ranks, as keys have them."""
 MOST_QUEUES = 20
 """Queues of which one request can say that none may be paused."""
 
@@ -44,13 +48,19 @@ class Ready(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Between which keys of a lane the last look found what it did, since when nothing ahead of it was looked for."""
+    """Between which ranks of a lane the last look found what it did."""
 
-    first: bytes
-    end: bytes
-    since: float
-    taken: int
+    low: int = 0
+    end: int = END
+    """As far as the next look need go; END where the lane held no more."""
+    since: float = 0.0
+    """When all that is ahead was last looked at."""
+    taken: int = 0
     """How many were claimed from there since."""
+
+
+Looks = list[list[Range]]
+"""Where to look in a lane: what is asked together, and one after the other for as long as too little was found."""
 
 
 class Claimer:
@@ -69,8 +79,8 @@ class Claimer:
         sessions = [Range(is_open(want.session, link.prefix).key, count_only=True) for want in wants]
         need = sum(_limit(want) for want in wants) * (SPREAD if self._rivals else 1)
         lanes = list(dict.fromkeys(lane for want in wants if _limit(want) and not want.runs for lane in want.lanes))
-        looks = [self._first_look(lane, need) for lane in lanes]
-        found = await link.ask([*sessions, link.all_of("paused/", keys_only=True), *looks])
+        looks = [self._looks(lane, need) for lane in lanes]
+        found = await link.ask([*sessions, link.all_of("paused/", keys_only=True), *(one[0][0] for one in looks)])
         open_now, closed_queues = [bool(one.count) for one in found[: len(wants)]], found[len(wants)]
         first = dict(zip(lanes, zip(looks, found[len(wants) + 1 :], strict=True), strict=True))
         start = len(link.prefix) + len("paused/")
@@ -93,7 +103,7 @@ class Claimer:
         return monotonic() < self._rivals_until
 
     async def _chosen(
-        self, want: Want, paused: set[str], taken: set[str], first: Mapping[str, tuple[Range, Ranged]]
+        self, want: Want, paused: set[str], taken: set[str], first: Mapping[str, tuple[Looks, Ranged]]
     ) -> tuple[list[Versioned[Run]], bool]:
         """Runs to try, in order; and whether some went to others meanwhile."""
         if want.runs:
@@ -115,7 +125,7 @@ class Claimer:
         return found, lost
 
     async def _ready(
-        self, want: Want, paused: set[str], taken: set[str], first: Mapping[str, tuple[Range, Ranged]]
+        self, want: Want, paused: set[str], taken: set[str], first: Mapping[str, tuple[Looks, Ranged]]
     ) -> list[str]:
         """The first that are ready in the wanted lanes, or some behind them where others are at work."""
         limit, rivals = _limit(want), self._rivals
@@ -128,51 +138,61 @@ class Claimer:
         place = randrange(len(found) - limit + 1) if rivals and len(found) > limit else 0
         return [one.id for one in found[place : place + limit]]
 
-    def _first_look(self, lane: str, need: int) -> Range:
-        """At the start of a lane; of one from which much was taken, for a moment, where its start was then.
+    def _looks(self, lane: str, need: int) -> Looks:
+        """From the start of a lane; of one from which much was taken, for a moment, from where its start was then.
 
-        A server steps over each key that was deleted since it was compacted, and counts to the end of what is asked.
+        A server steps over each key that was deleted since it was compacted, and counts to the end of what is asked. So
+        of a lane that is known to be long no look is without an end but the last.
         """
-        start = self._link.key(f"ready/{lane}/")
-        mark = self._marks.get(lane)
-        if mark and mark.taken >= MANY and monotonic() - mark.since < MARK_S:
-            return Range(mark.first, mark.end, need)
-        return Range(start, behind(start), need)
+        mark, now = self._marks.get(lane, Mark()), monotonic()
+        low = mark.low if mark.taken >= MANY and now - mark.since < MARK_S else 0
+        if not low:
+            self._marks[lane] = mark._replace(since=now)
+        far = min(mark.end + WIDER * (mark.end - mark.low), END)
+        steps = ([(low, mark.end)], [(0, low), (mark.end, far)], [(far, END)])
+        looks = [[self._between(lane, *bounds, need) for bounds in step if bounds[0] < bounds[1]] for step in steps]
+        return [step for step in looks if step]
+
+    def _between(self, lane: str, low: int, end: int, limit: int) -> Range:
+        start = f"ready/{lane}/"
+        key, stop = (self._link.key(f"{start}{rank:0{RANK_DIGITS}d}") for rank in (low, end))
+        return Range(key, stop, limit)
 
     async def _look(
-        self, lane: str, need: int, exclude: frozenset[str], taken: set[str], asked: Range, reply: Ranged
+        self, lane: str, need: int, exclude: frozenset[str], taken: set[str], looks: Looks, reply: Ranged
     ) -> list[Ready]:
         """The first that may be had of a lane, with what the first look found."""
         found: list[Ready] = []
-        prefix = self._link.key(f"ready/{lane}/")
-        whole = Range(prefix, behind(prefix), max(asked.limit, STEP if exclude else 0))
-        narrow = asked.end != whole.end
+        start = len(self._link.key(f"ready/{lane}/"))
+        asked, *wider = looks
+        replies = [reply]
         while True:
-            for item in reply.items:
-                rest = item.key[len(prefix) :].decode()
+            for item in (item for reply in replies for item in reply.items):
+                rest = item.key[start:].decode()
                 one = Ready(rest[:RANK_DIGITS], rest[RANK_DIGITS + 1 :])
                 if one.id not in taken and item.value.decode() not in exclude:
                     found.append(one)
-            if len(found) >= need or not (reply.more or narrow):
-                self._remember(lane, prefix, found[:need], narrow)
-                return found[:need]
-            start = prefix if narrow else reply.items[-1].key + b"\0"
-            found, narrow = ([] if narrow else found), False
-            (reply,) = await self._link.ask([whole._replace(key=start)])
+            rest_of = [
+                one._replace(key=reply.items[-1].key + b"\0", limit=max(one.limit, STEP if exclude else 0))
+                for one, reply in zip(asked, replies, strict=True)
+                if reply.more
+            ]
+            if len(found) >= need or not (rest_of or wider):
+                break
+            asked = rest_of or wider.pop(0)
+            replies = await self._link.ask(asked)
+        found = sorted(found)[:need]
+        self._remember(lane, found, len(found) == need)
+        return found
 
-    def _remember(self, lane: str, prefix: bytes, found: list[Ready], narrow: bool) -> None:
+    def _remember(self, lane: str, found: list[Ready], enough: bool) -> None:
         """Where the next look may begin, and end: some times as far as this one had to go."""
+        former = self._marks.pop(lane, Mark())
         if not found:
-            self._marks.pop(lane, None)
             return
         low, high = int(found[0].rank), int(found[-1].rank)
-        start = prefix + f"{low:0{RANK_DIGITS}d}".encode()
-        end = prefix + f"{high + SPREAD * (high - low) + MARGIN_MS:0{RANK_DIGITS}d}".encode()
-        former = self._marks.get(lane)
-        since, taken = (
-            (former.since, former.taken) if former and narrow else (monotonic(), former.taken if former else 0)
-        )
-        self._marks[lane] = Mark(start, end, since, min(taken + len(found), 2 * MANY))
+        end = min(high + SPREAD * (high - low) + MARGIN_MS, END) if enough else END
+        self._marks[lane] = Mark(low, end, former.since, min(former.taken + len(found), 2 * MANY))
 
     async def _taken(self, want: Want, some: list[Versioned[Run]], now: int) -> tuple[list[Versioned[Run]], bool, bool]:
         """What it got of some runs, whether others got some, and whether the session was open then."""

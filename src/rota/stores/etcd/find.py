@@ -1,22 +1,20 @@
 """`find`, `count` and `due`: which keys serve which listing. What none serves is filtered on the way."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Literal, NamedTuple, get_type_hints
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
-from rota.domain.errors import Invalid
 from rota.domain.lane import queue_of
 from rota.domain.records import Blob, Tally
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Skip
-from rota.ports.store import LOOK_LIMIT, Due, Page, Versioned, Where
+from rota.ports.store import Due, Page, Versioned, Where
 from rota.stores.etcd.client import Found, Range
 from rota.stores.etcd.commit import asked, read
 from rota.stores.etcd.keys import BY_ID, CEILING, DIGITS, WORDS, behind, clamp, falling, rising
 from rota.stores.etcd.link import Link
-from rota.stores.kinds import BORN, ENDED, OPENED, after_of, cursor_of, fits, summed
+from rota.stores.kinds import BORN, ENDED, OPENED, Entry, counted, counted_by, paged, summed
 
-STEP = 500
-"""Records read at once where only some of them fit."""
 BULK = 1_000
 DUE_STEPS_MS = (60_000, 3_600_000)
 """How far ahead to look for what is due next, before all that is due at any time is looked through."""
@@ -43,13 +41,6 @@ class Walk(NamedTuple):
         return self.indexes == () or self.indexes[0].order in ("falling", "held")
 
 
-class Entry(NamedTuple):
-    """What one lists: when, and which."""
-
-    at: int
-    id: str
-
-
 async def get(link: Link, kind: type, ids: Sequence[str]) -> list[Versioned[Any] | None]:
     """Records by id, in the order asked for."""
     return [read(kind, found) for found in await link.ask([asked(link, kind, of) for of in ids])]
@@ -58,43 +49,23 @@ async def get(link: Link, kind: type, ids: Sequence[str]) -> list[Versioned[Any]
 async def find(link: Link, kind: type, where: Where, cursor: str, limit: int, oldest: bool) -> Page[Any]:
     """One page. Where it is short, its cursor stands behind the last entry looked at."""
     walk = await _walk_of(link, kind, where)
-    said, looked = after_of(cursor), 0
-    after = Entry(int(float(said[0])), said[1]) if said else None
-    items: list[Versioned[Any]] = []
-    while len(items) < limit and looked < LOOK_LIMIT:
-        step = limit - len(items) if walk.exact else STEP
-        entries, more = await _entries(link, walk, after, step, oldest)
-        for entry, held in zip(entries, await get(link, kind, [one.id for one in entries]), strict=True):
-            after, looked = entry, looked + 1
-            if held and fits(held.record, where):
-                items.append(held)
-                if len(items) == limit:
-                    more = more or entry is not entries[-1]
-                    break
-        if not more:
-            return Page(tuple(items), "")
-    return Page(tuple(items), cursor_of((str(after.at), after.id)) if after else "")
+    look = partial(_entries, link, walk, oldest)
+    return await paged(where, cursor, limit, look, partial(get, link, kind), walk.exact)
 
 
 async def count(link: Link, kind: type, by: str, where: Where) -> dict[str, int]:
     """Numbers by the value of a field: by the numbers of keys where they say it, else by all records."""
-    if by not in get_type_hints(kind):
-        raise Invalid("by", f"{by!r} is no field of a {kind.__name__}")
-    plain = where == Where(namespace=where.namespace, states=where.states)
-    if kind is Run and plain and by in ("state", "namespace"):
+    how = counted_by(kind, by, where)
+    if how == "states":
         return await _sized(link, by, where)
-    waiting = where == Where(namespace=where.namespace, queue=where.queue, states=(State.PENDING,))
-    if kind is Run and waiting and by in ("lane", "queue") and (where.namespace or not where.queue):
+    if how == "lanes":
         of_queue = f"{where.namespace}/{where.queue}/"
         lanes = [one for one in await _lanes(link, where.namespace) if not where.queue or one.startswith(of_queue)]
         sizes = await _sizes(link, [f"ready/{lane}/" for lane in lanes])
         names = lanes if by == "lane" else [queue_of(lane).partition("/")[2] for lane in lanes]
         return summed(zip(names, sizes, strict=True))
-    pairs: list[tuple[str, int]] = []
-    async for held in _all(link, kind, where):
-        number = held.record.count if kind is Tally and by != "count" else 1
-        pairs.append((str(getattr(held.record, by)), number))
-    return summed(pairs)
+    oldest = not (await _walk_of(link, kind, where)).falling
+    return await counted(kind, by, lambda cursor: find(link, kind, where, cursor, BULK, oldest))
 
 
 async def due(link: Link, kind: type, now: int, limit: int) -> Due[Any]:
@@ -136,17 +107,7 @@ async def _halved(link: Link, start: str, bounds: tuple[int, int], stop: bytes, 
     return (many, middle) if found.count < limit else (middle, few)
 
 
-async def _all(link: Link, kind: type, where: Where) -> AsyncIterator[Versioned[Any]]:
-    cursor: str | None = ""
-    oldest = not (await _walk_of(link, kind, where)).falling
-    while cursor is not None:
-        page = await find(link, kind, where, cursor, BULK, oldest)
-        for item in page.items:
-            yield item
-        cursor = page.cursor or None
-
-
-async def _entries(link: Link, walk: Walk, after: Entry | None, limit: int, oldest: bool) -> tuple[list[Entry], bool]:
+async def _entries(link: Link, walk: Walk, oldest: bool, after: Entry | None, limit: int) -> tuple[list[Entry], bool]:
     """The first entries behind one, of all indexes together, and whether there are more.
 
     Of one instant the smallest id comes first, whichever way one goes; but downwards in what rises it comes last.

@@ -1,27 +1,32 @@
 """`find` and `count`: which indexes serve which listing. What none serves is filtered on the way."""
 
-from collections import Counter
-from collections.abc import AsyncIterator
-from typing import Any, NamedTuple, get_type_hints
+from functools import partial
+from typing import Any, NamedTuple
 
-from rota.domain.errors import Invalid
 from rota.domain.lane import queue_of
-from rota.domain.records import Queue, Tally, Unique
+from rota.domain.records import Queue, Unique
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Skip
-from rota.ports.store import LOOK_LIMIT, Page, Versioned, Where
-from rota.stores.kinds import BORN, ENDED, OPENED, after_of, cursor_of, fits, summed
+from rota.ports.store import Page, Versioned, Where
+from rota.stores.kinds import (
+    BORN,
+    ENDED,
+    OPENED,
+    Entry,
+    after_of,
+    counted,
+    counted_by,
+    cursor_of,
+    fits,
+    paged,
+    summed,
+)
 from rota.stores.redis import records
 from rota.stores.redis.link import Link
 from rota.stores.redis.places import BY_ID, LANES, WORDS, record_key
 
-STEP = 500
-"""Records read at once where only some of them fit."""
 BULK = 1_000
 ALL = 1 << 30
-
-Entry = tuple[float, bytes, str, str]
-"""Score and id as they are ordered, and as they are written."""
 
 
 class Walk(NamedTuple):
@@ -49,91 +54,57 @@ async def find(link: Link, kind: type, where: Where, cursor: str, limit: int, ol
     if kind is Run and where.session:
         return await _held(link, where, cursor, limit, oldest)
     walk = await _walk_of(link, kind, where)
-    after, looked = after_of(cursor), 0
-    items: list[Versioned[Any]] = []
-    while len(items) < limit and looked < LOOK_LIMIT:
-        step = limit - len(items) if walk.exact else STEP
-        entries = await _entries(link, walk, after, step + 1, oldest)
-        more, entries = len(entries) > step, entries[:step]
-        for entry, held in zip(entries, await get(link, kind, [one[3] for one in entries]), strict=True):
-            after, looked = (entry[2], entry[3]), looked + 1
-            if held and fits(held.record, where):
-                items.append(held)
-                if len(items) == limit:
-                    more = more or entry is not entries[-1]
-                    break
-        if not more:
-            return Page(tuple(items), "")
-    return Page(tuple(items), cursor_of(after))
+    look = partial(_entries, link, walk, oldest)
+    return await paged(where, cursor, limit, look, partial(get, link, kind), walk.exact)
 
 
 async def count(link: Link, kind: type, by: str, where: Where) -> dict[str, int]:
     """Numbers by the value of a field: by the sizes of indexes where they say it, else by all records."""
-    if by not in get_type_hints(kind):
-        raise Invalid("by", f"{by!r} is no field of a {kind.__name__}")
-    plain = where == Where(namespace=where.namespace, states=where.states)
-    if kind is Run and plain and by in ("state", "namespace"):
+    how = counted_by(kind, by, where)
+    if how == "states":
         return await _sized(link, by, where)
-    waiting = where == Where(namespace=where.namespace, queue=where.queue, states=(State.PENDING,))
-    if kind is Run and waiting and by in ("lane", "queue") and (where.namespace or not where.queue):
+    if how == "lanes":
         start = f"{where.namespace}/" if where.namespace else ""
         start += f"{where.queue}/" if where.queue else ""
         lanes = [lane for lane in await _lanes(link) if lane.startswith(start)]
         sizes = await _sizes(link, [f"task:ready:{lane}" for lane in lanes])
         names = lanes if by == "lane" else [queue_of(lane).partition("/")[2] for lane in lanes]
         return summed(zip(names, sizes, strict=True))
-    total: Counter[str] = Counter()
-    async for held in _all(link, kind, where):
-        number = held.record.count if kind is Tally and by != "count" else 1
-        total[str(getattr(held.record, by))] += number
-    return dict(total)
-
-
-async def _all(link: Link, kind: type, where: Where) -> AsyncIterator[Versioned[Any]]:
-    cursor: str | None = ""
-    while cursor is not None:
-        page = await find(link, kind, where, cursor, BULK, True)
-        for item in page.items:
-            yield item
-        cursor = page.cursor or None
+    return await counted(kind, by, lambda cursor: find(link, kind, where, cursor, BULK, True))
 
 
 async def _held(link: Link, where: Where, cursor: str, limit: int, oldest: bool) -> Page[Any]:
     """The runs that a session holds: they are few, and their index has another order."""
 
-    def place(held: Versioned[Run]) -> tuple[float, str]:
-        return held.record.created_at, held.record.id
+    def place(held: Versioned[Run]) -> Entry:
+        return Entry(held.record.created_at, held.record.id)
 
-    entries = await _entries(link, Walk((f"task:queue:{where.session}",), True), (), ALL, True)
-    found = [one for one in await get(link, Run, [entry[3] for entry in entries]) if one and fits(one.record, where)]
+    entries, _ = await _entries(link, Walk((f"task:queue:{where.session}",), True), True, None, ALL)
+    found = [one for one in await get(link, Run, [entry.id for entry in entries]) if one and fits(one.record, where)]
     found.sort(key=place, reverse=not oldest)
-    if after := after_of(cursor):
-        behind = float(after[0]), after[1]
+    if behind := after_of(cursor):
         found = [one for one in found if (place(one) > behind if oldest else place(one) < behind)]
     page = found[:limit]
-    if page:
-        after = str(page[-1].record.created_at), page[-1].record.id
-    return Page(tuple(page), cursor_of(after) if len(found) > limit else "")
+    return Page(tuple(page), cursor_of(place(page[-1])) if page and len(found) > limit else "")
 
 
-async def _entries(link: Link, walk: Walk, after: tuple[str, ...], limit: int, oldest: bool) -> list[Entry]:
-    """The first entries behind the cursor, of all indexes together."""
+async def _entries(link: Link, walk: Walk, oldest: bool, after: Entry | None, limit: int) -> tuple[list[Entry], bool]:
+    """The first entries behind one, of all indexes together, and whether there are more."""
     ask = {
         "indexes": [link.prefix + index for index in walk.indexes],
         "low": "" if walk.low is None else str(walk.low),
         "high": "" if walk.high is None else str(walk.high),
         "start": walk.prefix,
-        "after": after,
-        "limit": limit,
+        "after": [str(after.at), after.id] if after else [],
+        "limit": limit + 1,
         "oldest": oldest,
     }
     found: list[Entry] = []
     for part in await link.run("walk", ask):
         members = iter(part)
-        found += [
-            (float(score), member.encode(), score, member) for member, score in zip(members, members, strict=True)
-        ]
-    return sorted(found, reverse=not oldest)[:limit]
+        found += [Entry(int(float(score)), member) for member, score in zip(members, members, strict=True)]
+    found.sort(reverse=not oldest)
+    return found[:limit], len(found) > limit
 
 
 async def _walk_of(link: Link, kind: type, where: Where) -> Walk:
@@ -180,7 +151,7 @@ async def _walk_runs(link: Link, where: Where) -> Walk:
 
 async def _lanes(link: Link) -> list[str]:
     """All lanes that runs ever had; each begins with its namespace."""
-    return [one[3] for one in await _entries(link, Walk((LANES,), True), (), ALL, True)]
+    return [one.id for one in (await _entries(link, Walk((LANES,), True), True, None, ALL))[0]]
 
 
 async def _sized(link: Link, by: str, where: Where) -> dict[str, int]:

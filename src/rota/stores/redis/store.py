@@ -129,7 +129,7 @@ class RedisStore:
         ]
         check_groups(groups, keys)
         told = summed(hints)
-        said = [self._hints.channel, self._hints.message(told)] if told else False
+        said = [self._hints.channel, self._hints.said(told)] if told else False
         ask = {"keys": keys, "groups": asked, "guard": guarded(guard, prefix), "hints": said}
         answers = await self._link.run("commit", ask, writes=True)
         if answers is False:

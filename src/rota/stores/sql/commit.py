@@ -5,21 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from rota.domain.errors import Invalid, Stale
-from rota.domain.records import Tally
-from rota.ports.store import (
-    ALREADY,
-    APPLIED,
-    GROUP_LIMIT,
-    Change,
-    Conflict,
-    Group,
-    Guard,
-    Open,
-    Result,
-    Term,
-    Versioned,
-)
+from rota.ports.store import APPLIED, GROUP_LIMIT, Change, Group, Guard, Open, Result, Term, Versioned
 from rota.stores.codec import identity
+from rota.stores.kinds import verdict
 from rota.stores.sql import core, statements
 from rota.stores.sql.db import Db, Moved
 from rota.stores.sql.rows import KINDS
@@ -52,17 +40,17 @@ class Plan:
     def _add(self, was: Versioned[Any] | None, now: Any) -> None:
         if was is None:
             kind = type(now)
-            key = _key(kind, now)
+            key = identity(now)
             self.wanted[kind][key] = None
             self.writes.add(key, now)
             return
         record, version = was
         kind = type(record)
-        key = _key(kind, record)
+        key = identity(record)
         self.wanted[kind][key] = version
         if now is None:
             self.writes.remove(key, kind, version)
-        elif type(now) is kind and _key(kind, now) == key:
+        elif type(now) is kind and identity(now) == key:
             self.writes.change(key, record, version, now)
         else:
             raise Invalid(key, "a change keeps kind and id; delete the one record and add the other instead")
@@ -107,14 +95,14 @@ def _held(db: Db, plan: Plan) -> Held:
 def _holds(held: Held, was: Versioned[Any] | None, now: Any) -> bool:
     record = now if was is None else was.record
     kind = type(record)
-    return held[kind].get(_key(kind, record)) == (was and was.version)
+    return held[kind].get(identity(record)) == (was and was.version)
 
 
 def _verdicts(db: Db, groups: Sequence[Group]) -> list[Result]:
     """What groups that do not apply are told, from what is held before anything is written."""
     wanted: dict[type, set[str]] = defaultdict(set)
     for record in (now if was is None else was.record for group in groups for was, now in group.changes):
-        wanted[type(record)].add(_key(type(record), record))
+        wanted[type(record)].add(identity(record))
     current = {
         (kind, key): found
         for kind, keys in wanted.items()
@@ -125,11 +113,4 @@ def _verdicts(db: Db, groups: Sequence[Group]) -> list[Result]:
 
 def _verdict(changes: Sequence[Change], current: dict[tuple[type, str], Versioned[Any] | None]) -> Result:
     records = [now if was is None else was.record for was, now in changes]
-    held = tuple(current[type(record), _key(type(record), record)] for record in records)
-    if all(now == (one and one.record) for (_, now), one in zip(changes, held, strict=True)):
-        return ALREADY
-    return Conflict(held)
-
-
-def _key(kind: type, record: Any) -> str:
-    return identity(record) if kind is Tally else record.id
+    return verdict(changes, [current[type(record), identity(record)] for record in records])

@@ -14,10 +14,11 @@ from rota.domain.errors import Invalid
 from rota.domain.records import Tally
 from rota.domain.run import Run, State
 from rota.ports.store import LOOK_LIMIT, Page, Where
+from rota.stores.kinds import FIELDS, summed
 from rota.stores.sql import statements
 from rota.stores.sql.db import Db
 from rota.stores.sql.rows import KINDS
-from rota.stores.sql.walks import FIELDS, Columns, Condition, Stream, Walk, conditions, walk_of
+from rota.stores.sql.walks import Columns, Condition, Stream, Walk, conditions, walk_of
 
 Key = tuple[Any, ...]
 """Where a record stands in a listing; the last part is its alone."""
@@ -80,13 +81,13 @@ def count(db: Db, kind: type, by: str, where: Where) -> dict[str, int]:
 
 def _count_states(db: Db, where: Where) -> dict[str, int]:
     """State by state, so that each is counted in its own index."""
-    total: Counter[str] = Counter()
+    pairs: list[tuple[str, int]] = []
     for state in where.states or tuple(State):
         walk = walk_of(db, Run, where._replace(states=(state,)))
         for stream in walk.streams:
             seen = _fitting(Run, walk, stream, "seq")
-            total[str(state)] += db.select(select(func.count(seen["seq"])))[0][0]
-    return {state: number for state, number in total.items() if number}
+            pairs.append((str(state), db.select(select(func.count(seen["seq"])))[0][0]))
+    return summed(pairs)
 
 
 def _fitting(kind: type, walk: Walk, stream: Stream, *names: str) -> Columns:

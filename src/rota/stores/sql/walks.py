@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, ColumnElement, TextClause, false, literal_column, text
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from rota.domain.records import Audit, Session
+from rota.domain.records import Audit
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Schedule, Skip
 from rota.ports.store import Where
+from rota.stores.kinds import FIELDS, OPENED
 from rota.stores.sql import tables
 from rota.stores.sql.db import Db
 from rota.stores.sql.rows import KINDS
@@ -22,12 +23,9 @@ Condition = ColumnElement[bool] | TextClause
 Stream = list[Condition]
 Columns = ReadOnlyColumnCollection[str, Any]
 
-OPENED = (Session, Audit)
-"""Kinds of which what has not ended is called open."""
 STREAMS_LIMIT = 64
 """Above so many, the listing walks along all runs instead."""
 
-FIELDS = ("namespace", "task", "queue", "schedule", "session")
 _SPACES = """
     WITH RECURSIVE found(name) AS (
         SELECT min(namespace) FROM runs WHERE state <> 'running'
