@@ -10,11 +10,11 @@ from rota.api.problems import detail_of, status_of
 from rota.domain.errors import RotaError
 
 AT_ONCE = 16
+Act = Callable[[str], Awaitable[str | None]]
+"""Does something with a thing of that name; its new state."""
 
 
-async def each(
-    ids: Sequence[str], act: Callable[[str], Awaitable[str | None]], done: int = 200, after: str | None = None
-) -> Response:
+async def each(ids: Sequence[str], act: Act, done: int = 200, after: str | None = None) -> Response:
     """What became of each: the status that it would have had alone, and its new state or its error."""
     turns = asyncio.Semaphore(AT_ONCE)
 

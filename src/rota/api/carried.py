@@ -127,7 +127,9 @@ class CarriedDesk:
     async def _take(self, data: bytes) -> None:
         """Judge a letter by its signature first, one at a time; then its time, and whether it came before."""
         try:
-            letter = _parted(data)
+            if len(data) > LETTER_BYTES:  # over HTTP it would be too large as well
+                raise Invalid("letter", f"has {len(data)} bytes; {LETTER_BYTES} are the most")
+            letter = parted(data)
             head = head_of(letter)
             token = await self._signer(head, letter)
         except RotaError as error:
@@ -254,13 +256,6 @@ class CarriedDesk:
         canary = Session(engine.new_id(now), name, host, os.getpid(), (), (), (), opened_at=now, address=self._kind)
         await enter(engine, canary)
         return canary.id
-
-
-def _parted(data: bytes) -> Letter:
-    """Raises `Invalid` for what is no letter, or too large for one: over HTTP it would be as well."""
-    if len(data) > LETTER_BYTES:
-        raise Invalid("letter", f"has {len(data)} bytes; {LETTER_BYTES} are the most")
-    return parted(data)
 
 
 def _routes(engine: Engine, closed: asyncio.Event) -> ASGIApp:

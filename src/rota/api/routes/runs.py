@@ -1,12 +1,12 @@
 """Runs: what was wanted, what became of it, and why."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request, Response
 
 from rota.api.asked import Asked, held
-from rota.api.bulk import each
+from rota.api.bulk import Act, each
 from rota.api.deps import Counted, Here, Id, Json, Key, Namespace, News, Operator, Reader, Seals, answers, router
 from rota.api.feed import Feed, event
 from rota.api.paging import Cursors, Searched, listing, readable
@@ -38,15 +38,10 @@ def of(run: Run) -> tuple[str, str, str]:
     return run.namespace, run.task, run.queue
 
 
-async def known(engine: Engine, name: str, asked: Asked) -> Run:
-    """The run of that id. Raises `NotFound` and `Forbidden`."""
-    run: Run = await held(engine, Run, name, "run", name)
-    asked.check("run", name, *of(run))
-    return run
-
-
 async def _named(request: Request, engine: Here, run: Id) -> Run:
-    return await known(engine, run, request.state.asked)
+    found: Run = await held(engine, Run, run, "run", run)
+    request.state.asked.check("run", run, *of(found))
+    return found
 
 
 Named = Annotated[Run, Depends(_named)]
@@ -54,12 +49,12 @@ Named = Annotated[Run, Depends(_named)]
 
 
 async def _found(
-    store: Store, cursors: Cursors, asked: Asked, chosen: RunFilter, states: tuple[State, ...] = ()
+    store: Store, cursors: Cursors, asked: Asked, chosen: RunFilter, states: Sequence[State] = ()
 ) -> tuple[list[Run], str | None]:
     """Runs of a filter, and the cursor behind them."""
     space = "" if chosen.namespace == ANY else chosen.namespace
     where, fits = readable(asked, Where(
-        space, tuple(chosen.state) or states, chosen.task, chosen.queue, chosen.schedule, chosen.session,
+        space, tuple(chosen.state or states), chosen.task, chosen.queue, chosen.schedule, chosen.session,
         chosen.prefix, chosen.since, chosen.until,
     ), of)  # fmt: skip
     text, worker, end = chosen.search.lower(), chosen.worker, chosen.suffix
@@ -106,43 +101,41 @@ async def create_many(
 @routes.post("/cancel", response_model=shown.Bulk)
 async def cancel_many(engine: Here, asked: Operator, cursors: Seals, body: RunsChosen) -> Response:
     """Cancel runs, by id or by filter (those that are not over, where it names no state)."""
-    ids, runs, after = await _chosen(engine, cursors, asked, body, tuple(sorted(LIVE)))
 
     async def one(name: str) -> str:
-        _check(asked, runs, name)
         return await control.cancel(engine, name, asked.name)
 
-    return await each(ids, one, 200, after)
+    return await _each(engine, cursors, asked, body, one, tuple(sorted(LIVE)))
 
 
 @routes.post("/retry", response_model=shown.Bulk)
 async def retry_many(engine: Here, asked: Operator, cursors: Seals, body: RunsChosen) -> Response:
     """Run ended runs again, by id or by filter (those that failed, where it names no state); `state` is the new id."""
-    ids, runs, after = await _chosen(engine, cursors, asked, body, (State.FAILED,))
 
     async def one(name: str) -> str:
-        _check(asked, runs, name)
         return (await control.retry(engine, name, asked.name)).id
 
-    return await each(ids, one, 201, after)
+    return await _each(engine, cursors, asked, body, one, (State.FAILED,), 201)
 
 
-async def _chosen(
-    engine: Engine, cursors: Cursors, asked: Asked, body: RunsChosen, states: tuple[State, ...]
-) -> tuple[list[str], dict[str, Run], str | None]:
-    """Ids in their order, those runs that there are, and the cursor to further ones."""
+async def _each(
+    engine: Engine, cursors: Cursors, asked: Asked, body: RunsChosen, act: Act, states: Sequence[State], done: int = 200
+) -> Response:
+    """Act on each run that a body chooses; by a filter that names no state on those in these `states`."""
+    ids, after = body.ids or [], None
     if body.where:
         found, after = await _found(engine.store, cursors, asked, body.where, states)
-        return [run.id for run in found], {run.id: run for run in found}, after
-    ids = body.ids or []
-    there = await engine.store.get(Run, ids)
-    return ids, {one.record.id: one.record for one in there if one}, None
+    else:
+        found = [one.record for one in await engine.store.get(Run, ids) if one]
+    runs: dict[str, Run] = {run.id: run for run in found}
 
+    async def checked(name: str) -> str | None:
+        if name not in runs:
+            raise NotFound("run", name)
+        asked.check("run", name, *of(runs[name]))
+        return await act(name)
 
-def _check(asked: Asked, runs: dict[str, Run], name: str) -> None:
-    if name not in runs:
-        raise NotFound("run", name)
-    asked.check("run", name, *of(runs[name]))
+    return await each(ids or list(runs), checked, done, after)
 
 
 @routes.get("/{run}", response_model=shown.RunView, responses=answers(404))
