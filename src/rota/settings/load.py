@@ -113,13 +113,13 @@ def load(
     `config`: the file, or what would stand in it; without one the file that ROTA_CONFIG names, or of the current
     folder. Raises `SettingsError`.
     """
-    environment = environment or os.environ.get("ROTA_ENV", "")
+    environment, sections = environment or os.environ.get("ROTA_ENV", ""), Settings.model_fields
     problems: list[str] = []
     try:
         path = None if isinstance(config, Mapping) else config or usual_file()
         said_here = config if isinstance(config, Mapping) else document(path) if path else {}
-        layers = [*_of_file(path, said_here, environment), Layer("secrets directory", from_secrets(Settings))]
-        layers += [Layer("environment", from_environment(Settings)), Layer("command line", _nested(given or {}))]
+        layers = [*_of_file(path, said_here, environment), Layer("secrets directory", from_secrets(sections))]
+        layers += [Layer("environment", from_environment(sections)), Layer("command line", _nested(given or {}))]
     except Invalid as error:
         raise SettingsError([str(error)]) from None
     said = {key: one for layer in layers for key, one in _flat(layer, problems)}
