@@ -1,17 +1,16 @@
 """Runs: what was wanted, what became of it, and why."""
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request, Response
 
-from rota.api.asked import Asked, held
-from rota.api.bulk import Act, each
+from rota.api.asked import Asked
 from rota.api.deps import Counted, Here, Id, Json, Key, Namespace, News, Operator, Reader, Seals, answers, router
 from rota.api.feed import Feed, event
+from rota.api.named import Act, Kind, each
 from rota.api.paging import Cursors, Searched, listing, readable
-from rota.api.routes.tasks import known as known_task
-from rota.api.routes.tasks import ordered, triggered
+from rota.api.routes.tasks import TASKS, ordered, triggered
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import RunNew, RunsNew
 from rota.api.schemas.filters import RunFilter, RunsChosen
@@ -38,10 +37,11 @@ def of(run: Run) -> tuple[str, str, str]:
     return run.namespace, run.task, run.queue
 
 
-async def _named(request: Request, engine: Here, run: Id) -> Run:
-    found: Run = await held(engine, Run, run, "run", run)
-    request.state.asked.check("run", run, *of(found))
-    return found
+RUNS = Kind(Run, "run", of)
+
+
+async def _named(request: Request, engine: Here, run: Id) -> Any:
+    return await RUNS.known(engine, request.state.asked, run)
 
 
 Named = Annotated[Run, Depends(_named)]
@@ -80,7 +80,7 @@ async def create(
     engine: Here, counted: Counted, asked: Operator, body: RunNew, namespace: Namespace = "main", key: Key = None
 ) -> Response:
     """Run a task. 200 where a key led to an earlier run."""
-    return await triggered(engine, counted, asked, await known_task(engine, namespace, body.task, asked), body, key)
+    return await triggered(engine, counted, asked, await TASKS.known(engine, asked, body.task, namespace), body, key)
 
 
 @routes.post("/bulk", status_code=201, response_model=shown.Receipts, responses=answers(404, 409))
@@ -88,7 +88,7 @@ async def create_many(
     engine: Here, asked: Operator, body: RunsNew, namespace: Namespace = "main", key: Key = None
 ) -> Response:
     """Submit many runs, all or none. The Idempotency-Key is good for all of them together."""
-    tasks = {name: await known_task(engine, namespace, name, asked) for name in {one.task for one in body.runs}}
+    tasks = {name: await TASKS.known(engine, asked, name, namespace) for name in {one.task for one in body.runs}}
     with submission(f"{len(body.runs)} runs"):
         orders = [
             ordered(engine, asked, tasks[one.task], one, key and f"{key}/{place}")
