@@ -9,7 +9,7 @@ from pydantic import Field
 from rota.api.deps import Admin, Here, Json, Seals, only_admins_of_all, router
 from rota.api.paging import Pages, listing
 from rota.api.schemas import people as said
-from rota.api.schemas.bodies import Instant
+from rota.api.schemas.bodies import Instant, Text
 from rota.api.schemas.views import page
 from rota.api.views import plain
 from rota.domain.records import Audit
@@ -17,7 +17,6 @@ from rota.engine.seal import verify
 from rota.ports.store import Where
 
 routes = router("/api/audit", "audit")
-Text = Annotated[str, Field(max_length=200)]
 
 
 class AuditFilter(Pages):
