@@ -2,6 +2,7 @@
 
 app       the factory: routes, errors, events, behind one guard
 deps      what routes ask for: the engine, the asker's rights, JSON in and out
+named     what a request names, by name or by many
 problems  errors as answers
 paging    cursors that cannot be forged, and bounded listings
 views     records as JSON values

@@ -14,7 +14,7 @@ from rota.api.crew import Crew
 from rota.api.denials import Denials
 from rota.api.door import Door
 from rota.api.feed import Feed
-from rota.api.guard import Authenticate, Guard, GuardOptions
+from rota.api.guard import Guard, GuardOptions
 from rota.api.threads import in_thread
 from rota.api.waiting import Waiting
 from rota.engine.engine import Engine
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rota.observe.metrics import Metrics
 
 PARTS = (
-    *("tasks", "schedules", "runs", "workers", "queues", "events", "system"),
+    *("tasks", "schedules", "runs", "workers", "queues", "system"),
     *("auth", "users", "tokens", "audit", "desk", "pages"),
 )
 """All routes, by the kind of thing that they are about."""
@@ -44,13 +44,11 @@ class Options:
     """What `/metrics` tells; None: nothing."""
 
 
-def make_app(
-    engine: Engine, door: Door, options: Options | None = None, authenticate: Authenticate | None = None
-) -> Guard:
-    """The API over an engine. Who asks is told by the door, or by `authenticate` in its place."""
-    given, denials = options or Options(), Denials(engine)
-    routes = Later(partial(make_routes, engine, given, door), denials.close, door.close)
-    return Guard(routes, authenticate or door.authenticate, given.guard, denials)
+def make_app(engine: Engine, door: Door, options: Options) -> Guard:
+    """The API over an engine. Who asks is told by the door."""
+    denials = Denials(engine)
+    routes = Later(partial(make_routes, engine, options, door), denials.close, door.close)
+    return Guard(routes, door.authenticate, options.guard, denials)
 
 
 def make_routes(engine: Engine, options: Options, door: Door | None = None) -> "FastAPI":

@@ -1,18 +1,9 @@
 """Who asks, what for, and what of it they may see and do."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rota.domain.access import Action, Actor, allowed
 from rota.domain.errors import Forbidden, NotFound
-from rota.engine.engine import Engine
-
-
-async def held(engine: Engine, kind: Any, key: str, word: str, name: str) -> Any:
-    """The record of that id. Raises `NotFound` in the very words of `Asked.check` for what is hidden."""
-    found = (await engine.store.get(kind, [key]))[0]
-    if found is None:
-        raise NotFound(word, name)
-    return found.record
 
 
 class Asked(NamedTuple):

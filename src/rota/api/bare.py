@@ -32,7 +32,7 @@ SAID = {"extra_forbidden": "is unknown here; /api/openapi.json tells what is kno
 
 
 def bare(engine: Engine, secret: bytes, feed: Feed | None = None) -> FastAPI:
-    """An app without routes, and what they find in its state. The secret seals cursors."""
+    """An app without routes, and what they find in its state; every error is answered. The secret seals cursors."""
     # Its own spans would tell of queries, and of every beat of a worker; `submission` makes ours.
     silent = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
     app = FastAPI(title="Rota", version=version("rota"), openapi_url=None, redirect_slashes=False, telemetry=silent)
@@ -41,7 +41,10 @@ def bare(engine: Engine, secret: bytes, feed: Feed | None = None) -> FastAPI:
     app.state.feed = feed or Feed(engine.store.watch, engine.emit)
     app.state.stats = Stats(engine)
     app.state.metrics = None
-    _answer(app)
+    app.add_exception_handler(RotaError, _told)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
     return app
 
 
@@ -51,7 +54,8 @@ def inner(engine: Engine, actor: Actor, door: Callable[[], Any]) -> ASGIApp:
     `door`: makes what keeps passwords and mints tokens. What the server itself fails at is raised.
     """
     app, loaded = bare(engine, token_bytes(32)), set[str]()
-    _let_through(app)
+    for kind in (StoreError, Unclear, Exception):
+        app.add_exception_handler(kind, _raised)
 
     async def asked(scope: Scope, receive: Receive, send: Send) -> None:
         part = scope["path"].split("/")[2]
@@ -64,20 +68,6 @@ def inner(engine: Engine, actor: Actor, door: Callable[[], Any]) -> ASGIApp:
         await app(scope, receive, send)
 
     return asked
-
-
-def _answer(app: FastAPI) -> None:
-    """Let every error of `app` be answered as a problem."""
-    app.add_exception_handler(RotaError, _told)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unforeseen)
-
-
-def _let_through(app: FastAPI) -> None:
-    """Let what the server itself fails at reach the caller in this process, whom it concerns."""
-    for kind in (StoreError, Unclear, Exception):
-        app.add_exception_handler(kind, _raised)
 
 
 async def _raised(_: Request, error: Exception) -> Response:

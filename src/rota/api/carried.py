@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message
 from rota.api.bare import bare
 from rota.api.crew import Crew
 from rota.api.door import Door
+from rota.api.routes.desk import routes
 from rota.api.waiting import Waiting
 from rota.domain.errors import Invalid, RotaError, Unavailable, Unclear
 from rota.domain.facts import Trouble
@@ -65,7 +66,10 @@ class CarriedDesk:
         self._connect = connect
         self._kind = kind
         self._closed = asyncio.Event()
-        self._app = _routes(engine, self._closed)
+        self._app = bare(engine, secrets.token_bytes(32))
+        self._app.state.crew = Crew(engine)
+        self._app.state.waiting = Waiting(engine, self._closed)
+        self._app.router.routes += routes.routes
         self._going: set[asyncio.Task[None]] = set()
         self._seen: dict[str, int] = {}
         """Ids of questions, until when each might come again."""
@@ -127,7 +131,9 @@ class CarriedDesk:
     async def _take(self, data: bytes) -> None:
         """Judge a letter by its signature first, one at a time; then its time, and whether it came before."""
         try:
-            letter = _parted(data)
+            if len(data) > LETTER_BYTES:  # over HTTP it would be too large as well
+                raise Invalid("letter", f"has {len(data)} bytes; {LETTER_BYTES} are the most")
+            letter = parted(data)
             head = head_of(letter)
             token = await self._signer(head, letter)
         except RotaError as error:
@@ -254,23 +260,6 @@ class CarriedDesk:
         canary = Session(engine.new_id(now), name, host, os.getpid(), (), (), (), opened_at=now, address=self._kind)
         await enter(engine, canary)
         return canary.id
-
-
-def _parted(data: bytes) -> Letter:
-    """Raises `Invalid` for what is no letter, or too large for one: over HTTP it would be as well."""
-    if len(data) > LETTER_BYTES:
-        raise Invalid("letter", f"has {len(data)} bytes; {LETTER_BYTES} are the most")
-    return parted(data)
-
-
-def _routes(engine: Engine, closed: asyncio.Event) -> ASGIApp:
-    from rota.api.routes.desk import routes
-
-    app = bare(engine, secrets.token_bytes(32))
-    app.state.crew = Crew(engine)
-    app.state.waiting = Waiting(engine, closed)
-    app.router.routes += routes.routes
-    return app
 
 
 async def _call(app: ASGIApp, path: str, body: bytes, state: dict[str, object]) -> tuple[int, bytes]:

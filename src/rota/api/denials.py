@@ -9,7 +9,7 @@ from rota.domain.facts import Trouble
 from rota.engine.audit import audited
 from rota.engine.engine import Engine
 from rota.ports.loops import wait_for_event
-from rota.ports.store import Change, Group
+from rota.ports.store import Group
 
 MOST, SPAN_S = 10, 10.0
 Refusal = tuple[str, str, str]
@@ -37,15 +37,14 @@ class Denials:
         while self._gathered:
             told, self._gathered = self._gathered, Counter()
             try:
-                await self._engine.commit([Group((self._entry(one, times),)) for one, times in told.items()])
+                await self._engine.commit([self._entry(*one, times) for one, times in told.items()])
             except RotaError as error:
                 self._engine.tell(Trouble("audit", error))
             await wait_for_event(self._closing, SPAN_S)
 
-    def _entry(self, refusal: Refusal, times: int) -> Change:
-        actor, target, address = refusal
+    def _entry(self, actor: str, target: str, address: str, times: int) -> Group:
         change = audited(self._engine, actor, "denied", target, None, {"times": times})
-        return change._replace(now=replace(change.now, origin=address))
+        return Group((change._replace(now=replace(change.now, origin=address)),))
 
     async def close(self) -> None:
         """Write the last ones."""

@@ -1,7 +1,6 @@
 """What routes ask for: the engine, the asker's rights, JSON in and out. Every route names one `may(Action…)`."""
 
 import json
-import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +18,12 @@ from starlette.exceptions import HTTPException
 from rota.api.asked import Asked
 from rota.api.feed import Feed
 from rota.api.paging import Cursors
-from rota.api.problems import MEDIA, Problem
+from rota.api.problems import MEDIA, NOT_JSON, STRANGER, Problem, is_other_than_json
+from rota.api.schemas.bodies import PATTERN
 from rota.api.stats import Stats
 from rota.api.threads import in_thread
 from rota.domain.access import Action, Actor, allowed
 from rota.domain.errors import Changed, Forbidden
-from rota.domain.names import NAME
 from rota.domain.payload import decoded
 from rota.domain.people import administers
 from rota.engine.engine import Engine
@@ -33,8 +32,6 @@ LARGEST = 1 << 20
 """Bytes of a body about one thing; the guard bounds that of many."""
 LARGE = 1 << 16
 """A body over that is read in a thread, so that others are served meanwhile."""
-JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
-PATTERN = f"^{NAME.pattern}$"
 
 Name = Annotated[str, Path(pattern=PATTERN, description="Its name.")]
 Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Its id: 32 hexadecimal digits.")]
@@ -67,7 +64,7 @@ class May:
     async def __call__(self, request: Request) -> Asked:
         actor = getattr(request.state, "actor", None)
         if not isinstance(actor, Actor):
-            raise HTTPException(401, "no credential, or none that is valid", {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(401, STRANGER, {"WWW-Authenticate": "Bearer"})
         asked = Asked(actor, self.action)
         if not any(allowed([grant], self.action, grant.namespace, grant.task, grant.queue) for grant in actor.grants):
             raise Forbidden(f"{actor.name} may not do this: it takes a role that allows `{self.action}`; ask for one")
@@ -136,9 +133,8 @@ class Route(APIRoute):
                     raise _refused("query", name, f"is unknown here; choose from {', '.join(sorted(known)) or 'none'}")
                 if known[name] and len(request.query_params.getlist(name)) > 1:
                     raise _refused("query", name, "is given twice")
-            sent = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-            if has_body and sent and not JSON_TYPE.match(request.headers.get("content-type", "")):
-                raise HTTPException(415, "send JSON, with Content-Type: application/json")
+            if has_body and is_other_than_json(request.headers):
+                raise HTTPException(415, NOT_JSON)
             return await inner(_Strict(request.scope, request.receive))
 
         return checked

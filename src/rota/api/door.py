@@ -56,7 +56,9 @@ class Door:
         if not text:
             return None
         if found := self._locks.read(text):
-            return await self._by_key(found, address)
+            kind, name, digest = found
+            token = await self.key(name) if kind == Kind.KEY else None
+            return await self.let_in(token, address) if token and self._locks.same(token.digest, digest) else None
         now = self._engine.clock.now()
         said = self._locks.verify("cookie" if by_cookie else "access", text, now)
         held = await self._record(Token, said.session) if said else None
@@ -66,11 +68,6 @@ class Door:
         if user is None or held.owner != said.user:
             return None
         return self._actor(f"user:{user.id}", user.grants, address, held)
-
-    async def _by_key(self, found: tuple[str, str, str], address: str) -> Actor | None:
-        kind, name, digest = found
-        token = await self.key(name) if kind == Kind.KEY else None
-        return await self.let_in(token, address) if token and self._locks.same(token.digest, digest) else None
 
     async def key(self, name: str) -> Token | None:
         """The key of that public part, live or not. Whoever shows its secret, or signs by its digest, has it."""

@@ -22,6 +22,7 @@ LATE_MS = 15_000
 LOOK = 500
 """So many are looked at; counts end here."""
 AHEAD_MS = 5_000
+LEADERLESS = "none leads: nothing is fired, retried or taken back; start `rota scheduler`"
 
 
 class Finding(NamedTuple):
@@ -46,6 +47,7 @@ async def examined(engine: Engine) -> list[Finding]:
     runs = len((await engine.store.due(Run, now - LATE_MS, LOOK)).items)
     late = f"{_counted(schedules, 'schedule')} and {_counted(runs, 'run')}"
     diagnose = getattr(engine.store, "diagnose", None)  # not every store can say how it is
+    idle = [one.session for one in seen if one.session.address and not one.session.takes_runs]
     return [
         *(Finding(level, "store", text) for level, text in (await diagnose() if diagnose else ())),
         await _written(engine),
@@ -54,9 +56,7 @@ async def examined(engine: Engine) -> list[Finding]:
         else Finding("warn", "clock", f"records are {ahead} ms ahead of this machine's clock; keep all by NTP"),
         Finding("ok", "scheduler", f"{lead.holder} leads in term {lead.number}")
         if lead.holder
-        else Finding(
-            "fail", "scheduler", "none leads: nothing is fired, retried or taken back; start `rota scheduler`"
-        ),
+        else Finding("fail", "scheduler", LEADERLESS),
         Finding("fail", "lateness", f"overdue: {late}; the scheduler is down, or far behind")
         if schedules or runs
         else Finding("ok", "lateness", "nothing is overdue"),
@@ -64,11 +64,7 @@ async def examined(engine: Engine) -> list[Finding]:
         if sessions
         else Finding("fail", "workers", "none is alive: nothing is run; start `rota worker`"),
         *(Finding("warn", "workers", _silent(one)) for one in seen if one.silent_ms),
-        *(
-            Finding("warn", "workers", _idle(one.session))
-            for one in seen
-            if one.session.address and not one.session.takes_runs and not one.session.carrier
-        ),
+        *(Finding("warn", "workers", _idle(one)) for one in idle if not one.carrier),
         *await _unable(engine, sessions),
         *(await _accounted(engine) if lead.holder else []),
         *await _audited(engine),

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rota.api.door import shown
 from rota.api.limits import Limits, Rates, neighbours
 from rota.api.places import places
-from rota.api.problems import RETRY_S, problem
+from rota.api.problems import NOT_JSON, RETRY_S, STRANGER, is_other_than_json, problem
 from rota.domain.access import Actor
 from rota.domain.errors import RotaError
 from rota.engine.audit import origin
@@ -41,7 +41,6 @@ PUBLIC = frozenset({"/health", "/health/live", "/health/ready", "/login", "/logi
 NOBODY = "nobody"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = SAFE | {"POST", "PUT", "PATCH", "DELETE"}
-JSON_BODY = re.compile(r"application/([\w.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 RECHECK_S = 3.0
 """A long answer ends so soon after its credential was revoked, beside what the door remembers."""
@@ -52,6 +51,11 @@ HEADERS = {
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
     b"cross-origin-resource-policy": b"same-origin",
     b"cache-control": b"no-store",
+}
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": ", ".join(sorted(METHODS)),
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, Idempotency-Key, X-API-Key, X-Request-ID",
+    "Access-Control-Max-Age": "600",
 }
 
 
@@ -105,8 +109,7 @@ class Guard:
         """Obey these options from now on; what was counted so far is forgotten."""
         self._options = options
         self._limits = Limits(options.rates)
-        given = (options.hosts, options.allow, options.proxies, options.origins, options.loopback)
-        self._places = places(*given)
+        self._places = places(options.hosts, options.allow, options.proxies, options.origins, options.loopback)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on with `actor`, `address` and `request_id` in the request's state."""
@@ -148,8 +151,7 @@ class Guard:
         for name, value in scope["headers"]:
             key, text = name.decode("latin-1"), value.decode("latin-1")
             # Of what may come once only, two are as bad as none; lists go on.
-            joined = f"{headers[key]}{'; ' if key == 'cookie' else ', '}{text}" if key in headers else text
-            headers[key] = joined
+            headers[key] = f"{headers[key]}{'; ' if key == 'cookie' else ', '}{text}" if key in headers else text
         peer = (scope.get("client") or ("",))[0]
         given = headers.get("x-request-id", "")
         return _Call(
@@ -179,15 +181,16 @@ class Guard:
             return problem(405, f"{call.method!r:.20} is no method of this API", (), {"Allow": ", ".join(METHODS)})
         if wait_s := await self._limits.hit("address", neighbours(call.address)):
             return _slower(wait_s)
-        if _is_preflight(call) and call.headers["origin"] in self._places.origins:
-            return Response(status_code=204, headers=_PREFLIGHT)
+        asks_first = call.method == "OPTIONS" and "access-control-request-method" in call.headers
+        if asks_first and call.headers.get("origin", "") in self._places.origins:
+            return Response(status_code=204, headers=PREFLIGHT)
         if call.path in PUBLIC and scope.get("raw_path", call.path.encode()) == call.path.encode():
             return await self._refusal_of_stranger(call)
         call.actor = await self._authenticate(call.headers, call.address)
         call.checked = time.monotonic()
         if call.actor is None:
             wait_s = await self._limits.hit("failed", neighbours(call.address))
-            return _slower(wait_s) if wait_s else _unknown()
+            return _slower(wait_s) if wait_s else problem(401, STRANGER, (), {"WWW-Authenticate": "Bearer"})
         call.noted["actor"] = call.actor.name
         call.by_cookie = shown(call.headers)[1]
         if call.by_cookie and (forged := self._forged(call)):
@@ -209,10 +212,7 @@ class Guard:
         own = f"{'https' if call.secure else 'http'}://{call.headers['host']}"
         if from_page and call.headers.get("origin", "") != own:
             return problem(403, f"a change with a cookie, or a login, comes from {own} and says so by its Origin")
-        has_body = call.headers.get("content-length", "0") != "0" or "transfer-encoding" in call.headers
-        if has_body and not JSON_BODY.fullmatch(call.headers.get("content-type", "")):
-            return problem(415, "send JSON, with Content-Type: application/json")
-        return None
+        return problem(415, NOT_JSON) if is_other_than_json(call.headers) else None
 
     def _receiving(self, receive: Receive) -> Receive:
         """The body, as far as it keeps within its size and its time."""
@@ -275,21 +275,6 @@ class Guard:
         if self._denied and call.status in (401, 403, 429):
             who = call.actor.name if call.actor else NOBODY
             self._denied(who, f"{call.method} {path}"[:200], call.address)
-
-
-_PREFLIGHT = {
-    "Access-Control-Allow-Methods": ", ".join(sorted(METHODS)),
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, Idempotency-Key, X-API-Key, X-Request-ID",
-    "Access-Control-Max-Age": "600",
-}
-
-
-def _is_preflight(call: _Call) -> bool:
-    return call.method == "OPTIONS" and {"origin", "access-control-request-method"} <= call.headers.keys()
-
-
-def _unknown() -> Response:
-    return problem(401, "no credential, or none that is valid", (), {"WWW-Authenticate": "Bearer"})
 
 
 def _slower(wait_s: int) -> Response:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -9,19 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from rota.domain.errors import (
-    Barred,
-    Changed,
-    Forbidden,
-    Invalid,
-    NotFound,
-    Refused,
-    RotaError,
-    Stale,
-    StoreError,
-    TooLarge,
-    Unclear,
-)
+from rota.domain import errors
 
 log = logging.getLogger("rota.api")
 MEDIA = "application/problem+json"
@@ -31,17 +20,17 @@ FAULTS = 100
 
 
 STATUS: dict[type[Exception], HTTPStatus] = {
-    NotFound: HTTPStatus.NOT_FOUND,
-    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
-    Changed: HTTPStatus.PRECONDITION_FAILED,
-    Refused: HTTPStatus.CONFLICT,
-    Stale: HTTPStatus.CONFLICT,
-    Barred: HTTPStatus.UNAUTHORIZED,
-    Forbidden: HTTPStatus.FORBIDDEN,
-    Unclear: HTTPStatus.SERVICE_UNAVAILABLE,
-    StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
-    RotaError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.Changed: HTTPStatus.PRECONDITION_FAILED,
+    errors.Refused: HTTPStatus.CONFLICT,
+    errors.Stale: HTTPStatus.CONFLICT,
+    errors.Barred: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.Unclear: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.RotaError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """The one table from errors to statuses; an error that is not in it has that of its nearest base."""
 
@@ -51,6 +40,11 @@ UNROUTED = {
     HTTPStatus.METHOD_NOT_ALLOWED.phrase: "this path has no such method; GET /api/openapi.json tells which it has",
 }
 """What is said in place of the router's own words."""
+STRANGER = "no credential, or none that is valid"
+NOT_JSON = "send JSON, with Content-Type: application/json"
+
+
+JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 
 
 class Fault(BaseModel):
@@ -72,12 +66,18 @@ class Problem(BaseModel):
 
 
 def problem(
-    status: int, detail: str, errors: Sequence[tuple[str, str]] = (), headers: Mapping[str, str] | None = None
+    status: int, detail: str, faults: Sequence[tuple[str, str]] = (), headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The answer that says what was wrong; `errors`: pairs of field and message."""
+    """The answer that says what was wrong; `faults`: pairs of field and message."""
     body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-    body |= {"detail": detail, "errors": [{"field": field, "message": text} for field, text in errors]}
+    body |= {"detail": detail, "errors": [{"field": field, "message": text} for field, text in faults]}
     return Response(json.dumps(body).encode(), status, headers, MEDIA)
+
+
+def is_other_than_json(headers: Mapping[str, str]) -> bool:
+    """Whether a request with these headers has a body that is not said to be JSON."""
+    sent = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    return sent and not JSON_TYPE.match(headers.get("content-type", ""))
 
 
 def status_of(error: Exception) -> HTTPStatus:
@@ -91,6 +91,6 @@ def detail_of(error: Exception) -> str:
         return str(error)
     # What a store says of itself names files and hosts: that is for the log.
     log.warning("%s: %s", type(error).__name__, error)
-    if isinstance(error, Unclear):
+    if isinstance(error, errors.Unclear):
         return "it may or may not have happened: look, or repeat it with the same Idempotency-Key"
     return "the store cannot serve now; try again"

@@ -14,7 +14,6 @@ from rota.domain.schedule import Schedule
 from rota.domain.task import Task
 from rota.engine.account import unaccounted
 from rota.engine.engine import PAGE, Engine
-from rota.engine.query import WorkerView
 from rota.engine.query import views as workers_of
 from rota.engine.recover import open_sessions
 from rota.ports.store import Change, Group, Where
@@ -113,13 +112,13 @@ class Stats:
             "ended": dict(sorted(ended.items())),
             "completed": ended.get(State.SUCCESS, 0),
             "failed": ended.get(State.FAILED, 0),
-            "by_worker": [_row(one) for one in views],
+            "by_worker": [
+                {"worker": one.session.worker, "session": one.session.id, "running": one.running}
+                | (
+                    one.load._asdict() if one.load else dict.fromkeys(Load._fields)
+                )  # its own words, once it has said them
+                for one in views
+            ],
             "unaccounted": await unaccounted(self._engine),
             **instant("since", since),
         }
-
-
-def _row(view: WorkerView) -> dict[str, Any]:
-    """The numbers of a worker; those of its own words are null until it has said them."""
-    load = view.load._asdict() if view.load else dict.fromkeys(Load._fields)
-    return {"worker": view.session.worker, "session": view.session.id, "running": view.running, **load}

@@ -1,15 +1,13 @@
 """`rota token` and `rota login`: the keys that this machine has for servers, in a private file."""
 
 import asyncio
-import sys
-from getpass import getpass
 from typing import Annotated
 
 import typer
 
 from rota.cli.common import Config, Environment, Store, key_of
 from rota.cli.remote import address, at
-from rota.cli.show import Sheet, show
+from rota.cli.show import Sheet, hidden, show
 from rota.domain.schedule import DAY_MS
 from rota.wiring import SystemClock, credentials_place, default_name
 
@@ -42,14 +40,14 @@ def login(
 
 async def _known(server: str, user: str) -> tuple[str, str]:
     """Who that is for the server, and the key."""
-    key = await _made(server, user) if user else _read("key: ")
+    key = await _made(server, user) if user else hidden("key: ").strip()
     async with at(server, key) as api:
         return (await api("GET", "/api/auth/me"))["name"], key
 
 
 async def _made(server: str, user: str) -> str:
     async with at(server) as api:
-        opened = await api("POST", "/api/auth/login", {"name": user, "password": _read("password: ")})
+        opened = await api("POST", "/api/auth/login", {"name": user, "password": hidden("password: ")})
     async with at(server, opened["access_token"]) as api:
         mine = (await api("GET", "/api/auth/me"))["grants"]
         ends = SystemClock().now() + DAYS * DAY_MS
@@ -57,7 +55,3 @@ async def _made(server: str, user: str) -> str:
         secret: str = (await api("POST", "/api/tokens", asked))["secret"]
         await api("POST", "/api/auth/logout")
         return secret
-
-
-def _read(prompt: str) -> str:
-    return getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().strip()

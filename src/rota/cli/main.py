@@ -13,13 +13,11 @@ from rota.cli import (
     bench,
     client,
     config,
-    doctor,
     login,
     people,
     queues,
     runs,
     schedules,
-    secrets,
     tasks,
     up,
     whole,
@@ -90,11 +88,11 @@ def root(
         print(context.get_help())
 
 
-for part in (up, tasks, schedules, runs, workers, queues, client, whole, doctor, config, secrets, login):
+for part in (up, tasks, schedules, runs, workers, queues, client, whole, config, login):
     app.add_typer(part.group)
-for group in (people.users, people.tokens):
+for group in (config.secrets, people.users, people.tokens):
     app.add_typer(group)
-bench.add_to(app)
+app.command("bench")(bench.bench)
 
 
 def main() -> None:

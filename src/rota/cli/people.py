@@ -1,7 +1,6 @@
 """`rota users` and `rota tokens`: who may do what, and by which credential."""
 
 import sys
-from getpass import getpass
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +8,7 @@ import typer
 from rota.cli import read
 from rota.cli.common import MOST, changes, command, fits, given, only
 from rota.cli.remote import Api
-from rota.cli.show import Answer, Listing, Sheet
+from rota.cli.show import Answer, Listing, Sheet, hidden
 from rota.domain.errors import Invalid
 
 users = typer.Typer(name="users", help="Who may log in, and what they may do.")
@@ -25,10 +24,8 @@ TOKENS = ("id", "kind", "name", "owner", "grants")
 
 
 def _asked() -> str:
-    if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n")
-    text = getpass("password: ")
-    if text != getpass("again: "):
+    text = hidden("password: ")
+    if sys.stdin.isatty() and text != hidden("again: "):
         raise Invalid("password", "these two are not the same")
     return text
 

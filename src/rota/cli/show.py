@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from getpass import getpass
 from itertools import chain
 from typing import Any, NamedTuple, TextIO
 from unicodedata import category
@@ -60,6 +61,11 @@ def show(answer: Answer, as_json: bool, wide: bool = False) -> None:
             print(clean(line))
     if answer.code:
         raise typer.Exit(answer.code)
+
+
+def hidden(prompt: str) -> str:
+    """A secret that somebody types, or that is piped in: a line of it."""
+    return getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
 
 
 def note(text: str) -> None:

@@ -1,19 +1,20 @@
-"""The commands that are about the whole: preview, stats, audit."""
+"""The commands that are about the whole: preview, stats, audit, doctor."""
 
 import asyncio
 import json
 import sys
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
 from rota.api.views import iso
-from rota.cli.common import Count, Json, Limit, Since, When, command
+from rota.cli.common import Count, Json, Limit, Since, When, ask, command, whom, with_flags
 from rota.cli.remote import Api
 from rota.cli.show import Answer, Listing, Sheet, show
-from rota.domain.errors import Invalid
+from rota.domain.errors import Invalid, StoreError
+from rota.domain.names import without_password
 from rota.domain.schedule import Schedule
 from rota.domain.timing import preview as fires_of
 from rota.domain.triggers import parse
@@ -73,3 +74,19 @@ async def audit(api: Api, since: Since = None, limit: Limit = 50) -> Answer:
     """Show who changed what, newest first."""
     columns = ("at", "actor", "action", "target", "why")
     return Listing("entries", await api.items("/api/audit", limit, since=since), columns, ("origin", "changed"))
+
+
+def doctor(as_json: Json = False, **given: Any) -> None:
+    """Look at store, clock, scheduler and workers. Exits with 1 if something fails."""
+    asked = whom(**given)
+    place = f"{asked.server} answers" if asked.server else f"{without_password(asked.store)} opens, its tables fit"
+    try:
+        opens = {"level": "ok", "check": "server" if asked.server else "store", "text": place}
+        found = [opens, *ask(asked, lambda api: api("GET", "/api/system/doctor"))["items"]]
+    except StoreError as error:
+        found = [{"level": "fail", "check": "store", "text": str(error)}]
+    code = 1 if any(one["level"] == "fail" for one in found) else 0
+    show(Listing("findings", found, ("level", "check", "text"), code=code), as_json)
+
+
+group.command("doctor")(with_flags(doctor, whom))

@@ -90,7 +90,7 @@ def configure(level: str = "info", style: str = "console", about: About = dict) 
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
-    root.handlers[:] = [one for one in root.handlers if not _ours(one)] + [handler]
+    root.handlers[:] = [one for one in root.handlers if not (one.name or "").startswith("rota ")] + [handler]
     set_level(level)
 
 
@@ -122,10 +122,6 @@ def speak_json() -> bool:
 
 def _of_rota(logger: str) -> bool:
     return f"{logger}.".startswith("rota.") and not f"{logger}.".startswith("rota.task.")
-
-
-def _ours(handler: logging.Handler) -> bool:
-    return (handler.name or "").startswith("rota ")
 
 
 def _mask(_: Any, __: str, event: "EventDict") -> "EventDict":

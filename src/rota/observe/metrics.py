@@ -18,19 +18,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, Process
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from rota.domain import facts
 from rota.domain.errors import RotaError
-from rota.domain.facts import (
-    Beaten,
-    Fact,
-    LeaderChanged,
-    ReportsRefused,
-    RunsClaimed,
-    RunsSettled,
-    RunsSubmitted,
-    SchedulesFired,
-    SessionChanged,
-    Trouble,
-)
 from rota.domain.run import Reason, Run, State
 
 NAMES = 1_000
@@ -129,28 +118,28 @@ class Metrics:
         self._troubles = counter("rota_troubles", "Errors that a loop met and went on after", ("where",))
         self._gauges = Gauges(registry)
 
-    def __call__(self, fact: Fact) -> None:
+    def __call__(self, fact: facts.Fact) -> None:
         """Count one fact."""
         with self._lock:
             match fact:
-                case RunsSubmitted(runs):
+                case facts.RunsSubmitted(runs):
                     self._count(self._submitted, QUEUE, [(run.namespace, run.queue) for run in runs])
-                case RunsClaimed(runs):
+                case facts.RunsClaimed(runs):
                     self._begun(runs)
-                case RunsSettled(runs):
+                case facts.RunsSettled(runs):
                     self._ended(runs)
-                case SchedulesFired(schedules):
+                case facts.SchedulesFired(schedules):
                     self._fired.inc(len(schedules))
-                case ReportsRefused(runs):
+                case facts.ReportsRefused(runs):
                     self._refused.inc(len(runs))
-                case SessionChanged(open=opened):
+                case facts.SessionChanged(open=opened):
                     self._child(self._sessions, ("opened" if opened else "closed",)).inc()
-                case LeaderChanged(leading=leading):
+                case facts.LeaderChanged(leading=leading):
                     self._leading.set(leading)
                     self._elections.inc(leading)
-                case Beaten(took_ms):
+                case facts.Beaten(took_ms):
                     self._beat.add((), (took_ms,))
-                case Trouble(where):
+                case facts.Trouble(where):
                     self._child(self._troubles, (where.partition(" ")[0],)).inc()
 
     async def text(self) -> bytes:

@@ -111,15 +111,11 @@ class Waiters:
         try:
             return await answer
         finally:
-            self._leave(run_id, answer)
-
-    def _leave(self, run_id: str, answer: asyncio.Future[Run]) -> None:
-        """Nobody looks for a run that nobody waits for any more."""
-        waiting = self._waiting.get(run_id, [])
-        if answer in waiting:
-            waiting.remove(answer)
-            if not waiting:
-                del self._waiting[run_id]
+            waiting = self._waiting.get(run_id, [])
+            if answer in waiting:
+                waiting.remove(answer)
+                if not waiting:  # nobody looks for a run that nobody waits for any more
+                    del self._waiting[run_id]
 
     async def _look(self) -> None:
         ear = self._engine.store.watch(["done"])

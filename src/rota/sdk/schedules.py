@@ -74,13 +74,14 @@ def _schedule(
 ) -> Schedule:
     _check_for_text(options.rules, [options])
     rules: ScheduleRules = {**common, **options.rules}
+    said: dict[str, Any] = {**rules}
     return Schedule(
         namespace=task.namespace,
         name=check_name("schedule", options.name or (task.name if place == 1 else f"{task.name}:{place}")),
         task=task.name,
         trigger=_trigger(options.when, rules),
         payload=_payload(signature, rules),
-        policy=_policy(rules),
+        policy=Policy(**{slot: convert(said[name], name) for name, (slot, convert) in POLICY.items() if name in said}),
         owner=Owner.CODE,
         app=task.app,
         version=task.version,
@@ -119,11 +120,6 @@ def _payload(signature: Signature, rules: ScheduleRules) -> bytes:
         return signature.encode_arguments(args, kwargs)
     except Invalid as error:
         raise Invalid("schedule", f"its runs cannot start with these args= and kwargs=: {error}") from None
-
-
-def _policy(rules: ScheduleRules) -> Policy:
-    given: dict[str, Any] = {**rules}
-    return Policy(**{slot: convert(given[name], name) for name, (slot, convert) in POLICY.items() if name in given})
 
 
 def _count(value: object, field: str) -> int:

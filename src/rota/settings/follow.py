@@ -13,22 +13,10 @@ from rota.settings.load import Loaded, SettingsError
 from rota.settings.tree import Settings
 
 LIVE = (
-    "api.cors_origins",
-    "api.hosts",
-    "api.allow",
-    "api.proxies",
-    "api.rate_address",
-    "api.rate_actor",
-    "api.rate_login",
-    "api.rate_failed",
-    "observability.log_level",
-    "worker.max_concurrent_tasks",
-    "schedule.scan_interval",
-    "retention.runs",
-    "retention.max_runs",
-    "retention.audit",
-    "retention.tallies",
-    "retention.sessions",
+    *("api.cors_origins", "api.hosts", "api.allow", "api.proxies"),
+    *("api.rate_address", "api.rate_actor", "api.rate_login", "api.rate_failed"),
+    *("observability.log_level", "worker.max_concurrent_tasks", "schedule.scan_interval"),
+    *("retention.runs", "retention.max_runs", "retention.audit", "retention.tallies", "retention.sessions"),
 )
 """What changes at once; all else needs a restart."""
 

@@ -113,13 +113,13 @@ def load(
     `config`: the file, or what would stand in it; without one the file that ROTA_CONFIG names, or of the current
     folder. Raises `SettingsError`.
     """
-    environment = environment or os.environ.get("ROTA_ENV", "")
+    environment, sections = environment or os.environ.get("ROTA_ENV", ""), Settings.model_fields
     problems: list[str] = []
     try:
         path = None if isinstance(config, Mapping) else config or usual_file()
         said_here = config if isinstance(config, Mapping) else document(path) if path else {}
-        layers = [*_of_file(path, said_here, environment), Layer("secrets directory", from_secrets(Settings))]
-        layers += [Layer("environment", from_environment(Settings)), Layer("command line", _nested(given or {}))]
+        layers = [*_of_file(path, said_here, environment), Layer("secrets directory", from_secrets(sections))]
+        layers += [Layer("environment", from_environment(sections)), Layer("command line", _nested(given or {}))]
     except Invalid as error:
         raise SettingsError([str(error)]) from None
     said = {key: one for layer in layers for key, one in _flat(layer, problems)}
@@ -217,24 +217,16 @@ def _checked(values: Mapping[str, Any], said: Mapping[str, Said], problems: list
             key = ".".join(map(str, fault["loc"][:2]))
             sources = (one.layer.name for name, one in said.items() if f"{name}.".startswith(f"{key}."))
             where = ", ".join(dict.fromkeys(sources))
-            what = f" is {_fault(fault['type'], fault['input'])};" if "." in key else ":"
-            problems.append(f"{where}: {key}{what} {_remedy(fault['type'], fault['msg'])}")
+            wanted, value = _wanted(fault["type"]), fault["input"]
+            # Text is not shown: it may be a secret that got to the wrong place.
+            shown = _kind(value) if wanted else f"{value!r:.20}" if isinstance(value, int | float) else "wrong"
+            remedy = wanted or fault["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
+            problems.append(f"{where}: {key}{f' is {shown};' if '.' in key else ':'} {remedy}")
     return None
 
 
 def _wanted(kind: str) -> str | None:
     return WANTED.get(kind.partition("_")[0]) if kind.endswith(("_type", "_parsing", "_from_float")) else None
-
-
-def _fault(kind: str, value: object) -> str:
-    """What is wrong. Text is not shown: it may be a secret that got to the wrong place."""
-    if _wanted(kind):
-        return _kind(value)
-    return f"{value!r:.20}" if isinstance(value, int | float) else "wrong"
-
-
-def _remedy(kind: str, message: str) -> str:
-    return _wanted(kind) or re.sub("^Value error, ", "", message).replace("Input should be", "it should be")
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -2,12 +2,9 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
-
-from pydantic_settings import BaseSettings, EnvSettingsSource, NestedSecretsSettingsSource, SecretsSettingsSource
-from pydantic_settings import SettingsError as Unreadable
 
 from rota.domain.errors import Invalid
 from rota.settings.place import PREFIX, SPLIT
@@ -20,11 +17,7 @@ def document(path: Path) -> dict[str, Any]:
     if path.suffix not in (".toml", ".yaml", ".yml"):
         raise Invalid("config", f"{path} is neither TOML nor YAML; its name should end in .toml, .yaml or .yml")
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise Invalid(str(path), f"is over the limit of {LARGEST} bytes; settings are small")
-        text = data.decode()
+        text = _text(path)
         if path.suffix == ".toml":
             found: Any = tomllib.loads(text)
         else:
@@ -46,33 +39,43 @@ def document(path: Path) -> dict[str, Any]:
     return found or {}
 
 
-def from_environment(kind: type[BaseSettings]) -> dict[str, Any]:
-    """What `ROTA_SECTION__KEY` variables say, ROTA_STORE among them."""
-    said = dict(EnvSettingsSource(kind)())
+def from_environment(known: Collection[str]) -> dict[str, Any]:
+    """What `ROTA_SECTION__KEY` variables say, ROTA_STORE among them. `known`: the sections that there are."""
+    said = _sections(os.environ, known)
     if (url := os.environ.get("ROTA_STORE")) and isinstance(said.setdefault("database", {}), dict):
         said["database"].setdefault("url", url)
-    return _with_strangers(said, os.environ)
+    return said
 
 
-def from_secrets(kind: type[BaseSettings]) -> dict[str, Any]:
+def from_secrets(known: Collection[str]) -> dict[str, Any]:
     """What the files in ROTA_SECRETS_DIR say, each named as its variable would be. Raises `Invalid`."""
-    folder = os.environ.get("ROTA_SECRETS_DIR")
-    if not folder:
+    if not (folder := os.environ.get("ROTA_SECRETS_DIR")):
         return {}
     try:
-        source = NestedSecretsSettingsSource(
-            SecretsSettingsSource(kind), secrets_dir=folder, secrets_dir_missing="error"
-        )
-        return _with_strangers(dict(source()), source.env_vars)
-    except (Unreadable, UnicodeDecodeError, OSError) as error:
+        ours = [one for one in Path(folder).iterdir() if one.name.upper().startswith(PREFIX) and one.is_file()]
+        return _sections({one.name: _text(one).strip() for one in ours}, known)
+    except (UnicodeDecodeError, OSError) as error:
         what = "a file is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
         raise Invalid("ROTA_SECRETS_DIR", f"{what}; put one secret into each file") from None
 
 
-def _with_strangers(said: dict[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    """With the sections that nobody knows, which the library passes over, so that they are refused by name."""
-    for name in names:
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise Invalid(str(path), f"is over the limit of {LARGEST} bytes; settings are small")
+    return data.decode()
+
+
+def _sections(values: Mapping[str, str], known: Collection[str]) -> dict[str, Any]:
+    """What is said under names as variables have them, by section and key; known sections first."""
+    said: dict[str, Any] = {}
+    for name, value in values.items():
         section, split, key = name.upper().removeprefix(PREFIX).lower().partition(SPLIT)
-        if name.upper().startswith(PREFIX) and split and isinstance(said.setdefault(section, {}), dict):
-            said[section].setdefault(key, None)
-    return said
+        if not name.upper().startswith(PREFIX):
+            continue
+        if not split and section in known:
+            said[section] = value
+        elif split and isinstance(said.setdefault(section, {}), dict):
+            said[section][key] = value
+    return {section: said[section] for section in (*known, *said) if section in said}

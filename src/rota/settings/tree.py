@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rota.domain.names import without_password
 from rota.domain.retry import RETRY_LIMIT, Defaults, Retry
@@ -223,17 +222,8 @@ class Retention(Section):
     sessions: Length = _KEEP.sessions_ms
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """The whole tree. Making one reads nothing: `load` does."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="ROTA_",
-        env_nested_delimiter="__",
-        enable_decoding=False,
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
 
     database: Database = Database()
     message_queue: MessageQueue = MessageQueue()
@@ -246,13 +236,6 @@ class Settings(BaseSettings):
     observability: Observability = Observability()
     security: Security = Security()
     retention: Retention = Retention()
-
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is given: `load` asks the sources one by one, to know what came from where."""
-        return (init_settings,)
 
     def flat(self) -> dict[str, Any]:
         """Every setting by `section.key`; secrets can be compared, but not seen."""

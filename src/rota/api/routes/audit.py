@@ -9,15 +9,14 @@ from pydantic import Field
 from rota.api.deps import Admin, Here, Json, Seals, only_admins_of_all, router
 from rota.api.paging import Pages, listing
 from rota.api.schemas import people as said
-from rota.api.schemas.bodies import Instant
+from rota.api.schemas.bodies import Instant, Text
 from rota.api.schemas.views import page
-from rota.api.views import instant
+from rota.api.views import plain
 from rota.domain.records import Audit
 from rota.engine.seal import verify
 from rota.ports.store import Where
 
 routes = router("/api/audit", "audit")
-Text = Annotated[str, Field(max_length=200)]
 
 
 class AuditFilter(Pages):
@@ -34,11 +33,9 @@ def row(entry: Audit) -> dict[str, Any]:
     """An entry as JSON. What was too long stays text."""
     before, after = _read(entry.before), _read(entry.after)
     both = isinstance(before, dict) and isinstance(after, dict)
-    fields: dict[str, Any] = {"id": entry.id, "actor": entry.actor, "action": entry.action, "target": entry.target}
     changed = sorted(before.keys() & after) if both else []
     why = after.get("paused", "") if isinstance(after, dict) else ""
-    fields |= {"origin": entry.origin, "why": why, "before": before, "after": after, "changed": changed}
-    return fields | instant("at", entry.at) | instant("sealed_at", entry.sealed_at)
+    return {**plain(entry), "why": why, "before": before, "after": after, "changed": changed}
 
 
 def _read(text: str) -> Any:
@@ -67,5 +64,4 @@ async def listed(engine: Here, asked: Admin, cursors: Seals, query: Annotated[Au
 async def chain(engine: Here, asked: Admin) -> Response:
     """Verify the chain over all entries: whether any was changed or removed since it was sealed."""
     only_admins_of_all(asked)
-    found = await verify(engine)
-    return Json(found._asdict() | instant("begins_at", found.begins_at))
+    return Json(plain(await verify(engine)))

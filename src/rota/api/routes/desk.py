@@ -248,7 +248,9 @@ async def _live(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Re
     place = (credential(actor), said.url)
     session = crew.listed.get(place) or await _at(engine, *place)
     if session is None or not (await engine.store.beat([session.id]))[0].open:
-        session = _listed(engine, actor, said, await _signs(engine, actor))
+        (key,) = await engine.store.get(Token, [actor.token])
+        # Letters can be signed by a key alone.
+        session = _listed(engine, actor, said, bool(key and key.record.kind is Kind.KEY))
         await crew.open(session)
         await engine.store.beat([session.id])
     if len(crew.listed) > MOST_REMEMBERED:
@@ -270,12 +272,6 @@ def _said(body: str | Reachable) -> Reachable:
 async def _at(engine: Engine, opened_by: str, url: str) -> Session | None:
     found = [one for one in await open_sessions(engine) if not one.asks]
     return next((one for one in found if one.address == url and one.opened_by == opened_by), None)
-
-
-async def _signs(engine: Engine, actor: Actor) -> bool:
-    """Whether letters can be signed by the asker's credential."""
-    (held,) = await engine.store.get(Token, [actor.token])
-    return bool(held and held.record.kind is Kind.KEY)
 
 
 def _listed(engine: Engine, actor: Actor, said: Reachable, signs: bool) -> Session:

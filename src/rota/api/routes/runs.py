@@ -1,17 +1,16 @@
 """Runs: what was wanted, what became of it, and why."""
 
-from collections.abc import AsyncGenerator
-from typing import Annotated
+from collections.abc import AsyncGenerator, Sequence
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request, Response
 
-from rota.api.asked import Asked, held
-from rota.api.bulk import each
+from rota.api.asked import Asked
 from rota.api.deps import Counted, Here, Id, Json, Key, Namespace, News, Operator, Reader, Seals, answers, router
 from rota.api.feed import Feed, event
+from rota.api.named import Act, Kind, each
 from rota.api.paging import Cursors, Searched, listing, readable
-from rota.api.routes.tasks import known as known_task
-from rota.api.routes.tasks import ordered, triggered
+from rota.api.routes.tasks import TASKS, ordered, triggered
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import RunNew, RunsNew
 from rota.api.schemas.filters import RunFilter, RunsChosen
@@ -38,15 +37,11 @@ def of(run: Run) -> tuple[str, str, str]:
     return run.namespace, run.task, run.queue
 
 
-async def known(engine: Engine, name: str, asked: Asked) -> Run:
-    """The run of that id. Raises `NotFound` and `Forbidden`."""
-    run: Run = await held(engine, Run, name, "run", name)
-    asked.check("run", name, *of(run))
-    return run
+RUNS = Kind(Run, "run", of)
 
 
-async def _named(request: Request, engine: Here, run: Id) -> Run:
-    return await known(engine, run, request.state.asked)
+async def _named(request: Request, engine: Here, run: Id) -> Any:
+    return await RUNS.known(engine, request.state.asked, run)
 
 
 Named = Annotated[Run, Depends(_named)]
@@ -54,12 +49,12 @@ Named = Annotated[Run, Depends(_named)]
 
 
 async def _found(
-    store: Store, cursors: Cursors, asked: Asked, chosen: RunFilter, states: tuple[State, ...] = ()
+    store: Store, cursors: Cursors, asked: Asked, chosen: RunFilter, states: Sequence[State] = ()
 ) -> tuple[list[Run], str | None]:
     """Runs of a filter, and the cursor behind them."""
     space = "" if chosen.namespace == ANY else chosen.namespace
     where, fits = readable(asked, Where(
-        space, tuple(chosen.state) or states, chosen.task, chosen.queue, chosen.schedule, chosen.session,
+        space, tuple(chosen.state or states), chosen.task, chosen.queue, chosen.schedule, chosen.session,
         chosen.prefix, chosen.since, chosen.until,
     ), of)  # fmt: skip
     text, worker, end = chosen.search.lower(), chosen.worker, chosen.suffix
@@ -85,7 +80,7 @@ async def create(
     engine: Here, counted: Counted, asked: Operator, body: RunNew, namespace: Namespace = "main", key: Key = None
 ) -> Response:
     """Run a task. 200 where a key led to an earlier run."""
-    return await triggered(engine, counted, asked, await known_task(engine, namespace, body.task, asked), body, key)
+    return await triggered(engine, counted, asked, await TASKS.known(engine, asked, body.task, namespace), body, key)
 
 
 @routes.post("/bulk", status_code=201, response_model=shown.Receipts, responses=answers(404, 409))
@@ -93,7 +88,7 @@ async def create_many(
     engine: Here, asked: Operator, body: RunsNew, namespace: Namespace = "main", key: Key = None
 ) -> Response:
     """Submit many runs, all or none. The Idempotency-Key is good for all of them together."""
-    tasks = {name: await known_task(engine, namespace, name, asked) for name in {one.task for one in body.runs}}
+    tasks = {name: await TASKS.known(engine, asked, name, namespace) for name in {one.task for one in body.runs}}
     with submission(f"{len(body.runs)} runs"):
         orders = [
             ordered(engine, asked, tasks[one.task], one, key and f"{key}/{place}")
@@ -106,43 +101,41 @@ async def create_many(
 @routes.post("/cancel", response_model=shown.Bulk)
 async def cancel_many(engine: Here, asked: Operator, cursors: Seals, body: RunsChosen) -> Response:
     """Cancel runs, by id or by filter (those that are not over, where it names no state)."""
-    ids, runs, after = await _chosen(engine, cursors, asked, body, tuple(sorted(LIVE)))
 
     async def one(name: str) -> str:
-        _check(asked, runs, name)
         return await control.cancel(engine, name, asked.name)
 
-    return await each(ids, one, 200, after)
+    return await _each(engine, cursors, asked, body, one, tuple(sorted(LIVE)))
 
 
 @routes.post("/retry", response_model=shown.Bulk)
 async def retry_many(engine: Here, asked: Operator, cursors: Seals, body: RunsChosen) -> Response:
     """Run ended runs again, by id or by filter (those that failed, where it names no state); `state` is the new id."""
-    ids, runs, after = await _chosen(engine, cursors, asked, body, (State.FAILED,))
 
     async def one(name: str) -> str:
-        _check(asked, runs, name)
         return (await control.retry(engine, name, asked.name)).id
 
-    return await each(ids, one, 201, after)
+    return await _each(engine, cursors, asked, body, one, (State.FAILED,), 201)
 
 
-async def _chosen(
-    engine: Engine, cursors: Cursors, asked: Asked, body: RunsChosen, states: tuple[State, ...]
-) -> tuple[list[str], dict[str, Run], str | None]:
-    """Ids in their order, those runs that there are, and the cursor to further ones."""
+async def _each(
+    engine: Engine, cursors: Cursors, asked: Asked, body: RunsChosen, act: Act, states: Sequence[State], done: int = 200
+) -> Response:
+    """Act on each run that a body chooses; by a filter that names no state on those in these `states`."""
+    ids, after = body.ids or [], None
     if body.where:
         found, after = await _found(engine.store, cursors, asked, body.where, states)
-        return [run.id for run in found], {run.id: run for run in found}, after
-    ids = body.ids or []
-    there = await engine.store.get(Run, ids)
-    return ids, {one.record.id: one.record for one in there if one}, None
+    else:
+        found = [one.record for one in await engine.store.get(Run, ids) if one]
+    runs: dict[str, Run] = {run.id: run for run in found}
 
+    async def checked(name: str) -> str | None:
+        if name not in runs:
+            raise NotFound("run", name)
+        asked.check("run", name, *of(runs[name]))
+        return await act(name)
 
-def _check(asked: Asked, runs: dict[str, Run], name: str) -> None:
-    if name not in runs:
-        raise NotFound("run", name)
-    asked.check("run", name, *of(runs[name]))
+    return await each(ids or list(runs), checked, done, after)
 
 
 @routes.get("/{run}", response_model=shown.RunView, responses=answers(404))

@@ -2,16 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Query, Response
 
-from rota.api.asked import Asked, held
-from rota.api.bulk import each
+from rota.api.asked import Asked
 from rota.api.deps import (
     Definer,
     Here,
     Json,
     Match,
-    Name,
     Namespace,
     Operator,
     Reader,
@@ -22,13 +20,13 @@ from rota.api.deps import (
     unchanged,
 )
 from rota.api.forecast import forecast
+from rota.api.named import Each, Kind
 from rota.api.paging import listing, readable
 from rota.api.schemas import views as shown
-from rota.api.schemas.bodies import Names, PreviewBody, ResumeBody, ScheduleChange, ScheduleNew, WhyBody
+from rota.api.schemas.bodies import PreviewBody, ResumeBody, ScheduleChange, ScheduleNew, WhyBody
 from rota.api.schemas.filters import ScheduleFilter
 from rota.api.views import iso, plain
 from rota.domain.errors import Invalid
-from rota.domain.ids import definition_id
 from rota.domain.schedule import TIMED, Schedule
 from rota.domain.timing import preview
 from rota.engine import define
@@ -51,19 +49,10 @@ def row(schedule: Schedule) -> dict[str, Any]:
     return {"id": schedule.name, **plain(schedule)}
 
 
-async def known(engine: Engine, namespace: str, name: str, asked: Asked) -> Schedule:
-    """The schedule of that name. Raises `NotFound` and `Forbidden`."""
-    schedule: Schedule = await held(engine, Schedule, definition_id(namespace, name), "schedule", name)
-    asked.check("schedule", name, *of(schedule))
-    return schedule
-
-
-async def _named(request: Request, engine: Here, name: Name, namespace: Namespace = "main") -> Schedule:
-    return await known(engine, namespace, name, request.state.asked)
-
-
-Named = Annotated[Schedule, Depends(_named)]
+SCHEDULES = Kind(Schedule, "schedule", of)
+Named = Annotated[Schedule, Depends(SCHEDULES.named)]
 """The schedule of the path, which the asker may do this to; named behind the asker."""
+Chosen = Annotated[Each, Depends(SCHEDULES.each)]
 
 
 def told(engine: Engine, schedule: Schedule, status: int = 200) -> Response:
@@ -100,7 +89,7 @@ async def create(engine: Here, asked: Definer, body: ScheduleNew, namespace: Nam
 @routes.post("/preview", response_model=shown.Preview, responses=answers(404))
 async def previewed(engine: Here, asked: Reader, body: PreviewBody, namespace: Namespace = "main") -> Response:
     """Tell what a schedule would do, before there is one; with `name`, what changing that one would change."""
-    before = await known(engine, namespace, body.name, asked) if body.name else None
+    before = await SCHEDULES.known(engine, asked, body.name, namespace) if body.name else None
     trigger = body.made(before.trigger if before else None)
     base = before or Schedule(namespace, "preview", body.task or "preview", trigger)
     if body.task:
@@ -190,35 +179,18 @@ async def explain(engine: Here, asked: Reader, schedule: Named) -> Response:
 
 
 @routes.post("/pause", response_model=shown.Bulk)
-async def pause_many(engine: Here, asked: Operator, body: Names, namespace: Namespace = "main") -> Response:
+async def pause_many(engine: Here, asked: Operator, each: Chosen) -> Response:
     """Let these schedules rest."""
-
-    async def one(name: str) -> str:
-        schedule = await known(engine, namespace, name, asked)
-        await define.pause_schedule(engine, schedule.id, "", asked.name)
-        return "paused"
-
-    return await each(body.ids, one)
+    return await each(lambda one: define.pause_schedule(engine, one.id, "", asked.name), state="paused")
 
 
 @routes.post("/resume", response_model=shown.Bulk)
-async def resume_many(engine: Here, asked: Operator, body: Names, namespace: Namespace = "main") -> Response:
+async def resume_many(engine: Here, asked: Operator, each: Chosen) -> Response:
     """Let these schedules fire again, from now on."""
-
-    async def one(name: str) -> str:
-        schedule = await known(engine, namespace, name, asked)
-        await define.resume_schedule(engine, schedule.id, asked.name)
-        return "on"
-
-    return await each(body.ids, one)
+    return await each(lambda one: define.resume_schedule(engine, one.id, asked.name), state="on")
 
 
 @routes.post("/delete", response_model=shown.Bulk)
-async def delete_many(engine: Here, asked: Definer, body: Names, namespace: Namespace = "main") -> Response:
+async def delete_many(engine: Here, asked: Definer, each: Chosen) -> Response:
     """Delete these schedules."""
-
-    async def one(name: str) -> None:
-        schedule = await known(engine, namespace, name, asked)
-        await define.delete_schedule(engine, schedule.id, asked.name)
-
-    return await each(body.ids, one, 204)
+    return await each(lambda one: define.delete_schedule(engine, one.id, asked.name), 204)

@@ -1,4 +1,4 @@
-"""The whole: health, numbers, and a search over what all runs wrote."""
+"""The whole: health, numbers, events, and a search over what all runs wrote."""
 
 from typing import Annotated, Any
 
@@ -6,7 +6,7 @@ from fastapi import Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from rota.api.asked import Asked
-from rota.api.deps import Admin, Counted, Here, Json, Reader, Seals, answers, only_admins_of_all, router
+from rota.api.deps import Admin, Counted, Here, Json, News, Reader, Seals, answers, only_admins_of_all, router
 from rota.api.examine import examined
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import Instant
@@ -73,6 +73,16 @@ async def stats(
     if since is not None and since < now - WEEK_MS:
         raise Invalid("since", "is more than 7 days ago; ask for less")
     return Json(await counted.of(namespace, now - HOUR_MS if since is None else since))
+
+
+@routes.get("/api/system/events", response_class=Response, responses=shown.STREAM)
+async def events(asked: Reader, feed: News) -> Response:
+    """Server-sent events `versions`: a number for each kind of thing, which rises as things of it change.
+
+    At most four a second. A new `epoch` means that the numbers count anew: fetch everything again.
+    """
+    # Who missed some refetches; there is nothing to replay.
+    return feed.events()
 
 
 @routes.get("/api/system/doctor", response_model=shown.Findings)

@@ -5,10 +5,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Query, Response
 
-from rota.api.asked import Asked, held
-from rota.api.bulk import each
+from rota.api.asked import Asked
 from rota.api.deps import (
     Counted,
     Definer,
@@ -16,7 +15,6 @@ from rota.api.deps import (
     Json,
     Key,
     Match,
-    Name,
     Namespace,
     Operator,
     Reader,
@@ -26,15 +24,15 @@ from rota.api.deps import (
     router,
     unchanged,
 )
+from rota.api.named import Each, Kind
 from rota.api.paging import listing, readable
 from rota.api.schemas import views as shown
-from rota.api.schemas.bodies import Names, ResumeBody, TaskChange, TaskNew, TriggerBody, WhyBody, trigger_of
+from rota.api.schemas.bodies import ResumeBody, TaskChange, TaskNew, TriggerBody, WhyBody, trigger_of
 from rota.api.schemas.filters import TaskFilter
 from rota.api.stats import Stats
 from rota.api.views import instant, plain, when
 from rota.domain.access import Action, allowed
 from rota.domain.errors import Refused
-from rota.domain.ids import definition_id
 from rota.domain.lane import lane
 from rota.domain.retry import Defaults
 from rota.domain.run import LIVE, Run, State
@@ -71,19 +69,10 @@ def row(task: Task) -> dict[str, Any]:
     return {"id": task.name, **plain(task), "retry_count": task.retry.retries, "timeout_seconds": timeout}
 
 
-async def known(engine: Engine, namespace: str, name: str, asked: Asked) -> Task:
-    """The task of that name. Raises `NotFound` and `Forbidden`."""
-    task: Task = await held(engine, Task, definition_id(namespace, name), "task", name)
-    asked.check("task", name, *of(task))
-    return task
-
-
-async def _named(request: Request, engine: Here, name: Name, namespace: Namespace = "main") -> Task:
-    return await known(engine, namespace, name, request.state.asked)
-
-
-Named = Annotated[Task, Depends(_named)]
+TASKS = Kind(Task, "task", of)
+Named = Annotated[Task, Depends(TASKS.named)]
 """The task of the path, which the asker may do this to; named behind the asker."""
+Chosen = Annotated[Each, Depends(TASKS.each)]
 
 
 async def told(engine: Engine, task: Task, status: int = 200, warning: str = "") -> Response:
@@ -260,24 +249,18 @@ async def _scheduled(engine: Engine, task: Task) -> list[str]:
 
 
 @routes.post("/trigger", response_model=shown.Bulk)
-async def trigger_many(engine: Here, asked: Operator, body: Names, namespace: Namespace = "main") -> Response:
+async def trigger_many(engine: Here, asked: Operator, each: Chosen) -> Response:
     """Run each of these tasks once, now."""
 
-    async def one(name: str) -> str:
-        task = await known(engine, namespace, name, asked)
-        with submission(name):
+    async def one(task: Task) -> str:
+        with submission(task.name):
             order = ordered(engine, asked, task, TriggerBody(), None)
             return (await control.trigger(engine, order, asked.name)).id
 
-    return await each(body.ids, one, 201)
+    return await each(one, 201)
 
 
 @routes.post("/delete", response_model=shown.Bulk)
-async def delete_many(engine: Here, asked: Definer, body: Names, namespace: Namespace = "main") -> Response:
+async def delete_many(engine: Here, asked: Definer, each: Chosen) -> Response:
     """Delete these tasks and their schedules."""
-
-    async def one(name: str) -> None:
-        task = await known(engine, namespace, name, asked)
-        await define.delete_task(engine, task.id, asked.name)
-
-    return await each(body.ids, one, 204)
+    return await each(lambda one: define.delete_task(engine, one.id, asked.name), 204)

@@ -245,14 +245,17 @@ class PolicyBody(Body):
     misfire_ms: Ms = 5_000
 
 
-class Timing(Body):
-    """When: text or a trigger as JSON, and the wall clock that cron text follows."""
+class ScheduleFields(Body):
+    """What can be said of a schedule; when: text or a trigger as JSON, and the clock that cron text follows."""
 
     schedule: When | None = None
     trigger: dict[str, Any] | None = Field(default=None, max_length=20, description="As JSON, as answers show it.")
     timezone: Text | None = Field(default=None, description="IANA zone of the text; UTC if not given.")
     gap: Literal["shift", "skip"] | None = Field(default=None, description="Times that a clock change leaves out.")
     fold: Literal["first", "both"] | None = Field(default=None, description="Times that a clock change repeats.")
+    task: NameText | None = None
+    payload: Any = Field(default=None, description="JSON arguments of its runs; the task's if not given.")
+    policy: PolicyBody | None = None
 
     def made(self, known: Trigger | None = None) -> Trigger:
         """The trigger that is meant, or the known one by another clock. Raises `Invalid`."""
@@ -275,14 +278,6 @@ class Timing(Body):
             if self.schedule is None or key != "timezone":
                 raise Invalid(key, "is for cron text; other schedules meet no clock changes")
         return found
-
-
-class ScheduleFields(Timing):
-    """What can be said of a schedule."""
-
-    task: NameText | None = None
-    payload: Any = Field(default=None, description="JSON arguments of its runs; the task's if not given.")
-    policy: PolicyBody | None = None
 
     def applied(self, schedule: Schedule, trigger: Trigger) -> Schedule:
         """A schedule with what the body says of it."""

@@ -2,11 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from rota.api.schemas.bodies import Body, Instant, NameText
+from rota.api.schemas.views import view
 from rota.domain.access import Grant
-from rota.domain.people import MOST_GRANTS, PASSWORD_LENGTH
+from rota.domain.people import MOST_GRANTS, PASSWORD_LENGTH, Token, User
+from rota.domain.records import Audit
+from rota.engine.seal import Chain
 
 Password = Annotated[str, Field(max_length=PASSWORD_LENGTH[1], json_schema_extra={"format": "password"})]
 Credential = Annotated[str, Field(max_length=4_096)]
@@ -103,58 +106,13 @@ class Myself(BaseModel):
     grants: list[GrantBody]
 
 
-class UserView(BaseModel):
-    """A user."""
+_GRANTED: Any = {"grants": list[GrantBody], "created_at": str, "created_at_ms": int}
+_INNER = frozenset({"password", "generation", "revoked"})
 
-    id: str
-    grants: list[GrantBody]
-    has_password: bool
-    disabled: bool
-    created_at: str
-    updated_at: str
-
-
-class TokenView(BaseModel):
-    """A token, without its secret."""
-
-    id: str
-    kind: str
-    name: str
-    owner: str
-    grants: list[GrantBody]
-    created_at: str
-    expires_at: str | None
-    used_at: str | None
-
-
-class Minted(TokenView):
-    """A new token, with its secret: it is not shown again."""
-
-    secret: str
-
-
-class AuditView(BaseModel):
-    """One change: who, from where, what, before and after."""
-
-    id: str
-    at: str
-    actor: str
-    action: str
-    target: str
-    origin: str
-    why: str
-    before: Any
-    after: Any
-    changed: list[str]
-    sealed_at: str | None
-
-
-class ChainView(BaseModel):
-    """What a look at the whole chain over the audit found."""
-
-    entries: int
-    seals: int
-    head: str
-    begins_at: str | None
-    open: int
-    faults: list[str]
+UserView: Any = view("UserView", User, _INNER, **_GRANTED, updated_at=str, updated_at_ms=int, has_password=bool)
+TokenView: Any = view("TokenView", Token, _INNER, **_GRANTED)
+Minted: Any = create_model(
+    "Minted", __base__=TokenView, __doc__="A new token, with its secret: it is not shown again.", secret=str
+)
+AuditView: Any = view("AuditView", Audit, at=str, at_ms=int, why=str, before=Any, after=Any, changed=list[str])
+ChainView: Any = view("ChainView", Chain)

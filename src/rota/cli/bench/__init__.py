@@ -74,8 +74,3 @@ def bench(
         else:
             work = measures.idle(url, watch, told)
         show(Sheet(machine.described(url) | asyncio.run(work)), as_json)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("bench")(bench)

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import psutil
 
-from rota.cli.bench.machine import cost, free_port, percentile, role
+from rota.cli.bench.machine import UNHEARD, cost, percentile, role
 from rota.cli.bench.measures import BULK, Told
 from rota.cli.bench.tasks import app, noop
 from rota.domain.ids import timed_id
@@ -29,7 +29,6 @@ LISTS = (
 )  # fmt: skip
 WRITTEN = 50
 """Tasks that are written to."""
-READY_S = 30.0
 
 
 async def api(url: str, runs: int, rate: int, seconds: int, listeners: int, told: Told) -> dict[str, Any]:
@@ -41,9 +40,9 @@ async def api(url: str, runs: int, rate: int, seconds: int, listeners: int, told
     async with app:
         told(f"filling in {runs} ended runs")
         ids = await _fill(runs)
-    port = free_port()
-    with role("up", url, 100, port) as process:
-        async with _client(port, url, listeners) as (ask, heard):
+    with role("up", url, 100, errors=UNHEARD) as up:
+        process = up.process
+        async with _client(up.api(), url, listeners) as (ask, heard):
             load = _Load(ask, ids)
             told("warming up")
             await load.run(rate // 3, 3)
@@ -129,16 +128,15 @@ class _Load:
 
 
 @asynccontextmanager
-async def _client(port: int, url: str, listeners: int) -> AsyncIterator[tuple[Callable[..., Any], Counter[int]]]:
+async def _client(base: str, url: str, listeners: int) -> AsyncIterator[tuple[Callable[..., Any], Counter[int]]]:
     """What asks as the administrator of the first start, and how many messages each listener has heard."""
-    base, connector = f"http://127.0.0.1:{port}", aiohttp.TCPConnector(limit=256 + listeners)
+    connector = aiohttp.TCPConnector(limit=256 + listeners)
     async with aiohttp.ClientSession(base, connector=connector, timeout=aiohttp.ClientTimeout(30)) as session:
 
         async def ask(method: str, path: str, body: Any = None) -> tuple[int, Any]:
             async with session.request(method, path, json=body) as answer:
                 return answer.status, await answer.json(content_type=None)
 
-        await _until_ready(ask)
         (key,) = json.loads(credentials_place(url).read_text()).values()
         session.headers["Authorization"] = f"Bearer {key}"
         for number in range(WRITTEN):
@@ -154,18 +152,6 @@ async def _hear(session: aiohttp.ClientSession, heard: Counter[int], number: int
     async with session.get("/api/system/events", timeout=aiohttp.ClientTimeout(None)) as stream:
         async for line in stream.content:
             heard[number] += line.startswith(b"event:")
-
-
-async def _until_ready(ask: Callable[..., Any]) -> None:
-    end = time.monotonic() + READY_S
-    while True:
-        try:
-            if (await ask("GET", "/health/ready"))[0] == 200:
-                return
-        except aiohttp.ClientError:
-            if time.monotonic() > end:
-                raise
-        await asyncio.sleep(0.1)
 
 
 async def _fill(count: int) -> list[str]:

@@ -1,17 +1,15 @@
 """A role in a process of its own, and what it costs."""
 
+import json
 import os
 import platform
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from secrets import token_hex
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 import psutil
 
@@ -19,6 +17,8 @@ from rota.domain.errors import RotaError
 
 TARGET = "rota.cli.bench.tasks:app"
 HTTP = "http"
+UNHEARD = subprocess.DEVNULL
+"""For errors of an API: the log has a line for each request, which costs what it costs, but nobody wants to see it."""
 
 
 class Cost(NamedTuple):
@@ -33,63 +33,59 @@ class Way(NamedTuple):
 
     by: str
     token: str
+    api: str = ""
+    """Where the API is that they are reached by."""
+
+
+class Role(NamedTuple):
+    """A role that runs."""
+
+    process: psutil.Process
+    said: IO[str]
+
+    def api(self) -> str:
+        """The URL of its API, once that is served. Raises `RotaError` where it does not start."""
+        if first := self.said.readline():
+            return str(json.loads(first)["api"])
+        raise RotaError("the API does not start; what it said stands above")
 
 
 @contextmanager
-def role(name: str, url: str, slots: int, port: int = 0, way: Way | None = None) -> Iterator[psutil.Process]:
+def role(name: str, url: str, slots: int, way: Way | None = None, errors: int | None = None) -> Iterator[Role]:
     """Run `rota NAME` on the store at `url` while the block lasts; a worker with a way at the end of that."""
-    command = [sys.executable, "-m", "rota", name, "--app", TARGET, "--quiet"]
-    command += ["--scheduler", f"http://127.0.0.1:{port}"] if way and way.by == HTTP and name == "worker" else []
-    command += [] if way and name == "worker" else ["--store", url]
+    command = [sys.executable, "-m", "rota", name, "--app", TARGET, "--quiet", "--json"]
+    if way and name == "worker":
+        command += ["--scheduler", way.api] if way.api else []
+    else:
+        command += ["--store", url]
     command += [] if name in ("scheduler", "api") else ["--slots", str(slots)]
-    command += ["--port", str(port)] if name in ("up", "api") else []
+    command += ["--port", "0"] if name in ("up", "api") else []
     # A store without a folder has no place for a secret of its own.
     environment = {"ROTA_SECURITY__SECRET": token_hex(32)} | os.environ | {"PYTHONUNBUFFERED": "1"}
     if way:
         environment |= {"ROTA_TOKEN": way.token} | ({} if way.by == HTTP else {"ROTA_MESSAGE_QUEUE__URL": way.by})
-    # The log has a line for each request, which costs what it costs, but nobody wants to see them here.
-    errors = subprocess.DEVNULL if port else None
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
-    try:
-        yield psutil.Process(child.pid)
-    finally:
-        child.send_signal(signal.SIGTERM)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True) as child:
         try:
-            child.wait(30)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+            yield Role(psutil.Process(child.pid), cast(IO[str], child.stdout))
+        finally:
+            child.terminate()
+            try:
+                child.wait(30)
+            except subprocess.TimeoutExpired:
+                child.kill()
 
 
 @contextmanager
 def crew(url: str, slots: int, workers: int, way: Way | None) -> Iterator[None]:
     """So many worker processes, and what they are reached by."""
-    port = free_port() if way and way.by == HTTP else 0
     with ExitStack() as roles:
-        if way:
-            roles.enter_context(role("api" if port else "scheduler", url, slots, port, way))
-            until_heard(port)
+        if way and way.by == HTTP:
+            way = way._replace(api=roles.enter_context(role("api", url, slots, way, UNHEARD)).api())
+        elif way:
+            roles.enter_context(role("scheduler", url, slots, way))
         for _ in range(workers):
-            roles.enter_context(role("worker", url, slots, port, way))
+            roles.enter_context(role("worker", url, slots, way))
         yield
-
-
-def until_heard(port: int) -> None:
-    """Until somebody listens there; at no port nobody needs to."""
-    until = time.monotonic() + 20
-    while port:
-        with suppress(ConnectionRefusedError):
-            return socket.create_connection(("127.0.0.1", port)).close()
-        if time.monotonic() > until:
-            raise RotaError("the API that workers are to be reached by does not start; what it said stands above")
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def cost(process: psutil.Process) -> Cost:

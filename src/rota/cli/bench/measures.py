@@ -85,14 +85,15 @@ async def schedules(url: str, count: int, every_s: int, seconds: int, told: Told
     async with app:
         told(f"making {count} schedules, each every {every_s} s")
         await _make_schedules(count, every_s * 1000)
-        with role("up", url, 500) as process:
+        with role("up", url, 500) as up:
             await asyncio.sleep(every_s + 2)
-            before, since = cost(process), int(time.time() * 1000)
+            before, since = cost(up.process), int(time.time() * 1000)
             told(f"measuring for {seconds} s")
             await asyncio.sleep(seconds)
-            after, until = cost(process), int(time.time() * 1000)
+            after, until = cost(up.process), int(time.time() * 1000)
             await asyncio.sleep(1)
-        lags = await _lags(since, until)
+        fired = [run for run in await _ended(since) if since <= (run.nominal_at or 0) < until]
+        lags = [json.loads(run.result or b"0") for run in fired]
     return {
         "schedules": count,
         "every_s": every_s,
@@ -108,12 +109,12 @@ async def schedules(url: str, count: int, every_s: int, seconds: int, told: Told
 async def idle(url: str, seconds: int, told: Told) -> dict[str, float]:
     """All roles in one process with nothing to do."""
     app.store = url
-    with role("up", url, 10) as process:
+    with role("up", url, 10) as up:
         await asyncio.sleep(5)
         told(f"watching an idle process for {seconds} s")
-        before = cost(process)
+        before = cost(up.process)
         await asyncio.sleep(seconds)
-        after = cost(process)
+        after = cost(up.process)
     return {
         "idle_cpu_s_per_min": round((after.cpu_s - before.cpu_s) * 60 / seconds, 3),
         "rss_mb": round(after.rss_mb, 1),
@@ -152,11 +153,6 @@ async def _ended(since: int) -> Sequence[Run]:
 async def _span(since: int) -> tuple[int, int]:
     runs = await _ended(since)
     return min(run.claimed_at or 0 for run in runs), max(run.ended_at or 0 for run in runs)
-
-
-async def _lags(since: int, until: int) -> list[float]:
-    runs = await _ended(since)
-    return [json.loads(run.result or b"0") for run in runs if since <= (run.nominal_at or 0) < until]
 
 
 async def _make_schedules(count: int, every_ms: int) -> None:

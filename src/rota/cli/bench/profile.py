@@ -21,11 +21,12 @@ BATCH = 500
 
 
 class TimedStore:
-    """A store that counts the time spent in `commit` and `claim`."""
+    """A store that notes the seconds of each step, and apart from these what its `commit` and `claim` took."""
 
     def __init__(self, store: Store) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
         self._store = store
-        self.spent = 0.0
+        self._spent = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -43,23 +44,15 @@ class TimedStore:
         try:
             return await call
         finally:
-            self.spent += time.perf_counter() - began
-
-
-class Steps:
-    """Seconds by step."""
-
-    def __init__(self, store: TimedStore) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self._store = store
+            self._spent += time.perf_counter() - began
 
     async def take(self, name: str, work: Any) -> Any:
         """Await `work`; its time goes to `name`, but for what its store calls took."""
-        self._store.spent = 0.0
+        self._spent = 0.0
         began = time.perf_counter()
         answer = await work
-        self.seconds[f"{name}: decide"] += time.perf_counter() - began - self._store.spent
-        self.seconds[f"{name}: store"] += self._store.spent
+        self.seconds[f"{name}: decide"] += time.perf_counter() - began - self._spent
+        self.seconds[f"{name}: store"] += self._spent
         return answer
 
 
@@ -69,18 +62,17 @@ async def profile(url: str, runs: int) -> dict[str, float]:
     async with app:
         store = TimedStore(app.engine.store)
         engine = Engine(store, store.logs, app.engine.clock, app.engine.chance)
-        steps = Steps(store)
         lane = f"main/{noop.task.queue}/python/"
         session = Session("profile", "profile", "", 0, (lane,), (noop.task.queue,), ("python",))
         await enter(engine, session)
         want = Want(session.id, "profile", 1, BATCH, (lane,))
         batches = max(runs // BATCH, 1)
         for _ in range(batches):
-            await _batch(engine, steps, want)
-    return {name: round(seconds / (batches * BATCH) * 1e6, 2) for name, seconds in steps.seconds.items()}
+            await _batch(engine, store, want)
+    return {name: round(seconds / (batches * BATCH) * 1e6, 2) for name, seconds in store.seconds.items()}
 
 
-async def _batch(engine: Engine, steps: Steps, want: Want) -> None:
+async def _batch(engine: Engine, steps: TimedStore, want: Want) -> None:
     began = time.perf_counter()
     payloads = [noop.signature.encode_arguments((), {}) for _ in range(BATCH)]
     steps.seconds["submit: check arguments"] += time.perf_counter() - began
