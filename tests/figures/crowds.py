@@ -3,17 +3,20 @@
 import asyncio
 import os
 import sys
+from contextlib import suppress
+from secrets import token_hex
 from typing import Any
 
 import psutil
 
-from rota.cli.bench.machine import cost, free_port, until_heard
+from rota.cli.bench.machine import cost
 from rota.domain.access import ANY, Actor, Grant
 from rota.domain.people import Kind, Token
 from rota.engine.control import place_queue
 from rota.engine.people import mint
 from rota.wiring import locks
 from tests.figures.stage import ROOT, Stage, check, pause, say, spread, stage, until
+from tests.services.postgresql import free_port
 
 WINDOW_S = 60
 
@@ -42,9 +45,10 @@ async def remote(
         minted, port = locks().mint(Kind.KEY), free_port()
         key = Token("", Kind.KEY, "crew", grants=(Grant("worker"),))
         await mint(on.engine, minted, key, Actor("figures", (Grant("admin", ANY),)))
-        os.environ["ROTA_TOKEN"] = minted.text
+        os.environ |= {"ROTA_TOKEN": minted.text, "ROTA_SECURITY__SECRET": token_hex(32)}
+        os.environ["ROTA_OBSERVABILITY__LOG_LEVEL"] = "error"
         on.start("api", "api", "--port", str(port))
-        await asyncio.to_thread(until_heard, port)
+        await until("the API", lambda: _heard(port))
         return await _crowd(on, f"http://127.0.0.1:{port}", workers, schedules, every_s, running, window_s)
 
 
@@ -90,6 +94,14 @@ def _start_crew(on: Stage, place: str, sessions: int, slots: int) -> psutil.Pope
     command = [sys.executable, "-m", "tests.figures.crew", place, str(sessions), str(slots)]
     on.roles["crew"] = psutil.Popen(command, cwd=ROOT, env=os.environ)
     return on.roles["crew"]
+
+
+async def _heard(port: int) -> bool:
+    with suppress(ConnectionRefusedError):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        return True
+    return False
 
 
 async def _equals(on: Stage, query: str, number: int) -> bool:
