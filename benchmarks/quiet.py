@@ -24,7 +24,8 @@ def read() -> Reading:
     machine, me = psutil.cpu_times(), psutil.Process()
     times = []
     for one in (me, *me.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):  # it ends at this moment, and what it used is its parent's by the next look
+        # One may end at this moment, and what it used is its parent's by the next look.
+        with suppress(psutil.NoSuchProcess):
             times.append(one.cpu_times())
     own = sum(one.user + one.system + one.children_user + one.children_system for one in times)
     return Reading(time.monotonic(), sum(machine) - machine.idle - machine.iowait - machine.guest, own)
