@@ -18,7 +18,7 @@ from typing import NamedTuple
 from benchmarks import quiet
 from benchmarks.environments import python
 from benchmarks.field import LEDGER, LIGHT, PEERS, ROTA, ROTAS, Entrant
-from benchmarks.stores import STORES, Fresh
+from benchmarks.stores import STORES, Fresh, Place
 from benchmarks.table import Measured, ratios, rows, text
 
 ROOT = Path(__file__).parents[1]
@@ -51,15 +51,16 @@ def one_round(store: str, peers: Sequence[str], most: int) -> list[Turn]:
     return [turn for pair in zip_longest(theirs, ours) for turn in pair if turn]
 
 
-def measure(turn: Turn, url: str) -> Measured:
+def measure(turn: Turn, place: Place) -> Measured:
     """Have it measured by a process of its own, Rota by `rota bench`."""
     before = quiet.read()
-    figures = _rota(turn, url) if turn.who == ROTA else _peer(turn, url)
+    figures = _rota(turn, place) if turn.who == ROTA else _peer(turn, place.by or place.store)
     return Measured(turn.who, turn.store, turn.setting, turn.tasks, figures, quiet.others(before, quiet.read()))
 
 
-def _rota(turn: Turn, url: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "rota", "bench", turn.what, "--store", url, "--runs", str(turn.tasks)]
+def _rota(turn: Turn, place: Place) -> dict[str, float]:
+    command = [sys.executable, "-m", "rota", "bench", turn.what, "--store", place.store, "--runs", str(turn.tasks)]
+    command += ["--by", place.by] if place.by else []
     workers = ["--slots", str(turn.numbers[0]), "--workers", str(len(turn.numbers)), "--json"]
     told = json.loads(_output([*command, *workers], {}))
     if turn.what == "latency":
@@ -113,8 +114,8 @@ def _quieter(turn: Turn, fresh: Fresh) -> Measured:
     made: list[Measured] = []
     while not made or (len(made) < 2 and made[0].others > quiet.LOUD):
         quiet.wait()
-        with fresh() as url:
-            made.append(measure(turn, url))
+        with fresh() as place:
+            made.append(measure(turn, place))
     return min(made, key=lambda one: one.others)
 
 

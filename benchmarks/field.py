@@ -49,6 +49,8 @@ PEERS = {
     "huey_redis": Entrant("redis", 30_000, {"2 processes": (2,)}, (1,)),
     "taskiq": Entrant("redis", 30_000, {"2 processes, 100 at once": (100, 100)}, (100,)),
     "celery": Entrant("redis", 12_000, {"2 solo processes": (1, 1), "2 forks": (2,)}, (1,)),
+    "dramatiq_rabbitmq": Entrant("rabbitmq", 30_000, {"2 processes, 32 threads": (32, 32)}, (8,)),
+    "celery_rabbitmq": Entrant("rabbitmq", 12_000, {"2 solo processes": (1, 1), "2 forks": (2,)}, (1,)),
 }
 """By the name of the file in `benchmarks/peers/` that works it, and behind it the store where that is not the first."""
 
@@ -63,5 +65,8 @@ ROTAS = {
         "postgresql", 60_000, {"1 process, 500 slots": (500,), "2 processes, 500 slots": (500, 500)}, (500,)
     ),
     "redis": Entrant("redis", 60_000, {"1 process, 500 slots": (500,), "2 processes, 500 slots": (500, 500)}, (500,)),
+    "rabbitmq": Entrant(
+        "rabbitmq", 60_000, {"1 process, 500 slots": (500,), "2 processes, 500 slots": (500, 500)}, (500,)
+    ),
     "sqlite": Entrant("sqlite", 60_000, {"1 process, 500 slots": (500,)}, (500,)),
 }

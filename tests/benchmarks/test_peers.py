@@ -15,6 +15,7 @@ from benchmarks import measures, quiet
 from benchmarks.environments import PEERS as FOLDER
 from benchmarks.environments import pins
 from benchmarks.field import LEDGER, LIGHT, PEERS, ROTA, ROTAS, STAMP, file_of
+from benchmarks.stores import STORES, Place
 from benchmarks.table import Measured, ratios, rows, text
 
 FILES = {path.stem for path in FOLDER.glob("*.py")}
@@ -108,18 +109,33 @@ class TestPlan:
 
         monkeypatch.setattr(driver, "_output", output)
         turn = driver.Turn(ROTA, "throughput", "sqlite", "two", 5, (500, 500))
-        assert driver.measure(turn, "sqlite:///x").figures == {"enqueue": 3, "drain": 2, "combined": 1}
-        assert " ".join(asked[0][1:]) == (
-            "-m rota bench throughput --store sqlite:///x --runs 5 --slots 500 --workers 2 --json"
-        )
+        assert driver.measure(turn, Place("sqlite:///x")).figures == {"enqueue": 3, "drain": 2, "combined": 1}
+        driver.measure(turn, Place("sqlite:///x", "amqp://y"))
+        plain, behind = (" ".join(command[1:]) for command in asked)
+        assert plain == "-m rota bench throughput --store sqlite:///x --runs 5 --slots 500 --workers 2 --json"
+        assert behind == plain.replace("--slots", "--by amqp://y --slots")
+
+    def test_a_peer_gets_the_broker_where_there_is_one(self, monkeypatch):
+        asked = []
+
+        def output(command, environment):
+            asked.append(command)
+            return "{}"
+
+        monkeypatch.setattr(driver, "_output", output)
+        monkeypatch.setattr(driver, "python", lambda _: "python")
+        turn = driver.Turn("slow", "throughput", "rabbitmq", "one", 5, (1,))
+        for place in (Place("postgresql://x"), Place("postgresql://x", "amqp://y")):
+            driver.measure(turn, place)
+        assert [command[5] for command in asked] == ["postgresql://x", "amqp://y"]
 
     def test_what_others_disturbed_is_measured_once_more_and_the_quieter_counts(self, monkeypatch):
         loud = [Measured("slow", "sqlite", "one", 1, {}, others) for others in (90.0, 60.0, 10.0, 5.0)]
         monkeypatch.setattr(driver, "measure", lambda turn, url: loud.pop(0))
         monkeypatch.setattr(quiet, "wait", lambda: None)
         turn = driver.Turn("slow", "throughput", "sqlite", "one", 1, (1,))
-        assert driver._quieter(turn, lambda: nullcontext("")).others == 60.0
-        assert driver._quieter(turn, lambda: nullcontext("")).others == 10.0
+        assert driver._quieter(turn, lambda: nullcontext(Place(""))).others == 60.0
+        assert driver._quieter(turn, lambda: nullcontext(Place(""))).others == 10.0
 
     def test_measurements_are_kept_and_counted_again(self, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(driver, "all_rounds", lambda *_: iter(MEASURED[:1]))
@@ -202,4 +218,4 @@ class TestPeers:
         assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
 
     def test_a_peer_is_measured_where_rota_is(self):
-        assert {peer.store for peer in PEERS.values()} <= ROTAS.keys()
+        assert {peer.store for peer in PEERS.values()} <= ROTAS.keys() == STORES.keys()

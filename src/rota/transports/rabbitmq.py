@@ -112,17 +112,10 @@ class RabbitCarrier:
     async def _published(self, messages: Sequence[tuple[str, bytes]]) -> list[bool]:
         """Whether each found its queue. All are on their way before the first is confirmed."""
         channel, link = await self._outward(), self._link
-        properties = [Basic.Properties(delivery_mode=1, expiration=str(OLD_S * 1_000)) for _ in messages]
         with link.faults(sent=True):
             async with asyncio.timeout(ANSWER_S):
                 said = await asyncio.gather(
-                    *(
-                        channel.basic_publish(
-                            body, routing_key=_queue(link, inbox), properties=told, mandatory=True, wait=False
-                        )
-                        for (inbox, body), told in zip(messages, properties, strict=True)
-                    ),
-                    return_exceptions=True,
+                    *(_publish(channel, _queue(link, inbox), body) for inbox, body in messages), return_exceptions=True
                 )
         if wrong := [one for one in said if isinstance(one, BaseException)]:
             unsent = len(wrong) == len(said) and all(isinstance(one, _UNSENT) for one in wrong)
@@ -220,6 +213,11 @@ class Inbox:
             self._arrived.append(message)
             self._heard += 1
             self._news.set()
+
+
+async def _publish(channel: Channel, queue: str, body: bytes) -> object:
+    told = Basic.Properties(delivery_mode=1, expiration=str(OLD_S * 1_000))
+    return await channel.basic_publish(body, routing_key=queue, properties=told, mandatory=True, wait=False)
 
 
 async def _declare(channel: Channel, link: Link, inbox: str) -> None:
