@@ -73,7 +73,7 @@ async def main(place: str, sessions: int, slots: int) -> None:
         if place.startswith("http"):
             there = at_address(Server(place, os.environ["ROTA_TOKEN"]))
             for options in named:
-                await crew.enter_async_context(remote_worker(there, app.executors(), options, print))
+                await crew.enter_async_context(remote_worker(there, app.executors(), options, lambda _: None))
         else:
             await crew.enter_async_context(beside(place, named))
         await until_stopped(None)

@@ -20,7 +20,7 @@ from rota.scheduler.leader import Leader
 from rota.scheduler.options import Options
 
 BREATH_MS = 10
-"""From a step to the next, unless more is due already: what comes by the thousand is done in batches worth a commit."""
+"""From a step to one for what was not due by then: thousands of fires a second come in batches worth their commits."""
 COUNT_EVERY = 30
 """Steps of prune between two that count."""
 
@@ -115,9 +115,14 @@ async def perform(duty: Duty, leader: Leader, leading: asyncio.Event, engine: En
             except Exception as error:
                 await backoff.failed(error)
                 continue
-            if again_at is None or again_at > began:
-                wait_ms = duty.scan_ms if again_at is None else min(again_at - engine.clock.now(), duty.scan_ms)
-                await ear.wait(max(wait_ms, 0) / 1000)
-                await asyncio.sleep((began + BREATH_MS - engine.clock.now()) / 1000)
+            await ear.wait(_rest_ms(duty, began, again_at, engine.clock.now()) / 1000)
     finally:
         ear.close()
+
+
+def _rest_ms(duty: Duty, began: int, again_at: int | None, now: int) -> int:
+    """How long to wait after a step that began then and asks for the next at that instant."""
+    if again_at is None:
+        return duty.scan_ms
+    soonest = max(again_at, began + BREATH_MS) if again_at > began else now
+    return min(max(soonest - now, 0), duty.scan_ms)
