@@ -111,8 +111,8 @@ async def _equals(on: Stage, query: str, number: int) -> bool:
 async def _measure(on: Stage, window_s: int, crew: psutil.Process) -> dict[str, Any]:
     """Shares of a core in per cent, and ms from nominal times to the fire and to the start."""
     assert on.server.process
-    roles = {name: on.roles[name] for name in ("scheduler", "api") if name in on.roles}
-    measured = {**roles, "workers": crew, "server": psutil.Process(on.server.process.pid)}
+    roles: dict[str, psutil.Process] = {name: on.roles[name] for name in ("scheduler", "api") if name in on.roles}
+    measured = roles | {"workers": crew, "server": psutil.Process(on.server.process.pid)}
     before, since = {name: cost(one).cpu_s for name, one in measured.items()}, on.engine.clock.now()
     await pause(window_s)
     now = on.engine.clock.now()
