@@ -142,7 +142,10 @@ class Cluster:
 
     def met(self, path: Path, kind: str) -> bool:
         """Whether the process has come to its point."""
-        return not path.exists() or path.read_text() != POINTS[kind]
+        try:
+            return path.read_text() != POINTS[kind]
+        except FileNotFoundError:
+            return True
 
     def heal(self) -> None:
         """Take back whatever stands against them."""
