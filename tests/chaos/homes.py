@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
@@ -58,7 +59,11 @@ class Served(Home):
     def crash(self) -> None:
         if self.server.process:
             self.server.process.send_signal(self.deadly)
-            self.server.process.wait(60)
+            try:
+                self.server.process.wait(10)
+            except subprocess.TimeoutExpired:  # it was about to start anew, and hears nothing
+                self.server.process.kill()
+                self.server.process.wait()
         self.down = True
 
     def begin(self) -> None:
