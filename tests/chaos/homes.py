@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial

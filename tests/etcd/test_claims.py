@@ -37,6 +37,23 @@ async def test_a_late_run_of_high_priority_is_seen_soon_in_a_long_queue(prefix, 
         assert sorted(given) == sorted([late.id, *(run.id for run in runs)])
 
 
+async def test_a_look_that_nobody_had_use_for_is_made_again(prefix, monkeypatch):
+    moment = 0.0
+    monkeypatch.setattr(claim, "monotonic", lambda: moment)
+    monkeypatch.setattr(claim, "MANY", 20)
+    async with reached(prefix) as store:
+        await store.commit([new(make_session(1)), *(new(make_run(number)) for number in range(100))])
+        for _ in range(4):
+            await store.claim([want(limit=10)], NOW)
+        late = make_run(1_000, priority=3, rank=1)
+        assert await put(store, late) == [APPLIED]
+        moment += 2 * claim.MARK_S
+        (got,) = await store.claim([want(limit=1)._replace(session="gone")], NOW)
+        assert (got.runs, got.open) == ((), False)
+        (got,) = await store.claim([want(limit=1)], NOW)
+        assert [one.record.id for one in got.runs] == [late.id]
+
+
 async def test_a_lane_that_is_known_to_be_long_is_seldom_looked_through_to_its_end(prefix, monkeypatch):
     monkeypatch.setattr(claim, "MANY", 30)
     monkeypatch.setattr(claim, "MARK_S", 60.0)

@@ -253,6 +253,11 @@ def test_secrets_as_they_are_mounted(folder, monkeypatch):
     (folder / "mount" / "rota_message_queue__pass").symlink_to(Path("..data") / "rota_message_queue__pass")
     with pytest.raises(SettingsError, match=r"secrets directory: there is no setting message_queue\.pass"):
         load()
+    (folder / "mount" / "rota_message_queue__pass").unlink()
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("ROTA_SECRETS_DIR", "~/mount")
+    (data / "rota_message_queue__password").write_bytes(b"of two\r\nlines\r\n")
+    assert load().settings.message_queue.password.get_secret_value() == "of two\nlines"
     monkeypatch.setenv("ROTA_SECRETS_DIR", "nowhere")
     with pytest.raises(SettingsError, match="ROTA_SECRETS_DIR"):
         load()

@@ -14,7 +14,7 @@ LIMIT = 500
 
 
 async def ripen(engine: Engine, term: Term) -> int | None:
-    """Advance every run whose instant in the time index has come; the next such instant. A full batch answers now."""
+    """Advance every run whose instant in the time index has come; the next one, 0 where more is due already."""
     now = engine.clock.now()
     due = await engine.store.due(Run, now, LIMIT)
     late = [held for held in due.items if held.record.state is State.RUNNING]
@@ -25,7 +25,7 @@ async def ripen(engine: Engine, term: Term) -> int | None:
         strict = await engine.strict({_queue(held.record) for held in ripe})
         after = [advance(held.record, Due(strict[_queue(held.record)]), now) for held in ripe]
         await move(engine, ripe, after, term)
-    return now if len(due.items) == LIMIT else due.next_at
+    return 0 if len(due.items) == LIMIT else due.next_at
 
 
 async def release(engine: Engine, term: Term) -> int:

@@ -27,7 +27,7 @@ CANCEL_LIMIT = 8
 
 
 async def fire(engine: Engine, term: Term) -> int | None:
-    """Fire what is due; the instant of the next occurrence, None if none is known. A full batch answers now."""
+    """Fire what is due; the instant of the next occurrence, None if none is known, 0 where more is due already."""
     now = engine.clock.now()
     due = await engine.store.due(Schedule, now, LIMIT)
     if not due.items:
@@ -63,7 +63,7 @@ async def fire(engine: Engine, term: Term) -> int | None:
         engine.emit(SchedulesFired([planned.schedule for planned in done]))
     # A conflict means that somebody edited the schedule meanwhile: the next look sees the new one.
     if len(due.items) == LIMIT or not all(applied(result) for result in results):
-        return now
+        return 0
     upcoming = [planned.schedule.next_at for planned in done if planned.schedule.next_at is not None]
     return min([*upcoming, *([due.next_at] if due.next_at is not None else [])], default=None)
 

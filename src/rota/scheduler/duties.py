@@ -27,7 +27,7 @@ COUNT_EVERY = 30
 Step = Callable[[Term], Awaitable[int | None]]
 """Does what is to be done; the instant (ms since the epoch) at which to look again, None: when asked or scanned.
 
-An instant before its own beginning means that more is due already."""
+One that was over as it began means that more is due already."""
 
 
 class Duty(NamedTuple):
@@ -39,7 +39,7 @@ class Duty(NamedTuple):
     scan_ms: int = 5_000
 
 
-def _again(engine: Engine, step: Callable[[Term], Awaitable[object]]) -> Step:
+def _again(step: Callable[[Term], Awaitable[object]]) -> Step:
     """Repeated at once while it says that there may be more."""
 
     async def repeated(term: Term) -> int | None:
@@ -85,12 +85,12 @@ def duties(engine: Engine, options: Options, deliver: Deliver | None = None) -> 
     return [
         Duty("fire", lambda term: fire(engine, term), ("schedules",), options.scan_ms),
         Duty("ripen", lambda term: ripen(engine, term), ("due",), options.scan_ms),
-        Duty("release", _again(engine, lambda term: release(engine, term)), ("gate",), options.scan_ms),
-        Duty("dispatch", _again(engine, dispatcher.place), news, options.scan_ms),
+        Duty("release", _again(lambda term: release(engine, term)), ("gate",), options.scan_ms),
+        Duty("dispatch", _again(dispatcher.place), news, options.scan_ms),
         Duty("recover", recovered, ("sessions",), options.scan_ms),
-        Duty("seal", _again(engine, lambda term: seal(engine, term)), (), options.scan_ms),
+        Duty("seal", _again(lambda term: seal(engine, term)), (), options.scan_ms),
         Duty("account", accounted, (), options.account_ms),
-        Duty("prune", _again(engine, pruned), (), options.prune_ms),
+        Duty("prune", _again(pruned), (), options.prune_ms),
     ]
 
 

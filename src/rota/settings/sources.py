@@ -52,8 +52,10 @@ def from_secrets(known: Collection[str]) -> dict[str, Any]:
     if not (folder := os.environ.get("ROTA_SECRETS_DIR")):
         return {}
     try:
-        ours = [one for one in Path(folder).iterdir() if one.name.upper().startswith(PREFIX) and one.is_file()]
-        return _sections({one.name: _text(one).strip() for one in ours}, known)
+        ours = [
+            one for one in Path(folder).expanduser().iterdir() if one.name.upper().startswith(PREFIX) and one.is_file()
+        ]
+        return _sections({one.name: _text(one).replace("\r\n", "\n").strip() for one in ours}, known)
     except (UnicodeDecodeError, OSError) as error:
         what = "a file is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
         raise Invalid("ROTA_SECRETS_DIR", f"{what}; put one secret into each file") from None

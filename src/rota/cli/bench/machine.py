@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from secrets import token_hex
+from select import select
 from typing import IO, NamedTuple, cast
 
 import psutil
@@ -17,6 +18,8 @@ from rota.domain.errors import RotaError
 
 TARGET = "rota.cli.bench.tasks:app"
 HTTP = "http"
+PATIENCE_S = 30
+"""How long an API may take to start."""
 UNHEARD = subprocess.DEVNULL
 """For errors of an API: the log has a line for each request, which costs what it costs, but nobody wants to see it."""
 
@@ -45,9 +48,10 @@ class Role(NamedTuple):
 
     def api(self) -> str:
         """The URL of its API, once that is served. Raises `RotaError` where it does not start."""
-        if first := self.said.readline():
+        heard, _, _ = select([self.said], [], [], PATIENCE_S)
+        if heard and (first := self.said.readline()):
             return str(json.loads(first)["api"])
-        raise RotaError("the API does not start; what it said stands above")
+        raise RotaError("the API does not start; `rota api` on the same store and settings says why")
 
 
 @contextmanager

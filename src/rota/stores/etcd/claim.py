@@ -28,7 +28,7 @@ RANK_DIGITS = 20
 MOST = 1_000
 """Runs that one want gets at once, at most."""
 MANY = 1_000
-"""Runs claimed from a lane by which it is one where the start of the last look is remembered."""
+"""Runs claimed from a lane by which it is a busy one, where the next look begins where the last one did."""
 MARK_S = 1.0
 """For how long: a run of high priority that comes late lies ahead of it."""
 MARGIN_MS = 100
@@ -142,21 +142,22 @@ class Claimer:
         """From the start of a lane; of one from which much was taken, for a moment, from where its start was then.
 
         A server steps over each key that was deleted since it was compacted, and counts to the end of what is asked. So
-        of a lane that is known to be long no look is without an end but the last.
+        every look ends a little behind where the last one found enough, and goes on where that holds too little: to the
+        end, but in a lane from which much was taken only so far at first.
         """
-        mark, now = self._marks.get(lane, Mark()), monotonic()
-        low = mark.low if mark.taken >= MANY and now - mark.since < MARK_S else 0
-        if not low:
-            self._marks[lane] = mark._replace(since=now)
-        far = min(mark.end + WIDER * (mark.end - mark.low), END)
+        mark = self._marks.get(lane, Mark())
+        busy = mark.taken >= MANY
+        low = mark.low if busy and monotonic() - mark.since < MARK_S else 0
+        far = min(mark.end + WIDER * (mark.end - mark.low), END) if busy else END
         steps = ([(low, mark.end)], [(0, low), (mark.end, far)], [(far, END)])
         looks = [[self._between(lane, *bounds, need) for bounds in step if bounds[0] < bounds[1]] for step in steps]
         return [step for step in looks if step]
 
     def _between(self, lane: str, low: int, end: int, limit: int) -> Range:
-        start = f"ready/{lane}/"
-        key, stop = (self._link.key(f"{start}{rank:0{RANK_DIGITS}d}") for rank in (low, end))
-        return Range(key, stop, limit)
+        return Range(self._from(lane, low), self._from(lane, end), limit)
+
+    def _from(self, lane: str, rank: int) -> bytes:
+        return self._link.key(f"ready/{lane}/{rank:0{RANK_DIGITS}d}")
 
     async def _look(
         self, lane: str, need: int, exclude: frozenset[str], taken: set[str], looks: Looks, reply: Ranged
@@ -182,17 +183,18 @@ class Claimer:
             asked = rest_of or wider.pop(0)
             replies = await self._link.ask(asked)
         found = sorted(found)[:need]
-        self._remember(lane, found, len(found) == need)
+        self._remember(lane, found, len(found) == need, looks[0][0].key == self._from(lane, 0))
         return found
 
-    def _remember(self, lane: str, found: list[Ready], enough: bool) -> None:
-        """Where the next look may begin, and end: some times as far as this one had to go."""
+    def _remember(self, lane: str, found: list[Ready], enough: bool, whole: bool) -> None:
+        """Where the next look may begin, and end: some times as far as this one went. `whole`: it left out none."""
         former = self._marks.pop(lane, Mark())
         if not found:
             return
         low, high = int(found[0].rank), int(found[-1].rank)
         end = min(high + SPREAD * (high - low) + MARGIN_MS, END) if enough else END
-        self._marks[lane] = Mark(low, end, former.since, min(former.taken + len(found), 2 * MANY))
+        since = monotonic() if whole else former.since
+        self._marks[lane] = Mark(low, end, since, min(former.taken + len(found), 2 * MANY))
 
     async def _taken(self, want: Want, some: list[Versioned[Run]], now: int) -> tuple[list[Versioned[Run]], bool, bool]:
         """What it got of some runs, whether others got some, and whether the session was open then."""
