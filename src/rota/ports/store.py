@@ -302,7 +302,7 @@ class Store(Protocol):
         ...
 
     async def due(self, kind: type[R], now: int, limit: int) -> Due[R]:
-        """Runs by `due_at`, schedules by `next_at`."""
+        """Runs by `due_at`, schedules by `next_at`; each is due as the record stands that is given."""
         ...
 
     async def claim(self, wants: Sequence[Want], now: int) -> list[Claimed]:
