@@ -154,12 +154,18 @@ class Dispatcher:
             self._breaker.judge({one.record.id: one.record for one in found if one}, self._engine.clock.now(), now)
 
     async def _alive(self, sessions: Sequence[Session]) -> list[Session]:
-        """Those whose counter has not stood still for half their ttl. Only `recover` says that one is lost."""
+        """Those whose counter has not stood still for half their ttl. Only `recover` says that one is lost.
+
+        Who is met for the first time, by a new leader, is judged by how far its last beat lies behind the others'.
+        """
         now, heard = self._engine.clock.monotonic(), {}
         pulses = await self._engine.store.get(Pulse, [one.id for one in sessions])
-        for session, pulse in zip(sessions, pulses, strict=True):
-            count, before = pulse.record.count if pulse else 0, self._heard.get(session.id)
-            heard[session.id] = before if before and before.beats == count else _Heard(count, now)
+        counts = [pulse.record.count if pulse else 0 for pulse in pulses]
+        newest = max(counts, default=0)
+        for session, count in zip(sessions, counts, strict=True):
+            before, behind = self._heard.get(session.id), newest - count if count else 0
+            fresh = _Heard(count, now if before else now - behind)
+            heard[session.id] = before if before and before.beats == count else fresh
         self._heard = heard
         return [one for one in sessions if now - heard[one.id].since <= one.ttl_ms // 2]
 

@@ -261,6 +261,21 @@ async def test_paused_queues_and_workers_that_leave_or_are_silent_get_nothing(ya
     assert await yard.place() == {"b": 2}
 
 
+async def test_a_new_leader_gives_nothing_to_who_was_silent_before_it_came(yard: Yard):
+    await yard.begin("round_robin")
+    for name in ("dead", "alive", "new"):
+        await yard.worker(name, 5)
+    yard.court.clock.advance(6_000)
+    await yard.engine.store.beat(["alive"])
+    yard.dispatcher = Dispatcher(yard.engine)
+    await yard.submit(4)
+    assert await yard.place() == {"alive": 4}
+    yard.court.clock.advance(1_000)
+    await yard.engine.store.beat(["alive", "dead", "new"])
+    await yard.submit(3)
+    assert await yard.place() == {"alive": 5, "dead": 1, "new": 1}
+
+
 async def test_workers_take_nothing_of_a_placed_queue_by_themselves(yard: Yard):
     await yard.begin("round_robin")
     await yard.worker("a", 5)
