@@ -77,8 +77,10 @@ class _Passed(NamedTuple):
 def plan(schedule: Schedule, now: int, live: tuple[str, ...], limit: int = FIRE_LIMIT) -> Plan:
     """Dispose of all occurrences in (cursor, now], or of those up to the `limit`-th one to fire.
 
-    `live`: those of `schedule.open` that are not over, oldest first.
+    `live`: those of `schedule.open` that are not over, oldest first. A schedule at rest stays as it is.
     """
+    if schedule.next_at is None:
+        return Plan(schedule, (), (), ())
     ledger = _Ledger(schedule)
     steps, cursor = _steps(schedule, now, limit)
     fires: list[Fire] = []

@@ -111,6 +111,11 @@ def test_nothing_is_due_before_its_time_and_the_look_changes_nothing_but_the_cur
     assert made == (replace(one, cursor_at=minute(1) - 1), (), (), ())
 
 
+def test_one_at_rest_stays_as_it_is():
+    resting = paused(schedule(), "by hand", minute(1))
+    assert plan(resting, minute(3), ()) == (resting, (), (), ())
+
+
 def test_a_clock_set_back_does_not_set_the_cursor_back():
     one = plan(schedule(), minute(1), ()).schedule
     made = plan(one, minute(0), one.open)
