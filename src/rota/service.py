@@ -16,6 +16,7 @@ from rota.domain.task import ALIASES
 from rota.embed import Roles, Rota
 from rota.engine.control import place_queue
 from rota.engine.submit import Order
+from rota.executors.forms import FORMS
 from rota.ports.executor import Context
 from rota.sdk.duration import to_ms
 from rota.sdk.handle import Handle
@@ -72,6 +73,7 @@ class Service(Rota):
         )
         self._module, self.pod = module, pod or default_name()
         self._protocols: dict[str, str] = {}
+        self.registry.forms = FORMS
         self._life = AsyncExitStack()
         self.roles: Roles | None = None
         """What it does at the moment; None: it is not started."""
@@ -111,7 +113,7 @@ class Service(Rota):
         try:
             self.registry.declare(_any, **options)
         except Invalid as error:
-            raise Invalid(SAID.get(error.field, error.field), error.message) from None
+            raise Invalid(SAID.get(error.field, error.field), f"{error.message}; in definition {name!r:.80}") from None
 
     def _retry(self, said: Mapping[str, Any]) -> Retry:
         """A policy, by the configuration where it says nothing."""

@@ -124,7 +124,7 @@ def test_what_a_definition_says_is_kept(service):
     ("said", "executor", "command"),
     [
         ({"type": "http", "executor": "https://example.org/hook"}, "http", "https://example.org/hook"),
-        ({"type": "rpc", "executor": "dns:///a:1/pkg.Service/Call"}, "grpc", "dns:///a:1/pkg.Service/Call"),
+        ({"type": "rpc", "executor": "a:1/pkg.Service/Call"}, "grpc", "a:1/pkg.Service/Call"),
         ({"type": "rpc", "executor": "bus"}, "bus", ""),
         ({"executor": "double"}, "double", ""),
         ({}, "some", ""),
@@ -147,6 +147,11 @@ def test_types_choose_who_does_it(service, said, executor, command):
         ({"name": "a b"}, "not a name"),
         ({"name": "x", "type": "shell"}, "none of http, rpc, local"),
         ({"name": "x", "type": "http"}, "executor: is missing"),
+        (
+            {"name": "x", "type": "http", "executor": "localhost/x"},
+            "executor: 'no scheme' is not http.*; in definition 'x'",
+        ),
+        ({"name": "x", "type": "rpc", "executor": "dns:///a:1/b"}, "executor: .*host:port/package.Service/Method"),
         ({"name": "x", "type": "http", "executor": "double"}, "is registered for 'local'"),
         ({"name": "x", "cron_expression": "never"}, "cron_expression: 'never' has 1 field"),
         ({"name": "x", "timeout": "soon"}, "timeout"),
