@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rota.domain.errors import Invalid
+from rota.domain.errors import Invalid, Refused
 from rota.domain.retry import Retry, check_retry
 from rota.domain.run import TERMINAL, State
 from rota.domain.task import ALIASES
@@ -81,7 +81,9 @@ class Service(Rota):
             self.configure(found)
 
     def register(self, executor: TaskExecutor) -> None:
-        """Make definitions be done by an executor. Raises `Invalid`."""
+        """Make definitions be done by an executor, before the start. Raises `Invalid`, `Refused` after it."""
+        if self.roles is not None:
+            raise Refused(f"executor {executor.type!r:.60} is too late: register it before the start")
         if executor.protocol not in TYPES:
             raise Invalid("protocol", f"{executor.protocol!r:.60} is none of {', '.join(TYPES)}")
         self.executor(executor.type)(executor.execute)

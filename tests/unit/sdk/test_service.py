@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from rota import Invalid, new
+from rota import Invalid, Refused, new
 from rota.api.views import when
 from rota.domain.run import State
 from rota.engine.control import place_queue
@@ -174,6 +174,16 @@ def test_an_executor_is_of_a_known_protocol_and_registered_once(service):
     wrong.protocol = "smoke"
     with pytest.raises(Invalid, match="smoke"):
         service.register(wrong)
+
+
+async def test_an_executor_is_registered_before_the_start(url):
+    made = new({"database": {"url": url}}, pod="pod-1")
+    await made.astart(worker=False)
+    with pytest.raises(Refused, match="'double' is too late: register it before the start"):
+        made.register(Double())
+    await made.aclose()
+    made.register(Double())
+    assert "double" in made.executors()
 
 
 def test_a_configuration_comes_from_where_one_likes(tmp_path, monkeypatch):
