@@ -36,7 +36,13 @@ FIELDS = (
     "created_at", "updated_at",
 )  # fmt: skip
 """Of a definition. The last two are told by the store, and passed over here."""
-SAID = {"expression": "cron_expression", "schedule": "cron_expression", "retries": "max_retries", "command": "executor"}
+SAID = {
+    "name": "id",
+    "expression": "cron_expression",
+    "schedule": "cron_expression",
+    "retries": "max_retries",
+    "command": "executor",
+}
 """What a field of a task is called in a definition."""
 STATUSES = {State.SCHEDULED: "pending", State.BLOCKED: "pending", State.SKIPPED: "cancelled"}
 """The status of an instance by its run's state, where it has another name."""
@@ -94,6 +100,10 @@ class Service(Rota):
         check_options(definition, FIELDS)
         kind, executor = definition.get("type", "local"), definition.get("executor", "")
         name = definition.get("id") or definition.get("name")
+        if name is None:
+            raise Invalid("id", "is missing")
+        if any(name == known for known in self.registry.declared):
+            raise Invalid("id", f"{name!r} is defined already")
         if kind not in TYPES:
             raise Invalid("type", f"{kind!r:.60} is none of {', '.join(TYPES)}")
         own = self._protocols.get(executor, "local" if kind == "local" else "")

@@ -143,8 +143,8 @@ def test_types_choose_who_does_it(service, said, executor, command):
     ("said", "word"),
     [
         ({"name": "x", "cron_expresion": "0 2 * * *"}, "did you mean 'cron_expression'"),
-        ({"type": "local"}, "name"),
-        ({"name": "a b"}, "not a name"),
+        ({"type": "local"}, "^id: is missing$"),
+        ({"id": "a b"}, "^id: 'a b' is not a name"),
         ({"name": "x", "type": "shell"}, "none of http, rpc, local"),
         ({"name": "x", "type": "http"}, "executor: is missing"),
         (
@@ -165,6 +165,14 @@ def test_what_is_wrong_is_named_and_defines_nothing(service, said, word):
     with pytest.raises(Invalid, match=word):
         service.define(said)
     assert service.registry.tasks == []
+
+
+def test_an_id_is_defined_once(service):
+    service.define(WHOLE)
+    with pytest.raises(Invalid, match=r"^id: 'double-it' is defined already$"):
+        service.define({"id": "double-it"})
+    (task,) = service.registry.tasks
+    assert task.description == "Doubles a number"
 
 
 def test_an_executor_is_of_a_known_protocol_and_registered_once(service):
