@@ -132,6 +132,13 @@ async def test_runs_are_filtered_and_paged(api, engine, task):
     assert await listed(api, f"/api/runs?until={born}") == []
 
 
+async def test_an_instant_that_cannot_be_read_names_a_form_that_can(api):
+    (error,) = (await api("GET", "/api/runs?since=1h", 422))["errors"]
+    assert error["field"] == "since"
+    form = error["message"].partition('write it as in "')[2].rstrip('"')
+    assert await listed(api, f"/api/runs?since={form}") == []
+
+
 @pytest.mark.parametrize("sql", ["'; DROP TABLE runs; --", "' OR 1=1 --", "%", "_", "\\", '"', "\x00"])
 async def test_filters_hold_no_sql(api, engine, task, sql):
     await api("POST", "/api/runs", 201, {"task": task})
