@@ -16,7 +16,6 @@ from rota.domain.task import ALIASES
 from rota.embed import Roles, Rota
 from rota.engine.control import place_queue
 from rota.engine.submit import Order
-from rota.executors.forms import FORMS
 from rota.ports.executor import Context
 from rota.sdk.duration import to_ms
 from rota.sdk.handle import Handle
@@ -24,7 +23,7 @@ from rota.sdk.options import check_options, module_name
 from rota.sdk.portal import synchronous
 from rota.sdk.registry import to_payload
 from rota.settings import here
-from rota.wiring import Kinds, default_name
+from rota.wiring import FORMS, Kinds, default_name
 
 if TYPE_CHECKING:
     from rota.settings.tree import Settings
