@@ -29,8 +29,10 @@ Inside = Callable[[Engine, Any, Callable[[Engine], Coroutine[Any, Any, list[Rece
 class Client:
     """Submissions, results and cancels over an engine; usable from several loops."""
 
-    def __init__(self, engine: Engine, actor: str = "", inside: Inside | None = None) -> None:
+    def __init__(self, engine: Engine, actor: str = "", inside: Inside | None = None, lead: str = "") -> None:
+        """`lead`: what leads the command line to this store; empty: nothing is needed."""
         self.engine = engine
+        self._lead = lead
         self.actor = actor
         self._inside = inside
         self._gathers: WeakKeyDictionary[asyncio.AbstractEventLoop, Gather[Order, Receipt]] = WeakKeyDictionary()
@@ -89,7 +91,8 @@ class Client:
             if limit.expired():
                 if waiters.trouble:
                     raise waiters.trouble from None
-                error.args = (f"run {run_id} has not ended in {timeout} s; `rota runs explain {run_id}` says why",)
+                asks = f"rota runs explain {run_id}{self._lead}"
+                error.args = (f"run {run_id} has not ended in {timeout} s; `{asks}` says why",)
             raise
 
     async def result(self, run: Run) -> bytes | None:
