@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from weakref import WeakSet
 
@@ -197,7 +198,10 @@ class Rota:
             raise
         self._known = len(tasks)
         if self._client is None:
-            self._engine, self._client = engine, Client(engine, f"app:{self.name}", inside)
+            # What a command finds by itself: the store of settings that it finds, too, else its default.
+            found = self.loaded.settings.store if self.loaded and self.loaded.lead == "" else default_store()
+            lead = "" if self.store == found else f" --store {quote(without_password(self.store))}"
+            self._engine, self._client = engine, Client(engine, f"app:{self.name}", inside, lead)
 
     def configure(self, loaded: "Loaded") -> None:
         """Obey these settings; what they do not say stays as the code says it. Before the app is opened."""

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rota.domain.errors import Invalid
+from rota.domain.errors import Invalid, Refused
 from rota.domain.retry import Retry, check_retry
 from rota.domain.run import TERMINAL, State
 from rota.domain.task import ALIASES
@@ -23,7 +23,7 @@ from rota.sdk.options import check_options, module_name
 from rota.sdk.portal import synchronous
 from rota.sdk.registry import to_payload
 from rota.settings import here
-from rota.wiring import Kinds, default_name
+from rota.wiring import FORMS, Kinds, default_name
 
 if TYPE_CHECKING:
     from rota.settings.tree import Settings
@@ -35,7 +35,13 @@ FIELDS = (
     "created_at", "updated_at",
 )  # fmt: skip
 """Of a definition. The last two are told by the store, and passed over here."""
-SAID = {"expression": "cron_expression", "schedule": "cron_expression", "retries": "max_retries", "command": "executor"}
+SAID = {
+    "name": "id",
+    "expression": "cron_expression",
+    "schedule": "cron_expression",
+    "retries": "max_retries",
+    "command": "executor",
+}
 """What a field of a task is called in a definition."""
 STATUSES = {State.SCHEDULED: "pending", State.BLOCKED: "pending", State.SKIPPED: "cancelled"}
 """The status of an instance by its run's state, where it has another name."""
@@ -72,6 +78,7 @@ class Service(Rota):
         )
         self._module, self.pod = module, pod or default_name()
         self._protocols: dict[str, str] = {}
+        self.registry.forms = FORMS
         self._life = AsyncExitStack()
         self.roles: Roles | None = None
         """What it does at the moment; None: it is not started."""
@@ -79,7 +86,9 @@ class Service(Rota):
             self.configure(found)
 
     def register(self, executor: TaskExecutor) -> None:
-        """Make definitions be done by an executor. Raises `Invalid`."""
+        """Make definitions be done by an executor, before the start. Raises `Invalid`, `Refused` after it."""
+        if self.roles is not None:
+            raise Refused(f"executor {executor.type!r:.60} is too late: register it before the start")
         if executor.protocol not in TYPES:
             raise Invalid("protocol", f"{executor.protocol!r:.60} is none of {', '.join(TYPES)}")
         self.executor(executor.type)(executor.execute)
@@ -90,6 +99,10 @@ class Service(Rota):
         check_options(definition, FIELDS)
         kind, executor = definition.get("type", "local"), definition.get("executor", "")
         name = definition.get("id") or definition.get("name")
+        if name is None:
+            raise Invalid("id", "is missing")
+        if any(name == known for known in self.registry.declared):
+            raise Invalid("id", f"{name!r} is defined already")
         if kind not in TYPES:
             raise Invalid("type", f"{kind!r:.60} is none of {', '.join(TYPES)}")
         own = self._protocols.get(executor, "local" if kind == "local" else "")
@@ -111,7 +124,7 @@ class Service(Rota):
         try:
             self.registry.declare(_any, **options)
         except Invalid as error:
-            raise Invalid(SAID.get(error.field, error.field), error.message) from None
+            raise Invalid(SAID.get(error.field, error.field), f"{error.message}; in definition {name!r:.80}") from None
 
     def _retry(self, said: Mapping[str, Any]) -> Retry:
         """A policy, by the configuration where it says nothing."""

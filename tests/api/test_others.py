@@ -80,8 +80,11 @@ async def test_queues_are_paused_resumed_and_ordered(api):
         ("default", 0),
         ("q", 1),
     ]
+    for unchanged in ((await api("GET", "/api/queues"))["items"][0], await api("GET", "/api/queues/new")):
+        assert (unchanged["updated_at"], unchanged["updated_at_ms"]) == (None, None)
     assert (await api("POST", "/api/queues/q/pause", 200, {"why": "deploy"}))["paused"] == "deploy"
-    assert (await api("GET", "/api/queues/q"))["paused"] == "deploy"
+    paused = await api("GET", "/api/queues/q")
+    assert (paused["paused"], paused["updated_at"] is None) == ("deploy", False)
     assert (await api("POST", "/api/queues/q/resume"))["paused"] == ""
     assert (await api("PATCH", "/api/queues/q", 200, {"strict": True}))["strict"]
     assert (await api("GET", "/api/queues/new"))["dispatch"] == "pull"

@@ -132,6 +132,30 @@ async def test_runs_are_filtered_and_paged(api, engine, task):
     assert await listed(api, f"/api/runs?until={born}") == []
 
 
+async def test_an_instant_that_cannot_be_read_names_a_form_that_can(api):
+    (error,) = (await api("GET", "/api/runs?since=1h", 422))["errors"]
+    assert error["field"] == "since"
+    form = error["message"].partition('write it as in "')[2].rstrip('"')
+    assert await listed(api, f"/api/runs?since={form}") == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field", "said"),
+    [
+        ("GET", "/api/runs/123", None, "run", "an id has 32 hex digits"),
+        ("GET", "/api/runs?prefix=x", None, "prefix", "a part of an id has up to 32 hex digits"),
+        ("POST", "/api/runs", [], "", "the body should be an object"),
+        ("POST", "/api/runs/bulk", {"runs": [1]}, "runs.0", "should be an object"),
+        ("POST", "/api/runs", None, "", "the body is missing"),
+        ("POST", "/api/runs", {}, "task", "is missing"),
+    ],
+)
+async def test_what_is_wrong_is_said_in_words_of_the_api(api, method, path, body, field, said):
+    problem = await api(method, path, 422, body)
+    assert problem["errors"] == [{"field": field, "message": said}]
+    assert problem["detail"] == (f"{field}: {said}" if field else said)
+
+
 @pytest.mark.parametrize("sql", ["'; DROP TABLE runs; --", "' OR 1=1 --", "%", "_", "\\", '"', "\x00"])
 async def test_filters_hold_no_sql(api, engine, task, sql):
     await api("POST", "/api/runs", 201, {"task": task})

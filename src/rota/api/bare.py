@@ -27,8 +27,16 @@ from rota.engine.engine import Engine
 
 log = logging.getLogger("rota.api")
 
-SAID = {"extra_forbidden": "is unknown here; /api/openapi.json tells what is known", "missing": "is missing"}
+SAID = {
+    "extra_forbidden": "is unknown here; /api/openapi.json tells what is known",
+    "missing": "is missing",
+    "model_type": "should be an object",
+    "model_attributes_type": "should be an object",
+    "dict_type": "should be an object",
+}
 """Of the library's own messages those that would not say what to do."""
+IDS = {"^[0-9a-f]{32}$": "an id has 32 hex digits", "^[0-9a-f]{0,32}$": "a part of an id has up to 32 hex digits"}
+"""What is said of text that is no id, by the pattern of ids."""
 
 
 def bare(engine: Engine, secret: bytes, feed: Feed | None = None) -> FastAPI:
@@ -90,12 +98,15 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 def _fault(one: Mapping[str, Any]) -> tuple[str, str]:
     """Field and message; the domain says both better than the library around it."""
-    path, raised = [str(part) for part in one["loc"][1:]], one.get("ctx", {}).get("error")
-    if one.get("ctx", {}).get("pattern") == f"^{NAME.pattern}$":
+    path, context, said = [str(part) for part in one["loc"][1:]], one.get("ctx", {}), SAID.get(one["type"])
+    raised, pattern = context.get("error"), context.get("pattern")
+    if pattern == f"^{NAME.pattern}$":
         raised = Invalid("", not_a_name(one["input"]))
+    if pattern in IDS:
+        raised = Invalid("", IDS[pattern])
     if not isinstance(raised, Invalid):
         text = str(one["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
-        return ".".join(path), SAID.get(one["type"], text)
+        return ".".join(path), (said if path else f"the body {said}") if said else text
     return ".".join(path) or raised.field, raised.message
 
 

@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from rota.domain.errors import Invalid, NotFound
+from rota.domain.errors import Invalid, NotFound, Unavailable
 from rota.domain.records import Blob
 from rota.domain.run import TERMINAL, Run
 from rota.engine.control import cancel
 from rota.engine.engine import Engine
 from rota.engine.submit import Order, Receipt, submit, submit_each
 from rota.observe.traces import submission
+from rota.ports.loops import Backoff
 from rota.sdk.gather import Gather, tell
 
 SCAN_S = 1.0
@@ -28,8 +29,10 @@ Inside = Callable[[Engine, Any, Callable[[Engine], Coroutine[Any, Any, list[Rece
 class Client:
     """Submissions, results and cancels over an engine; usable from several loops."""
 
-    def __init__(self, engine: Engine, actor: str = "", inside: Inside | None = None) -> None:
+    def __init__(self, engine: Engine, actor: str = "", inside: Inside | None = None, lead: str = "") -> None:
+        """`lead`: what leads the command line to this store; empty: nothing is needed."""
         self.engine = engine
+        self._lead = lead
         self.actor = actor
         self._inside = inside
         self._gathers: WeakKeyDictionary[asyncio.AbstractEventLoop, Gather[Order, Receipt]] = WeakKeyDictionary()
@@ -69,15 +72,27 @@ class Client:
         return found.record
 
     async def ended(self, run_id: str, timeout: float | None = None) -> Run:
-        """The run once it has ended. Raises `TimeoutError` after `timeout` seconds."""
+        """The run once it has ended. Raises `TimeoutError` after `timeout` seconds, `Unavailable` if the store is away.
+
+        With a timeout it outlasts a store that is away, and raises `Unavailable` only if it still is at the end.
+        """
         waiters = self._waiters.setdefault(asyncio.get_running_loop(), Waiters(self.engine))
-        limit = asyncio.timeout(timeout)
+        limit, backoff = asyncio.timeout(timeout), Backoff("result", None)
         try:
             async with limit:
-                return await waiters.ended(run_id)
+                while True:
+                    try:
+                        return await waiters.ended(run_id)
+                    except Unavailable as error:
+                        if timeout is None:
+                            raise
+                        await backoff.failed(error)
         except TimeoutError as error:
             if limit.expired():
-                error.args = (f"run {run_id} has not ended in {timeout} s; `rota runs explain {run_id}` says why",)
+                if waiters.trouble:
+                    raise waiters.trouble from None
+                asks = f"rota runs explain {run_id}{self._lead}"
+                error.args = (f"run {run_id} has not ended in {timeout} s; `{asks}` says why",)
             raise
 
     async def result(self, run: Run) -> bytes | None:
@@ -100,6 +115,8 @@ class Waiters:
         self._waiting: dict[str, list[asyncio.Future[Run]]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._more = False
+        self.trouble: Unavailable | None = None
+        """Why the last look failed, if the store was away."""
 
     async def ended(self, run_id: str) -> Run:
         """The run once it has ended."""
@@ -126,6 +143,7 @@ class Waiters:
                 if self._waiting and not self._more:
                     await ear.wait(SCAN_S)
         except Exception as error:
+            self.trouble = error if isinstance(error, Unavailable) else None
             for run_id in list(self._waiting):
                 self._answer(run_id, error)
         finally:
@@ -134,7 +152,9 @@ class Waiters:
 
     async def _read(self) -> None:
         ids = list(self._waiting)
-        for run_id, found in zip(ids, await self._engine.store.get(Run, ids), strict=True):
+        runs = await self._engine.store.get(Run, ids)
+        self.trouble = None
+        for run_id, found in zip(ids, runs, strict=True):
             if found is None:
                 self._answer(run_id, NotFound("run", run_id, GONE))
             elif found.record.state in TERMINAL:

@@ -16,7 +16,7 @@ from rota.domain.priority import Priority, priority
 from rota.domain.retry import Defaults, Retry, check_retry
 from rota.domain.schedule import Schedule
 from rota.domain.task import ALIASES, COMMANDED, Clocks, Isolation, OnLost, Owner, Task
-from rota.ports.executor import Handler, Handlers
+from rota.ports.executor import Forms, Handler, Handlers
 from rota.sdk.duration import to_limit_ms
 from rota.sdk.options import check_options, choice, module_name
 from rota.sdk.schedules import Plan, ScheduleRules, schedules
@@ -93,6 +93,8 @@ class TaskRegistry:
         self.version = check_text("version", version, 128)
         self.defaults = Defaults()
         """What holds for tasks whose declaration does not say otherwise."""
+        self.forms: Forms = {}
+        """What is checked at the declaration by the kind of a task; the engine does it in any case."""
         self._declared: dict[str, Declared] = {}
         self._handlers: dict[str, Handler] = {}
 
@@ -132,6 +134,8 @@ class TaskRegistry:
         rules: Any = {name: value for name, value in options.items() if name in ScheduleRules.__annotations__}
         made = Declared(task, schedules(task, signature, options.get("schedule"), rules), signature, options)
         self._check_free(made)
+        if task.executor in self.forms:
+            self.forms[task.executor](task)
         self._declared[task.name] = made
         if task.executor == PYTHON:
             self._handlers[task.command] = signature

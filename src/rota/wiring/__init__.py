@@ -16,9 +16,8 @@ from rota.domain.access import ANY, Actor, Grant
 from rota.domain.errors import Invalid
 from rota.domain.facts import Fact, Trouble
 from rota.engine.engine import Engine
-from rota.executors import by_kind
+from rota.executors import by_kind, forms
 from rota.executors.custom import FunctionExecutor
-from rota.executors.forms import FORMS
 from rota.executors.outgoing import Outgoing
 from rota.executors.python import PythonExecutor
 from rota.executors.samples import SAMPLES
@@ -57,6 +56,8 @@ log = logging.getLogger("rota")
 DATA = Path("rota-data")
 DATABASE = "rota.db"
 HERE = f"sqlite:///{DATA / DATABASE}"
+FORMS = forms.FORMS
+"""What is checked of a task, by its kind."""
 
 
 def default_store() -> str:

@@ -81,6 +81,17 @@ def test_a_submission_opens_the_app(url):
     app.close()
 
 
+async def test_who_waited_too_long_is_led_to_the_store(url, monkeypatch):
+    """By an option where a command would look elsewhere."""
+    for named, lead in ((url, ""), ("sqlite:///other.db", f" --store {url}")):
+        monkeypatch.setenv("ROTA_STORE", named)
+        async with Rota(url) as app:
+            handle = await app.task(hello).asubmit()
+            with pytest.raises(TimeoutError) as caught:
+                await handle.aresult(0)
+        assert str(caught.value).endswith(f"; `rota runs explain {handle.id}{lead}` says why")
+
+
 async def test_many_open_it_at_once(url):
     app = Rota(url)
     say = app.task(hello)

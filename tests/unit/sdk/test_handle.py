@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from rota import Rota, RunFailed
-from rota.domain.errors import Invalid, NotFound, Refused
+from rota.domain.errors import Invalid, NotFound, Refused, Unavailable
 from rota.domain.run import State
+from rota.ports.loops import Backoff
+from rota.testing.faults import FaultyStore
 from rota.worker.options import Options
 
 
@@ -125,6 +127,30 @@ async def test_who_waits_too_long_is_told_and_the_run_goes_on(program: Program):
         assert await handle.acancel() in ("cancelling", "cancelled")
         with pytest.raises(RunFailed):
             await handle.aresult(20)
+
+
+async def test_who_waits_outlasts_a_store_that_is_away(program: Program, monkeypatch):
+    ended, waiting = await program.point.asubmit(1), await program.point.asubmit(2)
+    await ended.acancel()
+    store = FaultyStore(program.app.engine.store)
+    monkeypatch.setattr(program.app.engine, "store", store)
+    store.down = True
+    for timeout in (None, 0.01):
+        with pytest.raises(Unavailable):
+            await ended.aresult(timeout)
+    failed = Backoff.failed
+
+    async def comes_back(self: Backoff, error: Exception) -> None:
+        store.down = False
+        await failed(self, error)
+
+    monkeypatch.setattr(Backoff, "failed", comes_back)
+    with pytest.raises(RunFailed):
+        await ended.aresult(20)
+    assert not store.down
+    store.down = True
+    with pytest.raises(TimeoutError):
+        await waiting.aresult(0.5)
 
 
 async def test_many_at_once(program: Program):

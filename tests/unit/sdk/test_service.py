@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from rota import Invalid, new
+from rota import Invalid, Refused, new
 from rota.api.views import when
 from rota.domain.run import State
 from rota.engine.control import place_queue
@@ -124,7 +124,7 @@ def test_what_a_definition_says_is_kept(service):
     ("said", "executor", "command"),
     [
         ({"type": "http", "executor": "https://example.org/hook"}, "http", "https://example.org/hook"),
-        ({"type": "rpc", "executor": "dns:///a:1/pkg.Service/Call"}, "grpc", "dns:///a:1/pkg.Service/Call"),
+        ({"type": "rpc", "executor": "a:1/pkg.Service/Call"}, "grpc", "a:1/pkg.Service/Call"),
         ({"type": "rpc", "executor": "bus"}, "bus", ""),
         ({"executor": "double"}, "double", ""),
         ({}, "some", ""),
@@ -143,10 +143,15 @@ def test_types_choose_who_does_it(service, said, executor, command):
     ("said", "word"),
     [
         ({"name": "x", "cron_expresion": "0 2 * * *"}, "did you mean 'cron_expression'"),
-        ({"type": "local"}, "name"),
-        ({"name": "a b"}, "not a name"),
+        ({"type": "local"}, "^id: is missing$"),
+        ({"id": "a b"}, "^id: 'a b' is not a name"),
         ({"name": "x", "type": "shell"}, "none of http, rpc, local"),
         ({"name": "x", "type": "http"}, "executor: is missing"),
+        (
+            {"name": "x", "type": "http", "executor": "localhost/x"},
+            "executor: 'no scheme' is not http.*; in definition 'x'",
+        ),
+        ({"name": "x", "type": "rpc", "executor": "dns:///a:1/b"}, "executor: .*host:port/package.Service/Method"),
         ({"name": "x", "type": "http", "executor": "double"}, "is registered for 'local'"),
         ({"name": "x", "cron_expression": "never"}, "cron_expression: 'never' has 1 field"),
         ({"name": "x", "timeout": "soon"}, "timeout"),
@@ -162,6 +167,14 @@ def test_what_is_wrong_is_named_and_defines_nothing(service, said, word):
     assert service.registry.tasks == []
 
 
+def test_an_id_is_defined_once(service):
+    service.define(WHOLE)
+    with pytest.raises(Invalid, match=r"^id: 'double-it' is defined already$"):
+        service.define({"id": "double-it"})
+    (task,) = service.registry.tasks
+    assert task.description == "Doubles a number"
+
+
 def test_an_executor_is_of_a_known_protocol_and_registered_once(service):
     with pytest.raises(Invalid, match="twice"):
         service.register(Double())
@@ -169,6 +182,16 @@ def test_an_executor_is_of_a_known_protocol_and_registered_once(service):
     wrong.protocol = "smoke"
     with pytest.raises(Invalid, match="smoke"):
         service.register(wrong)
+
+
+async def test_an_executor_is_registered_before_the_start(url):
+    made = new({"database": {"url": url}}, pod="pod-1")
+    await made.astart(worker=False)
+    with pytest.raises(Refused, match="'double' is too late: register it before the start"):
+        made.register(Double())
+    await made.aclose()
+    made.register(Double())
+    assert "double" in made.executors()
 
 
 def test_a_configuration_comes_from_where_one_likes(tmp_path, monkeypatch):

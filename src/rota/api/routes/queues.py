@@ -8,7 +8,7 @@ from rota.api.asked import Asked
 from rota.api.deps import Definer, Here, Json, Name, Namespace, Operator, Reader, answers, router
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import QueueChange, WhyBody
-from rota.api.views import plain
+from rota.api.views import instant, plain
 from rota.domain.errors import Invalid
 from rota.domain.records import Queue
 from rota.engine import control, query
@@ -19,8 +19,8 @@ routes = router("/api/queues", "queues")
 
 
 def row(view: QueueView) -> dict[str, Any]:
-    """A queue as JSON."""
-    return {"id": view.queue.name, **plain(view)}
+    """A queue as JSON; one without a record was never changed."""
+    return {"id": view.queue.name, **plain(view), **instant("updated_at", view.queue.updated_at or None)}
 
 
 async def _told(engine: Engine, queue: Queue) -> Response:

@@ -54,7 +54,12 @@ def _instant(value: object) -> object:
     """Milliseconds of ISO 8601, without an offset in UTC; a query has its numbers as text."""
     if not isinstance(value, str):
         return value
-    return int(value) if re.fullmatch("[0-9]{5,16}", value) else parse(f"at {value:.100}").after(0)
+    if re.fullmatch("[0-9]{5,16}", value):
+        return int(value)
+    try:
+        return parse(f"at {value:.100}").after(0)
+    except Invalid as error:
+        raise Invalid("", error.message.replace('"at ', '"')) from None
 
 
 Instant = Annotated[
