@@ -199,8 +199,8 @@ class Rota:
         self._known = len(tasks)
         if self._client is None:
             # What a command finds by itself: the store of settings that it finds, too, else its default.
-            found = self.loaded.settings.store if self.loaded and self.loaded.lead == "" else default_store()
-            lead = "" if self.store == found else f" --store {quote(without_password(self.store))}"
+            usual = self.loaded.settings.store if self.loaded and self.loaded.lead == "" else default_store()
+            lead = "" if self.store == usual else f" --store {quote(without_password(self.store))}"
             self._engine, self._client = engine, Client(engine, f"app:{self.name}", inside, lead)
 
     def configure(self, loaded: "Loaded") -> None:
