@@ -11,7 +11,7 @@ from tests.simulation.__main__ import story
 from tests.simulation.planted import PLANTED
 from tests.simulation.scenario import verdict
 
-CHUNK = 100
+CHUNK = 200
 RARE = (
     *("lost", "refused", "late", "twice", "restarts", "lapsed", "Stale", "ReportsRefused"),
     *("crash", "freeze", "block", "cut", "outage", "skew", "leave"),
