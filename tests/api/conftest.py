@@ -14,7 +14,7 @@ from rota.engine.engine import Engine
 from rota.engine.sessions import enter
 from rota.ports.store import Want
 from rota.testing.factories import make_session
-from rota.wiring import opened
+from rota.wiring import make_door, opened
 
 ADMIN = (Grant("admin", "*"),)
 SAMPLE = {
@@ -74,7 +74,9 @@ async def engine() -> AsyncIterator[Engine]:
 @pytest.fixture
 async def client(engine: Engine) -> AsyncIterator[Callable[..., Api]]:
     async with AsyncExitStack() as stack:
-        app = make_routes(engine, Options(b"secret" * 6))
+        door = make_door("", engine, b"secret" * 6)
+        app = make_routes(engine, Options(b"secret" * 6), door)
+        stack.push_async_callback(door.close)
         stack.push_async_callback(app.state.feed.close)
 
         def made(*grants: Grant) -> Api:

@@ -1,8 +1,15 @@
 """`rota bench` measures on real processes; here only that it does, never how fast."""
 
 import json
+import os
 import subprocess
 import sys
+
+import psutil
+import pytest
+
+from rota.cli.bench import machine
+from rota.domain.errors import RotaError
 
 MACHINE = {"store", "machine", "python", "sqlite", "rota", "load"}
 
@@ -30,6 +37,17 @@ def answered(process: subprocess.Popen[str]) -> dict[str, object]:
     answer: dict[str, object] = json.loads(out)
     assert answer.keys() >= MACHINE
     return answer
+
+
+def test_an_api_that_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "PATIENCE_S", 0.05)
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as said, os.fdopen(writer, "w") as silent:
+        with pytest.raises(RotaError, match="does not start"):
+            machine.Role(psutil.Process(), said).api()
+        silent.write('{"api": "http://x"}\n')
+        silent.flush()
+        assert machine.Role(psutil.Process(), said).api() == "http://x"
 
 
 def test_each_mode_prints_what_it_measures() -> None:

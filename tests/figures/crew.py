@@ -85,9 +85,7 @@ async def beside(store: str, named: Sequence[Options]) -> AsyncIterator[None]:
     async with opened(store) as engine:
         desk = NodeDesk(engine, Waiting(engine, closed))
         runtime = engine.clock, engine.chance, engine.emit
-        workers = [
-            Worker(desk, desk.listen, desk.connect, app.executors(), options, runtime) for options in named
-        ]  # fmt: skip
+        workers = [Worker(desk, desk.listen, desk.connect, app.executors(), options, runtime) for options in named]
         for worker in workers:
             await worker.start()
         yield

@@ -1,7 +1,6 @@
 """What a scheduler costs, and how late it fires, with many sessions, schedules and running runs."""
 
 import asyncio
-import os
 import sys
 from contextlib import suppress
 from secrets import token_hex
@@ -45,8 +44,8 @@ async def remote(
         minted, port = locks().mint(Kind.KEY), free_port()
         key = Token("", Kind.KEY, "crew", grants=(Grant("worker"),))
         await mint(on.engine, minted, key, Actor("figures", (Grant("admin", ANY),)))
-        os.environ |= {"ROTA_TOKEN": minted.text, "ROTA_SECURITY__SECRET": token_hex(32)}
-        os.environ["ROTA_OBSERVABILITY__LOG_LEVEL"] = "error"
+        on.environment |= {"ROTA_TOKEN": minted.text, "ROTA_SECURITY__SECRET": token_hex(32)}
+        on.environment["ROTA_OBSERVABILITY__LOG_LEVEL"] = "error"
         on.start("api", "api", "--port", str(port))
         await until("the API", lambda: _heard(port))
         return await _crowd(on, f"http://127.0.0.1:{port}", workers, schedules, every_s, running, window_s)
@@ -92,7 +91,7 @@ async def many(sessions_: int = 1_000, running: int = 10_000) -> dict[str, Any]:
 
 def _start_crew(on: Stage, place: str, sessions: int, slots: int) -> psutil.Popen:
     command = [sys.executable, "-m", "tests.figures.crew", place, str(sessions), str(slots)]
-    on.roles["crew"] = psutil.Popen(command, cwd=ROOT, env=os.environ)
+    on.roles["crew"] = psutil.Popen(command, cwd=ROOT, env=on.environment)
     return on.roles["crew"]
 
 

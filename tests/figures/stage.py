@@ -81,12 +81,13 @@ class Stage:
     def __init__(self, server: Server, engine: Engine, sql: Any) -> None:
         self.server, self.engine, self.sql = server, engine, sql
         self.roles: dict[str, psutil.Popen] = {}
+        self.environment = dict(os.environ)
 
     def start(self, role: str, name: str, *options: str) -> psutil.Popen:
         """A process in a role, by a name of its own."""
         command = [sys.executable, "-m", "rota", role, "--app", TARGET, "--store", self.server.url, "--quiet"]
         self.roles[name] = psutil.Popen(
-            [*command, "--node-id", name, *options], cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL
+            [*command, "--node-id", name, *options], cwd=ROOT, env=self.environment, stdout=subprocess.DEVNULL
         )
         return self.roles[name]
 
