@@ -338,8 +338,12 @@ class Play:
         witness = self.witness
         kinds: tuple[Any, ...] = (Run, Schedule, Session)
         for kind in kinds:
-            held = {one.record.id: one.record for one in await every(self.engine, kind)}
-            witness.check(held == witness.kept[kind], f"the store does not hold the {kind.__name__}s that were written")
+            for _ in range(3):  # somebody may write between a look and the comparison, but not each time
+                held = {one.record.id: one.record for one in await every(self.engine, kind)}
+                if held == witness.kept[kind]:
+                    break
+            else:
+                witness.check(False, f"the store does not hold the {kind.__name__}s that were written")
         witness.check(self.acked <= witness.runs.keys(), "what was acknowledged is lost")
         for run in witness.runs.values():
             if run.state is State.SUCCESS:
