@@ -206,6 +206,12 @@ def test_what_leads_other_commands_here_can_be_pasted_or_says_what_is_hidden(rot
     assert "hidden" not in " ".join(lines)
 
 
+def test_nothing_leads_other_commands_into_memory():
+    data = {"store": "sqlite://", "scheduler": True, "worker": None, "next": [], "tasks": 0, "schedules": 0}
+    lines = list(first_lines({**data, "api": "", "login": ""}, None, None))
+    assert lines[1] == "data: sqlite://  (in memory: no other command sees it)"
+
+
 def test_up_takes_scripts_from_their_folder_and_stays_quiet(start, rota, tmp_path):
     (tmp_path / "scripts").mkdir()
     process = start("up", "--quiet", "--store", "sqlite:///other.db")
