@@ -72,6 +72,16 @@ def test_who_waits_no_more_is_told_how_to_look(start, rota):
     assert run["state"] == "pending"
 
 
+def test_who_waits_for_runs_of_a_client_is_told_why_there_is_no_end(start, rota):
+    rota("migrate")
+    waiting = start("client", "--queue", "other", "--wait")
+    why = "no live worker takes queue other with executor python; start one"
+    first, last = waiting.until(": it waits", errors=True)
+    assert (first, last.partition(": ")[2]) == (f"warning: {why}", f"it waits: {why}")
+    waiting.tell(signal.SIGINT)
+    assert waiting.ended()[0] == 130
+
+
 def test_a_run_is_followed_to_its_end(up, rota, start, tmp_path):
     run = rota.line("tasks", "trigger", "waits", "--payload", '{"path": "go"}')
     following = start("runs", "logs", run[:20], "--follow")
