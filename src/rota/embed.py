@@ -313,8 +313,10 @@ class Rota:
             stopped = asyncio.create_task(until_stopped(roles.worker, others))
             # It listens before it says how to stop it.
             await asyncio.sleep(0)
-            counts = f"{len(self.registry.tasks)} tasks, {len(self.registry.schedules)} schedules"
-            say(f"{self.name} works on {without_password(self.store)}: {counts}; Ctrl-C stops it")
+            counts = f"tasks: {len(self.registry.tasks)}, schedules: {len(self.registry.schedules)}"
+            say(f"{self.name} works on {without_password(self.store)}, in {os.getcwd()}; {counts}; Ctrl-C stops it")
+            look = self.client.look("list")
+            say(f"{look} shows its runs" if look else "all that it keeps is in memory, and ends with this program")
             failed, haste = await stopped, Haste(roles.worker, say)
             if haste.running:
                 say(f"{haste.running} running, they may finish; Ctrl-C again ends them at once")

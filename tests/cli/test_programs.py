@@ -96,6 +96,7 @@ def test_the_numbers_tell_of_each_worker(start, here, tmp_path):
     assert (shown["load"]["completed"], shown["session"]) == (3, one["session"])
     table = here("stats").out
     assert "queue length  0\n" in table
+    assert "\nattempts of each live worker since it began (above, a run counts once):\nworker " in table
     assert re.search(
         r"^worker +session +total +running +completed +failed +cpu percent +memory mb +busy percent$",
         table,

@@ -18,6 +18,31 @@ def jobs(here):
     return here
 
 
+def test_runs_of_what_is_not_there_are_no_empty_table(jobs):
+    for more in ((), ("--json",)):
+        assert jobs.refused("runs", "list", "--task", "nobody", *more) == "no task 'nobody'; see `rota tasks list`"
+        said = jobs.refused("runs", "list", "--schedule", "never", *more)
+        assert said == "no schedule 'never'; see `rota schedules list`"
+        assert jobs.refused("schedules", "list", "--task", "nobody", *more).startswith("no task 'nobody'")
+    assert jobs("runs", "list", "--task", "greet") == (0, "", "no runs\n")
+    assert jobs("runs", "list", "--task", "nobody", "--namespace", "*") == (0, "", "no runs\n")
+
+
+def test_only_what_waits_for_its_time_is_due(jobs):
+    """What waits for a worker has its limit of that under another name."""
+    jobs("tasks", "update", "greet", "--queue-timeout", "1h")
+    later, ready = (jobs.json("runs", "show", trigger(jobs, "greet", *more)) for more in (("--delay", "1h"), ()))
+    assert (later["state"], later["due_at_ms"] > later["created_at_ms"]) == ("scheduled", True)
+    assert (ready["state"], ready["due_at"], ready["due_at_ms"]) == ("pending", None, None)
+    assert ready["queue_ms"] == 3_600_000
+
+
+def test_no_lines_are_told(jobs):
+    assert jobs("runs", "logs") == (0, "", "no lines\n")
+    assert jobs("runs", "logs", trigger(jobs, "greet")) == (0, "", "no lines\n")
+    assert jobs.json("runs", "logs") == []
+
+
 def trigger(terminal: Terminal, task: str, *args: str) -> str:
     return terminal.line("tasks", "trigger", task, *args)
 

@@ -180,7 +180,7 @@ def test_a_task_without_schedules_cannot_rest(here):
 
 
 def test_waiting_has_an_end_and_tells_why_it_takes_so_long(here, monkeypatch):
-    monkeypatch.setattr("rota.cli.tasks.PUZZLED", 1)
+    monkeypatch.setattr("rota.cli.runs.PUZZLED", 1)
     here(*CREATE)
     late = here("tasks", "trigger", "backup", "--wait", "--timeout", "2s", "--delay", "1h")
     run = here.json("runs", "list")[0]["id"]

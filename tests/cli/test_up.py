@@ -72,6 +72,16 @@ def test_who_waits_no_more_is_told_how_to_look(start, rota):
     assert run["state"] == "pending"
 
 
+def test_who_waits_for_runs_of_a_client_is_told_why_there_is_no_end(start, rota):
+    rota("migrate")
+    waiting = start("client", "--queue", "other", "--wait")
+    why = "no live worker takes queue other with executor python; start one"
+    first, last = waiting.until(": it waits", errors=True)
+    assert (first, last.partition(": ")[2]) == (f"warning: {why}", f"it waits: {why}")
+    waiting.tell(signal.SIGINT)
+    assert waiting.ended()[0] == 130
+
+
 def test_a_run_is_followed_to_its_end(up, rota, start, tmp_path):
     run = rota.line("tasks", "trigger", "waits", "--payload", '{"path": "go"}')
     following = start("runs", "logs", run[:20], "--follow")
@@ -204,6 +214,12 @@ def test_what_leads_other_commands_here_can_be_pasted_or_says_what_is_hidden(rot
     lines = list(first_lines({**data, "api": "", "login": ""}, None, None))
     assert lines[1] == f"data: {store}  (for other commands: {way})"
     assert "hidden" not in " ".join(lines)
+
+
+def test_nothing_leads_other_commands_into_memory():
+    data = {"store": "sqlite://", "scheduler": True, "worker": None, "next": [], "tasks": 0, "schedules": 0}
+    lines = list(first_lines({**data, "api": "", "login": ""}, None, None))
+    assert lines[1] == "data: sqlite://  (in memory: no other command sees it)"
 
 
 def test_up_takes_scripts_from_their_folder_and_stays_quiet(start, rota, tmp_path):

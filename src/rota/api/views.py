@@ -13,7 +13,7 @@ from rota.domain.durations import UNITS_MS
 from rota.domain.people import Token, User
 from rota.domain.priority import Priority
 from rota.domain.records import Session
-from rota.domain.run import Run
+from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.triggers import Cron, Interval, Once, Trigger
 from rota.engine.query import QueueView, RunDetail, WorkerView
@@ -95,7 +95,9 @@ def _derived(record: Any) -> dict[str, Any]:
     match record:
         case Run():
             began, ended = record.started_at, record.ended_at
-            return {"duration_ms": None if began is None or ended is None else ended - began}
+            told = {"duration_ms": None if began is None or ended is None else ended - began}
+            # In other states it is when the leader looks after it, by limits that are told elsewhere.
+            return told if record.state in (State.SCHEDULED, State.RETRYING) else told | instant("due_at", None)
         case Schedule():
             return {"when": when(record.trigger), "state": "paused" if record.paused else "on"}
         case Session():

@@ -7,9 +7,9 @@ import typer
 
 from rota.cli import read
 from rota.cli.common import command
-from rota.cli.remote import Absent, Again, Api, thing
-from rota.cli.runs import OVER
-from rota.cli.show import Answer, Sheet
+from rota.cli.remote import Absent, Api, thing
+from rota.cli.runs import followed
+from rota.cli.show import Answer, Sheet, warn
 from rota.domain.errors import Refused
 
 group = typer.Typer()
@@ -33,11 +33,14 @@ async def client(
 
     space, own = name.split("/")
     try:
-        known = (await api("GET", thing("tasks", name)))["command"] or own
+        task = await api("GET", thing("tasks", name))
+        known = task["command"] or own
         if known != kind:
             raise Refused(f"task {name} runs {known!r}, not {kind!r}; choose another --name")
     except Absent:
-        await api("POST", "/api/tasks", {"name": own, "command": kind, "queue": queue}, namespace=space)
+        task = await api("POST", "/api/tasks", {"name": own, "command": kind, "queue": queue}, namespace=space)
+    if task["warning"] and task["queue"] == queue:
+        warn(task["warning"])
     order = {"task": own, "payload": payload, "queue": queue, "priority": priority}
     ids: list[str] = []
     watched = Console(stderr=True)
@@ -48,14 +51,6 @@ async def client(
     made: dict[str, Any] = {"task": own, "queue": queue, "count": count, "ids": ids}
     if not wait:
         return Sheet(made, ids)
-    made["ended"] = ended = Counter([await _ended(api, one) for one in ids])
+    made["ended"] = ended = Counter([(await followed(api, one, steps=False))["state"] for one in ids])
     lines = [*ids, ", ".join(f"{state} {number}" for state, number in sorted(ended.items()))]
     return Sheet(made, lines, code=0 if ended["success"] == count else 1)
-
-
-async def _ended(api: Api, run_id: str) -> str:
-    """How it ended, once it has."""
-    again = Again()
-    while (state := str((await api("GET", f"/api/runs/{run_id}"))["state"])) not in OVER:
-        await again.rest(False)
-    return state

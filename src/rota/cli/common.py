@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 import typer
 
 from rota.cli import read
-from rota.cli.remote import Api, address, at, open_to_all, within
+from rota.cli.remote import Api, address, at, open_to_all, thing, within
 from rota.cli.show import Answer, show, warn
 from rota.domain.errors import Invalid, NotFound
 from rota.domain.names import without_password
 from rota.settings import here
-from rota.wiring import credentials_place, database, default_store
+from rota.wiring import credentials_place, database, default_store, in_memory
 
 if TYPE_CHECKING:
     from rota.settings.load import Loaded
@@ -27,7 +27,6 @@ Flags = Callable[..., None]
 
 MOST = 100_000
 """So many of a kind are looked through or listed where nobody says a limit."""
-IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 
 Store = Annotated[str | None, typer.Option(envvar="ROTA_STORE", help="URL of the store.", show_default=False)]
 Config = Annotated[Path | None, typer.Option(help="File of settings; else ROTA_CONFIG, else rota.toml or rota.yaml.")]
@@ -40,7 +39,7 @@ Namespace = Annotated[str, typer.Option("--namespace", "-n", help="What is liste
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many.")]
 Since = Annotated[Any, read.option(read.since, "Within this time, such as 1h, or after this instant.")]
 OfTask = Annotated[str, typer.Option("--task", help="Of this task only.")]
-When = Annotated[str, typer.Argument(help=read.WHEN)]
+When = Annotated[str, typer.Argument(metavar="WHEN", help=read.WHEN)]
 Count = Annotated[int, typer.Option("--count", min=1, max=1_000, help="How many.")]
 Why = Annotated[str, typer.Option(help="The reason, for whoever finds it paused.")]
 
@@ -138,7 +137,7 @@ def store_url(given: str | None, loaded: "Loaded | None") -> str:
         made = f"make it with `rota up` or `rota migrate --store {without_password(url)}`"
         there = f"there is no database {str(path)!r}{' yet, the file is empty' if path.exists() else ''}; {made}"
         raise Invalid("store", f"{there}, or name another one by --store or ROTA_STORE")
-    if url in IN_MEMORY:
+    if in_memory(url):
         raise Invalid("store", "a store in memory ends with this command; name a file, such as sqlite:///rota.db")
     return url
 
@@ -194,6 +193,13 @@ def changes(body: dict[str, Any]) -> dict[str, Any]:
 def fits(text: str, name: str) -> bool:
     """Whether a text stands for an id: the whole, or at least six of its first or last digits."""
     return text == name or (len(text) >= 6 and (name.startswith(text) or name.endswith(text)))
+
+
+async def check_known(api: Api, namespace: str, **names: str) -> None:
+    """Where a listing of what belongs to these is empty: raises `NotFound` if one of them is not there at all."""
+    for kind, name in names.items():
+        if name and namespace != "*":
+            await api("GET", thing(kind, f"{namespace}/{name}"))
 
 
 def only(word: str, text: str, found: Sequence[str]) -> str:

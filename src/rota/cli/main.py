@@ -27,6 +27,8 @@ from rota.cli.show import fail
 from rota.domain.errors import Invalid, NotFound, Refused, RotaError
 
 TROUBLE, BAD_INPUT, INTERRUPTED = 1, 2, 130
+BRACES = str.maketrans("", "", "{}")
+"""Around what must be given, where the library spells out how a command is used."""
 
 
 class Commands(TyperGroup):
@@ -55,6 +57,9 @@ def _told(error: BaseException) -> int:
             text = error.format_message().replace("Value error, ", "", 1).rstrip(".")
             text = re.sub(r", unable to parse string as an? \w+", "", text.replace("Input should", "it should"))
             context = getattr(error, "ctx", None)
+            if context and text.startswith("Missing argument"):
+                _, *wanted = context.command.collect_usage_pieces(context)
+                text += f"; write `{' '.join([context.command_path, *wanted]).translate(BRACES)}`"
             fail(f"{text}; see `{context.command_path} --help`" if context else text)
             return BAD_INPUT
         case RotaError() | OSError():

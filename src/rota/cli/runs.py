@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from rota.cli.common import Json, Limit, Namespace, OfTask, Since, command, only
+from rota.cli.common import Json, Limit, Namespace, OfTask, Since, check_known, command, only
 from rota.cli.remote import Again, Api
-from rota.cli.show import Answer, Listing, Sheet, clean
+from rota.cli.show import Answer, Listing, Sheet, clean, note
 from rota.domain.errors import Invalid
 from rota.domain.run import TERMINAL, State
 
@@ -21,6 +21,8 @@ OVER = frozenset(state.value for state in TERMINAL)
 LOOKS = 10
 """So many pages of 1,000 runs are looked through for the end of an id, which no index serves."""
 LINES = 500
+PUZZLED = 15
+"""After so many looks that found it as it was, some five seconds, it is told why."""
 
 
 @command(group, "list")
@@ -37,6 +39,8 @@ async def listed(
     """List runs, newest first."""
     where = {"namespace": namespace, "task": task, "queue": queue, "schedule": schedule, "since": since}
     rows = await api.items("/api/runs", limit, **where, state=[one.value for one in state or ()])
+    if not rows:
+        await check_known(api, namespace, tasks=task, schedules=schedule)
     return Listing("runs", rows, COLUMNS, MORE)
 
 
@@ -91,6 +95,8 @@ async def logs(
 def _print(lines: list[dict[str, Any]], as_json: bool, named: bool = False) -> None:
     for text in [json.dumps(lines, indent=2)] if as_json else [_text(line, named) for line in lines]:
         print(text)
+    if not (lines or as_json):
+        note("no lines")
 
 
 async def _lines(api: Api, run: str, search: str, follow: bool) -> AsyncIterator[dict[str, Any]]:
@@ -112,6 +118,24 @@ def _text(line: Mapping[str, Any], named: bool) -> str:
     source = line["level"] if line["stream"] == "log" else line["stream"]
     run = f"{line['run']} " if named else ""
     return clean(f"{run}{line['at'].replace('T', ' ')} {line['attempt']} {source:7} {line['text']}")
+
+
+async def followed(api: Api, run_id: str, steps: bool = True) -> dict[str, Any]:
+    """The run once it has ended; its `steps`, and why it waits for long, are told on standard error."""
+    again, said, looks = Again(), "", 0
+    while True:
+        run: dict[str, Any] = await api("GET", f"/api/runs/{run_id}")
+        state = run["state"]
+        now = f"{state} on {run['worker']}, attempt {run['attempt']}" if state == "running" else state
+        if steps and now != said:
+            note(f"run {run_id}: {now}")
+        if state in OVER:
+            return run
+        looks = 0 if now != said else looks + 1
+        if looks == PUZZLED and state != "running":
+            note(f"run {run_id}: {(await api('GET', f'/api/runs/{run_id}/explain'))['story'][-1]}")
+        await again.rest(now != said)
+        said = now
 
 
 async def path(api: Api, text: str) -> str:

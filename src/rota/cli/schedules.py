@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from rota.cli import read
-from rota.cli.common import Count, Limit, Namespace, OfTask, When, Why, changes, command, given
+from rota.cli.common import Count, Limit, Namespace, OfTask, When, Why, changes, check_known, command, given
 from rota.cli.remote import Api, thing
 from rota.cli.show import Answer, Listing, Sheet, clock
 from rota.domain.schedule import CatchUp, Overlap
@@ -43,6 +43,8 @@ def body(flags: Mapping[str, Any]) -> dict[str, Any]:
 async def listed(api: Api, task: OfTask = "", namespace: Namespace = "main", limit: Limit = 100) -> Answer:
     """List schedules, newest first."""
     rows = await api.items("/api/schedules", limit, namespace=namespace, task=task)
+    if not rows:
+        await check_known(api, namespace, tasks=task)
     return Listing("schedules", rows, COLUMNS, MORE)
 
 

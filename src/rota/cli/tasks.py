@@ -8,8 +8,8 @@ import typer
 
 from rota.cli import read
 from rota.cli.common import Limit, Namespace, Why, changes, command, given
-from rota.cli.remote import Again, Api, thing
-from rota.cli.runs import OVER
+from rota.cli.remote import Api, thing
+from rota.cli.runs import followed
 from rota.cli.schedules import COLUMNS
 from rota.cli.show import Answer, Listing, Sheet, note, warn
 from rota.domain.errors import Invalid, RotaError
@@ -19,8 +19,6 @@ group = typer.Typer(name="tasks", help="What can be run.")
 Name = Annotated[str, read.argument("TASK")]
 MORE = ("owner", "description")
 FIELDS = ("executor", "command", "payload", "queue", "priority", "on_lost", "isolation", "description")
-PUZZLED = 15
-"""After so many looks that found it as it was, some five seconds, it is told why."""
 Level = Annotated[Any, read.option(read.level, "low, normal, high, urgent, or 0 to 3.", "--priority")]
 
 
@@ -152,31 +150,13 @@ async def trigger(
     left = f"run {run} goes on: `rota runs explain {run}` tells how it is, `rota runs cancel {run}` ends it"
     try:
         async with asyncio.timeout(None if within in (None, read.NO_LIMIT) else within / 1_000):
-            ended = await _followed(api, run)
+            ended = await followed(api, run)
     except TimeoutError:
         raise RotaError(f"it has not ended in time; {left}") from None
     except asyncio.CancelledError:  # by Ctrl-C
         note(left)
         raise
     return Sheet(ended, code=0 if ended["state"] == "success" else 1)
-
-
-async def _followed(api: Api, run_id: str) -> dict[str, Any]:
-    """The run once it has ended; what becomes of it meanwhile is told on standard error."""
-    again, said, looks = Again(), "", 0
-    while True:
-        run: dict[str, Any] = await api("GET", f"/api/runs/{run_id}")
-        state = run["state"]
-        now = f"{state} on {run['worker']}, attempt {run['attempt']}" if state == "running" else state
-        if now != said:
-            note(f"run {run_id}: {now}")
-        if state in OVER:
-            return run
-        looks = 0 if now != said else looks + 1
-        if looks == PUZZLED and state != "running":
-            note(f"run {run_id}: {(await api('GET', f'/api/runs/{run_id}/explain'))['story'][-1]}")
-        await again.rest(now != said)
-        said = now
 
 
 async def _schedules(api: Api, name: str) -> Answer:

@@ -16,7 +16,7 @@ from rota.domain.schedule import Schedule
 from rota.domain.task import Task
 from rota.domain.timing import preview
 from rota.ports.store import Store
-from rota.wiring import default_store
+from rota.wiring import default_store, in_memory
 
 MOST = 20
 """Ended runs of one batch that get a line of their own."""
@@ -93,12 +93,13 @@ def first_lines(data: Mapping[str, Any], lead: str | None, ttl_ms: int | None) -
         roles.append(f"worker with {working['slots']} slots, queues: {queues}, executors: {kinds}")
     yield f"rota: {' and '.join(roles) or 'API'}"
     store, fires = data["store"], data["next"]
-    if store == without_password(default_store()):
+    if in_memory(store) or store == without_password(default_store()):
         lead = ""
     elif lead is None:
         # Nobody's password is printed: a terminal and a log are read by others.
         lead = "set ROTA_STORE to this, with its password" if "…" in store else f"export ROTA_STORE={quote(store)}"
-    yield f"data: {store}" + (f"  (for other commands: {lead})" if lead else "")
+    kept = "in memory: no other command sees it" if in_memory(store) else lead and f"for other commands: {lead}"
+    yield f"data: {store}" + (f"  ({kept})" if kept else "")
     if ttl_ms and ttl_ms > QUICK_MS:
         yield f"a worker that vanishes is noticed after {length(ttl_ms)}; see worker.heartbeat_timeout"
     yield f"tasks: {data['tasks']}, schedules: {data['schedules']}{', next fires:' if fires else ''}"

@@ -63,6 +63,7 @@ async def stats(
                 print(CLEAR, end="")
             workers = found.pop("by_worker")
             show(Sheet(found), False)
+            print("attempts of each live worker since it began (above, a run counts once):")
             show(Listing("live workers", workers, NUMBERS), False)
         if not watch:
             return None

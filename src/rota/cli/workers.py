@@ -14,7 +14,7 @@ group = typer.Typer(name="workers", help="Who works, and with how many slots.")
 Name = Annotated[str, typer.Argument(metavar="WORKER", help="Its name, or the last or first digits of its session.")]
 Slots = Annotated[int, typer.Argument(help="How many runs at once.")]
 COLUMNS = ("session", "worker", "state", "running", "slots", "queues", "opened_at")
-MORE = ("host", "pid", "executors", "labels")
+MORE = ("host", "pid", "address", "executors", "labels")
 
 
 @command(group, "list")

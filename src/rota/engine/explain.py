@@ -33,7 +33,7 @@ WORDS: dict[str, str] = {
     Reason.SNOOZED: "it asked to be run again later",
     Reason.RETURNED: "its worker handed it back: {detail}",
     Reason.LOST: "its worker vanished: {detail}",
-    Reason.POISON: f"its worker vanished {LOST_LIMIT + 1} times, the last time with it alone in a process of its own",
+    Reason.POISON: f"its worker vanished {LOST_LIMIT} times, and its last try, alone in a process, was lost: {{error}}",
     Reason.CANCELLED: "{cancel} cancelled it",
 }
 CAUSES: dict[str, str] = {

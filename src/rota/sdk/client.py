@@ -38,6 +38,10 @@ class Client:
         self._gathers: WeakKeyDictionary[asyncio.AbstractEventLoop, Gather[Order, Receipt]] = WeakKeyDictionary()
         self._waiters: WeakKeyDictionary[asyncio.AbstractEventLoop, Waiters] = WeakKeyDictionary()
 
+    def look(self, what: str) -> str:
+        """The command of `rota runs` by which people see that; empty where none can, as the store is in memory."""
+        return "" if self.engine.store.shared else f"`rota runs {what}{self._lead}`"
+
     async def submit(self, order: Order, connection: Any = None) -> Receipt:
         """Submit one; calls that arrive together share a commit. With a connection as `submit_many`."""
         if connection is not None:
@@ -91,8 +95,8 @@ class Client:
             if limit.expired():
                 if waiters.trouble:
                     raise waiters.trouble from None
-                asks = f"rota runs explain {run_id}{self._lead}"
-                error.args = (f"run {run_id} has not ended in {timeout} s; `{asks}` says why",)
+                asks = self.look(f"explain {run_id}")
+                error.args = (f"run {run_id} has not ended in {timeout} s{asks and f'; {asks} says why'}",)
             raise
 
     async def result(self, run: Run) -> bytes | None:

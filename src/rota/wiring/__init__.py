@@ -307,6 +307,11 @@ def locks(secret: bytes = b"") -> "Identity":
     return Identity(secret or os.urandom(32))
 
 
+def in_memory(url: str) -> bool:
+    """Whether a store is known to the process alone that opens it."""
+    return url in ("sqlite://", "sqlite:///", "sqlite:///:memory:")
+
+
 def database(url: str) -> Path | None:
     """The file of an SQLite store; None for others, and for those in memory."""
     scheme, _, rest = url.partition(":///")

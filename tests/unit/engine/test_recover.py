@@ -10,6 +10,7 @@ from rota.engine import sessions
 from rota.engine.control import cancel, drain, resize
 from rota.engine.define import update_task
 from rota.engine.engine import PAGE
+from rota.engine.explain import explain_run
 from rota.engine.recover import GAP, TICKS, Watch, open_sessions, recover
 from rota.engine.sessions import TRIES, enter, leave
 from rota.engine.submit import Order, submit
@@ -300,6 +301,9 @@ class TestRecover:
             assert bool(claimed) == (number < LOST_LIMIT + 3)
         after = await house.run(run.id)
         assert (after.state, after.reason, after.attempt) == (State.FAILED, Reason.POISON, LOST_LIMIT + 1)
+        assert (await explain_run(engine, run.id))[-1].endswith(
+            f"{LOST_LIMIT} times, and its last try, alone in a process, was lost: its worker vanished or left"
+        )
 
     async def test_works_from_the_runs_not_from_the_closing(self, house, engine):
         """A session that vanished altogether, as from an old backup."""

@@ -110,6 +110,13 @@ def test_levels_change_while_it_runs(capsys):
     assert [line["event"] for line in lines(capsys)] == ["yes"]
 
 
+def test_debugging_spares_libraries_that_tell_of_every_step(capsys):
+    logs.configure("debug", "json")
+    for name in ("watchfiles.main", "grpc._cython.cygrpc", "rota", "another"):
+        logging.getLogger(name).debug("a step")
+    assert capsys.readouterr().err.count("a step") == 2
+
+
 def test_configured_twice_it_still_tells_once(capsys):
     logs.configure(style="json")
     logs.configure(style="json")

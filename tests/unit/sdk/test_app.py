@@ -92,6 +92,14 @@ async def test_who_waited_too_long_is_led_to_the_store(url, monkeypatch):
         assert str(caught.value).endswith(f"; `rota runs explain {handle.id}{lead}` says why")
 
 
+async def test_who_waited_too_long_is_not_led_into_another_process():
+    async with Rota("sqlite://") as app:
+        handle = await app.task(hello).asubmit()
+        with pytest.raises(TimeoutError) as caught:
+            await handle.aresult(0)
+    assert str(caught.value) == f"run {handle.id} has not ended in 0.0 s"
+
+
 async def test_many_open_it_at_once(url):
     app = Rota(url)
     say = app.task(hello)
@@ -321,6 +329,7 @@ async def test_its_scheduler_goes_on_when_people_drain_its_worker(url):
         process = serving.process
         assert process.stderr
         assert "Ctrl-C stops it" in await asyncio.to_thread(process.stderr.readline)
+        assert "shows its runs" in await asyncio.to_thread(process.stderr.readline)
         assert (await asyncio.to_thread(process.stderr.readline)).startswith("rota: the worker is drained and leaves, ")
         with pytest.raises(subprocess.TimeoutExpired):
             await asyncio.to_thread(process.wait, 0.3)
@@ -338,6 +347,7 @@ async def test_a_second_signal_ends_at_once_what_runs_and_hands_it_back(url):
         process.send_signal(signal.SIGINT)
         assert process.stderr
         assert "Ctrl-C stops it" in await asyncio.to_thread(process.stderr.readline)
+        assert "shows its runs" in await asyncio.to_thread(process.stderr.readline)
         said = await asyncio.to_thread(process.stderr.readline)
         assert said == "rota: 1 running, they may finish; Ctrl-C again ends them at once\n"
         process.send_signal(signal.SIGINT)

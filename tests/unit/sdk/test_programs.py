@@ -137,15 +137,25 @@ def test_a_script_that_does_not_spare_its_children_is_told_so(tmp_path):
     assert "what it does goes below `if __name__ == '__main__':`" in text
 
 
-def test_a_program_that_serves_says_where_and_how_to_stop_it(tmp_path):
-    program = begun(tmp_path, SERVES)
+@pytest.mark.parametrize(
+    ("store", "look"),
+    [
+        ("", "`rota runs list` shows its runs"),
+        ("sqlite:///own.db", "`rota runs list --store sqlite:///own.db` shows its runs"),
+        ("sqlite://", "all that it keeps is in memory, and ends with this program"),
+    ],
+)
+def test_a_program_that_serves_says_where_how_to_look_and_how_to_stop_it(tmp_path, store, look):
+    program = begun(tmp_path, SERVES.replace("Rota(", f"Rota({store!r}, "))
     assert program.stderr
-    line = program.stderr.readline()
+    first, second = (program.stderr.readline() for _ in range(2))
     program.send_signal(signal.SIGINT)
     program.communicate(timeout=30)
-    assert line == f"rota: shop works on {HERE}: 1 tasks, 1 schedules; Ctrl-C stops it\n"
+    place = f"{store or HERE}, in {tmp_path}"
+    assert first == f"rota: shop works on {place}; tasks: 1, schedules: 1; Ctrl-C stops it\n"
+    assert second == f"rota: {look}\n"
     assert program.returncode == 0
-    assert (tmp_path / "rota-data").stat().st_mode & 0o777 == 0o700
+    assert store or (tmp_path / "rota-data").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_store_that_is_not_named_is_that_of_the_command_line(monkeypatch):

@@ -46,7 +46,7 @@ async def ready(counted: Counted) -> Response:
 async def metrics(request: Request, asked: Reader) -> Response:
     """Tell the numbers of this process and of the store in Prometheus's text format; for who may read everything."""
     if not asked.sees(ANY):
-        raise Forbidden(f"{asked.name} may not read everything, and metrics are about all; ask for a role that may")
+        raise Forbidden(f"{asked.name} may not read everything, and metrics are about all; it takes viewer@*")
     if request.app.state.metrics is None:
         raise NotFound("metrics", "of this process", "see observability.metrics_enabled")
     return Response(await request.app.state.metrics.text(), media_type=TYPE)

@@ -128,11 +128,11 @@ Findings: Any = page(
 )  # fmt: skip
 Health: Any = answer("Health", "It works.", status=Literal["ok"])
 WorkerNumbers: Any = answer(
-    "WorkerNumbers", "What a live worker does; null until it has said so.", worker=str, session=str, running=int,
-    **dict.fromkeys(Load._fields, int | None),
+    "WorkerNumbers", "The attempts of a live worker since it began, and what it takes; null until it has said so.",
+    worker=str, session=str, running=int, **dict.fromkeys(Load._fields, int | None),
 )  # fmt: skip
 Stats: Any = answer(
-    "Stats", "The whole at a glance: what is not over by state, and what ended since an instant by state.",
+    "Stats", "Runs that are not over by state, those that ended since an instant by state; attempts only by worker.",
     tasks=int, schedules=int, runs=dict[State, int], workers=int, slots=int, queues=dict[str, int], running=int,
     completed=int, failed=int, unaccounted=int | None, ended=dict[str, int], since=str, since_ms=int, total=int,
     queue_length=int, by_worker=list[WorkerNumbers],
