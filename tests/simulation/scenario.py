@@ -310,7 +310,9 @@ class Play:
 
     async def settle(self) -> None:
         """All that was begun ends, within a time that the timeouts, delays and leases allow."""
+        late_ms = self.cluster.weather.late_ms
         self.heal_all()
+        await pass_time(late_ms)  # a pause whose answer was lost may come only now
         while self.ops:
             await asyncio.wait(self.ops, timeout=10)
         for name in list(self.witness.kept[Schedule]):
