@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -242,6 +243,21 @@ class TestOtherOrigins:
             answer = await served.ask("POST", "/api/users", json={"name": f"u{status}", "grants": []}, headers=headers)
             assert answer.status_code == status, origin
         assert (await served.ask("GET", "/api/users", headers={"Cookie": cookie, "Origin": EVIL})).status_code == 200
+
+    async def test_other_cookies_of_the_same_host_do_not_hide_ours(self, served):
+        """On loopback all programs share them, whatever they put there."""
+        await served.user("anna", Grant("admin", ANY), password=PASSWORD)
+        cookie = (await served.logged_in(cookie=True)).headers["set-cookie"].partition(";")[0]
+        for others in ('a={"b":1}; ', "a b=c; ", "=; ;", 'x="; ', "rota_sessions=1; "):
+            assert (await served.ask("GET", "/api/users", headers={"Cookie": others + cookie})).status_code == 200, others
+
+    @pytest.mark.parametrize("mark", ["\\", '\\"', "\\0", ";", "a;", "="])
+    async def test_a_cookie_costs_no_time(self, served, mark):
+        """43: of a stranger as little as of anybody"""
+        began = time.process_time()
+        headers = {"Cookie": f'rota_session="{mark * (60_000 // len(mark))}"'}
+        assert (await served.ask("GET", "/api/users", headers=headers)).status_code == 401
+        assert time.process_time() - began < 0.5
 
     @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data", ""])
     async def test_a_form_changes_nothing(self, served, kind):
