@@ -79,7 +79,7 @@ def _part(value: Any) -> Any:
         case bytes():
             try:
                 return json.loads(value) if value else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 return value.decode(errors="backslashreplace")
         case Enum():
             return value.value
