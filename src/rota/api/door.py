@@ -200,6 +200,6 @@ def shown(headers: Mapping[str, str]) -> tuple[str, bool]:
         return (text.strip() if scheme.lower() == "bearer" else ""), False
     if "x-api-key" in headers:
         return headers["x-api-key"].strip(), False
-    # Ours is never quoted. The library's reader gives up at what others have put there, and takes seconds for some of it.
+    # Ours is never quoted. The library's reader gives up at what others may put there, and takes seconds for some.
     mine = (one.strip().partition("=") for one in headers.get("cookie", "").split(";"))
     return next(((text, True) for name, _, text in mine if name == COOKIE), ("", False))
