@@ -12,18 +12,19 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 from starlette.exceptions import HTTPException
 
 from rota.api.asked import Asked
 from rota.api.feed import Feed
 from rota.api.paging import Cursors
 from rota.api.problems import MEDIA, NOT_JSON, STRANGER, Problem, is_other_than_json
-from rota.api.schemas.bodies import PATTERN
+from rota.api.schemas.texts import ID, PATTERN
 from rota.api.stats import Stats
 from rota.api.threads import in_thread
 from rota.domain.access import Action, Actor, allowed
 from rota.domain.errors import Changed, Forbidden
+from rota.domain.names import check_key
 from rota.domain.payload import decoded
 from rota.domain.people import administers
 from rota.engine.engine import Engine
@@ -34,12 +35,13 @@ LARGE = 1 << 16
 """A body over that is read in a thread, so that others are served meanwhile."""
 
 Name = Annotated[str, Path(pattern=PATTERN, description="Its name.")]
-Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Its id: 32 hexadecimal digits.")]
+Id = Annotated[str, Path(pattern=ID, description="Its id: 32 hexadecimal digits.")]
 Namespace = Annotated[str, Query(pattern=PATTERN, description="The namespace of what is named.")]
 Match = Annotated[str | None, Header(alias="If-Match", description="The ETag of the thing as it was read.")]
 Key = Annotated[
     str | None,
     Header(alias="Idempotency-Key", max_length=200, description="The same key and body within a day: the same run."),
+    AfterValidator(lambda key: None if key is None else check_key("", key)),
 ]
 
 

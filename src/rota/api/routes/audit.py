@@ -9,7 +9,8 @@ from pydantic import Field
 from rota.api.deps import Admin, Here, Json, Seals, only_admins_of_all, router
 from rota.api.paging import Pages, listing
 from rota.api.schemas import people as said
-from rota.api.schemas.bodies import Instant, Text
+from rota.api.schemas.bodies import Instant
+from rota.api.schemas.texts import Text
 from rota.api.schemas.views import page
 from rota.api.views import plain
 from rota.domain.records import Audit
@@ -49,6 +50,7 @@ def _read(text: str) -> Any:
 async def listed(engine: Here, asked: Admin, cursors: Seals, query: Annotated[AuditFilter, Query()]) -> Response:
     """List entries, newest first."""
     only_admins_of_all(asked)
+
 
     def fits(entry: Audit) -> bool:
         wanted = (query.actor in ("", entry.actor), query.action in ("", entry.action))

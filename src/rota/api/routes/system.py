@@ -11,6 +11,7 @@ from rota.api.examine import examined
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import Instant
 from rota.api.schemas.filters import LogFilter
+from rota.api.schemas.texts import Space
 from rota.api.scrape import TYPE
 from rota.api.spec import spec
 from rota.api.views import plain
@@ -63,7 +64,7 @@ async def stats(
     counted: Counted,
     engine: Here,
     asked: Reader,
-    namespace: Annotated[str, Query(pattern=r"^(\*|[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127})$")] = "main",
+    namespace: Annotated[Space, Query()] = "main",
     since: Annotated[Instant | None, Query(description="What ended since: at most 7 days ago, else an hour.")] = None,
 ) -> Response:
     """Count what there is, what is not over, and what has ended since; `*` is all namespaces. At most a second old."""
