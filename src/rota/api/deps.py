@@ -59,7 +59,9 @@ class Json(Response):
 
 @dataclass(frozen=True)
 class May:
-    """Refuses whoever has no grant at all for an action; what is asked of one thing, the route checks with `Asked`."""
+    """Refuses whoever has no grant at all for an action; what is asked of one thing, the route checks with `Asked`. To
+    administer is about all namespaces.
+    """
 
     action: Action
 
@@ -70,6 +72,8 @@ class May:
         asked = Asked(actor, self.action)
         if not any(allowed([grant], self.action, grant.namespace, grant.task, grant.queue) for grant in actor.grants):
             raise Forbidden(f"{actor.name} may not do this: it takes a role that allows `{self.action}`; ask for one")
+        if self.action is Action.ADMIN and not administers(actor.grants):
+            raise Forbidden(f"{actor.name} may not do this; it takes an admin of all namespaces")
         request.state.asked = asked
         return asked
 
@@ -83,12 +87,6 @@ Reader = Annotated[Asked, may(Action.READ)]
 Operator = Annotated[Asked, may(Action.OPERATE)]
 Definer = Annotated[Asked, may(Action.DEFINE)]
 Admin = Annotated[Asked, may(Action.ADMIN)]
-
-
-def only_admins_of_all(asked: Asked) -> None:
-    """Raises `Forbidden` for who administers some namespaces only."""
-    if not administers(asked.actor.grants):
-        raise Forbidden(f"{asked.name} may not do this; it takes an admin of all namespaces")
 
 
 def part(name: str) -> Any:
