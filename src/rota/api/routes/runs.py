@@ -88,7 +88,7 @@ async def create(
 async def create_many(
     engine: Here, asked: Operator, body: RunsNew, namespace: Namespace = "main", key: Key = None
 ) -> Response:
-    """Submit many runs, all or none. The Idempotency-Key is good for all of them together."""
+    """Submit many runs; where one is not valid, none is made. The Idempotency-Key is good for each at its place."""
     tasks = {name: await TASKS.known(engine, asked, name, namespace) for name in {one.task for one in body.runs}}
     with submission(f"{len(body.runs)} runs"):
         orders = [

@@ -353,7 +353,7 @@ class RunNew(TriggerBody):
 
 
 class RunsNew(Body):
-    """Many runs, all or none."""
+    """Many runs; where one of them is not valid, none is made."""
 
     runs: Annotated[list[RunNew], Field(min_length=1, max_length=BULK_LIMIT)]
 
