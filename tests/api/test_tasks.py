@@ -2,11 +2,12 @@ from typing import Any
 
 import pytest
 
+from rota.domain.access import Grant
 from rota.domain.errors import Unavailable
 from rota.domain.run import Run
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task
-from tests.api.conftest import SAMPLE
+from tests.api.conftest import ADMIN, SAMPLE
 
 
 async def test_the_sample_of_the_user_works_as_it_is(api, engine):
@@ -82,8 +83,60 @@ async def test_what_is_unknown_or_missing_is_said_in_words_that_help(api):
     errors = (await api("POST", "/api/tasks", 422, {"nam": "nightly"}))["errors"]
     assert {one["field"]: one["message"] for one in errors} == {
         "name": "is missing",
-        "nam": "is unknown here; /api/openapi.json tells what is known",
+        "nam": "is unknown here; did you mean 'name'?",
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field", "message"),
+    [
+        ("/api/tasks", {"name": "a", "retry": {"retris": 1}}, "retry.retris", "did you mean 'retries'?"),
+        ("/api/tasks", {"name": "a", "x" * 300_000: 1}, "x" * 300_000, "known are retry_count, "),
+        ("/api/runs/bulk", {"runs": [{"task": "a", "paylod": 1}]}, "runs.0.paylod", "did you mean 'payload'?"),
+        ("/api/runs/cancel", {"where": {"states": ["failed"]}}, "where.states", "did you mean 'state'?"),
+        ("/api/worker/register", {"url": "http://a", "slot": 1}, "slot", "did you mean 'slots'?"),
+    ],
+)
+async def test_what_is_unknown_is_told_what_was_probably_meant(client, path, body, field, message):
+    problem = await client(*ADMIN, Grant("worker", "*"))("POST", path, 422, body)
+    said = {one["field"]: one["message"] for one in problem["errors"]}[field]
+    assert said.startswith(f"is unknown here; {message}")
+    assert len(said) < 400
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/api/runs/bulk", {"runs": [{"task": "a"}, {"task": "a", "delay_seconds": 1, "due_at": 5}]}, "delay_seconds"),
+        ("/api/runs/bulk", {"runs": [{"task": "a"}, {"task": "a", "unique": " "}]}, "unique"),
+        (
+            "/api/runs/bulk",
+            {"runs": [{"task": "a"}, {"task": "a", "retry_count": 1, "retry": {"retries": 2}}]},
+            "retry_count",
+        ),
+        ("/api/runs/bulk", {"runs": [{"task": "a"}, {f"x{number}": 1 for number in range(99)}]}, "x0"),
+    ],
+)
+async def test_of_many_the_one_that_is_wrong_is_named(api, path, body, field):
+    assert [one["field"] for one in (await api("POST", path, 422, body))["errors"]] == [f"runs.1.{field}"]
+
+
+async def test_a_zone_without_a_schedule_is_refused_as_it_would_change_nothing(api):
+    await api("POST", "/api/tasks", 201, SAMPLE)
+    for method, path, body in (("POST", "/api/tasks", {"name": "a"}), ("PATCH", "/api/tasks/nightly", {})):
+        problem = await api(method, path, 422, {**body, "timezone": "Europe/Berlin"})
+        assert [one["field"] for one in problem["errors"]] == ["timezone"]
+    changed = await api("PATCH", "/api/tasks/nightly", 200, {"schedule": "0 2 * * *", "timezone": "Europe/Berlin"})
+    assert changed["when"] == ["0 2 * * * (Europe/Berlin)"]
+
+
+async def test_a_change_that_cannot_be_whole_changes_nothing(api, engine, monkeypatch):
+    monkeypatch.setattr("rota.engine.define.SCHEDULE_LIMIT", 1)
+    await api("POST", "/api/tasks", 201, {"name": "a"})
+    await api("POST", "/api/schedules", 201, {"task": "a", "name": "b", "schedule": "@daily"})
+    problem = await api("PATCH", "/api/tasks/a", 409, {"description": "changed", "schedule": "@hourly"})
+    assert "has 1 schedules, the most there can be" in problem["detail"]
+    assert (await api("GET", "/api/tasks/a"))["description"] == ""
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,8 @@ class Answer(NamedTuple):
 
     @property
     def fields(self) -> list[str]:
-        """Of a refusal, what was wrong."""
-        return [one["field"] for one in self.json["errors"]]
+        """Of a refusal, what was wrong; nothing of what is none."""
+        return [one["field"] for one in self.json["errors"]] if self.status >= 400 else []
 
 
 class Platform:

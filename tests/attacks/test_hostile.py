@@ -295,3 +295,19 @@ def test_pages_have_a_size(platform: Platform) -> None:
                 assert platform.say("admin", method, f"{place}?limit={limit}").fields == ["limit"]
     assert platform.say("admin", "POST", "/api/runs/bulk", {"runs": [{"task": "report"}] * 1_001}).status == 422
     assert platform.say("admin", "POST", "/api/tasks/trigger", {"ids": ["report"] * 1_001}).status == 422
+
+
+@pytest.mark.parametrize("shape", [(b"[", b"]"), (b'{"a":', b"}")])
+def test_what_is_nested_deeply_shuts_no_listing(platform: Platform, shape: tuple[bytes, bytes]) -> None:
+    """43: neither where it comes in nor where it is told of later, as each level costs the reader some of its own."""
+    for levels in (150, *range(210, 1_000, 30)):
+        value = shape[0] * levels + b"1" + shape[1] * levels
+        for method, path, body in (
+            ("POST", "/api/tasks/report/trigger", b'{"payload": %s}'),
+            ("PATCH", "/api/tasks/report", b'{"params": {"a": %s}}'),
+            ("PATCH", "/api/schedules/report", b'{"trigger": {"kind": "cron", "expression": %s}}'),
+        ):
+            told = platform.say("developer", method, path, body % value)
+            assert told.status == 400 if levels > 200 else told.status in (200, 201, 422), (levels, path)
+        for listing in ("/api/tasks", "/api/runs", "/api/audit"):
+            assert platform.say("admin", "GET", listing).status == 200, (levels, listing)

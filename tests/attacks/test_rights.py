@@ -170,6 +170,7 @@ def test_who_may_not_define_a_task_does_not_see_its_secrets(platform: Platform, 
         ("web", "http", "https://example.org/", {"headers": {"Authorization": f"Bearer {CANARY}"}}),
         ("line", "shell", "true", {"env": {"API_KEY": CANARY}}),
         ("rpc", "grpc", "h:1/a.B/C", {"metadata": {"x-key": CANARY}}),
+        ("own", "mine", "x", {"headers": [CANARY], "metadata": CANARY, "env": {"A": {"b": CANARY}}}),
     ):
         body = {"name": name, "executor": executor, "command": command, "params": params, "schedule": "@daily"}
         assert platform.say("admin", "POST", "/api/tasks", body).status == 201

@@ -38,6 +38,12 @@ def fields(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple
             yield from fields(one["items"], (*path, "0"))
 
 
+def members(schema: dict[str, Any]) -> set[str]:
+    """The names of all members, of nested objects too."""
+    own = {name: one for part in resolved(schema) for name, one in part.get("properties", {}).items()}
+    return {*own, *(name for one in own.values() for name in members(one.get("items", one)))}
+
+
 def resolved(schema: dict[str, Any]) -> list[dict[str, Any]]:
     """The alternatives of a schema, without references."""
     if "$ref" in schema:
@@ -81,11 +87,13 @@ def test_odd_values_in_bodies(platform: Platform, label: str) -> None:
     """What the spec forbids is refused, and nothing is ever the server's fault."""
     schema = body_schema(label) or {}
     checked = jsonschema_rs.validator_for({**schema, "components": DOCUMENT["components"]})
+    known = {"", *(step for path, _ in fields(schema) for step in path), *members(schema)}
     for path, kinds in fields(schema):
         for value in [*(NUMBERS if kinds & {"number", "integer"} else []), *(TEXTS if "string" in kinds else [])]:
             body = put(SAMPLES.get(label, {}), path, value)
             answer = platform.say(asker(label), *place_of(platform, label), body)
             assert told(label, answer.status), (label, path, value, answer)
+            assert set(".".join(answer.fields).split(".")) <= known, (label, path, value, answer)
             assert answer.status in (400, 422) or checked.is_valid(body), (label, path, value, answer)
     assert platform.say("admin", "GET", "/api/tasks").status == 200
 
@@ -108,6 +116,7 @@ def test_odd_values_in_queries_paths_and_headers(platform: Platform, label: str)
                 where = label.partition(" ")[2].replace(f"{{{one['name']}}}", quote(text, safe=""))
             answer = platform.ask(method, f"{HOST}{where}", body, headers, asker(label))
             assert answer.status < 500, (label, one["name"], value, answer)
+            assert {field.partition(".")[0] for field in answer.fields} <= {one["name"]}, (label, value, answer)
             other_route = one["in"] == "path" and answer.status in (404, 405)
             assert told(label, answer.status) or other_route, (label, one["name"], value, answer)
 

@@ -110,3 +110,11 @@ def test_a_reader_that_goes_away_is_no_error(here):
     command = f"{sys.executable} -m rota preview @hourly --count 1000 | head -1"
     found = subprocess.run(["sh", "-c", command], capture_output=True, check=True)
     assert found.stderr == b""
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_what_nobody_can_read_is_no_error(rota, closed):
+    """As from a service that closes its output."""
+    command = f"{sys.executable} -m rota preview @hourly {closed}"
+    found = subprocess.run(["sh", "-c", command], check=False, capture_output=True)
+    assert (found.returncode, found.stderr) == (0, b"")

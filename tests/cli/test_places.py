@@ -71,6 +71,15 @@ def test_errors_hide_the_password_of_a_url(rota, url):
     assert "cret" not in said
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "redis", "etcds"])
+@pytest.mark.parametrize("rest", ["ann:s3cret/a@host/x", "ann:s3cret?a@host/x", "ann:s3cret#a@host", "a:s3cret@[::1/x"])
+def test_a_url_that_is_read_otherwise_than_meant_is_refused_and_not_shown(rota, scheme, rest):
+    """A sign in a password would make host or port of it."""
+    said = rota.refused("tasks", "list", "--store", f"{scheme}://{rest}")
+    assert said.startswith("store: its URL cannot be read; behind :// stands user:password@host:port, ")
+    assert "s3cret" not in said
+
+
 @pytest.mark.parametrize("command", [("tasks", "list"), ("migrate",), ("stats",)])
 def test_a_damaged_file_is_trouble(rota, tmp_path, command):
     (tmp_path / "bad.db").write_bytes(b"no database" * 1_000)
@@ -126,3 +135,5 @@ def test_passwords_in_urls_are_not_shown():
     assert without_password("redis://:s3cret@host/0") == "redis://:…@host/0"
     assert without_password("postgresql://ann:s3@c/r:et@host/db") == "postgresql://ann:…@host/db"
     assert without_password("sqlite:///a:b@c.db") == "sqlite:///a:b@c.db"
+    for wrong in ("postgresql:/ann:s3cret@host/db", "postgresql:ann:s3cret@host/db", "ann:s3cret@host/db"):
+        assert "s3cret" not in without_password(wrong)

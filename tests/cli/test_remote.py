@@ -212,6 +212,13 @@ def test_what_can_be_read_on_the_way_is_told():
     assert [one for one in closed if open_to_all(one)] == []
 
 
+def test_who_logs_in_where_others_can_read_it_is_warned(rota):
+    answer = rota("login", "--server", "http://nowhere.invalid", given="key\n")
+    first, second = answer.err.splitlines()
+    assert first.startswith("warning: http://nowhere.invalid is not encrypted: others on the way can read password")
+    assert second.startswith("error: http://nowhere.invalid does not answer")
+
+
 def test_a_certificate_is_checked_and_its_authority_can_be_named(start, rota, tmp_path, monkeypatch):
     files = certificate(tmp_path)
     place = {"ROTA_API__TLS_CERTIFICATE": files["certificate"], "ROTA_API__TLS_KEY": files["key"]}

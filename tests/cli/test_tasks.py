@@ -163,6 +163,18 @@ def test_a_task_and_its_schedules_go_together(here):
     assert "no task 'backup'; see `rota tasks list`" in here.refused("tasks", "delete", "backup")
 
 
+def test_who_deletes_what_code_declares_is_told_that_it_comes_back(here):
+    register(sample_app())
+    gone = here("tasks", "delete", "greet", "--json")
+    assert (gone.code, gone.json) == (0, {"deleted": "main/greet"})
+    assert gone.err == (
+        "warning: an app declares main/greet in its code: it comes back when that app starts again; take it out there "
+        "too\n"
+    )
+    here(*CREATE)
+    assert here("tasks", "delete", "backup").err == ""
+
+
 def test_pausing_a_task_pauses_all_its_schedules(here):
     here(*CREATE, "--schedule", "@daily", "--schedule", "@hourly")
     paused = here.json("tasks", "pause", "backup", "--why", "move")

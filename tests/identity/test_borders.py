@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -72,6 +73,21 @@ class TestBorders:
                 ("203.0.113.9, 198.51.100.1", 403),
                 ("198.51.100.1, 203.0.113.9", 200),
                 ("", 403),
+            ):
+                answer = await proxied.ask("GET", "/health", headers={"X-Forwarded-For": told})
+                assert answer.status_code == status, told
+
+    async def test_what_a_trusted_proxy_says_is_not_passed_over_where_it_is_odd(self, house):
+        """Of whom it speaks otherwise is not the proxy itself, which the list may let in."""
+        async with serving(house, proxies=("127.0.0.0/8",), allow=("127.0.0.0/8", "203.0.113.0/24")) as proxied:
+            for told, status in (
+                ("198.51.100.1:4711", 403),
+                ("203.0.113.9:4711", 200),
+                ("[2001:db8::1]:4711", 403),
+                ("unknown", 403),
+                ("203.0.113.9, unknown", 403),
+                ("203.0.113.9,,", 200),
+                ("", 200),
             ):
                 answer = await proxied.ask("GET", "/health", headers={"X-Forwarded-For": told})
                 assert answer.status_code == status, told
@@ -242,6 +258,22 @@ class TestOtherOrigins:
             answer = await served.ask("POST", "/api/users", json={"name": f"u{status}", "grants": []}, headers=headers)
             assert answer.status_code == status, origin
         assert (await served.ask("GET", "/api/users", headers={"Cookie": cookie, "Origin": EVIL})).status_code == 200
+
+    async def test_other_cookies_of_the_same_host_do_not_hide_ours(self, served):
+        """On loopback all programs share them, whatever they put there."""
+        await served.user("anna", Grant("admin", ANY), password=PASSWORD)
+        cookie = (await served.logged_in(cookie=True)).headers["set-cookie"].partition(";")[0]
+        for others in ('a={"b":1}; ', "a b=c; ", "=; ;", 'x="; ', "rota_sessions=1; "):
+            answer = await served.ask("GET", "/api/users", headers={"Cookie": others + cookie})
+            assert answer.status_code == 200, others
+
+    @pytest.mark.parametrize("mark", ["\\", '\\"', "\\0", ";", "a;", "="])
+    async def test_a_cookie_costs_no_time(self, served, mark):
+        """43: of a stranger as little as of anybody"""
+        began = time.process_time()
+        headers = {"Cookie": f'rota_session="{mark * (60_000 // len(mark))}"'}
+        assert (await served.ask("GET", "/api/users", headers=headers)).status_code == 401
+        assert time.process_time() - began < 0.5
 
     @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data", ""])
     async def test_a_form_changes_nothing(self, served, kind):

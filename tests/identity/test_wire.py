@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -154,6 +155,14 @@ class TestFloods:
             assert 0 < int(answers[-1].headers["retry-after"]) <= 60
             other = await served.ask("GET", "/api/tasks", "viewer")
             assert other.status_code == (429 if kind == "address" else 200)
+
+    async def test_all_logins_of_a_user_count_as_one(self, house):
+        """A rate by user is none where each login begins anew."""
+        async with serving(house, rates=replace(NO_RATES, actor="3/minute")) as served:
+            await served.user("anna", Grant("viewer"), password=PASSWORD)
+            keys = [(await served.logged_in()).json()["access_token"] for _ in range(2)]
+            told = [(await served.ask("GET", "/api/tasks", key)).status_code for key in (*keys, *keys)]
+            assert told == [200, 200, 200, 429]
 
     async def test_refusals_are_in_the_audit_once_and_under_a_flood_as_a_number(self, served):
         for number in range(40):

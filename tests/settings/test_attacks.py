@@ -133,6 +133,8 @@ def test_secrets_do_not_come_out(rota, write, monkeypatch, caplog):
         f'[worker]\nshell = "{CANARY}"',
         f'[api]\ncors_origins = ["{CANARY}", 3]',
         f'[message_queue]\ntype = "{CANARY}"',
+        f'[message_queue]\nhost = "ann:{CANARY}@host"',
+        f'[redis]\naddr = "ann:{CANARY}@host:6379"',
         f'[message_queue]\npassword = ["{CANARY}"]',
         f'[message_queue]\npassword = {{a = "{CANARY}"}}',
         f'[security]\nsecret = "{CANARY}"',

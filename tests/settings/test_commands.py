@@ -28,6 +28,19 @@ def test_the_check_says_each_problem_in_a_line_of_its_own(rota, write):
     ]
 
 
+@pytest.mark.parametrize("url", ["ftp://u:canary@h", "amqp://u:canary/@h"])
+def test_a_url_that_names_no_broker_is_told_by_the_check(rota, write, url):
+    write(f"[message_queue]\nurl = '{url}'")
+    said = rota.refused("config", "check")
+    assert said.startswith("carrier: ")
+    assert "canary" not in said
+
+
+def test_a_list_that_is_empty_is_told_in_plain_words(rota, write):
+    write("[worker]\nqueues = []")
+    assert "worker.queues is wrong; it should have at least 1 item" in rota.refused("config", "check")
+
+
 @pytest.mark.parametrize("command", [("config", "check"), ("up",), ("runs", "list")])
 def test_a_url_that_names_no_store_is_told_with_its_place(rota, write, monkeypatch, command):
     write("[database]\nurl = 'mysql://u:canary@h/d'")

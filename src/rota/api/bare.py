@@ -1,16 +1,18 @@
 """The API without its guard: what all routes find, and the API as an actor of this very process uses it."""
 
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from importlib import import_module
 from importlib.metadata import version
 from secrets import token_bytes
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
@@ -19,24 +21,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rota.api.feed import Feed
 from rota.api.paging import Cursors
 from rota.api.problems import FAULTS, RETRY_S, UNROUTED, detail_of, problem, status_of
+from rota.api.schemas.texts import said_of
 from rota.api.stats import Stats
 from rota.domain.access import Actor
 from rota.domain.errors import Invalid, RotaError, StoreError, Unclear
-from rota.domain.names import NAME, not_a_name
+from rota.domain.names import nearest
 from rota.engine.engine import Engine
 
 log = logging.getLogger("rota.api")
 
+MEMBERS = {"at": "due_at"}
+"""How bodies call what is called otherwise within."""
 SAID = {
-    "extra_forbidden": "is unknown here; /api/openapi.json tells what is known",
     "missing": "is missing",
-    "model_type": "should be an object",
-    "model_attributes_type": "should be an object",
-    "dict_type": "should be an object",
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "should be an object"),
 }
 """Of the library's own messages those that would not say what to do."""
-IDS = {"^[0-9a-f]{32}$": "an id has 32 hex digits", "^[0-9a-f]{0,32}$": "a part of an id has up to 32 hex digits"}
-"""What is said of text that is no id, by the pattern of ids."""
 
 
 def bare(engine: Engine, secret: bytes, feed: Feed | None = None) -> FastAPI:
@@ -84,30 +84,47 @@ async def _raised(_: Request, error: Exception) -> Response:
 
 async def _told(_: Request, error: Exception) -> Response:
     status = status_of(error)
-    errors = [(error.field, error.message)] if isinstance(error, Invalid) else []
+    errors = [(MEMBERS.get(error.field, error.field), error.message)] if isinstance(error, Invalid) else []
     again = {"Retry-After": RETRY_S} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
     return problem(status, detail_of(error), errors, again)
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     found = error.errors() if isinstance(error, RequestValidationError) else []
-    errors = [_fault(one) for one in found[:FAULTS]]
+    body = getattr(request.scope.get("route"), "body_field", None)
+    errors = [_fault(one, body and body.field_info.annotation) for one in found[:FAULTS]]
     said = "; ".join(f"{field}: {text}" if field else text for field, text in errors[:3])
     return problem(422, said, errors)
 
 
-def _fault(one: Mapping[str, Any]) -> tuple[str, str]:
-    """Field and message; the domain says both better than the library around it."""
+def _fault(one: Mapping[str, Any], body: Any) -> tuple[str, str]:
+    """Field and message; the domain says both better than the library around it. `body`: the type of that."""
     path, context, said = [str(part) for part in one["loc"][1:]], one.get("ctx", {}), SAID.get(one["type"])
-    raised, pattern = context.get("error"), context.get("pattern")
-    if pattern == f"^{NAME.pattern}$":
-        raised = Invalid("", not_a_name(one["input"]))
-    if pattern in IDS:
-        raised = Invalid("", IDS[pattern])
+    if one["type"] == "extra_forbidden":
+        said = f"is unknown here{nearest(path[-1], _members(body, path[:-1]))}"
+    raised, pattern = context.get("error"), context.get("pattern", "")
+    if form := said_of(pattern, one.get("input")):
+        raised = Invalid("", form)
     if not isinstance(raised, Invalid):
-        text = str(one["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
+        text = re.sub(r"^(Input|String|List|Dictionary) should", "it should", str(one["msg"]))
         return ".".join(path), (said if path else f"the body {said}") if said else text
-    return ".".join(path) or raised.field, raised.message
+    # An object as a whole names the member that is wrong with it; a member is there in the path already.
+    path += [raised.field] if raised.field not in ("", *path[-1:]) else []
+    return ".".join(path), raised.message
+
+
+def _members(kind: Any, path: Sequence[str]) -> list[str]:
+    """The members of the objects that a type has at a path."""
+    for step in path:  # places in a list, and names of types, lead no further
+        kind = next((one.model_fields[step].annotation for one in _models(kind) if step in one.model_fields), kind)
+    return [name for one in _models(kind) for name in one.model_fields]
+
+
+def _models(kind: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for part in get_args(kind):
+        yield from _models(part)
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -12,18 +12,19 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 from starlette.exceptions import HTTPException
 
 from rota.api.asked import Asked
 from rota.api.feed import Feed
 from rota.api.paging import Cursors
 from rota.api.problems import MEDIA, NOT_JSON, STRANGER, Problem, is_other_than_json
-from rota.api.schemas.bodies import PATTERN
+from rota.api.schemas.texts import ID, PATTERN
 from rota.api.stats import Stats
 from rota.api.threads import in_thread
 from rota.domain.access import Action, Actor, allowed
 from rota.domain.errors import Changed, Forbidden
+from rota.domain.names import check_key
 from rota.domain.payload import decoded
 from rota.domain.people import administers
 from rota.engine.engine import Engine
@@ -34,12 +35,13 @@ LARGE = 1 << 16
 """A body over that is read in a thread, so that others are served meanwhile."""
 
 Name = Annotated[str, Path(pattern=PATTERN, description="Its name.")]
-Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Its id: 32 hexadecimal digits.")]
+Id = Annotated[str, Path(pattern=ID, description="Its id: 32 hexadecimal digits.")]
 Namespace = Annotated[str, Query(pattern=PATTERN, description="The namespace of what is named.")]
 Match = Annotated[str | None, Header(alias="If-Match", description="The ETag of the thing as it was read.")]
 Key = Annotated[
     str | None,
     Header(alias="Idempotency-Key", max_length=200, description="The same key and body within a day: the same run."),
+    AfterValidator(lambda key: None if key is None else check_key("", key)),
 ]
 
 
@@ -57,7 +59,9 @@ class Json(Response):
 
 @dataclass(frozen=True)
 class May:
-    """Refuses whoever has no grant at all for an action; what is asked of one thing, the route checks with `Asked`."""
+    """Refuses whoever has no grant at all for an action; what is asked of one thing, the route checks with `Asked`. To
+    administer is about all namespaces.
+    """
 
     action: Action
 
@@ -68,6 +72,8 @@ class May:
         asked = Asked(actor, self.action)
         if not any(allowed([grant], self.action, grant.namespace, grant.task, grant.queue) for grant in actor.grants):
             raise Forbidden(f"{actor.name} may not do this: it takes a role that allows `{self.action}`; ask for one")
+        if self.action is Action.ADMIN and not administers(actor.grants):
+            raise Forbidden(f"{actor.name} may not do this; it takes an admin of all namespaces")
         request.state.asked = asked
         return asked
 
@@ -81,12 +87,6 @@ Reader = Annotated[Asked, may(Action.READ)]
 Operator = Annotated[Asked, may(Action.OPERATE)]
 Definer = Annotated[Asked, may(Action.DEFINE)]
 Admin = Annotated[Asked, may(Action.ADMIN)]
-
-
-def only_admins_of_all(asked: Asked) -> None:
-    """Raises `Forbidden` for who administers some namespaces only."""
-    if not administers(asked.actor.grants):
-        raise Forbidden(f"{asked.name} may not do this; it takes an admin of all namespaces")
 
 
 def part(name: str) -> Any:

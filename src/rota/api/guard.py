@@ -195,7 +195,9 @@ class Guard:
         call.by_cookie = shown(call.headers)[1]
         if call.by_cookie and (forged := self._forged(call)):
             return forged
-        wait_s = await self._limits.hit("actor", call.actor.token or call.actor.name)
+        # Each login is another token, and all those of a user count as one.
+        name, user, token = call.actor.name, call.actor.user, call.actor.token
+        wait_s = await self._limits.hit("actor", name if name == f"user:{user}" else token)
         return _slower(wait_s) if wait_s else None
 
     async def _refusal_of_stranger(self, call: _Call) -> Response | None:

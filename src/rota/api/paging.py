@@ -4,12 +4,13 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from hashlib import blake2b
 from hmac import compare_digest
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from rota.api.asked import Asked
-from rota.api.schemas.bodies import PATTERN, Closed, Instant
+from rota.api.schemas.bodies import Closed, Instant
+from rota.api.schemas.texts import NameText
 from rota.domain.access import ANY, Action
 from rota.domain.errors import Invalid
 from rota.ports.store import Store, Where
@@ -21,12 +22,13 @@ NOTHING = "-"
 """No id begins so."""
 
 Fits = Callable[[Any], bool]
-Searched = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
-Named = Annotated[str, Field(pattern=PATTERN)]
 
 
 class Pages(Closed):
     """What every listing can be asked."""
+
+    place: ClassVar[str] = "cursor"
+    """Where the cursor stands."""
 
     limit: Annotated[int, Field(ge=1, le=500, description="At most so many; a page may be shorter.")] = 50
     cursor: Annotated[str, Field(max_length=1_000, description="`next` of the page before, with the same filter.")] = ""
@@ -35,7 +37,7 @@ class Pages(Closed):
 class Paged(Pages):
     """And of what lies in a namespace."""
 
-    namespace: Named = "main"
+    namespace: NameText = "main"
 
 
 class Window(Paged):
@@ -58,7 +60,7 @@ class Cursors:
         data = position.encode()
         return urlsafe_b64encode(self._mac(listing, data) + data).rstrip(b"=").decode()
 
-    def opened(self, listing: object, cursor: str) -> str:
+    def opened(self, listing: object, cursor: str, place: str = "cursor") -> str:
         """The position. Raises `Invalid` for a cursor that was not given for this very listing."""
         if not cursor:
             return ""
@@ -67,7 +69,7 @@ class Cursors:
         except ValueError:
             raw = b""
         if len(raw) <= MAC or not compare_digest(raw[:MAC], self._mac(listing, raw[MAC:])):
-            raise Invalid("cursor", "is none that this listing gave with this filter; begin again without it")
+            raise Invalid(place, "is none that this listing gave with this filter; begin again without it")
         return raw[MAC:].decode()
 
     def _mac(self, listing: object, data: bytes) -> bytes:
@@ -79,7 +81,7 @@ async def listing(
 ) -> tuple[list[Any], str | None]:
     """A page of records, newest first, and the cursor behind it. What does not fit is passed over."""
     asked = (kind.__name__, where, sorted(query.model_dump(exclude={"cursor", "limit"}).items()))
-    position = cursors.opened(asked, query.cursor)
+    position = cursors.opened(asked, query.cursor, query.place)
     found: list[Any] = []
     looked = 0
     while True:

@@ -26,12 +26,13 @@ class Places:
     origins: frozenset[str]
 
     def address(self, peer: str, headers: Mapping[str, str]) -> str:
-        """Who sent it: the peer, or what trusted proxies say of it, from the nearest on to the first not trusted."""
+        """Who sent it: the peer, or what trusted proxies say of it, from the nearest on to the first not trusted; empty
+        where that is no address, and whoever is unknown is on no list.
+        """
         found = _plain(peer)
         for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
-            if not _among(found, self.proxies) or not (told := _plain(hop.strip())):
-                break
-            found = told
+            if hop.strip() and _among(found, self.proxies):
+                found = _plain(_without_port(hop.strip()))
         return found
 
     def scheme(self, peer: str, scheme: str, headers: Mapping[str, str]) -> str:
@@ -46,9 +47,7 @@ class Places:
     def knows(self, host: str) -> bool:
         """Whether a Host header names this server."""
         found = HOST.fullmatch(host.lower())
-        if found is None:
-            return False
-        return found[1] in self.hosts or (self.literal and _plain(found[1].strip("[]")) != "")
+        return found is not None and (found[1] in self.hosts or (self.literal and _plain(_without_port(host)) != ""))
 
 
 def places(
@@ -72,7 +71,7 @@ def places(
         _networks("api.proxies", proxies),
         known,
         not (loopback or hosts),
-        frozenset(origins),
+        frozenset(one.lower() for one in origins),  # as browsers write them
     )
 
 
@@ -81,6 +80,11 @@ def _networks(field: str, texts: tuple[str, ...]) -> tuple[Network, ...]:
         return tuple(ip_network(one, strict=False) for one in texts)
     except ValueError as error:
         raise Invalid(field, f"{error}; write networks such as 10.0.0.0/8 or fd00::/8") from None
+
+
+def _without_port(text: str) -> str:
+    found = HOST.fullmatch(text.lower())
+    return found[1].strip("[]") if found else text
 
 
 def _plain(address: str) -> str:

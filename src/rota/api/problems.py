@@ -17,8 +17,6 @@ MEDIA = "application/problem+json"
 RETRY_S = "1"
 FAULTS = 100
 """So many of what is wrong with a request are told; an answer is not larger than its request."""
-
-
 STATUS: dict[type[Exception], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -33,8 +31,6 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.RotaError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """The one table from errors to statuses; an error that is not in it has that of its nearest base."""
-
-
 UNROUTED = {
     HTTPStatus.NOT_FOUND.phrase: "there is nothing at this path; GET /api/openapi.json tells what there is",
     HTTPStatus.METHOD_NOT_ALLOWED.phrase: "this path has no such method; GET /api/openapi.json tells which it has",
@@ -42,8 +38,6 @@ UNROUTED = {
 """What is said in place of the router's own words."""
 STRANGER = "no credential, or none that is valid"
 NOT_JSON = "send JSON, with Content-Type: application/json"
-
-
 JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 
 

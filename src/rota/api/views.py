@@ -79,7 +79,7 @@ def _part(value: Any) -> Any:
         case bytes():
             try:
                 return json.loads(value) if value else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 return value.decode(errors="backslashreplace")
         case Enum():
             return value.value
@@ -108,16 +108,12 @@ def _derived(record: Any) -> dict[str, Any]:
 
 def user_row(user: User) -> dict[str, Any]:
     """A user: never the password, nor its digest."""
-    fields = {"id": user.id, "grants": plain(user.grants), "has_password": bool(user.password)}
-    times = instant("created_at", user.created_at) | instant("updated_at", user.updated_at)
-    return {**fields, "disabled": user.disabled, **times}
+    return {**plain(user, {"password"}), "has_password": bool(user.password)}
 
 
 def token_row(token: Token) -> dict[str, Any]:
     """A token: never its secret, nor its digest."""
-    fields = {"id": token.id, "kind": str(token.kind), "name": token.name, "owner": token.owner}
-    times = instant("created_at", token.created_at) | instant("expires_at", token.expires_at)
-    return {**fields, "grants": plain(token.grants), **times, **instant("used_at", token.used_at or None)}
+    return {**plain(token, {"generation", "revoked"}), **instant("used_at", token.used_at or None)}
 
 
 def when(trigger: Trigger) -> str:

@@ -11,6 +11,7 @@ import typer
 from rota.cli.common import Config, Environment, Json
 from rota.cli.show import Listing, Sheet, fail, length, show
 from rota.domain.errors import Invalid
+from rota.transports import connect as carrier
 
 group = typer.Typer(name="config", help="The settings: check and show them.")
 secrets = typer.Typer(name="secrets", help="Keys, and settings encrypted by them.")
@@ -24,6 +25,8 @@ def check(config: Config = None, environment: Environment = "", as_json: Json = 
     try:
         loaded = load(config, environment)
         loaded.store()
+        if broker := loaded.settings.message_queue.address:
+            carrier(broker)
     except Invalid as error:
         for one in getattr(error, "problems", [str(error)]):
             fail(one)

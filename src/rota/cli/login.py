@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from rota.cli.common import Config, Environment, Store, key_of
-from rota.cli.remote import address, at
-from rota.cli.show import Sheet, hidden, show
+from rota.cli.remote import address, at, open_to_all
+from rota.cli.show import Sheet, hidden, show, warn
 from rota.domain.schedule import DAY_MS
 from rota.wiring import SystemClock, credentials_place, default_name
 
@@ -32,6 +32,8 @@ def login(
     from rota.identity.files import keep_credential
 
     server = address(server)
+    if open_to_all(server):
+        warn(f"{server} is not encrypted: others on the way can read password and key; use https")
     name, key = asyncio.run(_known(server, user))
     place = credentials_place()
     keep_credential(place, server, key)

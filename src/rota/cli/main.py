@@ -36,8 +36,8 @@ class Commands(TyperGroup):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run one command and exit: 0 done, 1 trouble, 2 refused or bad input, 130 interrupted."""
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are text files here
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # a closed one is None
+            stream.reconfigure(errors="backslashreplace")
         try:
             code = super().main(*args, **extra | {"standalone_mode": False})
         except (Exception, KeyboardInterrupt) as error:

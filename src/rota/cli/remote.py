@@ -142,7 +142,7 @@ def _said(answer: "httpx.Response", server: str) -> Any:
         return answer.json() if answer.content else None
     if kind != "application/problem+json":
         raise RotaError(f"{server} answers {answer.status_code}, but not as Rota does; is the address right?")
-    status, detail = answer.status_code, re.sub(r"\b(Input|String|List) should", "it should", answer.json()["detail"])
+    status, detail = answer.status_code, answer.json()["detail"]
     if status == 401:
         raise RotaError(f"{server} refuses: {detail}; `rota login --server {server}` keeps a key, or set ROTA_TOKEN")
     if status == 404 and (found := re.match(r"no (task|schedule|run|worker|queue|user|token) '", detail)):

@@ -99,7 +99,10 @@ async def reset(api: Api, name: Name) -> Answer:
 @command(group, "delete")
 async def delete(api: Api, name: Name) -> Answer:
     """Delete a task and its schedules; runs that exist go on."""
+    task = await api("GET", thing("tasks", name))
     await api("DELETE", thing("tasks", name))
+    if task["owner"] == "code":
+        warn(f"an app declares {name} in its code: it comes back when that app starts again; take it out there too")
     return Sheet({"deleted": name})
 
 

@@ -1,6 +1,8 @@
 """What may be called what. Checked before any key or path is built from a name."""
 
 import re
+from collections.abc import Collection
+from difflib import get_close_matches
 
 from rota.domain.errors import Invalid
 
@@ -19,6 +21,13 @@ def check_name(field: str, value: object) -> str:
 def not_a_name(value: object) -> str:
     """What is said of a value that cannot be a name."""
     return f"{repr(value)[:60]} is not a name: use 1 to 128 letters, digits and _ . : @ + -, no blanks"
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """What was probably meant, as the end of an error message."""
+    if meant := get_close_matches(word[:128], known, n=1):  # nothing that is known is longer, and it takes its time
+        return f"; did you mean {meant[0]!r}?"
+    return f"; known are {', '.join(known)}" if known else ""
 
 
 def check_key(field: str, value: object) -> str:
@@ -44,6 +53,6 @@ def check_text(field: str, value: object, limit: int = TEXT_LIMIT) -> str:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown."""
-    shown = re.sub(r"://([^/@:]*):.*@", r"://\1:…@", url)
+    """A URL as it may be shown, and what should have been one."""
+    shown = re.sub(r"(://[^/@:]*):.*@" if "://" in url else "():.*@", r"\1:…@", url)
     return re.sub(r"([?&]\w*password=)[^&]*", r"\1…", shown)

@@ -1,6 +1,7 @@
 """Payload: the JSON that a task is given. Checked where it comes in, and bytes from there to the handler."""
 
 import json
+import re
 from collections import Counter
 from math import isinf
 from typing import Any
@@ -8,11 +9,15 @@ from typing import Any
 from rota.domain.errors import Invalid, TooLarge
 from rota.domain.records import VALUE_LIMIT
 
+DEEPEST = 200
+"""Levels that JSON may have: whoever reads it, or tells of it, spends several of its own on each."""
+_BETWEEN = re.compile(rb'(?:"(?:[^"\\]|\\.)*+"|[^][{}"]+)+')
+
 
 def check_payload(data: bytes, field: str = "payload") -> Any:
     """The value of `data`, None for none. Raises `TooLarge`, or `Invalid` for what not every reader reads alike.
 
-    That is what is no JSON, a key twice in an object, NaN, and text that is no Unicode.
+    That is what is no JSON, a key twice in an object, NaN, text that is no Unicode, and more than DEEPEST levels.
     """
     if not data:
         return None
@@ -28,9 +33,21 @@ def check_payload(data: bytes, field: str = "payload") -> Any:
 def decoded(data: bytes) -> Any:
     """The value of JSON that all readers read alike. Raises `ValueError` or `RecursionError`."""
     value = _DECODER.decode(data.decode())
+    if is_deep(data):
+        raise ValueError(f"it is nested in more than {DEEPEST} levels")
     if b"\\u" in data:
         json.dumps(value, ensure_ascii=False).encode()
     return value
+
+
+def is_deep(data: bytes) -> bool:
+    """Whether JSON has more than DEEPEST levels."""
+    if data.count(b"[") + data.count(b"{") <= DEEPEST:
+        return False
+    left = _BETWEEN.sub(b"", data).replace(b"{", b"[").replace(b"}", b"]")
+    for _ in range(DEEPEST):
+        left = left.replace(b"[]", b"")
+    return left != b""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

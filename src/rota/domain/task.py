@@ -130,8 +130,8 @@ def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Params, or fields of a task with params in them, without the values that only who defines the task may see."""
     shown = dict(fields)
     for name, value in fields.items():
-        if isinstance(value, Mapping) and name in SECRET:
-            shown[name] = dict.fromkeys(value, "…")
+        if name in SECRET and value:
+            shown[name] = dict.fromkeys(value, "…") if isinstance(value, Mapping) else "…"
         elif isinstance(value, Mapping) and name in ("params", "overrides", "task"):
             shown[name] = without_secrets(value)
     return shown

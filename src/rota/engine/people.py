@@ -79,10 +79,8 @@ async def mint(engine: Engine, minted: Minted, token: Token, actor: Actor) -> To
     now = engine.clock.now()
     check_name("name", token.name)
     if actor.name != f"user:{token.owner}" and not administers(actor.grants):
-        raise Forbidden(
-            "users who are logged in make their own tokens; all others are made by an admin of all namespaces"
-        )
-    if token.owner:
+        raise Forbidden("users who are logged in make their own tokens; an admin of all namespaces makes others")
+    if token.owner or token.kind is Kind.LINK:
         await read(engine, User, token.owner, "user")
     if token.expires_at is not None and token.expires_at <= now:
         raise Invalid("expires_at", "is in the past")

@@ -27,7 +27,7 @@ from pydantic_core import (
 from typing_extensions import TypedDict
 
 from rota.domain.errors import Invalid
-from rota.sdk.options import nearest
+from rota.domain.names import nearest
 
 SUSPECT = (b"\\u0000", b"NaN", b"Infinity")
 DEPTH = 100

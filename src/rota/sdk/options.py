@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rota.domain.errors import Invalid
+from rota.domain.names import nearest
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -27,15 +27,6 @@ def check_options(given: Iterable[str], known: Iterable[str]) -> None:
     for name in given:
         if name not in known:
             raise Invalid(name, f"there is no such option{nearest(name, known)}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """What was probably meant, as the end of an error message."""
-    known = tuple(known)
-    meant = get_close_matches(word, known, n=1)
-    if meant:
-        return f"; did you mean {meant[0]!r}?"
-    return f"; known are {', '.join(known)}" if known else ""
 
 
 def choice(kind: type[E]) -> Callable[[Any, str], E]:

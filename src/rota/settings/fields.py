@@ -9,9 +9,9 @@ from pydantic.fields import FieldInfo
 from rota.domain.durations import UNITS_MS
 from rota.domain.errors import Invalid
 from rota.domain.names import check_name
+from rota.identity.signed import LEAST_SECRET
 from rota.sdk.duration import to_ms
 
-LEAST_SECRET = 32
 SAMPLES = ("change", "default", "example", "insecure", "password", "placeholder", "replace", "sample", "secret", "your")
 ROWS = ("0123456789", "abcdefgh", "qwerty")
 SECONDS = "_seconds"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from rota.domain.errors import Invalid
-from rota.sdk.options import nearest
+from rota.domain.names import nearest
 from rota.settings.fields import SECONDS, is_length
 from rota.settings.place import USUAL, usual_file
 from rota.settings.sources import document, from_environment, from_secrets
@@ -220,7 +220,7 @@ def _checked(values: Mapping[str, Any], said: Mapping[str, Said], problems: list
             wanted, value = _wanted(fault["type"]), fault["input"]
             # Text is not shown: it may be a secret that got to the wrong place.
             shown = _kind(value) if wanted else f"{value!r:.20}" if isinstance(value, int | float) else "wrong"
-            remedy = wanted or fault["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
+            remedy = wanted or re.sub(r"^\w+ should", "it should", fault["msg"].removeprefix("Value error, "))
             problems.append(f"{where}: {key}{f' is {shown};' if '.' in key else ':'} {remedy}")
     return None
 

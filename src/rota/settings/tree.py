@@ -38,6 +38,12 @@ def _collector(value: str) -> str:
     return value
 
 
+def _place(value: str) -> str:
+    if "@" in value:
+        raise ValueError("write host and port; with user and password it is a URL, for which there is another setting")
+    return value
+
+
 def _level(value: Any) -> Any:
     """As other libraries spell it, too."""
     low = value.lower() if isinstance(value, str) else value
@@ -56,7 +62,7 @@ class MessageQueue(Section):
     """A message queue between schedulers and workers. If anything is said of it, they use it."""
 
     type: Literal["rabbitmq", "redis"] = "rabbitmq"
-    host: str = "localhost"
+    host: Annotated[str, AfterValidator(_place)] = "localhost"
     port: Port = 5672
     username: str = ""
     password: SecretStr = SecretStr("")
@@ -176,7 +182,7 @@ class Task(Section):
 class Redis(Section):
     """A Redis server. If anything is said of it, and no other store, it is the store."""
 
-    addr: str = "localhost:6379"
+    addr: Annotated[str, AfterValidator(_place)] = "localhost:6379"
     password: SecretStr = SecretStr("")
     db: Annotated[int, Field(ge=0)] = 0
     pool_size: Annotated[int, Field(ge=1, le=100)] = 10

@@ -15,7 +15,7 @@ CHOICES = {
 
 def connect(url: str) -> Carrier:
     """The carrier that a URL names, not yet open. Raises `Invalid` that names the choices."""
-    scheme = url.partition(":")[0]
+    scheme = url.partition("://")[0]
     if scheme in ("redis", "rediss"):
         from rota.transports.redis import RedisCarrier
 

@@ -83,7 +83,8 @@ def read_url(url: str, form: Form) -> Address:
 def _host(said: str, port: int, form: Form) -> tuple[str, int]:
     found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)(?::([0-9]{1,5}))?", said)
     if not found or int(found[2] or port) > 65_535:
-        raise Invalid("carrier", f"{said[:80]!r} names no host and port; write {form.example}")
+        # What is there may be of a password with a / in it.
+        raise Invalid("carrier", f"its URL names no host and port; write {form.example}, with %2F for / in a password")
     return found[1].strip("[]") or "localhost", int(found[2] or port)
 
 

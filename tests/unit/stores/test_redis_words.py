@@ -61,7 +61,7 @@ async def test_a_server_that_does_not_answer_is_waited_for_so_long():
         ("redis://h/0?connect_timeout=soon", "connect_timeout=soon"),
         ("redis://h/zero", "zero"),
         ("redis://h:99999/0", "99999"),
-        ("redis://h:six/0", "six"),
+        ("redis://h:six/0", "its URL cannot be read"),
         ("redis://a,b/0", "sentinel="),
         ("redis://h/0?sentinel_password=x", "sentinel_password= is for Sentinels"),
         ("redis://h/0?sslcert=" + __file__, "rediss"),

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 from fastapi import Query, Response
 from pydantic import Field
 
-from rota.api.deps import Admin, Here, Json, Seals, only_admins_of_all, router
+from rota.api.deps import Admin, Here, Json, Seals, router
 from rota.api.paging import Pages, listing
 from rota.api.schemas import people as said
-from rota.api.schemas.bodies import Instant, Text
+from rota.api.schemas.bodies import Instant
+from rota.api.schemas.texts import Text
 from rota.api.schemas.views import page
 from rota.api.views import plain
 from rota.domain.records import Audit
@@ -48,7 +49,6 @@ def _read(text: str) -> Any:
 @routes.get("", response_model=page(said.AuditView))
 async def listed(engine: Here, asked: Admin, cursors: Seals, query: Annotated[AuditFilter, Query()]) -> Response:
     """List entries, newest first."""
-    only_admins_of_all(asked)
 
     def fits(entry: Audit) -> bool:
         wanted = (query.actor in ("", entry.actor), query.action in ("", entry.action))
@@ -63,5 +63,4 @@ async def listed(engine: Here, asked: Admin, cursors: Seals, query: Annotated[Au
 @routes.get("/chain", response_model=said.ChainView)
 async def chain(engine: Here, asked: Admin) -> Response:
     """Verify the chain over all entries: whether any was changed or removed since it was sealed."""
-    only_admins_of_all(asked)
     return Json(plain(await verify(engine)))

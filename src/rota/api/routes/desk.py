@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 
 from fastapi import Body as JsonBody
 from fastapi import Request, Response
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from rota.api.asked import Asked
 from rota.api.crew import MOST_REMEMBERED, Crew, credential, is_current, may_take
 from rota.api.deps import Here, Json, may, part, router
-from rota.api.schemas.bodies import Body, NameText
+from rota.api.schemas.bodies import Body
+from rota.api.schemas.texts import NameText
 from rota.api.schemas.views import answer
 from rota.api.waiting import Waiting
 from rota.domain.access import Action, Actor
@@ -225,23 +226,30 @@ Listed: Any = answer(
     "ListedWorker", "It is live; runs of its queues are posted to it, where it takes any.", session=str, worker=str,
     queues=list[str], ttl_ms=int, takes_runs=bool, detail=str,
 )  # fmt: skip
-At = Annotated[str | Reachable, JsonBody(examples=["http://10.0.0.7:9000", {"url": "http://10.0.0.7:9000"}])]
+At = Annotated[
+    Reachable,
+    BeforeValidator(
+        lambda said: {"url": said} if isinstance(said, str) else said, json_schema_input_type=str | Reachable
+    ),
+    JsonBody(examples=["http://10.0.0.7:9000", {"url": "http://10.0.0.7:9000"}]),
+]
 
 
 @routes.post("/register", response_model=Listed)
 async def register(engine: Here, crew: Sessions, asked: Worker, body: At) -> Response:
     """Begin the life of a worker at a URL, for half a minute from now. What one before it had there goes elsewhere."""
-    said = _said(body)
-    crew.listed.pop((credential(asked.actor), said.url), None)
-    if former := await _at(engine, credential(asked.actor), said.url):
+    _checked(body.url)
+    crew.listed.pop((credential(asked.actor), body.url), None)
+    if former := await _at(engine, credential(asked.actor), body.url):
         await close_session(engine, former.id, "it began anew")
-    return await _live(engine, crew, asked.actor, said)
+    return await _live(engine, crew, asked.actor, body)
 
 
 @routes.post("/heartbeat", response_model=Listed)
 async def heartbeat(engine: Here, crew: Sessions, asked: Worker, body: At) -> Response:
     """A sign of life of a worker at a URL; one that is not known, or was silent for half a minute, begins anew."""
-    return await _live(engine, crew, asked.actor, _said(body))
+    _checked(body.url)
+    return await _live(engine, crew, asked.actor, body)
 
 
 async def _live(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Response:
@@ -261,12 +269,6 @@ async def _live(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Re
     detail = detail if session.takes_runs else "it needs a key of `rota tokens add`, which signs what is posted"
     shown = {"session": session.id, "worker": session.worker, "queues": session.queues, "ttl_ms": session.ttl_ms}
     return Json(shown | {"takes_runs": session.takes_runs, "detail": detail})
-
-
-def _said(body: str | Reachable) -> Reachable:
-    said = Reachable(url=_checked(body)) if isinstance(body, str) else body
-    _checked(said.url)
-    return said
 
 
 async def _at(engine: Engine, opened_by: str, url: str) -> Session | None:
@@ -290,8 +292,8 @@ def _listed(engine: Engine, actor: Actor, said: Reachable, signs: bool) -> Sessi
     return replace(session, ttl_ms=ALIVE_MS, opened_at=now, opened_by=credential(actor), address=said.url)
 
 
-def _checked(url: str) -> str:
-    """The URL. Raises `Invalid` for what is none of HTTP, or holds a secret."""
+def _checked(url: str) -> None:
+    """Raises `Invalid` for what is no URL of HTTP, or holds a secret."""
     try:
         parts = urlsplit(url)
         named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
@@ -301,4 +303,3 @@ def _checked(url: str) -> str:
         raise Invalid("url", f"{url!r:.60} is no worker's URL; write one such as http://10.0.0.7:9000")
     if len(url) > 500:
         raise TooLarge("url", "is over 500 characters")
-    return url

@@ -4,7 +4,6 @@ from typing import Any
 
 from fastapi import Response
 
-from rota.api.asked import Asked
 from rota.api.deps import Definer, Here, Json, Name, Namespace, Operator, Reader, answers, router
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import QueueChange, WhyBody
@@ -29,10 +28,6 @@ async def _told(engine: Engine, queue: Queue) -> Response:
     return Json(row(waiting._replace(queue=queue)))
 
 
-def _check(asked: Asked, namespace: str, name: str) -> None:
-    asked.check("queue", name, namespace, "", name)
-
-
 @routes.get("", response_model=shown.page(shown.QueueView))
 async def listed(engine: Here, asked: Reader, namespace: Namespace = "main") -> Response:
     """List queues that have a record, or runs that are not over."""
@@ -43,7 +38,7 @@ async def listed(engine: Here, asked: Reader, namespace: Namespace = "main") -> 
 @routes.get("/{name}", response_model=shown.QueueView, responses=answers(404))
 async def show(engine: Here, asked: Reader, name: Name, namespace: Namespace = "main") -> Response:
     """Show a queue with what waits and runs in it."""
-    _check(asked, namespace, name)
+    asked.check("queue", name, namespace, "", name)
     held = (await engine.store.get(Queue, [f"{namespace}/{name}"]))[0]
     return await _told(engine, held.record if held else Queue(namespace, name))
 
@@ -54,7 +49,7 @@ async def update(
     engine: Here, asked: Definer, name: Name, body: QueueChange, namespace: Namespace = "main"
 ) -> Response:
     """Change how a queue is ordered, which acts on runs that become ready later, or by what its runs are placed."""
-    _check(asked, namespace, name)
+    asked.check("queue", name, namespace, "", name)
     queue = None
     if body.dispatch is not None:
         queue = await control.place_queue(engine, namespace, name, body.dispatch, asked.name)
@@ -70,7 +65,7 @@ async def pause(
     engine: Here, asked: Operator, name: Name, body: WhyBody | None = None, namespace: Namespace = "main"
 ) -> Response:
     """Let nothing more of a queue be taken; what runs goes on."""
-    _check(asked, namespace, name)
+    asked.check("queue", name, namespace, "", name)
     why = body.why if body else ""
     return await _told(engine, await control.pause_queue(engine, namespace, name, why, asked.name))
 
@@ -78,5 +73,5 @@ async def pause(
 @routes.post("/{name}/resume", response_model=shown.QueueView, responses=answers(404, 409))
 async def resume(engine: Here, asked: Operator, name: Name, namespace: Namespace = "main") -> Response:
     """Let a queue be taken from again."""
-    _check(asked, namespace, name)
+    asked.check("queue", name, namespace, "", name)
     return await _told(engine, await control.resume_queue(engine, namespace, name, asked.name))

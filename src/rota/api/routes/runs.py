@@ -9,11 +9,12 @@ from rota.api.asked import Asked
 from rota.api.deps import Counted, Here, Id, Json, Key, Namespace, News, Operator, Reader, Seals, answers, router
 from rota.api.feed import Feed, event
 from rota.api.named import Act, Kind, each
-from rota.api.paging import Cursors, Searched, listing, readable
+from rota.api.paging import Cursors, listing, readable
 from rota.api.routes.tasks import TASKS, ordered, triggered
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import RunNew, RunsNew
 from rota.api.schemas.filters import RunFilter, RunsChosen
+from rota.api.schemas.texts import Searched
 from rota.api.views import plain
 from rota.domain.access import ANY
 from rota.domain.errors import NotFound
@@ -87,7 +88,7 @@ async def create(
 async def create_many(
     engine: Here, asked: Operator, body: RunsNew, namespace: Namespace = "main", key: Key = None
 ) -> Response:
-    """Submit many runs, all or none. The Idempotency-Key is good for all of them together."""
+    """Submit many runs; where one is not valid, none is made. The Idempotency-Key is good for each at its place."""
     tasks = {name: await TASKS.known(engine, asked, name, namespace) for name in {one.task for one in body.runs}}
     with submission(f"{len(body.runs)} runs"):
         orders = [
@@ -204,7 +205,8 @@ async def follow(
     last: Annotated[str, Header(alias="Last-Event-ID", max_length=1_000)] = "",
 ) -> Response:
     """Lines of a run as they come, as server-sent events `lines`, until `end` says that it has ended."""
-    return feed.stream(_lines(engine, cursors, feed, run.id, int(cursors.opened(("lines", run.id), last) or 0)))
+    position = int(cursors.opened(("lines", run.id), last, "Last-Event-ID") or 0)
+    return feed.stream(_lines(engine, cursors, feed, run.id, position))
 
 
 async def _lines(engine: Engine, cursors: Cursors, feed: Feed, run: str, position: int) -> AsyncGenerator[bytes, None]:

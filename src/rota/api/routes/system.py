@@ -6,11 +6,12 @@ from fastapi import Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from rota.api.asked import Asked
-from rota.api.deps import Admin, Counted, Here, Json, News, Reader, Seals, answers, only_admins_of_all, router
+from rota.api.deps import Admin, Counted, Here, Json, News, Reader, Seals, answers, router
 from rota.api.examine import examined
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import Instant
 from rota.api.schemas.filters import LogFilter
+from rota.api.schemas.texts import Space
 from rota.api.scrape import TYPE
 from rota.api.spec import spec
 from rota.api.views import plain
@@ -63,7 +64,7 @@ async def stats(
     counted: Counted,
     engine: Here,
     asked: Reader,
-    namespace: Annotated[str, Query(pattern=r"^(\*|[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127})$")] = "main",
+    namespace: Annotated[Space, Query()] = "main",
     since: Annotated[Instant | None, Query(description="What ended since: at most 7 days ago, else an hour.")] = None,
 ) -> Response:
     """Count what there is, what is not over, and what has ended since; `*` is all namespaces. At most a second old."""
@@ -88,7 +89,6 @@ async def events(asked: Reader, feed: News) -> Response:
 @routes.get("/api/system/doctor", response_model=shown.Findings)
 async def doctor(engine: Here, asked: Admin) -> Response:
     """Look at store, clock, scheduler, workers and the chain over the audit: is all well, and if not, what helps."""
-    only_admins_of_all(asked)
     return Json({"items": [found._asdict() for found in await examined(engine)], "next": None})
 
 

@@ -174,6 +174,8 @@ async def _timing(engine: Engine, task: Task, body: TaskChange) -> Callable[[str
         return None
     made = started(Schedule(task.namespace, task.name, task.name, trigger), engine.clock.now())
     if held is None:
+        if len(await schedules_of(engine, task)) >= define.SCHEDULE_LIMIT:
+            raise Refused(f"task {task.id} has {define.SCHEDULE_LIMIT} schedules, the most there can be")
         return partial(define.create_schedule, engine, made)
     return partial(define.update_schedule, engine, task.id, {"trigger": trigger})
 

@@ -8,6 +8,7 @@ from rota.api.deps import Here, Json, Reader, Seals, answers, router
 from rota.api.paging import Pages, listing
 from rota.api.routes.auth import Doors
 from rota.api.schemas import people as said
+from rota.api.schemas.texts import TOKEN
 from rota.api.schemas.views import page
 from rota.api.views import token_row
 from rota.domain.errors import NotFound
@@ -17,7 +18,7 @@ from rota.engine.engine import read
 from rota.ports.store import Where
 
 routes = router("/api/tokens", "tokens")
-TokenId = Annotated[str, Path(pattern="^[0-9a-f]{16,32}$", description="Its public part.")]
+TokenId = Annotated[str, Path(pattern=TOKEN, description="Its public part.")]
 
 
 @routes.get("", response_model=page(said.TokenView))

@@ -3,13 +3,15 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from rota.api.schemas.texts import NO_NUL, NameText, Text
 from rota.domain.durations import LONGEST_MS
 from rota.domain.errors import Invalid, InvalidTrigger
-from rota.domain.names import NAME
+from rota.domain.names import check_key
 from rota.domain.priority import Priority, priority
 from rota.domain.records import DISPATCH
 from rota.domain.retry import RETRY_LIMIT, Defaults, Retry
@@ -25,19 +27,16 @@ R = TypeVar("R")
 BULK_LIMIT = 1_000
 SPARE = 8
 """Unknown members of an object that are told of one by one."""
-PATTERN = f"^{NAME.pattern}$"
 
-NameText = Annotated[str, Field(pattern=PATTERN)]
 Ms = Annotated[int, Field(ge=0, le=LONGEST_MS)]
 Tries = Annotated[int, Field(ge=0, le=RETRY_LIMIT)]
 LimitMs = Annotated[int, Field(gt=0, le=LONGEST_MS)]
 Span = Annotated[float, Field(ge=0, le=LONGEST_MS / 1_000)]
-Unique = Annotated[str, Field(min_length=1, max_length=512)]
+Unique = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(partial(check_key, ""))]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_MS / 1_000)]
 _LEVELS: Any = Literal["low", "normal", "high", "urgent"] | Annotated[int, Field(ge=0, le=3)]
 Level = Annotated[Priority, BeforeValidator(priority, json_schema_input_type=_LEVELS)]
-Words = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=100)]
-Text = Annotated[str, Field(max_length=200)]
+Words = Annotated[list[Annotated[str, Field(min_length=1, max_length=200, pattern=NO_NUL)]], Field(max_length=100)]
 When = Annotated[str, Field(max_length=200, description='Cron text, "@daily", "every 10s" or "at 2026-12-24T18:00".')]
 
 Whens = Annotated[
@@ -181,9 +180,11 @@ class TaskFields(_Tried):
     timezone: Text = Field(default="UTC", description="IANA zone of `schedule`.")
 
     @model_validator(mode="after")
-    def _one_timeout(self) -> Any:
+    def _unequivocal(self) -> Any:
         if "timeout_seconds" in self.model_fields_set and self.clocks and "attempt_ms" in self.clocks.model_fields_set:
             raise Invalid("timeout_seconds", "and clocks.attempt_ms say the same; give one of them")
+        if "timezone" in self.model_fields_set and not getattr(self, "schedule", None):
+            raise Invalid("timezone", "is that of schedule; give that as well")
         return self
 
     def applied(self, task: Task, new: Defaults | None = None) -> Task:
@@ -209,19 +210,11 @@ class TaskNew(TaskFields):
 
     name: NameText
     schedule: Whens | None = Field(default=None, description="When it runs by itself; one or several.")
-    model_config = shown_as(
-        {
-            "name": "nightly-report",
-            "description": "The figures of the day",
-            "task_type": "batch",
-            "executor": "python",
-            "command": "process_data.py",
-            "schedule": "0 2 * * *",
-            "priority": "normal",
-            "retry_count": 3,
-            "timeout_seconds": 3600,
-        }
-    )
+    model_config = shown_as({
+        "name": "nightly-report", "description": "The figures of the day", "task_type": "batch", "executor": "python",
+        "command": "process_data.py", "schedule": "0 2 * * *", "priority": "normal", "retry_count": 3,
+        "timeout_seconds": 3600,
+    })  # fmt: skip
 
 
 class TaskChange(TaskFields):
@@ -327,10 +320,14 @@ class TriggerBody(_Tried):
     overlap: bool = Field(default=False, description="Obey the overlap rule of the schedule of the task's name.")
     model_config = shown_as({"payload": {"day": "2026-11-20"}})
 
-    def order(self, task: Task, actor: str, key: str | None, now: int) -> Order:
-        """What the engine is asked for."""
+    @model_validator(mode="after")
+    def _one_time(self) -> Any:
         if self.delay_seconds is not None and self.due_at is not None:
             raise Invalid("delay_seconds", "or due_at: give one of them")
+        return self
+
+    def order(self, task: Task, actor: str, key: str | None, now: int) -> Order:
+        """What the engine is asked for."""
         delay = None if self.delay_seconds is None else now + round(self.delay_seconds * 1_000)
         return Order(
             task=task.name,
@@ -356,7 +353,7 @@ class RunNew(TriggerBody):
 
 
 class RunsNew(Body):
-    """Many runs, all or none."""
+    """Many runs; where one of them is not valid, none is made."""
 
     runs: Annotated[list[RunNew], Field(min_length=1, max_length=BULK_LIMIT)]
 

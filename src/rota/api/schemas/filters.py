@@ -1,25 +1,22 @@
 """What listings can be filtered by."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from rota.api.paging import Named, Paged, Searched, Window
+from rota.api.paging import Paged, Window
 from rota.api.schemas.bodies import BULK_LIMIT, Body
+from rota.api.schemas.texts import NameOrNone, Prefix, RunId, RunIdOrNone, Searched, Space, Suffix
 from rota.domain.errors import Invalid
 from rota.domain.run import State
 
-RunId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
-Prefix = Annotated[str, Field(pattern="^[0-9a-f]{0,32}$", description="First digits of ids.")]
 States = Annotated[list[Annotated[State, Field(strict=False)]], Field(max_length=9)]
-Space = Annotated[Named | Literal["*"], Field(description="`*`: all of them.")]
-Suffix = Annotated[str, Field(pattern="^[0-9a-f]{0,32}$", description="Last digits of ids.")]
 
 
 class TaskFilter(Paged):
     """Which tasks."""
 
-    queue: Named | Literal[""] = ""
+    queue: NameOrNone = ""
     task_type: Searched = ""
     search: Searched = Field(default="", description="In name and description, small and capital letters alike.")
     schedules: bool = Field(default=False, description="Tell of each task its schedules and its next fire.")
@@ -28,7 +25,7 @@ class TaskFilter(Paged):
 class ScheduleFilter(Paged):
     """Which schedules."""
 
-    task: Named | Literal[""] = ""
+    task: NameOrNone = ""
     state: Literal["", "on", "paused"] = ""
     search: Searched = Field(default="", description="In name and task.")
 
@@ -38,9 +35,9 @@ class RunFilter(Window):
 
     namespace: Space = "main"
     state: States = Field(default=[], description="May be given several times.")
-    task: Named | Literal[""] = ""
-    queue: Named | Literal[""] = ""
-    schedule: Named | Literal[""] = ""
+    task: NameOrNone = ""
+    queue: NameOrNone = ""
+    schedule: NameOrNone = ""
     session: Searched = Field(default="", description="What this session holds now.")
     worker: Searched = Field(default="", description="Whose newest attempt this worker has.")
     prefix: Prefix = ""
@@ -52,6 +49,7 @@ class RunChoice(RunFilter):
     """Which runs, said in a body: there, unlike in a query, numbers are told from text."""
 
     model_config = ConfigDict(strict=True)
+    place: ClassVar[str] = "where.cursor"
 
 
 class WorkerFilter(Paged):
@@ -60,8 +58,8 @@ class WorkerFilter(Paged):
     namespace: Space = "main"
     state: Literal["open", "closed", "all"] = "open"
     worker: Searched = ""
-    queue: Named | Literal[""] = ""
-    label: Named | Literal[""] = ""
+    queue: NameOrNone = ""
+    label: NameOrNone = ""
 
 
 class LogFilter(Window):
@@ -71,8 +69,8 @@ class LogFilter(Window):
     search: Searched = Field(default="", description="In the text, small and capital letters alike.")
     level: Searched = ""
     stream: Literal["", "stdout", "stderr", "log"] = ""
-    run: RunId | Literal[""] = ""
-    task: Named | Literal[""] = ""
+    run: RunIdOrNone = ""
+    task: NameOrNone = ""
     worker: Searched = ""
 
 

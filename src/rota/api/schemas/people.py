@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
-from rota.api.schemas.bodies import Body, Instant, NameText
+from rota.api.schemas.bodies import Body, Instant
+from rota.api.schemas.texts import NameOrNone, NameText, Space
 from rota.api.schemas.views import view
 from rota.domain.access import Grant
 from rota.domain.people import MOST_GRANTS, PASSWORD_LENGTH, Token, User
@@ -13,7 +14,6 @@ from rota.engine.seal import Chain
 
 Password = Annotated[str, Field(max_length=PASSWORD_LENGTH[1], json_schema_extra={"format": "password"})]
 Credential = Annotated[str, Field(max_length=4_096)]
-Space = Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127})$", description="`*`: all of them.")]
 
 
 class GrantBody(Body):
@@ -21,8 +21,8 @@ class GrantBody(Body):
 
     role: Literal["viewer", "operator", "developer", "admin", "worker"]
     namespace: Space = "main"
-    task: Annotated[str, Field(max_length=128)] = ""
-    queue: Annotated[str, Field(max_length=128)] = ""
+    task: NameOrNone = ""
+    queue: NameOrNone = ""
 
     def grant(self) -> Grant:
         """As the domain has it."""
@@ -82,7 +82,7 @@ class TokenNew(Body):
     name: NameText
     grants: Grants = Field(default=[])
     kind: Literal["key", "link"] = "key"
-    owner: NameText | Literal[""] | None = None
+    owner: NameOrNone | None = None
     expires_at: Instant | None = None
 
 
