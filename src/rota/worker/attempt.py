@@ -71,7 +71,9 @@ async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int)
         # Whoever stopped it left the reason; a task that cancels itself has failed like any other.
         _clear_cancel()
         outcome = cut_short(attempt)
-    except Exception as error:
+    except GeneratorExit:
+        raise  # its loop was closed around it
+    except BaseException as error:
         outcome = Outcome(End.FAILURE, reason=Reason.ERROR, error=f"{type(error).__name__}: {error}"[:4_000])
     Capture.finish(context)
     return _conclude(attempt, outcome)
