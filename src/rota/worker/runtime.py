@@ -369,7 +369,7 @@ class Worker:
                 if fence not in held:
                     self._wheel.stop(attempt, FOREIGN)
             room = 0 if self._leaving else max(self._free(), 0)
-            self._placed.fetched(unknown[room:])
+            self._placed.heard(unknown[room:])
             for fence in unknown[room:]:
                 self._outbox.put(Settlement(fence, FULL))
             if unknown[:room]:
@@ -378,7 +378,7 @@ class Worker:
                 if self._was_away(asked):
                     self._doubt = True
                 else:
-                    self._placed.fetched(one.run.fence for one in taken.assignments)
+                    self._placed.heard(one.run.fence for one in taken.assignments)
                     self._begin(taken.assignments, room)
 
     def _known(self) -> set[Fence]:
