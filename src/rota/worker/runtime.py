@@ -30,7 +30,7 @@ from rota.worker.wheel import Wheel
 
 CLAIM_LIMIT = 1_000
 HASTE_MS = 1_000
-"""How long what is stopped in a hurry, or by force, may take to end."""
+"""How long what is stopped in a hurry, or by force, may take to end; and at least, to tell how it ended."""
 FULL = Outcome(End.RETURNED, reason="its worker had no room for it")
 STUCK = "more than half of its slots are held by attempts that do not end, it takes no more; see docs/guarantees.md"
 
@@ -122,7 +122,7 @@ class Worker:
         for attempt in list(self._attempts.values()):
             self._give_up(attempt, cut_short(attempt))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0 if self._barred else self._options.drain_ms / 1000):
+            async with asyncio.timeout(0 if self._barred else max(self._options.drain_ms, HASTE_MS) / 1000):
                 with contextlib.suppress(Exception):
                     await self._reconcile()
                 await self._outbox.empty()

@@ -33,6 +33,15 @@ async def test_a_drain_hands_back_unburnt_what_does_not(house: House, gate):
     assert (run.state, run.reason, run.tries, run.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
 
 
+async def test_a_drain_that_waits_for_nothing_hands_back_all_the_same(house: House, gate):
+    run_id = await house.begun(gate, name="gate")
+    worker = await house.worker(drain_ms=0)
+    await gate.holds(1)
+    await worker.stop()
+    run = await house.run(run_id)
+    assert (run.state, run.reason, run.tries, run.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
+
+
 async def test_a_success_that_beats_a_drain_counts(house: House, gate):
     async def hurried() -> str:
         with suppress(asyncio.CancelledError):
