@@ -1,5 +1,6 @@
 """What no worker of ours says is refused, and nothing happens."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,12 +8,14 @@ import pytest
 
 from rota.domain.errors import Invalid
 from rota.domain.records import VALUE_LIMIT
-from rota.domain.run import End, Outcome, State
+from rota.domain.run import End, Outcome, Reason, State
 from rota.domain.states import Verdict
 from rota.engine.recover import open_sessions
 from rota.ports.desk import Progress, Settlement
+from rota.ports.loops import end
 from rota.ports.store import BeatReply, Line
 from rota.worker import wire
+from rota.worker.outbox import Outbox
 from rota.worker.remote import DeskClock, Server, reached
 from tests.remote.support import Site, done, session, states, want
 from tests.unit.engine.support import House
@@ -90,6 +93,25 @@ async def test_an_outcome_that_no_honest_worker_tells_is_refused(at: Site, house
     big = Outcome(End.SUCCESS, b'"' + b"x" * VALUE_LIMIT + b'"')
     assert await desk.settle([Settlement(one.run.fence, big)]) == [Verdict.FRESH]
     assert "the limit is" in (await house.run(one.run.id)).error
+
+
+async def test_an_outcome_that_is_refused_ends_its_run_which_says_so(at: Site, house: House):
+    desk, opened = await at.desk(), session()
+    await desk.enter(opened)
+    for _ in range(3):
+        await house.submit()
+    taken = (await desk.claim(want(opened))).assignments
+    results = (b"1", b'{"a":1,"a":2}', b"3")
+    outbox = Outbox(desk.settle, house.engine.emit)
+    for one, result in zip(taken, results, strict=True):
+        outbox.put(done(one, result=result))
+    sending = asyncio.create_task(outbox.run())
+    async with asyncio.timeout(20):
+        await outbox.empty()
+    await end(sending)
+    first, refused, third = [await house.run(one.run.id) for one in taken]
+    assert (first.result, refused.state, refused.reason, third.result) == (b"1", State.FAILED, Reason.UNSTORABLE, b"3")
+    assert "key 'a' stands twice in one object" in refused.error
 
 
 async def test_a_body_over_the_limit_is_refused_unread(at: Site):
