@@ -70,7 +70,7 @@ class CommandExecutor(ABC):
                 result = env["ROTA_RESULT"] = os.path.join(folder, "result")
                 program = Program(argv, env, self._cwd, stdin.fileno())
                 code, last = await _watched(program, context, self._grace_ms)
-                return died(code, last) if code else Outcome(End.SUCCESS, _read(result))
+                return Outcome(End.SUCCESS, _read(result)) if code == 0 else died(code, last)
         except Invalid as error:
             return refused(error)
         except NotFound as error:
@@ -112,7 +112,7 @@ def environment(assignment: Assignment, context: Context) -> dict[str, str]:
     }
 
 
-async def _watched(program: Program, context: Context, grace_ms: int) -> tuple[int, str]:
+async def _watched(program: Program, context: Context, grace_ms: int) -> tuple[int | None, str]:
     """Exit code and last words. Cancelled, it returns only when nothing of the program's group runs."""
     program.attach(context)
     try:

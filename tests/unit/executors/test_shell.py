@@ -1,7 +1,10 @@
+import signal
+
 import psutil
 import pytest
 
 from rota.domain.run import End, Reason
+from rota.executors import programs
 from rota.executors.shell import ShellExecutor
 from tests.unit.executors.children import children
 from tests.unit.executors.support import Attempt, Life, assigned, outcome
@@ -81,6 +84,30 @@ async def test_what_is_no_command_is_refused(command):
 async def test_an_exit_code_is_a_failure():
     end, _ = await output("echo oops >&2; exit 3")
     assert (end.end, end.error, end.final) == (End.FAILURE, "exit code 3:\noops", False)
+
+
+@pytest.fixture
+def nobody_buries():
+    """As under a parent that ignores the ends of its children, which is inherited."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.usefixtures("nobody_buries")
+async def test_an_exit_code_that_the_system_does_not_tell_is_no_success():
+    end, _ = await output("echo oops >&2; exit 3")
+    assert (end.end, end.final) == (End.FAILURE, False)
+    assert "exit code" in end.error
+
+
+async def test_a_program_that_nobody_can_watch_does_not_run(monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(programs.WATCHERS, "start", full)
+    with pytest.raises(RuntimeError):
+        await output("sleep 3600")
 
 
 async def test_a_result_is_read():
