@@ -305,8 +305,7 @@ class Rota:
         errors = sys.stderr  # a worker puts its own stream in its place
 
         def say(text: str) -> None:
-            errors.write(f"rota: {text}\n")
-            errors.flush()
+            print(f"rota: {text}", file=errors, flush=True)
 
         async with self.running(**options) as roles:
             others = partial(say, DRAINED) if roles.scheduler else None
@@ -339,14 +338,7 @@ class Rota:
 
 
 _apps: WeakSet[Rota] = WeakSet()
-
-
-def _begin_anew() -> None:
-    for app in _apps:
-        app._begin()
-
-
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=lambda: [app._begin() for app in _apps])
 
 
 class Roles:
@@ -389,7 +381,18 @@ class Roles:
                 await resize(self._engine, self.worker.session, settings.worker.max_concurrent_tasks, "settings")
 
     async def stop(self) -> None:
-        """End the roles, the scheduler first, each whatever becomes of the others; harmless twice."""
+        """End the roles, the scheduler first; harmless twice. Who is cancelled meanwhile hurries, and waits for it."""
+        ending = asyncio.ensure_future(self._end())
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            if self.worker:
+                self.worker.hurry()
+            await asyncio.wait([ending])
+            raise
+
+    async def _end(self) -> None:
+        """Each whatever becomes of the others."""
         while self._stops:
             try:
                 await self._stops.pop()()
