@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
+from rota.domain.flow import outcome_of
 from rota.domain.run import End, Outcome, Reason
 from rota.domain.states import too_late
 from rota.domain.task import OnLost
@@ -74,7 +75,7 @@ async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int)
     except GeneratorExit:
         raise  # its loop was closed around it
     except BaseException as error:
-        outcome = Outcome(End.FAILURE, reason=Reason.ERROR, error=f"{type(error).__name__}: {error}"[:4_000])
+        outcome = outcome_of(error)
     Capture.finish(context)
     return _conclude(attempt, outcome)
 

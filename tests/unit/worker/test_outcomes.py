@@ -248,6 +248,17 @@ def exits():
     raise SystemExit(3)
 
 
+class Nameless(Exception):
+    """An error that cannot even be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def raises_what_cannot_be_shown():
+    raise Nameless
+
+
 async def test_a_panic_of_an_async_task_ends_its_attempt(house: House):
     async def hasty() -> None:
         panics()
@@ -267,6 +278,7 @@ async def test_a_panic_of_an_async_task_ends_its_attempt(house: House):
         (raises_cancelled, "CancelledError"),
         (panics, "Panic: a library gave up"),
         (exits, "SystemExit: 3"),
+        (raises_what_cannot_be_shown, "Nameless: <exception str() failed>"),
         (lambda: None, "NoneType instead of an Outcome"),
         (lambda: "done", "str instead of an Outcome"),
     ],
