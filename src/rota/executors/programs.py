@@ -32,6 +32,7 @@ KILL_POLLS = 200
 """Looks after SIGKILL; a member that is left then hangs in the kernel and runs no code any more."""
 
 WATCHERS = Threads[int | None]()
+os.register_at_fork(after_in_child=WATCHERS.forget)
 
 
 class Lines:

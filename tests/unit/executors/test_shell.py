@@ -1,3 +1,5 @@
+import asyncio
+import os
 import signal
 
 import psutil
@@ -108,6 +110,14 @@ async def test_a_program_that_nobody_can_watch_does_not_run(monkeypatch: pytest.
     monkeypatch.setattr(programs.WATCHERS, "start", full)
     with pytest.raises(RuntimeError):
         await output("sleep 3600")
+
+
+def test_programs_are_watched_in_the_child_of_a_fork_too():
+    assert asyncio.run(output("true"))[0].end is End.SUCCESS
+    if (child := os.fork()) == 0:
+        signal.alarm(10)
+        os._exit(int(asyncio.run(output("true"))[0].end is not End.SUCCESS))
+    assert os.waitpid(child, 0)[1] == 0
 
 
 async def test_a_result_is_read():
