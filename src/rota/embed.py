@@ -310,14 +310,14 @@ class Rota:
         async with self.running(**options) as roles:
             others = partial(say, DRAINED) if roles.scheduler else None
             stopped = asyncio.create_task(until_stopped(roles.worker, others))
-            # It listens before it says how to stop it.
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # it listens before it says how to stop it
             counts = f"{len(self.registry.tasks)} tasks, {len(self.registry.schedules)} schedules"
             say(f"{self.name} works on {without_password(self.store)}: {counts}; Ctrl-C stops it")
             failed, haste = await stopped, Haste(roles.worker, say)
             if haste.running:
                 say(f"{haste.running} running, they may finish; Ctrl-C again ends them at once")
-            return failed, haste
+        haste.leave(130 if haste.asked else bool(failed))
+        return failed, haste
 
     def executors(self) -> Mapping[str, Executor]:
         """The executors of this app's workers."""

@@ -361,6 +361,12 @@ async def _until_over(
 
 
 def _farewell(worker: Worker | None, haste: Haste, teller: Teller) -> int:
+    code = _told(worker, haste, teller)
+    haste.leave(code)
+    return code
+
+
+def _told(worker: Worker | None, haste: Haste, teller: Teller) -> int:
     if worker and worker.failed:
         fail(worker.failed)
         return 1

@@ -257,12 +257,12 @@ app = Rota(sys.argv[1], name="serving", emit=emit)
 
 @app.task(name="lengthy", timeout=None)
 async def lengthy() -> str:
-    if sys.argv[2] != "patient":
+    if sys.argv[2] not in ("patient", "held"):
         await asyncio.Event().wait()
     await asyncio.to_thread(sys.stdin.readline)
     return "finished"
 
-app.serve(worker_options=Options(slots=2, drain_ms=50 if sys.argv[2] == "stuck" else 30_000))
+app.serve(worker_options=Options(slots=2, drain_ms=50 if sys.argv[2] in ("stuck", "held") else 30_000))
 print("served", flush=True)
 """
 
@@ -278,6 +278,13 @@ class Serving:
     def said(self) -> str:
         assert self.process.stdout
         return self.process.stdout.readline().strip()
+
+    def end_of_errors(self) -> str:
+        """What a process that is gone has said of its troubles."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.stdin = None
+        return self.process.communicate()[1]
 
     def end(self) -> str:
         """The rest of what it says, once it has ended well."""
@@ -311,6 +318,18 @@ async def test_a_signal_hands_back_what_does_not_end(url):
         assert (await asyncio.to_thread(serving.end)).splitlines() == ["SessionChanged drained", "served"]
         run = await handle.arun()
         assert (run.state, run.tries, run.lost) == ("pending", 0, 0)
+
+
+async def test_a_thread_of_a_task_that_does_not_end_does_not_hold_up_the_end(url):
+    async with Rota(url, name="other") as app:
+        serving = Serving(url, "held")
+        assert await asyncio.to_thread(serving.said) == "SessionChanged"
+        handle = app.handle((await app.client.submit(Order("lengthy"))).id)
+        assert await asyncio.to_thread(serving.said) == "RunsClaimed"
+        serving.process.terminate()
+        assert await asyncio.to_thread(serving.process.wait, 20) == 0
+        assert "ended by force" in serving.end_of_errors()
+        assert (await handle.arun()).state == "pending"
 
 
 async def test_its_scheduler_goes_on_when_people_drain_its_worker(url):
