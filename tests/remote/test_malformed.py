@@ -8,9 +8,10 @@ import pytest
 
 from rota.domain.errors import Invalid
 from rota.domain.records import VALUE_LIMIT
-from rota.domain.run import End, Outcome, Reason, State
+from rota.domain.run import LOST_LIMIT, End, Outcome, Reason, State
 from rota.domain.states import Verdict
 from rota.engine.recover import open_sessions
+from rota.engine.settle import settle
 from rota.ports.desk import Progress, Settlement
 from rota.ports.loops import end
 from rota.ports.store import BeatReply, Line
@@ -93,6 +94,21 @@ async def test_an_outcome_that_no_honest_worker_tells_is_refused(at: Site, house
     big = Outcome(End.SUCCESS, b'"' + b"x" * VALUE_LIMIT + b'"')
     assert await desk.settle([Settlement(one.run.fence, big)]) == [Verdict.FRESH]
     assert "the limit is" in (await house.run(one.run.id)).error
+
+
+async def test_the_loss_of_a_last_try_alone_is_told_by_its_worker(at: Site, house: House):
+    """Its child process has died, as workers did before it."""
+    desk, opened = await at.desk(), session()
+    await desk.enter(opened)
+    run = await house.submit()
+    for number in range(LOST_LIMIT):
+        (one,) = (await desk.claim(want(opened, number))).assignments
+        assert await settle(house.engine, [Settlement(one.run.fence, Outcome(End.LOST))]) == [Verdict.FRESH]
+    (last,) = (await desk.claim(want(opened, LOST_LIMIT))).assignments
+    died = Outcome(End.LOST, reason=Reason.ERROR, error="killed by signal 9 (SIGKILL)")
+    assert await desk.settle([Settlement(last.run.fence, died)]) == [Verdict.FRESH]
+    after = await house.run(run.id)
+    assert (after.state, after.reason, after.error) == (State.FAILED, Reason.POISON, died.error)
 
 
 async def test_an_outcome_that_is_refused_ends_its_run_which_says_so(at: Site, house: House):
