@@ -140,8 +140,8 @@ class Program:
             if not self._members():
                 break
             await asyncio.sleep(GROUP_POLL)
-        self._buried = True
-        self._process.wait()  # its own word for an exit code that it was not told is 0
+        if not self._buried:
+            self._bury()
         return self._exited.result()
 
     async def stop(self, grace_ms: int) -> None:
@@ -165,6 +165,13 @@ class Program:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([ended])
         return ended.result()
+
+    def _bury(self) -> None:
+        self._buried = True
+        with suppress(ChildProcessError):  # as the first process of a container we have inherited its children
+            while os.waitpid(-self._process.pid, os.WNOHANG)[0]:
+                pass
+        self._process.wait()  # its own word for an exit code that it was not told is 0
 
     def _signal(self, number: signal.Signals) -> None:
         if not self._buried:

@@ -1,4 +1,5 @@
 import asyncio
+import ctypes
 import os
 import signal
 
@@ -12,6 +13,7 @@ from tests.unit.executors.children import children
 from tests.unit.executors.support import Attempt, Life, assigned, outcome
 
 SHELL = ShellExecutor()
+PR_SET_CHILD_SUBREAPER = 36
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +131,22 @@ async def test_what_runs_in_the_background_ends_with_the_command():
     end, lines = await output("sleep 3600 & echo $!; exit 0")
     assert end.end is End.SUCCESS
     assert not psutil.pid_exists(int(lines[0])) or psutil.Process(int(lines[0])).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture
+def first_process():
+    """As the first process of a container, which inherits whoever loses its parent."""
+    adopts = ctypes.CDLL(None).prctl
+    assert adopts(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    yield
+    adopts(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+@pytest.mark.usefixtures("first_process")
+async def test_what_a_command_left_behind_is_buried_by_who_inherits_it():
+    end, _ = await output("sleep 3600 & sleep 3600 & exit 4")
+    assert end.error == "exit code 4"
+    assert children() == []
 
 
 async def test_a_cancel_ends_pipelines():
