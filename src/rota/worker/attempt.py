@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from rota.domain.flow import outcome_of
-from rota.domain.run import End, Outcome, Reason
+from rota.domain.run import End, Outcome, Reason, Run
 from rota.domain.states import too_late
 from rota.domain.task import OnLost
 from rota.ports.desk import Assignment, Settlement
@@ -55,6 +55,14 @@ class Attempt:
             self.assignment.held,
             self.assignment.task,
         )
+
+
+def time_left(run: Run, now: int) -> int | None:
+    """How long an attempt that begins now may take, by its own clock and that of all attempts; None: as it likes."""
+    if run.end_by is None:
+        return run.timeout_ms
+    left = run.end_by - now
+    return left if run.timeout_ms is None else min(left, run.timeout_ms)
 
 
 async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int) -> Outcome:
