@@ -279,13 +279,6 @@ class Serving:
         assert self.process.stdout
         return self.process.stdout.readline().strip()
 
-    def end_of_errors(self) -> str:
-        """What a process that is gone has said of its troubles."""
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.stdin = None
-        return self.process.communicate()[1]
-
     def end(self) -> str:
         """The rest of what it says, once it has ended well."""
         rest, _ = self.process.communicate(timeout=30)
@@ -328,7 +321,7 @@ async def test_a_thread_of_a_task_that_does_not_end_does_not_hold_up_the_end(url
         assert await asyncio.to_thread(serving.said) == "RunsClaimed"
         serving.process.terminate()
         assert await asyncio.to_thread(serving.process.wait, 20) == 0
-        assert "ended by force" in serving.end_of_errors()
+        assert "ended by force" in serving.process.communicate()[1]
         assert (await handle.arun()).state == "pending"
 
 
