@@ -21,7 +21,8 @@ class Placed:
     def heard(self, fences: Iterable[Fence]) -> None:
         """These are known here: a post of them may come yet, or once more, even when they are over."""
         self._heard |= dict.fromkeys(fences)
-        self._heard = dict(list(self._heard.items())[-MOST_HEARD:])
+        if len(self._heard) > 2 * MOST_HEARD:
+            self._heard = dict(list(self._heard.items())[-MOST_HEARD:])
 
     def ours(self, posted: Sequence[Assignment], session: str, lanes: Collection[str]) -> list[Assignment]:
         """Those that are the session's, of queues and kinds that it takes; labels may have changed meanwhile."""
