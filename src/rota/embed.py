@@ -338,7 +338,7 @@ class Rota:
 
 
 _apps: WeakSet[Rota] = WeakSet()
-os.register_at_fork(after_in_child=lambda: [app._begin() for app in _apps])
+os.register_at_fork(after_in_child=lambda: list(map(Rota._begin, _apps)))
 
 
 class Roles:

@@ -16,7 +16,7 @@ from rota.domain.run import End, Outcome, State
 from rota.domain.states import Verdict
 from rota.engine import control, people
 from rota.engine.sessions import loads
-from rota.ports.desk import Progress, Settlement
+from rota.ports.desk import Progress, Settlement, Taken
 from rota.ports.store import Line
 from rota.testing.faults import LOST_REPLY, NO_FAULT
 from rota.worker.desks import LocalDesk
@@ -163,7 +163,8 @@ async def test_what_its_worker_may_have_found_by_itself_meanwhile_is_not_given_b
     """Who lost the answer to its claim asks what it holds, and begins that: it would be done twice."""
     desk, opened = await at.desk(), session()
     await desk.enter(opened)
-    (run, claim), found_by_itself = (await house.submit(), house.store.claim), []
+    run, claim = await house.submit(), house.store.claim
+    found_by_itself: list[Taken] = []
 
     async def slow(*given: Any) -> Any:
         monkeypatch.undo()
