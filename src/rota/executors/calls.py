@@ -42,8 +42,8 @@ async def on_loop(handler: Handler, payload: bytes, context: Context) -> Outcome
             raise
         # Nobody cancelled the attempt: something that the code awaited was, and that is the code's error.
         return outcome_of(error)
-    except GeneratorExit:
-        raise  # its loop was closed around it
+    except (GeneratorExit, KeyboardInterrupt):
+        raise  # its loop was closed around it, or the program is to end
     except BaseException as error:
         return _failed(error, at)
 

@@ -80,8 +80,8 @@ async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int)
         # Whoever stopped it left the reason; a task that cancels itself has failed like any other.
         _clear_cancel()
         outcome = cut_short(attempt)
-    except GeneratorExit:
-        raise  # its loop was closed around it
+    except (GeneratorExit, KeyboardInterrupt):
+        raise  # its loop was closed around it, or the program is to end
     except BaseException as error:
         outcome = outcome_of(error)
     Capture.finish(context)
