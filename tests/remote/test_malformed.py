@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from rota.domain.errors import Invalid
+from rota.domain.ids import RunId
 from rota.domain.records import VALUE_LIMIT
-from rota.domain.run import LOST_LIMIT, End, Outcome, Reason, State
+from rota.domain.run import LOST_LIMIT, End, Fence, Outcome, Reason, State
 from rota.domain.states import Verdict
 from rota.engine.recover import open_sessions
 from rota.engine.settle import settle
@@ -17,7 +18,8 @@ from rota.ports.loops import end
 from rota.ports.store import BeatReply, Line
 from rota.worker import wire
 from rota.worker.outbox import Outbox
-from rota.worker.remote import DeskClock, Server, reached
+from rota.worker.posted import BODY_BYTES
+from rota.worker.remote import DeskClock, RemoteDesk, Server, reached
 from tests.remote.support import Site, done, session, states, want
 from tests.unit.engine.support import House
 
@@ -147,6 +149,20 @@ async def test_large_results_travel_in_several_messages(at: Site, house: House):
     assert await desk.report([Progress(one.run.fence) for one in taken.assignments], lines) == [Verdict.FRESH] * 40
     assert await desk.settle([done(one, result=payload) for one in taken.assignments]) == [Verdict.FRESH] * 40
     assert (await house.store.logs.read(taken.assignments[-1].run.id))[0] == lines[-1:]
+
+
+async def test_long_words_of_many_attempts_travel_in_several_messages(house: House):
+    sizes: list[int] = []
+
+    async def ask(call: str, message: bytes, within_s: float) -> tuple[int, bytes]:
+        sizes.append(len(message))
+        return 200, wire.encode([Verdict.FRESH] * len(wire.decode(wire.Report, message).progress))
+
+    desk = RemoteDesk(ask, "somewhere", DeskClock(house.clock))
+    news = [Progress(Fence(RunId(f"{number:032x}"), 1, 2**60), 1, "x" * 500) for number in range(9_000)]
+    line = Line(RunId("0" * 32), 1, 1, "stdout", "", "said")
+    assert await desk.report(news, [line]) == [Verdict.FRESH] * len(news)
+    assert max(sizes) < BODY_BYTES
 
 
 async def test_the_clock_of_a_worker_is_not_believed(at: Site, house: House):
