@@ -305,14 +305,12 @@ class Rota:
         errors = sys.stderr  # a worker puts its own stream in its place
 
         def say(text: str) -> None:
-            errors.write(f"rota: {text}\n")
-            errors.flush()
+            print(f"rota: {text}", file=errors, flush=True)
 
         async with self.running(**options) as roles:
             others = partial(say, DRAINED) if roles.scheduler else None
             stopped = asyncio.create_task(until_stopped(roles.worker, others))
-            # It listens before it says how to stop it.
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # it listens before it says how to stop it
             counts = f"tasks: {len(self.registry.tasks)}, schedules: {len(self.registry.schedules)}"
             say(f"{self.name} works on {without_password(self.store)}, in {os.getcwd()}; {counts}; Ctrl-C stops it")
             look = self.client.look("list")
@@ -320,7 +318,8 @@ class Rota:
             failed, haste = await stopped, Haste(roles.worker, say)
             if haste.running:
                 say(f"{haste.running} running, they may finish; Ctrl-C again ends them at once")
-            return failed, haste
+        haste.leave(130 if haste.asked else bool(failed))
+        return failed, haste
 
     def executors(self) -> Mapping[str, Executor]:
         """The executors of this app's workers."""
@@ -341,14 +340,7 @@ class Rota:
 
 
 _apps: WeakSet[Rota] = WeakSet()
-
-
-def _begin_anew() -> None:
-    for app in _apps:
-        app._begin()
-
-
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=lambda: list(map(Rota._begin, _apps)))
 
 
 class Roles:
@@ -391,7 +383,18 @@ class Roles:
                 await resize(self._engine, self.worker.session, settings.worker.max_concurrent_tasks, "settings")
 
     async def stop(self) -> None:
-        """End the roles, the scheduler first, each whatever becomes of the others; harmless twice."""
+        """End the roles, the scheduler first; harmless twice. Who is cancelled meanwhile hurries, and waits for it."""
+        ending = asyncio.ensure_future(self._end())
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            if self.worker:
+                self.worker.hurry()
+            await asyncio.wait([ending])
+            raise
+
+    async def _end(self) -> None:
+        """Each whatever becomes of the others."""
         while self._stops:
             try:
                 await self._stops.pop()()

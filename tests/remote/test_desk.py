@@ -10,13 +10,13 @@ import pytest
 from rota.api.waiting import Waiting
 from rota.domain.access import Grant
 from rota.domain.errors import Barred, Incompatible, Invalid, RotaError, Unavailable
-from rota.domain.facts import RunsSettled
+from rota.domain.facts import RunsClaimed, RunsSettled
 from rota.domain.records import Load
 from rota.domain.run import End, Outcome, State
 from rota.domain.states import Verdict
 from rota.engine import control, people
 from rota.engine.sessions import loads
-from rota.ports.desk import Progress, Settlement
+from rota.ports.desk import Progress, Settlement, Taken
 from rota.ports.store import Line
 from rota.testing.faults import LOST_REPLY, NO_FAULT
 from rota.worker.desks import LocalDesk
@@ -157,6 +157,33 @@ async def test_what_was_claimed_for_somebody_who_has_gone_is_given_back_unburnt(
     assert (after.state, after.attempt, after.tries, after.lost) == (State.PENDING, 1, 0, 0)
 
 
+async def test_what_its_worker_may_have_found_by_itself_meanwhile_is_not_given_back(
+    at: Site, house: House, monkeypatch: pytest.MonkeyPatch
+):
+    """Who lost the answer to its claim asks what it holds, and begins that: it would be done twice."""
+    desk, opened = await at.desk(), session()
+    await desk.enter(opened)
+    run, claim = await house.submit(), house.store.claim
+    found_by_itself: list[Taken] = []
+
+    async def slow(*given: Any) -> Any:
+        monkeypatch.undo()
+        found = await claim(*given)
+        waiting.cancel()
+        await at.node.until(0)
+        house.clock.advance(1_000)
+        found_by_itself.append(await desk.given(opened.id, [run.id]))
+        return found
+
+    monkeypatch.setattr(house.store, "claim", slow)
+    waiting = asyncio.create_task(desk.claim(want(opened)))
+    await house.facts.next(RunsClaimed)
+    other = await house.submit()
+    assert ids(await desk.claim(want(opened, 8))) == [other.id]
+    assert [ids(one) for one in found_by_itself] == [[run.id]]
+    assert await states(house) == {State.RUNNING}
+
+
 async def test_who_has_its_answer_is_not_claimed_for_again(at: Site, house: House, monkeypatch: pytest.MonkeyPatch):
     """News that come in the same moment as the answer find it listed still."""
     desk, opened, claim = await at.desk(), session(), house.store.claim
@@ -238,6 +265,27 @@ async def test_a_node_that_ends_lets_everybody_go_at_once(house: House):
             await served.feed.close()
             assert ids(await claim) == []
             assert (await beat).open
+
+
+async def test_a_node_that_ends_leaves_nobody_waiting_for_a_claim_that_hangs(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
+    asked = asyncio.Event()
+
+    async def hangs(*_: Any) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with node(house) as served:
+        key, opened = await served.key("w", Grant("worker")), session()
+        async with reached(Server(served.base, key), DeskClock(house.clock)) as desk:
+            await desk.enter(opened)
+            monkeypatch.setattr(house.store, "claim", hangs)
+            claim = asyncio.create_task(desk.claim(want(opened)))
+            await asked.wait()
+            await served.feed.close()
+            with pytest.raises(Unavailable):
+                await claim
 
 
 async def test_a_store_that_cannot_serve_is_told_as_such_and_a_lost_reply_loses_nothing(at: Site, house: House):

@@ -1,19 +1,25 @@
 """What no worker of ours says is refused, and nothing happens."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
 from rota.domain.errors import Invalid
+from rota.domain.ids import RunId
 from rota.domain.records import VALUE_LIMIT
-from rota.domain.run import End, Outcome, State
+from rota.domain.run import LOST_LIMIT, End, Fence, Outcome, Reason, State
 from rota.domain.states import Verdict
 from rota.engine.recover import open_sessions
+from rota.engine.settle import settle
 from rota.ports.desk import Progress, Settlement
+from rota.ports.loops import end
 from rota.ports.store import BeatReply, Line
 from rota.worker import wire
-from rota.worker.remote import DeskClock, Server, reached
+from rota.worker.outbox import Outbox
+from rota.worker.posted import BODY_BYTES
+from rota.worker.remote import DeskClock, RemoteDesk, Server, reached
 from tests.remote.support import Site, done, session, states, want
 from tests.unit.engine.support import House
 
@@ -92,6 +98,40 @@ async def test_an_outcome_that_no_honest_worker_tells_is_refused(at: Site, house
     assert "the limit is" in (await house.run(one.run.id)).error
 
 
+async def test_the_loss_of_a_last_try_alone_is_told_by_its_worker(at: Site, house: House):
+    """Its child process has died, as workers did before it."""
+    desk, opened = await at.desk(), session()
+    await desk.enter(opened)
+    run = await house.submit()
+    for number in range(LOST_LIMIT):
+        (one,) = (await desk.claim(want(opened, number))).assignments
+        assert await settle(house.engine, [Settlement(one.run.fence, Outcome(End.LOST))]) == [Verdict.FRESH]
+    (last,) = (await desk.claim(want(opened, LOST_LIMIT))).assignments
+    died = Outcome(End.LOST, reason=Reason.ERROR, error="killed by signal 9 (SIGKILL)")
+    assert await desk.settle([Settlement(last.run.fence, died)]) == [Verdict.FRESH]
+    after = await house.run(run.id)
+    assert (after.state, after.reason, after.error) == (State.FAILED, Reason.POISON, died.error)
+
+
+async def test_an_outcome_that_is_refused_ends_its_run_which_says_so(at: Site, house: House):
+    desk, opened = await at.desk(), session()
+    await desk.enter(opened)
+    for _ in range(3):
+        await house.submit()
+    taken = (await desk.claim(want(opened))).assignments
+    results = (b"1", b'{"a":1,"a":2}', b"3")
+    outbox = Outbox(desk.settle, house.engine.emit)
+    for one, result in zip(taken, results, strict=True):
+        outbox.put(done(one, result=result))
+    sending = asyncio.create_task(outbox.run())
+    async with asyncio.timeout(20):
+        await outbox.empty()
+    await end(sending)
+    first, refused, third = [await house.run(one.run.id) for one in taken]
+    assert (first.result, refused.state, refused.reason, third.result) == (b"1", State.FAILED, Reason.UNSTORABLE, b"3")
+    assert "key 'a' stands twice in one object" in refused.error
+
+
 async def test_a_body_over_the_limit_is_refused_unread(at: Site):
     answer = await at.node.ask("POST", "/api/worker/settle", await at.key(), content=b" " * (5 << 20))
     assert answer.status_code == 413
@@ -109,6 +149,20 @@ async def test_large_results_travel_in_several_messages(at: Site, house: House):
     assert await desk.report([Progress(one.run.fence) for one in taken.assignments], lines) == [Verdict.FRESH] * 40
     assert await desk.settle([done(one, result=payload) for one in taken.assignments]) == [Verdict.FRESH] * 40
     assert (await house.store.logs.read(taken.assignments[-1].run.id))[0] == lines[-1:]
+
+
+async def test_long_words_of_many_attempts_travel_in_several_messages(house: House):
+    sizes: list[int] = []
+
+    async def ask(call: str, message: bytes, within_s: float) -> tuple[int, bytes]:
+        sizes.append(len(message))
+        return 200, wire.encode([Verdict.FRESH] * len(wire.decode(wire.Report, message).progress))
+
+    desk = RemoteDesk(ask, "somewhere", DeskClock(house.clock))
+    news = [Progress(Fence(RunId(f"{number:032x}"), 1, 2**60), 1, "x" * 500) for number in range(9_000)]
+    line = Line(RunId("0" * 32), 1, 1, "stdout", "", "said")
+    assert await desk.report(news, [line]) == [Verdict.FRESH] * len(news)
+    assert max(sizes) < BODY_BYTES
 
 
 async def test_the_clock_of_a_worker_is_not_believed(at: Site, house: House):

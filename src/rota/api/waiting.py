@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
-from rota.domain.errors import Barred
+from rota.domain.errors import Barred, Unavailable
 from rota.domain.facts import Trouble
 from rota.domain.run import End, Outcome
 from rota.engine.claim import claim
@@ -16,6 +16,8 @@ from rota.ports.store import Hint, Want, Watch
 
 SCAN_MS = 5_000
 """Without a hint, those who wait for work ask again so often."""
+GONE_MS = 50
+"""Who lost the answer to its claim asks what it holds, and begins that, so soon: then it is not given to others."""
 NOTHING = Taken((), False, True)
 
 Still = Callable[[], Awaitable[bool]]
@@ -32,6 +34,7 @@ class Waiter:
         self.asked_at: int | None = None
         self.asking = False
         self.over = False
+        self.left_at: int | None = None
         self.answer: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
 
     def hears(self, lanes: str) -> bool:
@@ -43,6 +46,11 @@ class Waiter:
         self.over = True
         if not self.asking:
             self.end(NOTHING)
+
+    def fail(self, error: Exception) -> None:
+        """Its claim may have happened, or not."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
 
     def end(self, taken: Taken) -> bool:
         """Give it its answer; False where it has gone."""
@@ -89,6 +97,7 @@ class Waiting:
                 return waiter.answer.result()  # it came in the same moment
             return NOTHING._replace(waited_ms=self._engine.clock.monotonic() - waiter.began)
         finally:
+            waiter.left_at = self._engine.clock.monotonic()
             if self._waiters.get(want.session) is waiter:
                 del self._waiters[want.session]
 
@@ -119,6 +128,8 @@ class Waiting:
         if self._ear:
             self._ear.close()
         await end(self._tasks[0])
+        for waiter in self._waiters.values():
+            waiter.fail(Unavailable("this node ends"))
 
     async def _round(self) -> None:
         """One call for all whose turn it is."""
@@ -140,8 +151,7 @@ class Waiting:
             if all(waiter.answer.done() for waiter in asking):
                 self._engine.tell(Trouble("claims", error))
             for waiter in asking:
-                if not waiter.answer.done():
-                    waiter.answer.set_exception(error)
+                waiter.fail(error)
         finally:
             for waiter in asking:
                 waiter.asking = False
@@ -160,7 +170,7 @@ class Waiting:
         return list(turn)
 
     async def _ask(self, waiters: list[Waiter]) -> None:
-        """Claim for them; what was claimed for somebody who has gone is given back."""
+        """Claim for them; what was claimed for somebody who has gone just now is given back."""
         allowed = [one for one in waiters if one.asked_at is None or await self._is_still(one)]
         if not allowed:
             return
@@ -171,16 +181,18 @@ class Waiting:
         for waiter, taken in zip(allowed, await claim(self._engine, [one.want for one in allowed]), strict=True):
             answers = taken.assignments or taken.contended or not taken.open or waiter.over
             if answers and not waiter.end(taken._replace(waited_ms=now - waiter.began)):
-                left += taken.assignments
+                left += taken.assignments if self._has_just_left(waiter) else ()
         if left:
             gone = Outcome(End.RETURNED, reason="its worker had gone before it was told")
             await settle(self._engine, [Settlement(one.run.fence, gone, one.held, one.task) for one in left])
 
+    def _has_just_left(self, waiter: Waiter) -> bool:
+        return waiter.left_at is None or self._engine.clock.monotonic() - waiter.left_at < GONE_MS
+
     async def _is_still(self, waiter: Waiter) -> bool:
         if await waiter.still():
             return True
-        if not waiter.answer.done():
-            waiter.answer.set_exception(Barred("the credential is not valid any more"))
+        waiter.fail(Barred("the credential is not valid any more"))
         return False
 
 

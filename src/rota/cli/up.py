@@ -361,14 +361,17 @@ async def _until_over(
 
 
 def _farewell(worker: Worker | None, haste: Haste, teller: Teller) -> int:
+    code = 0
     if worker and worker.failed:
+        code = 1
         fail(worker.failed)
-        return 1
-    if haste.asked:
+    elif haste.asked:
+        code = 130
         fail("stopped at once" + ("; what was running was ended and handed back" if worker else ""))
-        return 130
-    teller.say("stopped", {}, ["stopped"])
-    return 0
+    else:
+        teller.say("stopped", {}, ["stopped"])
+    haste.leave(code)
+    return code
 
 
 @asynccontextmanager

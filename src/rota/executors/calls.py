@@ -42,7 +42,9 @@ async def on_loop(handler: Handler, payload: bytes, context: Context) -> Outcome
             raise
         # Nobody cancelled the attempt: something that the code awaited was, and that is the code's error.
         return outcome_of(error)
-    except (Exception, SystemExit) as error:
+    except (GeneratorExit, KeyboardInterrupt):
+        raise  # its loop was closed around it, or the program is to end
+    except BaseException as error:
         return _failed(error, at)
 
 

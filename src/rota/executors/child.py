@@ -19,6 +19,7 @@ from operator import attrgetter
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 
+from rota.domain.flow import storable
 from rota.domain.run import Outcome
 from rota.executors.calls import Call
 from rota.executors.outcomes import having, no_handler
@@ -37,12 +38,12 @@ class ChildContext(About):
         self._send, self._room = send, KEEP_LIMIT
 
     def progress(self, text: object) -> None:
-        self._send(Said(progress=str(text)[:500]))
+        self._send(Said(progress=storable(str(text)[:500])))
 
     def line(self, stream: str, level: str, text: str) -> None:
         room, self._room = self._room, self._room - len(text) - LINE_COST
         if self._room > 0:
-            self._send(Said(line=(stream, level, text[:LINE_LIMIT])))
+            self._send(Said(line=(stream, level, storable(text[:LINE_LIMIT]))))
         elif room > 0:
             self._send(Said(line=(stream, "warning", "… more lines of this attempt were dropped")))
 
@@ -114,7 +115,10 @@ class Records(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if context := self._child.context:
-            context.line("log", record.levelname.lower(), self.format(record))
+            try:
+                context.line("log", record.levelname.lower(), self.format(record))
+            except Exception:
+                self.handleError(record)  # a bad format is told on stderr, as by any handler
 
 
 def main(app: str, level: str, grace_ms: str, *path: str) -> None:

@@ -16,10 +16,11 @@ from tempfile import TemporaryFile
 import msgspec
 
 from rota.domain.errors import Invalid, NotFound
+from rota.domain.payload import check_payload
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import End, Outcome
 from rota.executors.folders import held_folder, sweep
-from rota.executors.outcomes import GRACE_MS, Texts, died, failure, from_json, no_handler, refused, to_json
+from rota.executors.outcomes import GRACE_MS, Texts, died, failure, no_handler, refused, to_json
 from rota.executors.programs import Program
 from rota.ports.desk import Assignment
 from rota.ports.executor import Context
@@ -69,7 +70,7 @@ class CommandExecutor(ABC):
                 result = env["ROTA_RESULT"] = os.path.join(folder, "result")
                 program = Program(argv, env, self._cwd, stdin.fileno())
                 code, last = await _watched(program, context, self._grace_ms)
-                return died(code, last) if code else Outcome(End.SUCCESS, _read(result))
+                return Outcome(End.SUCCESS, _read(result)) if code == 0 else died(code, last)
         except Invalid as error:
             return refused(error)
         except NotFound as error:
@@ -111,7 +112,7 @@ def environment(assignment: Assignment, context: Context) -> dict[str, str]:
     }
 
 
-async def _watched(program: Program, context: Context, grace_ms: int) -> tuple[int, str]:
+async def _watched(program: Program, context: Context, grace_ms: int) -> tuple[int | None, str]:
     """Exit code and last words. Cancelled, it returns only when nothing of the program's group runs."""
     program.attach(context)
     try:
@@ -133,5 +134,5 @@ def _read(result: str) -> bytes | None:
         raise Invalid("result", "a plain file is wanted at ROTA_RESULT")
     with open(result, "rb") as file:
         data = to_json(msgspec.Raw(file.read(VALUE_LIMIT + 1))) or b""
-    from_json(data, "result")
+    check_payload(data, "result")
     return data or None

@@ -19,6 +19,7 @@ from yarl import URL
 
 from rota.domain.errors import Invalid
 from rota.domain.flow import storable
+from rota.domain.payload import decoded
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import End, Outcome
 from rota.executors.forms import Request, checked_url, http
@@ -186,7 +187,7 @@ def _is_json(body: bytes, kind: str) -> bool:
     if kind != "application/json" and not kind.endswith("+json"):
         return False
     try:
-        msgspec.json.decode(body)
+        decoded(body)
     except NOT_JSON:
         return False
     return True

@@ -22,6 +22,7 @@ GRACE_MS = 5_000
 """From the request to stop until force."""
 KNOWN = 10
 """Names told of what a worker has, where it lacks one."""
+UNTOLD = "its exit code is not known: something in the worker's process ignores SIGCHLD, or waits for any child"
 REASONS = {"payload": Reason.BAD_PAYLOAD, "result": Reason.BAD_RESULT}
 
 
@@ -51,14 +52,14 @@ def having(known: Iterable[str]) -> str:
     return f"; it has {', '.join(names[:KNOWN])}{' …' if len(names) > KNOWN else ''}" if names else ""
 
 
-def died(code: int, last: str) -> Outcome:
-    """The end of a program that exited with `code` (negative: by a signal) after its `last` words."""
-    text = f"exit code {code}"
-    if code < 0:
-        text = f"killed by signal {-code}"
+def died(code: int | None, last: str) -> Outcome:
+    """The end of a program that exited with `code` (negative: by a signal; None: unknown) after its `last` words."""
+    text, name = UNTOLD if code is None else f"exit code {code}", "ExitCode"
+    if code is not None and code < 0:
+        text, name = f"killed by signal {-code}", "Killed"
         with suppress(ValueError):  # real-time signals have no name
             text += f" ({signal.Signals(-code).name})"
-    return failure(f"{text}:\n{last}" if last else text, name="Killed" if code < 0 else "ExitCode")
+    return failure(f"{text}:\n{last}" if last else text, name=name)
 
 
 def marks(run: Run) -> dict[str, str]:

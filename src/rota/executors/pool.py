@@ -68,7 +68,7 @@ class Child:
             argv = [sys.executable, "-uP", "-m", "rota.executors.child", app, str(level), str(grace_ms), *sys.path]
             try:
                 return cls(Program(argv, stdin=theirs.fileno()), reader, writer, grace_ms)
-            except OSError:
+            except (OSError, RuntimeError):
                 writer.close()
                 raise
 

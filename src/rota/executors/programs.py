@@ -31,7 +31,8 @@ GROUP_POLL = 0.005
 KILL_POLLS = 200
 """Looks after SIGKILL; a member that is left then hangs in the kernel and runs no code any more."""
 
-WATCHERS = Threads[None]()
+WATCHERS = Threads[int | None]()
+os.register_at_fork(after_in_child=WATCHERS.forget)
 
 
 class Lines:
@@ -92,8 +93,13 @@ class Program:
         """`env` is the whole environment, None: that of this process; `stdin` a descriptor."""
         self._process = Popen(argv, stdin=stdin, stdout=PIPE, stderr=PIPE, cwd=cwd, env=env, start_new_session=True)
         self._loop = asyncio.get_running_loop()
-        self._exited = asyncio.wrap_future(WATCHERS.start(partial(_await_exit, self._process.pid)))
         self._buried = False
+        try:
+            self._exited = asyncio.wrap_future(WATCHERS.start(partial(_await_exit, self._process.pid)))
+        except RuntimeError:  # there are too many threads; what nobody watches is not to run
+            with self._process:
+                self._signal(signal.SIGKILL)
+            raise
         self._context: Context | None = None
         self._pipes: dict[IO[bytes], Lines] = {}
         for name, pipe in (("stdout", self._process.stdout), ("stderr", self._process.stderr)):
@@ -126,16 +132,17 @@ class Program:
         for pipe in self._pipes:
             self._close(pipe)
 
-    async def ended(self) -> int:
-        """Wait for the leader, end what it left in its group, and say its exit code (negative: a signal)."""
+    async def ended(self) -> int | None:
+        """Wait for the leader, end what it left in its group; its exit code (negative: a signal; None: unknown)."""
         await asyncio.wait([self._exited])
         for _ in range(KILL_POLLS):
             self._signal(signal.SIGKILL)
             if not self._members():
                 break
             await asyncio.sleep(GROUP_POLL)
-        self._buried = True
-        return self._process.wait()
+        if not self._buried:
+            self._bury()
+        return self._exited.result()
 
     async def stop(self, grace_ms: int) -> None:
         """Ask the whole group to end, by force after the grace. A cancel meanwhile ends the grace at once."""
@@ -150,7 +157,7 @@ class Program:
         finally:
             await self.kill()
 
-    async def kill(self) -> int:
+    async def kill(self) -> int | None:
         """End the whole group by force; nothing of it runs when this returns, cancelled or not."""
         self._signal(signal.SIGKILL)
         ended = asyncio.ensure_future(self.ended())
@@ -158,6 +165,13 @@ class Program:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([ended])
         return ended.result()
+
+    def _bury(self) -> None:
+        self._buried = True
+        with suppress(ChildProcessError):  # as the first process of a container we have inherited its children
+            while os.waitpid(-self._process.pid, os.WNOHANG)[0]:
+                pass
+        self._process.wait()  # its own word for an exit code that it was not told is 0
 
     def _signal(self, number: signal.Signals) -> None:
         if not self._buried:
@@ -189,10 +203,12 @@ class Program:
             self._context.line(stream, "info", text)
 
 
-def _await_exit(pid: int) -> None:
-    """Wait for the end of a child without reaping it, so that its number stays taken."""
-    with suppress(ChildProcessError):  # some code of the user has reaped it
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+def _await_exit(pid: int) -> int | None:
+    """The exit code of a child, which is not reaped, so that its number stays taken; None where somebody else has."""
+    with suppress(ChildProcessError):
+        if found := os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT):
+            return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+    return None
 
 
 def _lives(pid: int, group: int) -> bool:

@@ -13,6 +13,10 @@ class Threads(Generic[T]):
     """Daemon threads. The standard pool has a fixed size and is joined at exit; one stuck task would hold up both."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin without a thread, as in the child of a fork, where there is none."""
         self._jobs: SimpleQueue[tuple[Callable[[], T], Future[T]] | None] = SimpleQueue()
         self._idle = Semaphore(0)
         self._count = 0

@@ -68,7 +68,7 @@ class Context(About, Protocol):
         ...
 
     def line(self, stream: str, level: str, text: str) -> None:
-        """Keep one line of output; floods are cut and counted."""
+        """Keep one line of `stdout`, `stderr` or `log`, as which any other counts; floods are cut and counted."""
         ...
 
 

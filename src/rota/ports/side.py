@@ -51,8 +51,11 @@ class Side:
         self._thread = self._task = None
 
     def tell(self, heard: Callable[..., None], *args: Any) -> None:
-        """Call `heard` on the main loop; dropped once this side is stopped."""
-        if self._main and not self._main.is_closed():
+        """Call `heard` on the main loop; dropped once this side is stopped. With the main loop gone, this side ends."""
+        if self._main and self._main.is_closed():
+            if self._task:
+                self._task.cancel()
+        elif self._main:
             if self._asked_at is None:
                 self._asked_at = self._clock.monotonic()
             self._main.call_soon_threadsafe(self._hear, heard, args)

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 
-from rota.domain.run import End, Outcome, Reason
+from rota.domain.flow import outcome_of
+from rota.domain.run import End, Outcome, Reason, Run
 from rota.domain.states import too_late
 from rota.domain.task import OnLost
 from rota.ports.desk import Assignment, Settlement
@@ -56,6 +57,14 @@ class Attempt:
         )
 
 
+def time_left(run: Run, now: int) -> int | None:
+    """How long an attempt that begins now may take, by its own clock and that of all attempts; None: as it likes."""
+    if run.end_by is None:
+        return run.timeout_ms
+    left = run.end_by - now
+    return left if run.timeout_ms is None else min(left, run.timeout_ms)
+
+
 async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int) -> Outcome:
     """Run the work. Whatever it does, an outcome comes back."""
     context = attempt.context
@@ -71,8 +80,10 @@ async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int)
         # Whoever stopped it left the reason; a task that cancels itself has failed like any other.
         _clear_cancel()
         outcome = cut_short(attempt)
-    except Exception as error:
-        outcome = Outcome(End.FAILURE, reason=Reason.ERROR, error=f"{type(error).__name__}: {error}"[:4_000])
+    except (GeneratorExit, KeyboardInterrupt):
+        raise  # its loop was closed around it, or the program is to end
+    except BaseException as error:
+        outcome = outcome_of(error)
     Capture.finish(context)
     return _conclude(attempt, outcome)
 

@@ -1,6 +1,7 @@
 """What tasks print and log becomes lines of their run. Everything else goes where it went before."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterable
 from threading import Lock
@@ -116,3 +117,12 @@ class Capture:
         logging.getLogger().removeHandler(cls._handler)
         if cls._quiet:
             TASKS.setLevel(logging.NOTSET)
+
+    @classmethod
+    def forget(cls) -> None:
+        """In the child of a fork: nobody takes its lines, and whoever held a lock here does not let it go."""
+        cls._users = 0
+        cls.stop()
+
+
+os.register_at_fork(after_in_child=Capture.forget)

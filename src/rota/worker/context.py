@@ -12,6 +12,8 @@ from rota.ports.store import Line
 current: ContextVar["RunContext | None"] = ContextVar("rota_run", default=None)
 """The context of the attempt that this code runs for."""
 
+STREAMS = frozenset({"stdout", "stderr", "log"})
+LEVEL_LIMIT = 40
 LINE_LIMIT = 16_384
 LINES_LIMIT = 10_000
 """Lines kept of one attempt; the flood behind them is counted."""
@@ -52,5 +54,5 @@ class RunContext(About):
         if self._lines == LINES_LIMIT:
             level, text = "warning", f"more than {LINES_LIMIT} lines: the rest of this attempt's output is not kept"
         cut = text if len(text) <= LINE_LIMIT else text[:LINE_LIMIT] + " … cut"
-        run = self.assignment.run
-        self._sink(Line(run.id, run.attempt, self._clock.now(), stream, level, storable(cut)))
+        run, known = self.assignment.run, stream if stream in STREAMS else "log"
+        self._sink(Line(run.id, run.attempt, self._clock.now(), known, level[:LEVEL_LIMIT], storable(cut)))

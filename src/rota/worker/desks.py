@@ -6,14 +6,12 @@ from rota.domain.records import Load, Session
 from rota.domain.run import Run
 from rota.domain.states import Verdict
 from rota.engine.claim import claim, given
-from rota.engine.engine import Engine
+from rota.engine.engine import Engine, every
 from rota.engine.report import report
 from rota.engine.sessions import beat, enter, leave
 from rota.engine.settle import settle
 from rota.ports.desk import Progress, Settlement, Taken
 from rota.ports.store import BeatReply, Line, Want, Where
-
-PAGE = 1_000
 
 
 class LocalDesk:
@@ -40,14 +38,7 @@ class LocalDesk:
 
     async def held(self, session: str) -> list[Run]:
         """The running runs of a session."""
-        runs: list[Run] = []
-        cursor = ""
-        while True:
-            page = await self._engine.store.find(Run, Where(session=session), cursor, PAGE)
-            runs += [held.record for held in page.items]
-            cursor = page.cursor
-            if not cursor:
-                return runs
+        return [held.record for held in await every(self._engine, Run, Where(session=session))]
 
     async def given(self, session: str, runs: Sequence[str]) -> Taken:
         """Those of these runs that the session holds."""

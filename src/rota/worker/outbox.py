@@ -7,8 +7,8 @@ thousand cost one commit.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from rota.domain.errors import Unavailable, Unclear
-from rota.domain.run import Fence
+from rota.domain.errors import Invalid, Unavailable, Unclear
+from rota.domain.run import End, Fence, Outcome, Reason
 from rota.ports.desk import Settlement
 from rota.ports.loops import Backoff
 from rota.ports.runtime import Emit
@@ -76,4 +76,10 @@ class Outbox:
             self._size = len(back) // 2
             self._waiting = back + self._waiting
         else:
-            self._waiting += back
+            self._waiting += [_unstorable(one, error) for one in back] if isinstance(error, Invalid) else back
+
+
+def _unstorable(one: Settlement, error: Invalid) -> Settlement:
+    """What is refused as it is would be so for ever, and its run never end: it ends as failed, saying why."""
+    outcome = Outcome(End.FAILURE, reason=Reason.UNSTORABLE, error=str(error), final=True)
+    return one._replace(outcome=outcome._replace(started_at=one.outcome.started_at))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from rota.domain.run import Fence
 from rota.ports.desk import Assignment
 
-MOST_FETCHED = 10_000
+MOST_HEARD = 10_000
 
 
 class Placed:
@@ -16,12 +16,13 @@ class Placed:
         self.lock = asyncio.Lock()
         self.vouched = 0
         """When the question was asked (monotonic ms) to which the session was last said to be open."""
-        self._fetched: dict[Fence, None] = {}
+        self._heard: dict[Fence, None] = {}
 
-    def fetched(self, fences: Iterable[Fence]) -> None:
-        """These were asked for, or handed back: their post may come yet, even when they are over."""
-        self._fetched |= dict.fromkeys(fences)
-        self._fetched = dict(list(self._fetched.items())[-MOST_FETCHED:])
+    def heard(self, fences: Iterable[Fence]) -> None:
+        """These are known here: a post of them may come yet, or once more, even when they are over."""
+        self._heard |= dict.fromkeys(fences)
+        if len(self._heard) > 2 * MOST_HEARD:
+            self._heard = dict(list(self._heard.items())[-MOST_HEARD:])
 
     def ours(self, posted: Sequence[Assignment], session: str, lanes: Collection[str]) -> list[Assignment]:
         """Those that are the session's, of queues and kinds that it takes; labels may have changed meanwhile."""
@@ -29,6 +30,8 @@ class Placed:
         return [one for one in posted if one.run.session == session and one.run.lane.rpartition("/")[0] in places]
 
     def new(self, ours: Iterable[Assignment], known: Collection[Fence]) -> list[Assignment]:
-        """Those that were not heard of before."""
+        """Those that were not heard of before, as they are now."""
         found = {one.run.fence: one for one in ours}
-        return [one for fence, one in found.items() if fence not in known and fence not in self._fetched]
+        new = [one for fence, one in found.items() if fence not in known and fence not in self._heard]
+        self.heard(one.run.fence for one in new)
+        return new

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -160,11 +161,11 @@ class RemoteDesk:
         return Taken(tuple(found), False, True)
 
     async def report(self, progress: Sequence[Progress], lines: Sequence[Line]) -> list[Verdict]:
-        news, *more = list(_parts(lines, lambda line: 2 * len(line.text))) or [[]]
-        judged = await self._call("report", wire.report(tuple(progress), tuple(news)), wire.Judged)
-        for part in more:
-            await self._call("report", wire.report((), tuple(part)), wire.Judged)
-        return judged
+        news, said = _parts(progress, lambda one: 2 * len(one.progress)), _parts(lines, lambda one: 2 * len(one.text))
+        verdicts: list[Verdict] = []
+        for some, told in zip_longest(news, said, fillvalue=()):
+            verdicts += await self._call("report", wire.report(tuple(some), tuple(told)), wire.Judged)
+        return verdicts
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Verdict]:
         verdicts: list[Verdict] = []

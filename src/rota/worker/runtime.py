@@ -16,7 +16,7 @@ from rota.ports.executor import Executor
 from rota.ports.loops import Backoff, end, wait_for_event
 from rota.ports.runtime import Chance, Clock, Emit
 from rota.ports.store import BeatReply, Want, Watch
-from rota.worker.attempt import CANCELLED, FOREIGN, LEAVING, Attempt, cut_short, perform
+from rota.worker.attempt import CANCELLED, FOREIGN, LEAVING, Attempt, cut_short, perform, time_left
 from rota.worker.capture import Capture
 from rota.worker.context import RunContext
 from rota.worker.lacking import Lacking
@@ -30,7 +30,7 @@ from rota.worker.wheel import Wheel
 
 CLAIM_LIMIT = 1_000
 HASTE_MS = 1_000
-"""How long what is stopped in a hurry, or by force, may take to end."""
+"""How long what is stopped in a hurry, or by force, may take to end; and at least, to tell how it ended."""
 FULL = Outcome(End.RETURNED, reason="its worker had no room for it")
 STUCK = "more than half of its slots are held by attempts that do not end, it takes no more; see docs/guarantees.md"
 
@@ -55,14 +55,12 @@ class Worker:
         self._options = options
         self._clock, self._chance, self._emit = runtime
         self.slots, self.scan_ms = options.slots, options.scan_ms
-        self.failed = ""
-        self.ended = asyncio.Event()
+        self.failed, self.ended = "", asyncio.Event()
         self._attempts: dict[Fence, Attempt] = {}
         self._abandoned: set[Attempt] = set()
         self._lacking = Lacking(options.name, self._clock, self._emit)
         self._cancels: tuple[str, ...] = ()
-        self._room = asyncio.Event()
-        self._idle = asyncio.Event()
+        self._room, self._idle = asyncio.Event(), asyncio.Event()
         self._labels = options.labels
         self._lanes = lanes(options.namespaces, options.queues, tuple(executors), options.labels)
         self._reporter = Reporter(desk, self._attempts, options.report_ms, self._emit)
@@ -70,8 +68,7 @@ class Worker:
         self._wheel = Wheel(self._attempts, self._clock, options.grace_ms, self._give_up)
         self._session, self._counted = "", Counted(self._attempts)
         self._closed = self._doubt = self._claiming = False
-        self._placed = Placed()
-        self._differing = 0
+        self._placed, self._differing = Placed(), 0
         self._leaving = self._hurried = self._barred = False
         self._pulse: Pulse | None = None
         self._ear: Watch | None = None
@@ -122,7 +119,7 @@ class Worker:
         for attempt in list(self._attempts.values()):
             self._give_up(attempt, cut_short(attempt))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0 if self._barred else self._options.drain_ms / 1000):
+            async with asyncio.timeout(0 if self._barred else max(self._options.drain_ms, HASTE_MS) / 1000):
                 with contextlib.suppress(Exception):
                     await self._reconcile()
                 await self._outbox.empty()
@@ -258,9 +255,7 @@ class Worker:
 
     def _start(self, assignment: Assignment) -> None:
         run, now, began = assignment.run, self._clock.now(), self._clock.monotonic()
-        left = run.timeout_ms
-        if run.end_by is not None:
-            left = run.end_by - now if left is None else min(left, run.end_by - now)
+        left = time_left(run, now)
         deadline_at, limit = (None, None) if left is None else (now + left, began + left)
         context = RunContext(assignment, deadline_at, self._clock, self._reporter.line)
         attempt = Attempt(assignment, context, began, limit)
@@ -312,10 +307,14 @@ class Worker:
         """Nobody listens to it any more: what runs is ended, as work that is not ours."""
         self.failed = self.failed or str(error)
         self._barred = True
-        for attempt in self._attempts.values():
-            self._wheel.stop(attempt, FOREIGN)
+        self._disown()
         self.hurry()
         self.ended.set()
+
+    def _disown(self) -> None:
+        """What it held is not ours any more."""
+        for attempt in self._attempts.values():
+            self._wheel.stop(attempt, FOREIGN)
 
     def _heard(self, session: str, reply: BeatReply | Barred, asked: int) -> None:
         """The answer to a beat that was asked then, on the worker's loop."""
@@ -325,13 +324,13 @@ class Worker:
             return self._stop_barred(reply)
         if not reply.open:
             self._closed = True
+            self._disown()
             self._wake()
             return
         self._placed.vouched, self._cancels = asked, reply.cancels
-        if reply.cancels:
-            for attempt in self._attempts.values():
-                if attempt.assignment.run.id in reply.cancels:
-                    self._wheel.stop(attempt, CANCELLED)
+        for attempt in self._attempts.values():
+            if attempt.assignment.run.id in reply.cancels:
+                self._wheel.stop(attempt, CANCELLED)
         if reply.slots != self.slots:
             self.slots = reply.slots
             self._wake()
@@ -358,6 +357,8 @@ class Worker:
 
     async def _reconcile(self) -> None:
         """Make both sides agree on what this session holds. Runs between claims, so no claim is under way."""
+        if self._closed:
+            return  # it holds nothing any more: what it held is `recover`'s
         async with self._placed.lock:
             # A doubt that comes up meanwhile is a new one.
             self._doubt, self._differing = False, 0
@@ -369,7 +370,7 @@ class Worker:
                 if fence not in held:
                     self._wheel.stop(attempt, FOREIGN)
             room = 0 if self._leaving else max(self._free(), 0)
-            self._placed.fetched(unknown[room:])
+            self._placed.heard(unknown[room:])
             for fence in unknown[room:]:
                 self._outbox.put(Settlement(fence, FULL))
             if unknown[:room]:
@@ -378,7 +379,7 @@ class Worker:
                 if self._was_away(asked):
                     self._doubt = True
                 else:
-                    self._placed.fetched(one.run.fence for one in taken.assignments)
+                    self._placed.heard(one.run.fence for one in taken.assignments)
                     self._begin(taken.assignments, room)
 
     def _known(self) -> set[Fence]:
@@ -386,9 +387,8 @@ class Worker:
         return self._outbox.fences() | self._attempts.keys()
 
     async def _reenter(self) -> None:
-        """The session was closed: what it held is not ours any more; begin a new life."""
-        for attempt in self._attempts.values():
-            self._wheel.stop(attempt, FOREIGN)
+        """The session was closed: begin a new life."""
+        self._disown()
         await self._exit()
         await self._enter()
         self._closed = self._doubt = False

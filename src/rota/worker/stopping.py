@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TWICE_S = 0.5
 """Signals closer together are one: wrappers pass on what the terminal or the service manager has sent already."""
 LAST_S = 5.0
-"""How long after the second signal the process is ended, whatever does not want to end."""
+"""How long after the second signal, or after its end, the process is ended, whatever does not want to end."""
 
 DRAINED = "the worker is drained and leaves, what else runs here goes on; a restart brings the worker back"
 
@@ -61,13 +61,18 @@ class Haste:
         if self._last:
             self._last.cancel()
 
+    def leave(self, code: int) -> None:
+        """A thread that does not end, as of a pool that a task has used, holds up the end of the process no longer."""
+        self.over()
+        self._last = threading.Timer(LAST_S, self._end, (code,))
+        self._last.daemon = True
+        self._last.start()
+
     def _hurry(self, code: int) -> None:
         if self.asked or self._loop.time() - self._since <= TWICE_S:
             return
         self.asked = True
-        self._last = threading.Timer(LAST_S, self._end, (code,))
-        self._last.daemon = True
-        self._last.start()
+        self.leave(code)
         if self._worker:
             self._worker.hurry()
 

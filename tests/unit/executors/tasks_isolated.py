@@ -24,6 +24,14 @@ def talk():
     return "said"
 
 
+def mumble(context):
+    """Says what cannot be said."""
+    logging.getLogger("app").warning("%d apples", "no")
+    logging.getLogger("app").warning("half a \ud800")
+    context.progress("half a \ud800")
+    return "said"
+
+
 def crash():
     print("last words", file=sys.stderr, flush=True)
     ctypes.string_at(0)
@@ -105,7 +113,7 @@ class App:
         for function in (
             whoami, talk, crash, vanish, quit_politely, sleep, family, wait, flood, log_flood, large, broken,
         )
-    } | {function.__name__: Told(function) for function in (look, heed)}  # fmt: skip
+    } | {function.__name__: Told(function) for function in (look, heed, mumble)}  # fmt: skip
 
 
 app = App()

@@ -20,7 +20,7 @@ async def test_text_is_text_whatever_its_charset_says(site):
         assert value(await sent(site.url()))["body"].startswith("caf")
 
 
-@pytest.mark.parametrize("body", [b"{", b"NaN", b"1e400", b"[" * 100_000, b"\xff", b'"\xff"', b""])
+@pytest.mark.parametrize("body", [b"{", b'{"x":1,"x":2}', b"NaN", b"1e400", b"[" * 100_000, b"\xff", b'"\xff"', b""])
 async def test_json_that_is_none_is_text(site, body):
     site.answer = lambda request: web.Response(body=body, content_type="application/json")
     assert isinstance(value(await sent(site.url()))["body"], str)

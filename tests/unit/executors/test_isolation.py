@@ -18,7 +18,7 @@ from tests.unit.executors.support import ISOLATED, Attempt, Life, Notes, Plain, 
 APP = "tests.unit.executors.tasks_isolated:app"
 NAMES = (
     "whoami", "talk", "crash", "vanish", "quit_politely", "sleep", "family", "wait", "flood", "log_flood", "large",
-    "broken", "look", "heed", "missing",
+    "broken", "look", "heed", "missing", "mumble",
 )  # fmt: skip
 
 
@@ -45,6 +45,14 @@ async def test_an_attempt_runs_in_a_child_that_leads_a_group(python):
     child = msgspec.json.decode(end.result)
     assert child["pid"] != psutil.Process().pid
     assert child["leader"]
+
+
+async def test_what_cannot_be_said_does_not_fail_the_attempt(python):
+    end, notes = await outcome(python, isolated("mumble"))
+    assert (end.end, end.result) == (End.SUCCESS, b'"said"')
+    assert ("log", "warning", "half a ?") in notes.lines
+    assert notes.told == ["half a ?"]
+    assert any("--- Logging error ---" in line for line in notes.texts("stderr"))
 
 
 async def test_children_are_used_again_one_after_the_other(python):

@@ -153,6 +153,7 @@ async def test_a_missing_script_is_handed_back(scripts):
     "code",
     [
         "open(path, 'w').write('{')",
+        "open(path, 'w').write('{\"x\":1,\"x\":2}')",
         "open(path, 'wb').write(bytes([34, 255, 34]))",
         f"open(path, 'w').write('\"' + 'x' * {VALUE_LIMIT} + '\"')",
         "open(path, 'w').write('[' * 100_000)",

@@ -1,12 +1,19 @@
+import asyncio
+import ctypes
+import os
+import signal
+
 import psutil
 import pytest
 
 from rota.domain.run import End, Reason
+from rota.executors import programs
 from rota.executors.shell import ShellExecutor
 from tests.unit.executors.children import children
 from tests.unit.executors.support import Attempt, Life, assigned, outcome
 
 SHELL = ShellExecutor()
+PR_SET_CHILD_SUBREAPER = 36
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +90,38 @@ async def test_an_exit_code_is_a_failure():
     assert (end.end, end.error, end.final) == (End.FAILURE, "exit code 3:\noops", False)
 
 
+@pytest.fixture
+def nobody_buries():
+    """As under a parent that ignores the ends of its children, which is inherited."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.usefixtures("nobody_buries")
+async def test_an_exit_code_that_the_system_does_not_tell_is_no_success():
+    end, _ = await output("echo oops >&2; exit 3")
+    assert (end.end, end.final) == (End.FAILURE, False)
+    assert "exit code" in end.error
+
+
+async def test_a_program_that_nobody_can_watch_does_not_run(monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(programs.WATCHERS, "start", full)
+    with pytest.raises(RuntimeError):
+        await output("sleep 3600")
+
+
+def test_programs_are_watched_in_the_child_of_a_fork_too():
+    assert asyncio.run(output("true"))[0].end is End.SUCCESS
+    if (child := os.fork()) == 0:
+        signal.alarm(10)
+        os._exit(int(asyncio.run(output("true"))[0].end is not End.SUCCESS))
+    assert os.waitpid(child, 0)[1] == 0
+
+
 async def test_a_result_is_read():
     end, _ = await output('echo \'{"x": 1}\' > "$ROTA_RESULT"')
     assert end.result == b'{"x": 1}\n'
@@ -92,6 +131,22 @@ async def test_what_runs_in_the_background_ends_with_the_command():
     end, lines = await output("sleep 3600 & echo $!; exit 0")
     assert end.end is End.SUCCESS
     assert not psutil.pid_exists(int(lines[0])) or psutil.Process(int(lines[0])).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture
+def first_process():
+    """As the first process of a container, which inherits whoever loses its parent."""
+    adopts = ctypes.CDLL(None).prctl
+    assert adopts(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    yield
+    adopts(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+@pytest.mark.usefixtures("first_process")
+async def test_what_a_command_left_behind_is_buried_by_who_inherits_it():
+    end, _ = await output("sleep 3600 & sleep 3600 & exit 4")
+    assert end.error == "exit code 4"
+    assert children() == []
 
 
 async def test_a_cancel_ends_pipelines():

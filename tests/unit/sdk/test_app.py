@@ -13,10 +13,12 @@ import pytest
 from rota import Invalid, Rota, RotaError, Unavailable
 from rota.domain.facts import SessionChanged, Trouble
 from rota.domain.records import Session
+from rota.domain.run import State
 from rota.engine.control import drain
 from rota.engine.recover import open_sessions
 from rota.engine.submit import Order
 from rota.ports.store import Where
+from rota.scheduler.node import Scheduler
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.testing.recorder import Recorder
 from rota.worker.options import Options
@@ -263,12 +265,12 @@ app = Rota(sys.argv[1], name="serving", emit=emit)
 
 @app.task(name="lengthy", timeout=None)
 async def lengthy() -> str:
-    if sys.argv[2] != "patient":
+    if sys.argv[2] not in ("patient", "held"):
         await asyncio.Event().wait()
     await asyncio.to_thread(sys.stdin.readline)
     return "finished"
 
-app.serve(worker_options=Options(slots=2, drain_ms=50 if sys.argv[2] == "stuck" else 30_000))
+app.serve(worker_options=Options(slots=2, drain_ms=50 if sys.argv[2] in ("stuck", "held") else 30_000))
 print("served", flush=True)
 """
 
@@ -319,6 +321,18 @@ async def test_a_signal_hands_back_what_does_not_end(url):
         assert (run.state, run.tries, run.lost) == ("pending", 0, 0)
 
 
+async def test_a_thread_of_a_task_that_does_not_end_does_not_hold_up_the_end(url):
+    async with Rota(url, name="other") as app:
+        serving = Serving(url, "held")
+        assert await asyncio.to_thread(serving.said) == "SessionChanged"
+        handle = app.handle((await app.client.submit(Order("lengthy"))).id)
+        assert await asyncio.to_thread(serving.said) == "RunsClaimed"
+        serving.process.terminate()
+        assert await asyncio.to_thread(serving.process.wait, 20) == 0
+        assert "ended by force" in serving.process.communicate()[1]
+        assert (await handle.arun()).state == "pending"
+
+
 async def test_its_scheduler_goes_on_when_people_drain_its_worker(url):
     async with Rota(url, name="other") as app:
         serving = Serving(url, "patient")
@@ -359,3 +373,35 @@ async def test_a_second_signal_ends_at_once_what_runs_and_hands_it_back(url):
         assert process.returncode == 130
         run = await handle.arun()
         assert (run.state, run.tries, run.lost) == ("pending", 0, 0)
+
+
+async def test_who_is_cancelled_twice_leaves_no_worker_behind(url: str, monkeypatch: pytest.MonkeyPatch):
+    app, began, ending, stop = Rota(url), asyncio.Event(), asyncio.Event(), Scheduler.stop
+
+    @app.task
+    async def endless() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async def slow(scheduler: Scheduler) -> None:
+        ending.set()
+        await stop(scheduler)
+
+    async def life() -> None:
+        async with app.running():
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(Scheduler, "stop", slow)
+    async with app:
+        handle = await endless.asubmit()
+        living = asyncio.create_task(life())
+        async with asyncio.timeout(20):
+            await began.wait()
+            living.cancel()
+            await ending.wait()
+            living.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await living
+        run = await app.client.run(handle.id)
+        assert (run.state, run.tries, run.lost) == (State.PENDING, 0, 0)
+        assert await open_sessions(app.engine) == []

@@ -3,6 +3,8 @@
 import asyncio
 import io
 import logging
+import os
+import signal
 import sys
 
 import pytest
@@ -267,3 +269,21 @@ async def test_streams_that_someone_else_replaced_are_left_alone(house: House, m
     sys.stdout = theirs
     await worker.stop()
     assert sys.stdout is theirs
+
+
+async def test_who_is_forked_prints_where_the_program_does_and_waits_for_no_thread_of_it(house: House, monkeypatch):
+    program = Program(monkeypatch)
+
+    async def forks() -> int:
+        lock = vars(sys.stdout)["_lock"]
+        lock.acquire()  # as a thread does that prints in this moment
+        if (child := os.fork()) == 0:
+            signal.alarm(10)
+            say("from the child")
+            os._exit(int(program.out != "from the child\n"))
+        lock.release()
+        return os.waitpid(child, 0)[1]
+
+    run_id = await house.begun(forks)
+    await house.worker()
+    assert (await house.settled(run_id)).result == b"0"

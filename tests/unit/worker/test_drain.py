@@ -7,6 +7,7 @@ import pytest
 
 from rota.domain.run import Reason, State
 from rota.domain.task import OnLost
+from rota.engine.sessions import leave
 from tests.unit.worker.support import House, breathe
 
 SHORT_MS = 30
@@ -31,6 +32,30 @@ async def test_a_drain_hands_back_unburnt_what_does_not(house: House, gate):
     await worker.stop()
     run = await house.run(run_id)
     assert (run.state, run.reason, run.tries, run.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
+
+
+async def test_a_drain_that_waits_for_nothing_hands_back_all_the_same(house: House, gate):
+    run_id = await house.begun(gate, name="gate")
+    worker = await house.worker(drain_ms=0)
+    await gate.holds(1)
+    await worker.stop()
+    run = await house.run(run_id)
+    assert (run.state, run.reason, run.tries, run.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
+
+
+async def test_a_drain_ends_at_once_what_is_not_its_own_any_more(house: House, gate):
+    """Its session lapsed meanwhile, and its runs are with others."""
+    run_id = await house.begun(gate, name="gate")
+    worker = await house.worker()
+    await gate.holds(1)
+    stopping = asyncio.create_task(worker.stop())
+    await breathe()
+    await leave(house.engine, worker.session, "lapsed")
+    await house.take_back(run_id)
+    await gate.holds(0)
+    await stopping
+    run = await house.run(run_id)
+    assert (run.state, run.attempt, run.lost, house.refused()) == (State.PENDING, 1, 1, [])
 
 
 async def test_a_success_that_beats_a_drain_counts(house: House, gate):

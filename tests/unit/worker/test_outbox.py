@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from rota.domain.errors import Unavailable, Unclear
+from rota.domain.errors import Invalid, Unavailable, Unclear
 from rota.domain.facts import Trouble
-from rota.domain.run import SUCCESS, State
+from rota.domain.run import SUCCESS, End, Reason, State
 from rota.ports.desk import Settlement
 from rota.ports.loops import end
 from rota.testing.factories import make_run
@@ -30,6 +30,7 @@ class Post:
         self.arrived: list[Settlement] = []
         self.errors: list[Exception] = []
         self.poison: list[Settlement] = []
+        self.refused: list[Settlement] = []
         self.before: Callable[[], Awaitable[object]] | None = None
         self.facts = Recorder()
         self.outbox = Outbox(self.send, self.facts)
@@ -43,6 +44,8 @@ class Post:
             raise self.errors.pop(0)
         if any(item in batch for item in self.poison):
             raise TypeError("nobody can send this")
+        if any(item in batch for item in self.refused):
+            raise Invalid("settlements[0].result", "key 'a' stands twice in one object")
         self.arrived += batch
         self.bell.ring()
 
@@ -144,6 +147,19 @@ async def test_one_that_nobody_can_send_does_not_hold_up_the_others(post: Post):
     post.poison = []
     await post.outbox.empty()
     assert set(post.arrived) == set(sent)
+
+
+async def test_one_that_is_refused_as_such_ends_as_a_failure_that_says_so(post: Post):
+    sent = [settlement(number) for number in range(8)]
+    post.refused = [sent[3]]
+    for one in sent:
+        post.outbox.put(one)
+    await post.outbox.empty()
+    ends = {one.fence: one.outcome for one in post.arrived}
+    said = ends.pop(sent[3].fence)
+    assert (said.end, said.reason, said.final) == (End.FAILURE, Reason.UNSTORABLE, True)
+    assert said.error == "settlements[0].result: key 'a' stands twice in one object"
+    assert set(ends.values()) == {SUCCESS}
 
 
 async def quick(number: int) -> int:

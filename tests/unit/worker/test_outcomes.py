@@ -236,11 +236,49 @@ def raises_cancelled():
     raise asyncio.CancelledError
 
 
+class Panic(BaseException):
+    """What some libraries raise past every `except Exception`."""
+
+
+def panics():
+    raise Panic("a library gave up")
+
+
+def exits():
+    raise SystemExit(3)
+
+
+class Nameless(Exception):
+    """An error that cannot even be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def raises_what_cannot_be_shown():
+    raise Nameless
+
+
+async def test_a_panic_of_an_async_task_ends_its_attempt(house: House):
+    async def hasty() -> None:
+        panics()
+
+    run_id = await house.begun(hasty)
+    worker = await house.worker()
+    run = await house.settled(run_id)
+    assert (run.state, run.reason, run.tries) == (State.RETRYING, Reason.ERROR, 1)
+    assert "Panic: a library gave up" in run.error
+    assert worker.running == 0
+
+
 @pytest.mark.parametrize(
     ("run", "error"),
     [
         (raises_an_error, "LookupError: nowhere"),
         (raises_cancelled, "CancelledError"),
+        (panics, "Panic: a library gave up"),
+        (exits, "SystemExit: 3"),
+        (raises_what_cannot_be_shown, "Nameless: <exception str() failed>"),
         (lambda: None, "NoneType instead of an Outcome"),
         (lambda: "done", "str instead of an Outcome"),
     ],

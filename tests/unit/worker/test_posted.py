@@ -111,6 +111,16 @@ async def test_what_it_asked_for_already_is_not_begun_again_by_a_late_post(door:
     assert (door.worker.running, starts, house.refused()) == (0, 1, [])
 
 
+async def test_what_is_over_is_not_begun_again_by_another_post(door: Door, house: House):
+    runs = await house.place(door.worker, "quick", 2)
+    body = await door.body(runs)
+    assert sorted(took(await door.send(body))) == sorted(runs)
+    await house.all_settled(runs)
+    await house.until(lambda: house.desks[door.worker].answers["settle"])
+    assert sorted(took(await door.send(body))) == sorted(runs)
+    assert (door.worker.running, house.refused()) == (0, [])
+
+
 async def test_a_post_waits_until_what_is_asked_at_the_moment_is_known(door: Door, house: House, gate):
     await house.task(gate, name="gate")
     runs = await house.place(door.worker, "gate", 2)

@@ -7,9 +7,10 @@ import pytest
 from rota import Context
 from rota.domain.errors import Invalid, Unavailable, Unclear
 from rota.domain.facts import RunsSettled
+from rota.domain.ids import RunId
 from rota.domain.run import State
 from rota.ports.store import Line
-from rota.worker import reporter
+from rota.worker import reporter, wire
 from rota.worker.context import LINE_LIMIT, LINES_LIMIT
 from tests.unit.worker.support import House
 
@@ -234,3 +235,17 @@ async def test_a_zombie_says_nothing_in_the_log_of_its_successor(house: House, g
     await house.settled(run_id, 2)
     assert await texts(house, run_id) == ["begun 1", "begun 2", "over 2"]
     assert second.running == 0
+
+
+async def test_lines_of_any_stream_and_level_can_travel(house: House):
+    """A desk refuses others, and the lines of all who are in the same report with them."""
+
+    async def odd(context: Context) -> None:
+        context.line("output", "l" * 50, "said")
+
+    run_id = await house.begun(odd)
+    await house.worker()
+    await house.settled(run_id)
+    (line,) = await lines(house, run_id)
+    assert line.text == "said"
+    assert wire.decode(wire.Report, wire.encode(wire.report((), (line._replace(run=RunId("0" * 32)),)))).lines

@@ -194,8 +194,8 @@ async def settle(engine: Here, crew: Sessions, asked: Worker, request: Request) 
     ends = []
     for at in known:
         one = wire.settlement(said.settlements[at])
-        _check(at, one)
         held = runs[one.fence.run]
+        _check(at, one, held.record)
         started_at = one.outcome.started_at and _between(one.outcome.started_at, held.record, now)
         ends.append(one._replace(outcome=one.outcome._replace(started_at=started_at), held=held))
     for at, verdict in zip(known, await settle_all(engine, ends), strict=True):
@@ -203,9 +203,11 @@ async def settle(engine: Here, crew: Sessions, asked: Worker, request: Request) 
     return _told(verdicts)
 
 
-def _check(at: int, one: Settlement) -> None:
-    """Raises `Invalid` for what no honest worker says: a loss, which only the scheduler sees, or what is no JSON."""
-    if one.outcome.end is End.LOST:
+def _check(at: int, one: Settlement, run: Run) -> None:
+    """Raises `Invalid` for what no honest worker says: what is no JSON, or a loss, which only the scheduler sees, save
+    that of the child process of a last try.
+    """
+    if one.outcome.end is End.LOST and not run.isolated:
         raise Invalid(f"settlements[{at}].end", "a worker cannot say of itself that it is lost")
     result = one.outcome.result
     if result is None or result == b"null" or len(result) > VALUE_LIMIT:
