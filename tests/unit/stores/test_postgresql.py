@@ -151,6 +151,20 @@ async def test_a_call_that_is_cancelled_leaves_no_transaction_behind(database):
         assert await store.commit(change) == [APPLIED]
 
 
+async def test_a_call_that_is_cancelled_while_it_is_undone_leaves_its_connection_to_nobody(database):
+    async with between(database) as (proxy, url), reached(url) as store:
+        await put(store, make_run(1))
+        proxy.may_close.clear()
+        proxy.cut = b"ROLLBACK"
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(put(store, make_run(1)), 0.5)
+        assert proxy.cuts == 1
+        try:
+            assert await asyncio.wait_for(put(store, make_run(2)), 5) == [APPLIED]
+        finally:
+            proxy.may_close.set()
+
+
 async def test_what_the_server_undid_for_others_is_tried_again(database):
     async with reached(database) as store:
         tries = []

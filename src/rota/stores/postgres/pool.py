@@ -91,6 +91,7 @@ class PostgresDb(Db):
             await_only(copying(table.name, records=rows, columns=names, timeout=self._seconds))
         except asyncpg.UniqueViolationError:
             raise Moved from None
+        self.answered = True
         return len(rows)
 
     @contextmanager
@@ -188,13 +189,9 @@ class Pool(Home):
                     await self._cooled(connection)
 
     async def _cooled(self, connection: Any) -> None:
-        try:
-            await connection.execute("ROLLBACK", timeout=CLOSE_S)
+        await _roll_back(connection, CLOSE_S)
+        if not connection.is_closed():
             self._idle.append(connection)
-        except BaseException as error:
-            connection.terminate()
-            if not isinstance(error, DRIVER_ERRORS):
-                raise
 
     async def _begun(self, mode: Mode) -> Any:
         """A connection on which a transaction has begun. One that was lost while nobody used it is replaced."""
@@ -239,12 +236,10 @@ class Pool(Home):
 
     def _undo(self, connection: Any, mode: Mode, error: BaseException) -> None:
         """Roll back where the connection still answers; else it is of no more use."""
-        if isinstance(error, Exception) and not isinstance(error, LOST) and not connection.is_closed():
-            with suppress(*DRIVER_ERRORS):
-                if mode.begin:
-                    await_only(connection.execute("ROLLBACK", timeout=mode.seconds))
-                return
-        connection.terminate()
+        if isinstance(error, LOST) or not isinstance(error, Exception):
+            connection.terminate()
+        elif mode.begin and not connection.is_closed():
+            await_only(_roll_back(connection, mode.seconds))
 
     async def _close(self) -> None:
         self._home = None
@@ -255,6 +250,16 @@ class Pool(Home):
         while connection := self._warmed() or (self._idle.pop() if self._idle else None):
             with suppress(*DRIVER_ERRORS, RotaError):
                 await connection.close(timeout=CLOSE_S)
+
+
+async def _roll_back(connection: Any, seconds: float | None) -> None:
+    """Roll back; where that cannot be known to be done, the connection goes."""
+    try:
+        await connection.execute("ROLLBACK", timeout=seconds)
+    except BaseException as error:
+        connection.terminate()
+        if not isinstance(error, DRIVER_ERRORS):
+            raise
 
 
 def _ending(mode: Mode, notice: str) -> str:
