@@ -74,7 +74,10 @@ class Engine:
         return [timed_id(now, first + number) for number in range(count)]
 
     async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
-        """Commit, and resend once what got no answer: the store then says `already` of what had happened."""
+        """Commit, and resend once what got no answer: the store then says `already` of what had happened.
+
+        `Unavailable` means that nothing happened, however many parts there are.
+        """
         results: list[Result] = []
         for start in range(0, len(groups), BATCH):
             part = groups[start : start + BATCH]
@@ -87,6 +90,12 @@ class Engine:
                 except Unavailable:
                     # That nothing happened is true of the second try alone.
                     raise unclear from None
+            except Unavailable as error:
+                if results:
+                    raise Unclear(
+                        f"{len(results)} of {len(groups)} writes are done, the others not: {error}"
+                    ) from error
+                raise
         return results
 
     async def commit_one(self, group: Group, guard: Guard = None, hints: Sequence[Hint] = ()) -> Result:
