@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from rota.domain.errors import RotaError
+from rota.domain.errors import RotaError, Unavailable
 from rota.stores.home import Home
 from rota.stores.postgres.faults import DRIVER_ERRORS, LOST, code_of, fault
 from rota.stores.postgres.flavour import POSTGRESQL
@@ -119,6 +119,8 @@ class Pool(Home):
         self._warm: list[Any] = []
         """Those on which a transaction has begun that nobody uses yet."""
         self._busy = 0
+        self._over = False
+        """Whether it was closed; calls of other threads may still be on their way."""
         self._cooling: asyncio.Task[None] | None = None
         self._room = asyncio.Semaphore(size)
         # Versions mean nothing but equality. Counted up from chance, they never meet those of another process.
@@ -127,7 +129,7 @@ class Pool(Home):
     def open(self) -> None:
         """Allow calls; the first one connects."""
         if self.move_in():
-            self._room = asyncio.Semaphore(self._size)
+            self._room, self._over = asyncio.Semaphore(self._size), False
             self._idle, self._warm, self._busy, self._cooling = [], [], 0, None
 
     async def close(self) -> None:
@@ -140,6 +142,8 @@ class Pool(Home):
 
         async def tried() -> T:
             async with self._room:
+                if self._over:
+                    raise Unavailable(f"{self.place} was closed meanwhile")
                 self._busy += 1
                 try:
                     return await self._tried(mode, work, _ending(mode, notice))
@@ -245,11 +249,13 @@ class Pool(Home):
         self._home = None
         for _ in range(self._size):
             await self._room.acquire()
+        self._over = True
         if self._cooling:
             self._cooling.cancel()
         while connection := self._warmed() or (self._idle.pop() if self._idle else None):
             with suppress(*DRIVER_ERRORS, RotaError):
                 await connection.close(timeout=CLOSE_S)
+        self._room.release()  # who still comes is told so, one after the other
 
 
 async def _roll_back(connection: Any, seconds: float | None) -> None:
