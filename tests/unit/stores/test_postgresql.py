@@ -3,10 +3,8 @@
 import asyncio
 import os
 import socket
-import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import asyncpg
 import pytest
@@ -151,40 +149,6 @@ async def test_a_call_that_is_cancelled_leaves_no_transaction_behind(database):
                 await asyncio.wait_for(store.commit(change), 0.2)
         await other.close()
         assert await store.commit(change) == [APPLIED]
-
-
-async def test_a_call_that_is_cancelled_while_it_is_undone_leaves_its_connection_to_nobody(database):
-    async with between(database) as (proxy, url), reached(url) as store:
-        await put(store, make_run(1))
-        proxy.may_close.clear()
-        proxy.cut = b"ROLLBACK"
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(put(store, make_run(1)), 0.5)
-        assert proxy.cuts == 1
-        try:
-            assert await asyncio.wait_for(put(store, make_run(2)), 5) == [APPLIED]
-        finally:
-            proxy.may_close.set()
-
-
-async def test_a_call_from_elsewhere_that_comes_with_the_close_is_told_so(database, monkeypatch):
-    loop, came = asyncio.get_running_loop(), threading.Event()
-    original = loop.call_soon_threadsafe
-
-    def soon(*arguments, **more):
-        handle = original(*arguments, **more)
-        came.set()
-        return handle
-
-    async with reached(database) as store:
-        await put(store, make_run(1))
-        monkeypatch.setattr(loop, "call_soon_threadsafe", soon)
-        with ThreadPoolExecutor(1) as thread:
-            asked = thread.submit(lambda: asyncio.run(asyncio.wait_for(store.get(Run, [make_run(1).id]), 5)))
-            assert came.wait(30)
-            await store.close()
-            with pytest.raises(Unavailable, match="closed meanwhile"):
-                await asyncio.wrap_future(asked)
 
 
 async def test_what_the_server_undid_for_others_is_tried_again(database):

@@ -26,6 +26,8 @@ from rota.stores.sql.rows import Row
 
 T = TypeVar("T")
 
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+"""Whatever the server's default is: at a higher level all who count the same cell would undo each other."""
 CLOSE_S = 2.0
 MANY = 20
 """From so many rows on, COPY costs less than INSERT."""
@@ -272,7 +274,7 @@ def _ending(mode: Mode, notice: str) -> str:
     """Behind the COMMIT, so that the notice holds up no other transaction."""
     if not mode.warm:
         return f"COMMIT; {notice}" if notice else "COMMIT"
-    return f"COMMIT; BEGIN; {notice}; COMMIT; BEGIN" if notice else "COMMIT; BEGIN"
+    return f"COMMIT; BEGIN; {notice}; COMMIT; {BEGIN}" if notice else f"COMMIT; {BEGIN}"
 
 
 def _is_gone(error: BaseException) -> bool:
