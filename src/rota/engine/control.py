@@ -16,7 +16,7 @@ from rota.domain.schedule import Overlap, Schedule
 from rota.domain.states import Cancel, Submit, advance
 from rota.domain.timing import overlap
 from rota.engine.audit import audited
-from rota.engine.engine import Engine, applied, read
+from rota.engine.engine import Engine, applied, read, revision_of
 from rota.engine.moves import ending, keys_of, wakes
 from rota.engine.query import queues, run_detail
 from rota.engine.submit import Order, Receipt, draft, hints, is_made, keyed, known, receipt_of, submit
@@ -100,16 +100,14 @@ async def cancel(engine: Engine, run_id: str, actor: str) -> str:
 
 
 async def retry(engine: Engine, run_id: str, actor: str) -> Receipt:
-    """A new run of the same work that points back at an ended one. Raises `Refused` while that one is not over,
-    `NotFound`.
-    """
+    """A new run of the same work that points back at an ended one. Raises `Refused` if it is not over, `NotFound`."""
     run, payload, _ = await run_detail(engine, run_id)
     if run.state not in TERMINAL:
         raise Refused(f"run {run_id} is {run.state}; cancel it first, or wait")
     if run.payload is None and not payload:
         # Pruned at this moment. An order without a payload would be given the task's own.
         raise NotFound("payload", f"{run_id}/payload", "submit it anew, with its arguments")
-    named = next(iter((await engine.revisions([(f"{run.namespace}/{run.task}", run.revision)])).values()), None)
+    named = (await engine.revisions([revision_of(run)])).get(revision_of(run))
     order = Order(
         task=run.task,
         namespace=run.namespace,

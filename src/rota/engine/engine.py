@@ -7,9 +7,10 @@ from typing import Any
 
 from rota.domain.errors import NotFound, Unavailable, Unclear
 from rota.domain.facts import Fact
-from rota.domain.ids import RunId, timed_id
+from rota.domain.ids import RunId, definition_id, timed_id
 from rota.domain.records import PULL, Queue
 from rota.domain.retry import Defaults
+from rota.domain.run import Run
 from rota.domain.task import Revision, Task, revision_id
 from rota.ports.executor import Forms
 from rota.ports.runtime import Chance, Clock, Emit
@@ -169,6 +170,11 @@ class Engine:
                 if found is not None:
                     known[key] = self._revisions[key] = found.record.task
         return known
+
+
+def revision_of(run: Run) -> tuple[str, int]:
+    """What a run names: its task's id, and the revision."""
+    return definition_id(run.namespace, run.task), run.revision
 
 
 def applied(result: Result) -> bool:
