@@ -289,7 +289,7 @@ def _returned(run: Run, event: Settle, now: int) -> Run:
     outcome, back = event.outcome, run._replace(error="")  # what an earlier attempt met is in its history
     if outcome.reason == Reason.NO_HANDLER:
         return _again(back, State.PENDING, Reason.NO_HANDLER, now, None, outcome.error[:500])
-    return _again(back, State.PENDING, Reason.RETURNED, now, None, outcome.reason)
+    return _again(back._replace(ready_at=now), State.PENDING, Reason.RETURNED, now, None, outcome.reason)
 
 
 def _lost(run: Run, event: Settle, now: int) -> Run:
@@ -300,7 +300,7 @@ def _lost(run: Run, event: Settle, now: int) -> Run:
         return _end(gone, State.FAILED, Reason.LOST, now)
     if gone.lost > LOST_LIMIT:
         return _end(gone, State.FAILED, Reason.POISON, now)
-    return _again(gone, State.PENDING, Reason.LOST, now, None, event.outcome.reason)
+    return _again(gone._replace(ready_at=now), State.PENDING, Reason.LOST, now, None, event.outcome.reason)
 
 
 def _cancelled(run: Run, event: Settle, now: int) -> Run:

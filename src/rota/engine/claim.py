@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 from rota.domain.facts import RunsClaimed
-from rota.domain.ids import definition_id
 from rota.domain.lane import queue_of
 from rota.domain.records import Blob, Session
 from rota.domain.run import End, Outcome, Reason, Run, State
 from rota.domain.task import Task, revision_id
-from rota.engine.engine import Engine
+from rota.engine.engine import Engine, revision_of
 from rota.engine.settle import settle
 from rota.ports.desk import Assignment, Settlement, Taken
 from rota.ports.store import Claimed, Versioned, Want
@@ -45,10 +44,10 @@ async def given(engine: Engine, session: str, runs: Sequence[str]) -> Taken:
 async def assigned(engine: Engine, claimed: Claimed) -> Taken:
     """Claimed runs with all that their worker needs; those of which something is gone are ended instead."""
     runs, assignments, broken = claimed.runs, [], []
-    tasks = await engine.revisions(_revision(held.record) for held in runs)
+    tasks = await engine.revisions(revision_of(held.record) for held in runs)
     payloads = await _payloads(engine, runs)
     for held in runs:
-        run, task = held.record, tasks.get(_revision(held.record))
+        run, task = held.record, tasks.get(revision_of(held.record))
         payload = run.payload if run.payload is not None else payloads[run.id]
         if task is not None and payload is not None:
             assignments.append(Assignment(run, task, payload, held.version))
@@ -60,14 +59,10 @@ async def assigned(engine: Engine, claimed: Claimed) -> Taken:
     return Taken(tuple(assignments), claimed.contended or bool(broken), claimed.open)
 
 
-def _revision(run: Run) -> tuple[str, int]:
-    return definition_id(run.namespace, run.task), run.revision
-
-
 def _broken(held: Versioned[Run], task: Task | None) -> Settlement:
     """The end of a run that can never be run: damage to its data must not keep its neighbours waiting."""
     run = held.record
-    gone = f"payload {run.id}/payload" if task else f"task revision {revision_id(*_revision(run))}"
+    gone = f"payload {run.id}/payload" if task else f"task revision {revision_id(*revision_of(run))}"
     outcome = Outcome(End.FAILURE, reason=Reason.ERROR, error=f"its {gone} is missing in the store", final=True)
     return Settlement(run.fence, outcome, held, task or Task(run.namespace, run.task))
 

@@ -16,10 +16,10 @@ from rota.domain.schedule import Overlap, Schedule
 from rota.domain.states import Cancel, Submit, advance
 from rota.domain.timing import overlap
 from rota.engine.audit import audited
-from rota.engine.engine import Engine, applied, read
+from rota.engine.engine import Engine, applied, read, revision_of
 from rota.engine.moves import ending, keys_of, wakes
 from rota.engine.query import queues, run_detail
-from rota.engine.submit import Order, Receipt, draft, hints, keyed, known, receipt_of, submit
+from rota.engine.submit import Order, Receipt, draft, hints, is_made, keyed, known, receipt_of, submit
 from rota.ports.store import Change, Conflict, Group, Hint, Versioned
 
 TRIES = 8
@@ -61,7 +61,7 @@ async def _in_turn(engine: Engine, order: Order, actor: str) -> Receipt:
         moved = Change(held, replace(schedule, open=(*live, run.id)))
         told = [Hint("gate")] if run.state is State.BLOCKED else hints([run])
         result = await engine.commit_one(Group((*group.changes, moved)), None, told)
-        if applied(result) or (isinstance(result, Conflict) and result.current[0]):
+        if is_made(result):
             engine.tell(RunsSubmitted([run]))
             for other in live if schedule.policy.overlap is Overlap.CANCEL_OTHER else ():
                 with suppress(Refused):
@@ -100,11 +100,14 @@ async def cancel(engine: Engine, run_id: str, actor: str) -> str:
 
 
 async def retry(engine: Engine, run_id: str, actor: str) -> Receipt:
-    """A new run of the same work that points back at an ended one. Raises `Refused` while that one is not over."""
+    """A new run of the same work that points back at an ended one. Raises `Refused` if it is not over, `NotFound`."""
     run, payload, _ = await run_detail(engine, run_id)
     if run.state not in TERMINAL:
         raise Refused(f"run {run_id} is {run.state}; cancel it first, or wait")
-    named = next(iter((await engine.revisions([(f"{run.namespace}/{run.task}", run.revision)])).values()), None)
+    if run.payload is None and not payload:
+        # Pruned at this moment. An order without a payload would be given the task's own.
+        raise NotFound("payload", f"{run_id}/payload", "submit it anew, with its arguments")
+    named = (await engine.revisions([revision_of(run)])).get(revision_of(run))
     order = Order(
         task=run.task,
         namespace=run.namespace,

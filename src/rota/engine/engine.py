@@ -7,9 +7,10 @@ from typing import Any
 
 from rota.domain.errors import NotFound, Unavailable, Unclear
 from rota.domain.facts import Fact
-from rota.domain.ids import RunId, timed_id
+from rota.domain.ids import RunId, definition_id, timed_id
 from rota.domain.records import PULL, Queue
 from rota.domain.retry import Defaults
+from rota.domain.run import Run
 from rota.domain.task import Revision, Task, revision_id
 from rota.ports.executor import Forms
 from rota.ports.runtime import Chance, Clock, Emit
@@ -74,7 +75,10 @@ class Engine:
         return [timed_id(now, first + number) for number in range(count)]
 
     async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
-        """Commit, and resend once what got no answer: the store then says `already` of what had happened."""
+        """Commit, and resend once what got no answer: the store then says `already` of what had happened.
+
+        `Unavailable` means that nothing happened, however many parts there are.
+        """
         results: list[Result] = []
         for start in range(0, len(groups), BATCH):
             part = groups[start : start + BATCH]
@@ -87,6 +91,12 @@ class Engine:
                 except Unavailable:
                     # That nothing happened is true of the second try alone.
                     raise unclear from None
+            except Unavailable as error:
+                if results:
+                    raise Unclear(
+                        f"{len(results)} of {len(groups)} writes are done, the others not: {error}"
+                    ) from error
+                raise
         return results
 
     async def commit_one(self, group: Group, guard: Guard = None, hints: Sequence[Hint] = ()) -> Result:
@@ -160,6 +170,11 @@ class Engine:
                 if found is not None:
                     known[key] = self._revisions[key] = found.record.task
         return known
+
+
+def revision_of(run: Run) -> tuple[str, int]:
+    """What a run names: its task's id, and the revision."""
+    return definition_id(run.namespace, run.task), run.revision
 
 
 def applied(result: Result) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import msgspec
 
-from rota.domain.errors import Refused, StoreError
+from rota.domain.errors import Refused, StoreError, Unclear
 from rota.domain.facts import SessionChanged
 from rota.domain.records import Blob, Load, Session
 from rota.engine.engine import Engine, applied
@@ -26,7 +26,7 @@ async def beat(engine: Engine, session: str, load: Load | None) -> BeatReply:
     """A sign of life. What the worker says of itself is kept where it has changed, and may be lost."""
     reply = (await engine.store.beat([session]))[0]
     if load and reply.open:
-        with suppress(StoreError):
+        with suppress(StoreError, Unclear):
             (held,), data = await engine.store.get(Blob, [load_id(session)]), msgspec.json.encode(load)
             if held is None or held.record.data != data:
                 kept = Blob(load_id(session), data, engine.clock.now())

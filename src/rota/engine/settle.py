@@ -13,7 +13,7 @@ from rota.domain.records import INLINE_LIMIT, VALUE_LIMIT, Blob
 from rota.domain.run import End, Outcome, Reason, Run
 from rota.domain.states import Settle, Verdict, advance, digest, judge
 from rota.domain.task import Task
-from rota.engine.engine import Engine
+from rota.engine.engine import Engine, revision_of
 from rota.engine.moves import Keys, ending, keys_of, wakes
 from rota.ports.desk import Settlement
 from rota.ports.store import Change, Conflict, Group, Guard, Versioned
@@ -129,20 +129,13 @@ def _group(item: _Work, run: Run, keys: Keys, now: int) -> Group:
 
 async def _tasks(engine: Engine, work: list[_Work]) -> list[Task]:
     unknown = [item.held.record for item in work if item.settlement.task is None]
-    known = await engine.revisions(map(_revision, unknown)) if unknown else {}
+    known = await engine.revisions(map(revision_of, unknown)) if unknown else {}
     runs = [item.held.record for item in work]
+    # Where its revision is gone, a plain task stands in, so that the run can still be taken back or ended.
     return [
-        item.settlement.task or known.get(_revision(run)) or _plain(run) for item, run in zip(work, runs, strict=True)
+        item.settlement.task or known.get(revision_of(run)) or Task(run.namespace, run.task)
+        for item, run in zip(work, runs, strict=True)
     ]
-
-
-def _plain(run: Run) -> Task:
-    """Stands in for a task whose revision is gone, so that its run can still be taken back or ended."""
-    return Task(run.namespace, run.task)
-
-
-def _revision(run: Run) -> tuple[str, int]:
-    return f"{run.namespace}/{run.task}", run.revision
 
 
 def _unstorable(item: _Work, error: Invalid) -> _Work:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
-from rota.domain.errors import Invalid, Refused
+from rota.domain.errors import Invalid, Refused, Unavailable, Unclear
 from rota.domain.facts import RunsSubmitted
 from rota.domain.ids import RunId, definition_id
 from rota.domain.lane import lane
@@ -73,35 +73,42 @@ async def submit(engine: Engine, orders: Sequence[Order]) -> list[Receipt]:
 async def submit_each(engine: Engine, orders: Sequence[Order]) -> list[Receipt | Refused]:
     """Make runs of orders, all in a few commits; `Refused` for an idempotency key that came before with another body.
 
-    Raises `Invalid`, `TooLarge` or `NotFound` before anything is written.
+    Raises `Invalid`, `TooLarge` or `NotFound` before anything is written, `Unclear` where some may be.
     """
     now = engine.clock.now()
     runs, payloads = await _drafted(engine, orders, now)
     receipts: dict[int, Receipt | Refused] = {}
     pending, created = list(range(len(orders))), []
-    for _ in range(TRIES):
-        # Orders whose key stands earlier in the batch follow it: groups of one commit share no keys.
-        batch, later = _first_of_key(orders, pending)
-        groups = [keyed(engine, orders[at], runs[at], payloads[at], now) for at in batch]
-        results = await engine.commit(groups, None, hints(runs[at] for at in batch))
-        results += await known(engine, [orders[at] for at in later])
-        pending = []
-        for at, result in zip(batch + later, results, strict=True):
-            try:
-                receipt = await receipt_of(engine, orders[at], runs[at], result, now)
-            except Refused as error:
-                receipts[at] = error
-                continue
-            if receipt is None:
-                pending.append(at)
-                continue
-            receipts[at] = receipt
-            if receipt.created:
-                created.append(runs[at])
-        if not pending:
-            break
-    if engine.emit and created:
-        engine.emit(RunsSubmitted(created))
+    try:
+        for _ in range(TRIES):
+            # Orders whose key stands earlier in the batch follow it: groups of one commit share no keys.
+            batch, later = _first_of_key(orders, pending)
+            groups = [keyed(engine, orders[at], runs[at], payloads[at], now) for at in batch]
+            results = await engine.commit(groups, None, hints(runs[at] for at in batch))
+            created += [runs[at] for at, result in zip(batch, results, strict=True) if is_made(result)]
+            results += await known(engine, [orders[at] for at in later])
+            pending = []
+            for at, result in zip(batch + later, results, strict=True):
+                try:
+                    receipt = await receipt_of(engine, orders[at], runs[at], result, now)
+                except Refused as error:
+                    receipts[at] = error
+                    continue
+                if receipt is None:
+                    pending.append(at)
+                else:
+                    receipts[at] = receipt
+            if not pending:
+                break
+    except Unavailable as error:
+        if created:
+            raise Unclear(
+                f"{len(created)} of {len(orders)} runs are submitted, of others it is open: {error}"
+            ) from error
+        raise
+    finally:
+        if engine.emit and created:
+            engine.emit(RunsSubmitted(created))
     unsettled = Refused("the keys of this order change hands too quickly; try again")
     return [receipts.get(at, unsettled) for at in range(len(orders))]
 
@@ -234,6 +241,11 @@ def keyed(engine: Engine, order: Order, run: Run, payload: bytes, now: int) -> G
         what = {"task": order.task, "origin": order.origin}
         changes.append(audited(engine, order.actor, order.cause, f"run:{run.id}", None, what))
     return Group(tuple(changes))
+
+
+def is_made(result: Result) -> bool:
+    """Whether an order's own run is there, by this try or an earlier one."""
+    return not isinstance(result, Conflict) or result.current[0] is not None
 
 
 async def known(engine: Engine, orders: Sequence[Order]) -> list[Result]:

@@ -37,6 +37,7 @@ from rota.domain.states import (
     digest,
     drawing,
     judge,
+    too_late,
 )
 from rota.domain.task import OnLost
 from rota.testing.clock import START_AT
@@ -307,6 +308,15 @@ class TestOutcomes:
         )
         assert (back.tries, back.lost, back.due_at) == (2, 0, None)
         assert back.rank == run().rank
+
+    def test_what_comes_back_waits_anew_unless_nobody_could_start_it(self):
+        for outcome in (Outcome(End.LOST), Outcome(End.RETURNED, reason="its worker was stopped")):
+            back = settled(outcome, run(State.RUNNING, queue_ms=100, ready_at=NOW - 500))
+            assert (back.ready_at, back.due_at) == (NOW, NOW + 100)
+            assert too_late(advance(back, CLAIM, NOW + 50), NOW + 50) is None
+            assert too_late(advance(back, CLAIM, NOW + 101), NOW + 101) is Reason.MISSED_START
+        unknown = Outcome(End.RETURNED, reason=Reason.NO_HANDLER)
+        assert settled(unknown, run(State.RUNNING, queue_ms=100, ready_at=NOW - 500)).ready_at == NOW - 500
 
     def test_a_poison_run_gets_a_last_try_alone_and_only_its_loss_fails_it(self):
         one = run()

@@ -207,6 +207,22 @@ class TestRetry:
         assert (await run_detail(engine, again.id)).payload == b"9".rjust(9_000)
         assert len(await house.all(Blob)) == 2
 
+    async def test_of_one_that_is_pruned_meanwhile_does_not_take_the_tasks_arguments(self, house, engine):
+        await house.task(2, payload=b"1")
+        run = await house.submit("task-2", payload=b"9".rjust(9_000))
+        await cancel(engine, run.id, "ann")
+        original = house.store.get
+
+        async def get(kind, ids):
+            if kind is Blob:
+                await engine.commit_one(Group((Change((await original(Run, [run.id]))[0], None),)))
+            return await original(kind, ids)
+
+        house.store.get = get
+        with pytest.raises(NotFound, match=f"no payload '{run.id}/payload'"):
+            await retry(engine, run.id, "ann")
+        assert await house.all(Run) == []
+
     @pytest.mark.parametrize(("given", "then"), [(None, 900), (0, None), (77, 77)])
     async def test_takes_the_tasks_timeout_unless_the_first_one_had_its_own(self, house, engine, given, then):
         await house.task(2, **clocks(attempt_ms=500))

@@ -46,6 +46,12 @@ class TestCommit:
             await engine.commit_one(Group((Change(None, make_run(1)),)))
         assert await house.run(make_run(1).id) is not None
 
+    async def test_does_not_say_that_nothing_happened_where_only_the_last_part_did_not(self, house, engine):
+        house.store.plan = at(len(house.store.calls) + 2, UNAVAILABLE)
+        with pytest.raises(Unclear, match=f"{BATCH} of {BATCH + 1} "):
+            await engine.commit([Group((Change(None, make_run(number)),)) for number in range(BATCH + 1)])
+        assert len(await every(engine, Run)) == BATCH
+
     async def test_goes_in_parts_and_hints_follow_the_last(self, house, engine):
         groups = [Group((Change(None, make_run(number)),)) for number in range(2 * BATCH + 1)]
         before = len(house.store.calls)

@@ -2,7 +2,7 @@ import pytest
 
 from rota.domain.errors import Stale
 from rota.domain.facts import SessionChanged
-from rota.domain.records import Session
+from rota.domain.records import Load, Session
 from rota.domain.run import LOST_LIMIT, End, Outcome, Reason, Run, State
 from rota.domain.states import Verdict
 from rota.domain.task import OnLost
@@ -12,11 +12,11 @@ from rota.engine.define import update_task
 from rota.engine.engine import PAGE
 from rota.engine.explain import explain_run
 from rota.engine.recover import GAP, TICKS, Watch, open_sessions, recover
-from rota.engine.sessions import TRIES, enter, leave
+from rota.engine.sessions import TRIES, beat, enter, leave
 from rota.engine.submit import Order, submit
 from rota.ports.store import Change, Group
 from rota.testing.factories import make_session
-from rota.testing.faults import LOST_REPLY, at
+from rota.testing.faults import LOST_REPLY, UNAVAILABLE, at
 from tests.unit.engine.support import SUCCESS
 
 TTL = 9_000
@@ -56,6 +56,12 @@ class TestSessions:
             SessionChanged("session-1", True, ""),
             SessionChanged("session-1", False, "bye"),
         ]
+
+    @pytest.mark.parametrize("fault", [UNAVAILABLE, LOST_REPLY], ids=lambda one: one.name)
+    async def test_beat_whatever_becomes_of_what_is_said_with_it(self, house, engine, fault):
+        house.store.plan = at(len(house.store.calls) + 2, fault)
+        assert (await beat(engine, "session-1", Load(0, 0, 0, 0, 50, 0))).open
+        assert house.store.calls[-1].verb == "commit"
 
     async def test_close_once(self, house, engine):
         assert await leave(engine, "session-1", "bye")

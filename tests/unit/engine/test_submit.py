@@ -355,6 +355,15 @@ class TestLostReplies:
             await house.receipt(key="k", unique="u", payload=b"9".rjust(5_000))
         assert await house.all(Run) == await house.all(Unique) == await house.all(Blob) == []
 
+    async def test_to_what_follows_the_commit_do_not_say_that_nothing_was_submitted(self, house, engine):
+        orders = [Order("task-1"), Order("task-1", unique="u"), Order("task-1", unique="u", key="k")]
+        house.store.plan = at(len(house.store.calls) + 2, UNAVAILABLE)
+        with pytest.raises(Unclear, match="2 of 3 runs"):
+            await submit(engine, orders)
+        made = {run.id for run in await house.all(Run)}
+        assert len(made) == 2
+        assert {run.id for fact in house.facts.of(RunsSubmitted) for run in fact.runs} == made
+
     async def test_of_a_batch_double_nothing(self, house, engine):
         house.store.plan = at(len(house.store.calls) + 2, LOST_REPLY)
         receipts = await submit(engine, [Order("task-1") for _ in range(2_500)])

@@ -27,14 +27,16 @@ def place(request):
     return Place(request.getfixturevalue(fixture), end)
 
 
-async def test_a_lost_answer_to_a_commit_is_unclear_and_its_repetition_already(place):
+@pytest.mark.parametrize("number", [1, 40])
+async def test_a_lost_answer_to_a_commit_is_unclear_and_its_repetition_already(place, number):
+    runs = [make_run(2 + one) for one in range(number)]
     async with between(place.url) as (proxy, url), reached(url) as store:
         await put(store, make_session(1), make_run(1))
         proxy.cut = place.end
         with pytest.raises(Unclear, match="may or may not count"):
-            await put(store, make_run(2))
+            await put(store, *runs)
         assert proxy.cuts == 1
-        assert await put(store, make_run(2)) == [ALREADY]
+        assert await put(store, *runs) == [ALREADY] * number
 
 
 async def test_a_lost_answer_to_a_claim_is_unclear_and_the_session_has_it(place):

@@ -126,6 +126,8 @@ async def test_a_count_walks_along_its_index(by, where, index):
         (statements.change(SQLITE, tables.runs, ("state",), "id"), "sqlite_autoindex_runs_1 (id=?)"),
         (statements.change_all(SQLITE, tables.runs, ("state",), "seq"), "PRIMARY KEY (rowid=?)"),
         (statements.remove_all(SQLITE, tables.lines, "run"), "lines_run (run=?)"),
+        (statements.remove_all(SQLITE, tables.lines, "id"), "PRIMARY KEY (rowid=?)"),
+        (statements.some_lines(SQLITE), "lines_run (run=?)"),
     ],
 )
 async def test_a_hot_statement_uses_its_index_and_sorts_nothing(statement, index):

@@ -3,13 +3,14 @@ from typing import Any
 
 import pytest
 
-from rota.domain.errors import Invalid
+from rota.domain.errors import Invalid, Stale
 from rota.domain.lane import lane
 from rota.domain.records import Blob, Queue, Session, Tally
 from rota.domain.run import Run, State
 from rota.domain.states import Claim, advance
-from rota.ports.store import GROUP_LIMIT, Change, Group, Line, Open, Want, Where
+from rota.ports.store import GROUP_LIMIT, Change, Group, Line, Open, Term, Want, Where
 from rota.stores import connect
+from rota.stores.sql import commit as module
 from rota.stores.sql.sqlite import file_of
 from rota.stores.sql.store import SqlStore
 from rota.stores.sql.writes import Writes
@@ -164,6 +165,31 @@ async def test_a_run_that_goes_takes_its_lines_and_large_values_along(store):
     assert [item is not None for item in found] == [False, False, True, True]
     await store.logs.append([Line(kept.id, 1, NOW, "stdout", "info", "y")])
     assert [line.text for line in (await store.logs.read("", position))[0]] == ["y"]
+
+
+async def test_many_lines_go_a_few_at_a_time(store, monkeypatch):
+    monkeypatch.setattr(module, "LINES", 3)
+    await put(store, make_run(1), make_run(2))
+    await store.logs.append([Line(make_run(1 + number % 2).id, 1, NOW, "log", "info", "x") for number in range(8)])
+    held, other = await store.get(Run, [make_run(1).id, make_run(2).id])
+    deleted: list[int] = []
+
+    async def lines():
+        return len((await store.logs.read(""))[0])
+
+    async def write(*arguments):
+        before = await lines()
+        result = await original(*arguments)
+        deleted.append(before - await lines())
+        return result
+
+    original, store.base.write = store.base.write, write
+    with pytest.raises(Stale):
+        await store.commit([Group((Change(held, None),))], Term("leader", 7))
+    changed = Change(other._replace(version=other.version + 1), None)
+    await store.commit([Group((Change(held, None),)), Group((changed,))])
+    assert deleted == [3, 1, 0]
+    assert await lines() == 4
 
 
 async def test_positions_of_lines_are_never_used_again(store):

@@ -17,7 +17,7 @@ from rota.domain.names import without_password
 from rota.stores.postgres.borrow import ENTER, IDENTITY, LEAVE, SCHEMA, db_of, meaning
 from rota.stores.postgres.faults import code_of, fault
 from rota.stores.postgres.notices import CHANNEL, Notices
-from rota.stores.postgres.pool import Mode, Pool
+from rota.stores.postgres.pool import BEGIN, Mode, Pool
 from rota.stores.postgres.replica import PATIENCE_S, Replica
 from rota.stores.sql.base import Base
 from rota.stores.sql.borrow import savepoint
@@ -97,11 +97,11 @@ class Postgres(Base):
             READ_S,
             writes=False,
         )
-        self._writes = Mode("BEGIN" + each, ANSWER_S, warm=not self._pooled)
+        self._writes = Mode(BEGIN + each, ANSWER_S, warm=not self._pooled)
         # First the lock, however long others hold it; then a table for a moment only, as all others wait behind.
         patient = _local({"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "lock_timeout": "0"})
         alone = f"; SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = {ALTER_MS}"
-        self._alters = Mode("BEGIN" + patient + alone, None)
+        self._alters = Mode(BEGIN + patient + alone, None)
 
     async def open(self) -> None:
         self._pool.open()

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from rota.domain.errors import RotaError
+from rota.domain.errors import RotaError, Unavailable
 from rota.stores.home import Home
 from rota.stores.postgres.faults import DRIVER_ERRORS, LOST, code_of, fault
 from rota.stores.postgres.flavour import POSTGRESQL
@@ -26,6 +26,8 @@ from rota.stores.sql.rows import Row
 
 T = TypeVar("T")
 
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+"""Whatever the server's default is: at a higher level all who count the same cell would undo each other."""
 CLOSE_S = 2.0
 MANY = 20
 """From so many rows on, COPY costs less than INSERT."""
@@ -91,6 +93,7 @@ class PostgresDb(Db):
             await_only(copying(table.name, records=rows, columns=names, timeout=self._seconds))
         except asyncpg.UniqueViolationError:
             raise Moved from None
+        self.answered = True
         return len(rows)
 
     @contextmanager
@@ -118,6 +121,8 @@ class Pool(Home):
         self._warm: list[Any] = []
         """Those on which a transaction has begun that nobody uses yet."""
         self._busy = 0
+        self._over = False
+        """Whether it was closed; calls of other threads may still be on their way."""
         self._cooling: asyncio.Task[None] | None = None
         self._room = asyncio.Semaphore(size)
         # Versions mean nothing but equality. Counted up from chance, they never meet those of another process.
@@ -126,7 +131,7 @@ class Pool(Home):
     def open(self) -> None:
         """Allow calls; the first one connects."""
         if self.move_in():
-            self._room = asyncio.Semaphore(self._size)
+            self._room, self._over = asyncio.Semaphore(self._size), False
             self._idle, self._warm, self._busy, self._cooling = [], [], 0, None
 
     async def close(self) -> None:
@@ -139,6 +144,8 @@ class Pool(Home):
 
         async def tried() -> T:
             async with self._room:
+                if self._over:
+                    raise Unavailable(f"{self.place} was closed meanwhile")
                 self._busy += 1
                 try:
                     return await self._tried(mode, work, _ending(mode, notice))
@@ -188,13 +195,9 @@ class Pool(Home):
                     await self._cooled(connection)
 
     async def _cooled(self, connection: Any) -> None:
-        try:
-            await connection.execute("ROLLBACK", timeout=CLOSE_S)
+        await _roll_back(connection, CLOSE_S)
+        if not connection.is_closed():
             self._idle.append(connection)
-        except BaseException as error:
-            connection.terminate()
-            if not isinstance(error, DRIVER_ERRORS):
-                raise
 
     async def _begun(self, mode: Mode) -> Any:
         """A connection on which a transaction has begun. One that was lost while nobody used it is replaced."""
@@ -239,29 +242,39 @@ class Pool(Home):
 
     def _undo(self, connection: Any, mode: Mode, error: BaseException) -> None:
         """Roll back where the connection still answers; else it is of no more use."""
-        if isinstance(error, Exception) and not isinstance(error, LOST) and not connection.is_closed():
-            with suppress(*DRIVER_ERRORS):
-                if mode.begin:
-                    await_only(connection.execute("ROLLBACK", timeout=mode.seconds))
-                return
-        connection.terminate()
+        if isinstance(error, LOST) or not isinstance(error, Exception):
+            connection.terminate()
+        elif mode.begin and not connection.is_closed():
+            await_only(_roll_back(connection, mode.seconds))
 
     async def _close(self) -> None:
         self._home = None
         for _ in range(self._size):
             await self._room.acquire()
+        self._over = True
         if self._cooling:
             self._cooling.cancel()
         while connection := self._warmed() or (self._idle.pop() if self._idle else None):
             with suppress(*DRIVER_ERRORS, RotaError):
                 await connection.close(timeout=CLOSE_S)
+        self._room.release()  # who still comes is told so, one after the other
+
+
+async def _roll_back(connection: Any, seconds: float | None) -> None:
+    """Roll back; where that cannot be known to be done, the connection goes."""
+    try:
+        await connection.execute("ROLLBACK", timeout=seconds)
+    except BaseException as error:
+        connection.terminate()
+        if not isinstance(error, DRIVER_ERRORS):
+            raise
 
 
 def _ending(mode: Mode, notice: str) -> str:
     """Behind the COMMIT, so that the notice holds up no other transaction."""
     if not mode.warm:
         return f"COMMIT; {notice}" if notice else "COMMIT"
-    return f"COMMIT; BEGIN; {notice}; COMMIT; BEGIN" if notice else "COMMIT; BEGIN"
+    return f"COMMIT; BEGIN; {notice}; COMMIT; {BEGIN}" if notice else f"COMMIT; {BEGIN}"
 
 
 def _is_gone(error: BaseException) -> bool:

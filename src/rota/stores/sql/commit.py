@@ -1,17 +1,21 @@
 """`commit`: groups of changes, compared and set in one transaction, each group for itself."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rota.domain.errors import Invalid, Stale
+from rota.domain.run import Run
 from rota.ports.store import APPLIED, GROUP_LIMIT, Change, Group, Guard, Open, Result, Term, Versioned
 from rota.stores.codec import identity
 from rota.stores.kinds import verdict
-from rota.stores.sql import core, statements
+from rota.stores.sql import core, statements, tables
 from rota.stores.sql.db import Db, Moved
 from rota.stores.sql.rows import KINDS
 from rota.stores.sql.writes import Writes
+
+LINES = 10_000
+"""Lines that go in one transaction: whoever waits for it must not wait long."""
 
 Held = dict[type, dict[str, int | None]]
 """Versions by id, of each kind; None where there is nothing."""
@@ -75,6 +79,19 @@ def commit(db: Db, plan: Plan, guard: Guard, look: bool = False) -> list[Result]
     return [APPLIED if applies else others.pop(0) for applies in applying]
 
 
+def clear(db: Db, gone: Sequence[tuple[str, int]], guard: Guard) -> Sequence[tuple[str, int]]:
+    """Delete some lines of runs that are about to go, if they are of these versions; those that may have more.
+
+    Raises `Stale`.
+    """
+    _check(db, guard)
+    held = _versions(db, Run, [key for key, _ in gone])
+    runs = [key for key, version in gone if held.get(key) == version]
+    found = db.rows(statements.some_lines(db.flavour), (db.flavour.pack(runs), LINES))
+    db.write(statements.remove_all(db.flavour, tables.lines, "id"), (db.flavour.pack([row[1] for row in found]),))
+    return [one for one in gone if one[0] >= found[-1][0]] if len(found) == LINES else []
+
+
 def _check(db: Db, guard: Guard) -> None:
     if isinstance(guard, Term):
         found = db.rows(statements.term(db.flavour, share=True), (guard.name,))
@@ -88,8 +105,12 @@ def _held(db: Db, plan: Plan) -> Held:
     """The versions that are there, of all that is to be changed."""
     found: Held = {}
     for kind, wanted in sorted(plan.wanted.items(), key=lambda one: one[0].__name__):
-        found[kind] = dict(db.rows_among(statements.versions(db.flavour, KINDS[kind].table), sorted(wanted)))
+        found[kind] = _versions(db, kind, wanted)
     return found
+
+
+def _versions(db: Db, kind: type, ids: Iterable[str]) -> dict[str, int | None]:
+    return dict(db.rows_among(statements.versions(db.flavour, KINDS[kind].table), sorted(ids)))
 
 
 def _holds(held: Held, was: Versioned[Any] | None, now: Any) -> bool:

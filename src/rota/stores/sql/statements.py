@@ -111,6 +111,14 @@ def remove_all(flavour: Flavour, table: Table, column: str) -> str:
 
 
 @compiled_once
+def some_lines(flavour: Flavour) -> str:
+    """Run and id of the first lines of these runs, run by run. (runs, limit)."""
+    lines = tables.lines
+    found = select(lines.c.run, lines.c.id).where(flavour.among(lines.c.run, "runs")).order_by(lines.c.run, lines.c.id)
+    return render(flavour, found.limit(bindparam("limit")).offset(ZERO), "runs", "limit")
+
+
+@compiled_once
 def count_cell(flavour: Flavour) -> str:
     """Add to each tally. (all columns, version)."""
     names = tuple(tables.tallies.c.keys())

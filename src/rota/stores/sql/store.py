@@ -33,7 +33,7 @@ from rota.stores.sql import core
 from rota.stores.sql.base import Base
 from rota.stores.sql.borrow import Borrowed, alone
 from rota.stores.sql.claim import claim
-from rota.stores.sql.commit import Plan, commit
+from rota.stores.sql.commit import Plan, clear, commit
 from rota.stores.sql.db import Moved
 from rota.stores.sql.find import count, find
 from rota.stores.sql.logs import SqlLogs
@@ -106,6 +106,10 @@ class SqlStore:
         told: Counter[str] = Counter()
         for topic, number in hints:
             told[topic] += number
+        # Runs may have thousands of lines each: deleted all at once they would keep beats and terms waiting.
+        gone = plan.writes.gone
+        while gone:
+            gone = await self.base.write(partial(clear, gone=gone, guard=guard))
         for attempt in range(TRIES):
             try:
                 return await self.base.write(partial(commit, plan=plan, guard=guard, look=attempt > 0), told)

@@ -96,6 +96,11 @@ class Writes:
         """A record that goes, if it is still of this version; a run takes its lines and large values with it."""
         self._removed[kind].append((key, version))
 
+    @property
+    def gone(self) -> Sequence[tuple[str, int]]:
+        """Ids and versions of the runs that go."""
+        return self._removed.get(Run, ())
+
     def count(self, tally: Tally) -> None:
         """Add to a counter; each cell is written once."""
         cell = tally[:7]
