@@ -302,11 +302,7 @@ class Rota:
             sys.exit(130)
 
     async def _serve(self, options: Mapping[str, Any]) -> tuple[str, Haste]:
-        errors = sys.stderr  # a worker puts its own stream in its place
-
-        def say(text: str) -> None:
-            print(f"rota: {text}", file=errors, flush=True)
-
+        say = partial(print, "rota:", file=sys.stderr, flush=True)  # a worker puts its own stream in its place
         async with self.running(**options) as roles:
             others = partial(say, DRAINED) if roles.scheduler else None
             stopped = asyncio.create_task(until_stopped(roles.worker, others))
