@@ -101,3 +101,14 @@ async def test_many_are_paused_resumed_and_deleted(api):
         done = await api("POST", f"/api/schedules/{act}", 200, ids)
         assert [one["status"] for one in done["items"]] == [status, 404, status]
     assert (await api("GET", "/api/schedules"))["items"] == []
+
+
+async def test_new_cron_text_keeps_the_rules_for_clock_changes(api):
+    body = {"task": "a", "schedule": "0 2 * * *", "timezone": "Europe/Berlin", "gap": "skip", "fold": "both"}
+    made = await api("POST", "/api/schedules", 201, body)
+    changed = await api("PATCH", "/api/schedules/a", 200, {"schedule": "30 2 * * *"})
+    assert changed["trigger"] == {**made["trigger"], "expression": "30 2 * * *"}
+    changed = await api("PATCH", "/api/schedules/a", 200, {"schedule": "30 3 * * *", "gap": "shift"})
+    assert (changed["trigger"]["gap"], changed["trigger"]["fold"]) == ("shift", "both")
+    put = await api("PUT", "/api/schedules/a", 200, {"schedule": "30 2 * * *"})
+    assert (put["trigger"]["timezone"], put["trigger"]["gap"], put["trigger"]["fold"]) == ("UTC", None, None)
