@@ -112,3 +112,12 @@ async def test_new_cron_text_keeps_the_rules_for_clock_changes(api):
     assert (changed["trigger"]["gap"], changed["trigger"]["fold"]) == ("shift", "both")
     put = await api("PUT", "/api/schedules/a", 200, {"schedule": "30 2 * * *"})
     assert (put["trigger"]["timezone"], put["trigger"]["gap"], put["trigger"]["fold"]) == ("UTC", None, None)
+
+
+async def test_a_paused_schedule_has_no_next_fires(api):
+    await api("POST", "/api/schedules", 201, {"task": "a", "schedule": "@daily"})
+    assert (await api("POST", "/api/schedules/a/pause"))["next_fires"] == []
+    assert (await api("GET", "/api/schedules/a"))["next_fires"] == []
+    assert await api("GET", "/api/schedules/a/next") == []
+    assert len((await api("POST", "/api/schedules/preview", 200, {"name": "a"}))["next"]) == 10
+    assert len((await api("POST", "/api/schedules/a/resume"))["next_fires"]) == 3

@@ -294,6 +294,11 @@ def preview(schedule: Schedule, start: int, count: int) -> list[int]:
     return list(islice(_each(schedule.trigger, start, RANGE_END), count))
 
 
+def upcoming(schedule: Schedule, now: int, count: int) -> list[int]:
+    """The next `count` instants at which it will fire; none while it is paused."""
+    return [] if schedule.paused else preview(schedule, max(now, schedule.cursor_at), count)
+
+
 def run_id(schedule: Schedule, fire: Fire) -> RunId:
     """The id of an occurrence's run."""
     return occurrence_id(schedule.id, fire.nominal_at)
