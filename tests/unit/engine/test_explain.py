@@ -7,7 +7,7 @@ import pytest
 from rota.domain.errors import NotFound
 from rota.domain.records import Audit, Tally
 from rota.domain.run import TERMINAL, Attempt, Cause, End, Outcome, Reason, State
-from rota.domain.schedule import Overlap, Policy, Schedule, SkipReason
+from rota.domain.schedule import Overlap, Policy, SkipReason
 from rota.domain.triggers import Once
 from rota.engine.admit import ripen
 from rota.engine.audit import LIMIT, audited

@@ -166,7 +166,7 @@ def test_a_schedule_without_arguments_does_with_those_of_its_task():
 
 @pytest.mark.parametrize("payload", [{"goal": "disk"}, {"target": 5}, {}])
 def test_a_tasks_arguments_must_fit_where_its_schedule_needs_them(payload):
-    with pytest.raises(Invalid, match="its runs cannot start with the payload= of its task: (goal|target): "):
+    with pytest.raises(Invalid, match=r"its runs cannot start with the payload= of its task: (goal|target): "):
         TaskRegistry().declare(needy, name="needy", schedule="@daily", payload=payload)
 
 
