@@ -91,6 +91,16 @@ async def test_a_preview_tells_fires_clock_changes_and_what_an_edit_changes(api,
     await api("POST", "/api/schedules/preview", 404, {"name": "gone", "schedule": "@daily"})
     heavy = await api("POST", "/api/schedules/preview", 200, {"schedule": "* * * * * *", "timezone": "Europe/Berlin"})
     assert len(heavy["next"]) == 10
+    (note,) = [one["note"] for one in heavy["clock_changes"]]
+    assert note.endswith("02:00:02+01:00 fires and 3597 more")
+
+
+async def test_a_preview_tells_of_what_fires_every_few_minutes(api):
+    body = {"schedule": "*/5 * * * *", "timezone": "Europe/Berlin", "gap": "shift", "fold": "first"}
+    notes = [one["note"] for one in (await api("POST", "/api/schedules/preview", 200, body))["clock_changes"]]
+    assert len(notes) == 1  # after the gap it fires anyway
+    assert "02:00:00+01:00 does not fire, " in notes[0]
+    assert notes[0].endswith(" and 9 more")
 
 
 async def test_many_are_paused_resumed_and_deleted(api):
