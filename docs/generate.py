@@ -19,7 +19,7 @@ from rota.domain.access import ROLES, Action
 from rota.domain.facts import RunsClaimed, RunsSettled, RunsSubmitted, SessionChanged, Trouble
 from rota.domain.run import TERMINAL, Reason, State
 from rota.domain.schedule import SkipReason
-from rota.domain.states import TABLE, drawing
+from rota.domain.states import TABLE
 from rota.domain.triggers import Cron, Interval, Trigger
 from rota.engine.explain import SKIPS, WORDS
 from rota.observe.metrics import GAUGES, Metrics
@@ -136,8 +136,14 @@ def error_tree() -> str:
 
 
 def state_drawing() -> str:
-    """The state machine as a picture."""
-    return f"```mermaid\n{drawing()}\n```"
+    """The table of the state machine as a picture."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for (before, verb), states in TABLE.items():
+        for after in sorted(states):
+            arrows.setdefault((before or "[*]", after), []).append(verb)
+    lines = [f"    {one} --> {other}: {', '.join(verbs)}" for (one, other), verbs in arrows.items()]
+    lines += [f"    {state} --> [*]" for state in sorted(TERMINAL)]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```"])
 
 
 def roles() -> str:

@@ -91,6 +91,16 @@ async def test_a_preview_tells_fires_clock_changes_and_what_an_edit_changes(api,
     await api("POST", "/api/schedules/preview", 404, {"name": "gone", "schedule": "@daily"})
     heavy = await api("POST", "/api/schedules/preview", 200, {"schedule": "* * * * * *", "timezone": "Europe/Berlin"})
     assert len(heavy["next"]) == 10
+    (note,) = [one["note"] for one in heavy["clock_changes"]]
+    assert note.endswith("02:00:02+01:00 fires and 3597 more")
+
+
+async def test_a_preview_tells_of_what_fires_every_few_minutes(api):
+    body = {"schedule": "*/5 * * * *", "timezone": "Europe/Berlin", "gap": "shift", "fold": "first"}
+    notes = [one["note"] for one in (await api("POST", "/api/schedules/preview", 200, body))["clock_changes"]]
+    assert len(notes) == 1  # after the gap it fires anyway
+    assert "02:00:00+01:00 does not fire, " in notes[0]
+    assert notes[0].endswith(" and 9 more")
 
 
 async def test_many_are_paused_resumed_and_deleted(api):
@@ -101,3 +111,23 @@ async def test_many_are_paused_resumed_and_deleted(api):
         done = await api("POST", f"/api/schedules/{act}", 200, ids)
         assert [one["status"] for one in done["items"]] == [status, 404, status]
     assert (await api("GET", "/api/schedules"))["items"] == []
+
+
+async def test_new_cron_text_keeps_the_rules_for_clock_changes(api):
+    body = {"task": "a", "schedule": "0 2 * * *", "timezone": "Europe/Berlin", "gap": "skip", "fold": "both"}
+    made = await api("POST", "/api/schedules", 201, body)
+    changed = await api("PATCH", "/api/schedules/a", 200, {"schedule": "30 2 * * *"})
+    assert changed["trigger"] == {**made["trigger"], "expression": "30 2 * * *"}
+    changed = await api("PATCH", "/api/schedules/a", 200, {"schedule": "30 3 * * *", "gap": "shift"})
+    assert (changed["trigger"]["gap"], changed["trigger"]["fold"]) == ("shift", "both")
+    put = await api("PUT", "/api/schedules/a", 200, {"schedule": "30 2 * * *"})
+    assert (put["trigger"]["timezone"], put["trigger"]["gap"], put["trigger"]["fold"]) == ("UTC", None, None)
+
+
+async def test_a_paused_schedule_has_no_next_fires(api):
+    await api("POST", "/api/schedules", 201, {"task": "a", "schedule": "@daily"})
+    assert (await api("POST", "/api/schedules/a/pause"))["next_fires"] == []
+    assert (await api("GET", "/api/schedules/a"))["next_fires"] == []
+    assert await api("GET", "/api/schedules/a/next") == []
+    assert len((await api("POST", "/api/schedules/preview", 200, {"name": "a"}))["next"]) == 10
+    assert len((await api("POST", "/api/schedules/a/resume"))["next_fires"]) == 3

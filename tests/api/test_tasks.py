@@ -207,6 +207,18 @@ async def test_a_patch_leaves_what_it_does_not_name_and_a_put_does_not(api):
     assert (await api("PATCH", "/api/tasks/nightly", 422, {"name": "other"}))["errors"][0]["field"] == "name"
 
 
+async def test_a_patched_schedule_keeps_its_clock(api):
+    await api("POST", "/api/tasks", 201, {"name": "a", "schedule": "0 2 * * *", "timezone": "Asia/Tokyo"})
+    assert (await api("PATCH", "/api/tasks/a", 200, {"schedule": "0 3 * * *"}))["when"] == ["0 3 * * * (Asia/Tokyo)"]
+    patched = await api("PATCH", "/api/tasks/a", 200, {"schedule": "0 3 * * *", "timezone": "UTC"})
+    assert patched["when"] == ["0 3 * * *"]
+    problem = await api("PATCH", "/api/tasks/a", 422, {"timezone": "Asia/Tokyo"})
+    assert problem["errors"][0]["field"] == "timezone"
+    body = {"schedule": "0 4 * * *", "timezone": "Asia/Tokyo"}
+    assert (await api("PUT", "/api/tasks/a", 200, body))["when"] == ["0 4 * * * (Asia/Tokyo)"]
+    assert (await api("PUT", "/api/tasks/a", 200, {"schedule": "0 5 * * *"}))["when"] == ["0 5 * * *"]
+
+
 async def test_a_taken_name_is_refused(api):
     await api("POST", "/api/tasks", 201, {"name": "a"})
     await api("POST", "/api/tasks", 409, {"name": "a"})

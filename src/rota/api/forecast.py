@@ -6,21 +6,20 @@ Every question has a bound, however often a trigger fires.
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 from rota.api.views import instant, iso
 from rota.domain.run import Run, State
 from rota.domain.schedule import DAY_MS, Schedule
-from rota.domain.timing import preview
+from rota.domain.timing import occurrences, preview
 from rota.domain.triggers import Cron, Trigger
 from rota.domain.zones import Span, zone
 from rota.engine.engine import Engine
 from rota.ports.store import Where
 
 YEAR_MS = 366 * DAY_MS
-NEAR_MS = 3 * 3_600_000
-MOST = 20
+SAID = 3
 """Fires told of one change of the clocks."""
 SAMPLE = 20
 """Runs by which the length of the next ones is judged."""
@@ -52,19 +51,21 @@ def _clock_changes(trigger: Trigger, now: int) -> Iterator[dict[str, Any]]:
     """The changes of the clocks within a year that some rule of the trigger's would meet."""
     if not isinstance(trigger, Cron):
         return
+    less, more = replace(trigger, gap="skip", fold="first"), replace(trigger, gap="shift", fold="both")
     for span in _spans(trigger, now):
-        at, hours = span.start * 1_000, abs(span.offset - span.before) / 3_600
-        forward = span.offset > span.before
-        less = _around(replace(trigger, gap="skip", fold="first"), at)
-        more = _around(replace(trigger, gap="shift", fold="both"), at)
-        touched = sorted(set(more) ^ set(less))
+        at, by = span.start * 1_000, span.offset - span.before
+        # What the rules differ in: the first instant after a gap, all of the time that a fold repeats.
+        start, end = at - 1, at if by > 0 else at - by * 1_000 - 1
+        touched = more.count(start, end) - less.count(start, end)
         if not touched:
             continue
-        ours = set(_around(trigger, at))
-        word = "forward" if forward else "back"
-        said = ", ".join(f"{_local(trigger, one)} {'fires' if one in ours else 'does not fire'}" for one in touched[:3])
-        more_of_it = f" and {len(touched) - 3} more" if len(touched) > 3 else ""
-        yield {**instant("at", at), "note": f"the clocks go {word} by {hours:g} h: {said}{more_of_it}"}
+        said = ", ".join(
+            f"{_local(trigger, one)} {'fires' if trigger.count(one - 1, one) else 'does not fire'}"
+            for one in islice(occurrences(more, start, end), SAID)
+        )
+        more_of_it = f" and {touched - SAID} more" if touched > SAID else ""
+        word = "forward" if by > 0 else "back"
+        yield {**instant("at", at), "note": f"the clocks go {word} by {abs(by) / 3_600:g} h: {said}{more_of_it}"}
 
 
 def _spans(trigger: Cron, now: int) -> Iterator[Span]:
@@ -74,16 +75,6 @@ def _spans(trigger: Cron, now: int) -> Iterator[Span]:
         if span.offset != span.before and span.start * 1_000 > now:
             yield span
         at = span.end
-
-
-def _around(trigger: Trigger, at: int) -> list[int]:
-    """Fires near a change of the clocks; for one that fires all the time, the first."""
-    found: list[int] = []
-    moment = trigger.after(at - NEAR_MS)
-    while moment is not None and moment < at + NEAR_MS and len(found) < MOST:
-        found.append(moment)
-        moment = trigger.after(moment)
-    return found
 
 
 async def _overlaps(engine: Engine, wanted: Schedule, fires: list[int]) -> str:

@@ -108,9 +108,10 @@ async def resume(api: Api, name: Name, catch_up: AsMissed = False) -> Answer:
 
 @command(group, "preview")
 async def preview(api: Api, name: Name, count: Count = 10) -> Answer:
-    """Show the next fires of a schedule, whether it is paused or not."""
+    """Show the next fires of a schedule, or why there are none."""
     fires = await api("GET", thing("schedules", name, "next"), count=count)
-    return Sheet(fires, [clock(one) for one in fires] or ["it does not fire any more"])
+    why = [] if fires else (await api("GET", thing("schedules", name, "explain")))["story"][:1]
+    return Sheet(fires, [clock(one) for one in fires] or why)
 
 
 @command(group, "explain")

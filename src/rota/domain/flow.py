@@ -7,8 +7,8 @@ import traceback
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
-from math import isfinite
 
+from rota.domain.durations import LONGEST_MS
 from rota.domain.errors import Invalid
 from rota.domain.names import TEXT_LIMIT
 from rota.domain.run import End, Outcome, Reason
@@ -105,6 +105,7 @@ def _frames(error: BaseException) -> str:
 
 def _milliseconds(after: float | timedelta) -> int:
     seconds = after.total_seconds() if isinstance(after, timedelta) else float(after)
-    if not isfinite(seconds) or seconds < 0:
-        raise Invalid("after", f"{after} is no time to wait: use seconds or a timedelta, not negative")
+    if not 0 <= seconds <= LONGEST_MS / 1000:
+        advice = "use seconds or a timedelta, not negative and at most ten years"
+        raise Invalid("after", f"{after} is no time to wait: {advice}")
     return round(seconds * 1000)

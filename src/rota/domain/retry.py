@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rota.domain.durations import LONGEST_MS
 from rota.domain.errors import Invalid
 
 HOUR_MS = 3_600_000
@@ -66,6 +67,8 @@ def check_retry(retry: Retry) -> Retry:
             raise Invalid("retry", 'only_on and never_on are tuples of error names, such as ("TimeoutError",)')
     if not 0 <= retry.retries <= RETRY_LIMIT:
         raise Invalid("retries", f"{retry.retries} is not between 0 and {RETRY_LIMIT}")
-    if retry.delay_ms < 0 or retry.cap_ms < 0 or not 0 < retry.rate <= 100 or not 0 <= retry.jitter <= 1:
-        raise Invalid("retry", "delay and cap are not negative, rate is in (0, 100], jitter in [0, 1]")
+    if not all(0 <= delay <= LONGEST_MS for delay in (retry.delay_ms, retry.cap_ms)):
+        raise Invalid("retry", "delay and cap are between 0 and ten years")
+    if not 0 < retry.rate <= 100 or not 0 <= retry.jitter <= 1:
+        raise Invalid("retry", "rate is in (0, 100], jitter in [0, 1]")
     return retry

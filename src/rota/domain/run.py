@@ -62,7 +62,6 @@ class Cause(StrEnum):
     SCHEDULE = "schedule"
     TRIGGER = "trigger"
     RETRY = "retry"
-    BACKFILL = "backfill"
 
 
 class Fence(NamedTuple):

@@ -104,7 +104,7 @@ class Schedule:
     cursor_at: int = 0
     """Every occurrence up to and including this instant has its run or its skip."""
     accounted_from: int = 0
-    """Audit and backfill look only after this instant; prune raises it."""
+    """The self-audit looks only after this instant; prune raises it."""
     skip: Skip | None = None
     """The range of skips that is still growing."""
     open: tuple[str, ...] = ()

@@ -16,7 +16,6 @@ from rota.domain.run import (
     GRACE_MS,
     HISTORY_LIMIT,
     LOST_LIMIT,
-    TERMINAL,
     Attempt,
     End,
     Fence,
@@ -344,15 +343,3 @@ STEPS: dict[type, tuple[Verb, Callable[[Run, Any, int], Run]]] = {
     Settle: (Verb.SETTLE, _settle),
     Cancel: (Verb.CANCEL, _cancel),
 }
-
-
-def drawing() -> str:
-    """The table as a Mermaid state diagram, for the documents."""
-    lines = ["stateDiagram-v2"]
-    arrows: dict[tuple[str, str], list[str]] = {}
-    for (before, verb), states in TABLE.items():
-        for after in sorted(states):
-            arrows.setdefault((before or "[*]", after), []).append(verb)
-    lines += [f"    {one} --> {other}: {', '.join(verbs)}" for (one, other), verbs in arrows.items()]
-    lines += [f"    {state} --> [*]" for state in sorted(TERMINAL)]
-    return "\n".join(lines)

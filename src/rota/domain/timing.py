@@ -134,7 +134,7 @@ def _dispositions(schedule: Schedule, now: int) -> Iterator[_Passed | int]:
         old = _too_old(schedule, now, fresh_from)
         yield old
         yield from _missed(trigger, policy, old.end, fresh_from, now)
-    yield from _each(trigger, fresh_from, now)
+    yield from occurrences(trigger, fresh_from, now)
 
 
 def _too_old(schedule: Schedule, now: int, fresh_from: int) -> _Passed:
@@ -166,7 +166,7 @@ def _missed(trigger: Trigger, policy: Policy, start: int, end: int, now: int) ->
         case CatchUp.ALL:
             kept_from = _newest(trigger, start, end, policy.max_runs)
             yield _Passed(start, kept_from, SkipReason.MAXIMUM)
-            yield from _each(trigger, kept_from, end)
+            yield from occurrences(trigger, kept_from, end)
 
 
 def _newest(trigger: Trigger, start: int, end: int, keep: int) -> int:
@@ -183,7 +183,7 @@ def _newest(trigger: Trigger, start: int, end: int, keep: int) -> int:
     return high
 
 
-def _each(trigger: Trigger, start: int, end: int) -> Iterator[int]:
+def occurrences(trigger: Trigger, start: int, end: int) -> Iterator[int]:
     """The occurrences in (start, end]."""
     moment = trigger.after(start)
     while moment is not None and moment <= end:
@@ -291,7 +291,12 @@ def _moved(schedule: Schedule, now: int, reason: str) -> tuple[Schedule, tuple[S
 
 def preview(schedule: Schedule, start: int, count: int) -> list[int]:
     """The next `count` nominal instants after `start`."""
-    return list(islice(_each(schedule.trigger, start, RANGE_END), count))
+    return list(islice(occurrences(schedule.trigger, start, RANGE_END), count))
+
+
+def upcoming(schedule: Schedule, now: int, count: int) -> list[int]:
+    """The next `count` instants at which it will fire; none while it is paused."""
+    return [] if schedule.paused else preview(schedule, max(now, schedule.cursor_at), count)
 
 
 def run_id(schedule: Schedule, fire: Fire) -> RunId:

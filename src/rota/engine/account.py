@@ -102,11 +102,9 @@ class Accountant:
 
     def _moments(self, schedule: Schedule) -> list[int]:
         """Its occurrences that are to be looked for now, oldest first."""
-        revision, start = self._before.get(schedule.id, (schedule.revision, -1))
-        if start < 0:
-            start = max(schedule.updated_at, self._last.until if self._last else 0)
-        elif revision != schedule.revision:
-            start = schedule.cursor_at  # what came before had another trigger
+        revision, start = self._before.get(schedule.id, (0, self._last.until if self._last else 0))
+        if revision != schedule.revision:
+            start = max(start, schedule.updated_at)  # what came before may have had another trigger
         start = max(start, schedule.accounted_from)
         moments: list[int] = []
         while start < schedule.cursor_at and len(moments) < EACH:

@@ -10,7 +10,8 @@ from rota.domain.facts import Trouble
 from rota.domain.names import check_name, check_text
 from rota.domain.payload import check_payload
 from rota.domain.retry import check_retry
-from rota.domain.schedule import TIMED, Schedule, Skip
+from rota.domain.run import LIVE, Cause, Run
+from rota.domain.schedule import BUFFER_LIMIT, TIMED, Overlap, Schedule, Skip
 from rota.domain.task import (
     COMMANDED,
     DEFINED,
@@ -145,13 +146,12 @@ async def update_schedule(
 
 async def reset_schedule(engine: Engine, schedule_id: str, actor: str) -> Schedule:
     """Drop all overrides: the schedule is as its code has it, from now on."""
-    return await _retime(
-        engine,
-        schedule_id,
-        "reset",
-        actor,
-        lambda schedule, now: schedule_edited(schedule, replace(schedule, **schedule.overrides, overrides={}), now),
-    )
+
+    def change(schedule: Schedule, now: int) -> tuple[Schedule, tuple[Skip, ...]]:
+        code = replace(schedule, **schedule.overrides, overrides={})
+        return schedule_edited(schedule, code, now, past=True) if schedule.overrides else (schedule, ())
+
+    return await _retime(engine, schedule_id, "reset", actor, change)
 
 
 async def pause_schedule(engine: Engine, schedule_id: str, why: str, actor: str) -> Schedule:
@@ -171,11 +171,21 @@ async def _retime(engine: Engine, schedule_id: str, action: str, actor: str, cha
     for _ in range(TRIES):
         held: Versioned[Schedule] = await read(engine, Schedule, schedule_id, "schedule")
         after, skips = change(held.record, engine.clock.now())
+        after = await _with_open(engine, held.record, after)
         changes = [Change(held, after), *(Change(None, skip) for skip in skips)]
         changes.append(audited(engine, actor, action, f"schedule:{schedule_id}", held.record, after))
         if applied(await engine.commit_one(Group(tuple(changes)), None, [Hint("schedules")])):
             return after
     raise Refused(f"schedule {schedule_id} changes too quickly; try again")
+
+
+async def _with_open(engine: Engine, before: Schedule, after: Schedule) -> Schedule:
+    """The schedule after a change, with its live runs if they count from now on: `allow` kept no book of them."""
+    if before.policy.overlap is not Overlap.ALLOW or after.policy.overlap is Overlap.ALLOW:
+        return after
+    where, own = Where(after.namespace, tuple(LIVE), schedule=after.name), (Cause.SCHEDULE, Cause.TRIGGER)
+    live = [run.id for run, _ in await every(engine, Run, where, oldest=True) if run.cause in own]
+    return replace(after, open=tuple(live[-BUFFER_LIMIT:]))
 
 
 async def delete_schedule(engine: Engine, schedule_id: str, actor: str, check: Check = id) -> None:
@@ -240,6 +250,7 @@ async def _registered_schedules(engine: Engine, app: str, schedules: Sequence[Sc
     for wanted, held in zip(schedules, found, strict=True):
         check_schedule(wanted)
         after, skips = _deployed(held.record, wanted, now) if held else (started(wanted, now, past=True), _NONE)
+        after = await _with_open(engine, held.record, after) if held else after
         if held and after == held.record:
             continue
         entry = audited(engine, actor, "register", f"schedule:{wanted.id}", held and held.record, after)

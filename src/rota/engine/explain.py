@@ -41,7 +41,6 @@ CAUSES: dict[str, str] = {
     Cause.SCHEDULE: "fired by schedule {schedule} for {nominal}",
     Cause.TRIGGER: "triggered by {actor}",
     Cause.RETRY: "asked for by {actor} as a retry of run {origin}",
-    Cause.BACKFILL: "made up for {nominal} by {actor}",
 }
 SKIPS: dict[str, str] = {
     SkipReason.MISFIRE: "nobody was there to fire them, and catch-up does not make up for them",

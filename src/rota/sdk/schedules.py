@@ -80,7 +80,7 @@ def _schedule(
         name=check_name("schedule", options.name or (task.name if place == 1 else f"{task.name}:{place}")),
         task=task.name,
         trigger=_trigger(options.when, rules),
-        payload=_payload(signature, rules),
+        payload=_payload(task, signature, rules),
         policy=Policy(**{slot: convert(said[name], name) for name, (slot, convert) in POLICY.items() if name in said}),
         owner=Owner.CODE,
         app=task.app,
@@ -110,16 +110,21 @@ def _trigger(when: object, rules: ScheduleRules) -> Trigger:
     raise Invalid("schedule", f"{when!r:.60} is no schedule; write {forms}")
 
 
-def _payload(signature: Signature, rules: ScheduleRules) -> bytes:
+def _payload(task: Task, signature: Signature, rules: ScheduleRules) -> bytes:
     args, kwargs = rules.get("args", ()), rules.get("kwargs", {})
     if not isinstance(args, list | tuple):
         raise Invalid("args", f"{args!r:.60} is no list or tuple; one argument is written (1,)")
     if not isinstance(kwargs, Mapping):
         raise Invalid("kwargs", f"{kwargs!r:.60} is no dict of names and values")
+    bare = not args and not kwargs and task.payload
     try:
+        if bare:
+            signature.values(task.payload)
+            return b""
         return signature.encode_arguments(args, kwargs)
     except Invalid as error:
-        raise Invalid("schedule", f"its runs cannot start with these args= and kwargs=: {error}") from None
+        source = "the payload= of its task" if bare else "these args= and kwargs="
+        raise Invalid("schedule", f"its runs cannot start with {source}: {error}") from None
 
 
 def _count(value: object, field: str) -> int:

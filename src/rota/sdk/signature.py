@@ -78,13 +78,18 @@ class Signature:
 
     def decode(self, payload: bytes, context: Context) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a call from their JSON. Raises `Invalid` with the parameter's name."""
-        values = self._arguments.decode(payload) if payload else {}
-        self._check_complete(values)
+        values = self.values(payload)
         if self._context:
-            if self._context in values:
-                raise Invalid(self._context, self._unnameable[self._context])
             values[self._context] = context
         return ((), values) if self._by_name else self._placed(values)
+
+    def values(self, payload: bytes) -> dict[str, Any]:
+        """All that is given of a call's arguments, by name, from their JSON. Raises `Invalid`."""
+        values = self._arguments.decode(payload) if payload else {}
+        self._check_complete(values)
+        if self._context and self._context in values:
+            raise Invalid(self._context, self._unnameable[self._context])
+        return values
 
     def encode(self, result: Any) -> bytes | None:
         """JSON of a result, None for None.

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
+from rota.domain.durations import LONGEST_MS
 from rota.domain.errors import Invalid
 from rota.domain.names import NAME, TEXT_LIMIT
 from rota.domain.records import Session
@@ -48,7 +49,7 @@ Stream = Annotated[str, Meta(pattern=r"\A(stdout|stderr|log)\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Token = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Instant = Annotated[int, Meta(ge=0, le=2**48)]
-Delay = Annotated[int, Meta(ge=0, le=366 * 86_400_000)]
+Delay = Annotated[int, Meta(ge=0, le=LONGEST_MS)]
 
 
 class Message(Struct, frozen=True, omit_defaults=True, tag_field="v", tag=VERSION):

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rota.domain.durations import LONGEST_MS
 from rota.domain.errors import Invalid
 from rota.domain.retry import HOUR_MS, NO_RETRY, Defaults, Retry, check_retry
 
@@ -71,6 +72,8 @@ def test_programs_are_not_run_again_unless_somebody_says_so():
         Retry(retries=1_001),
         Retry(delay_ms=-1),
         Retry(cap_ms=-1),
+        Retry(delay_ms=LONGEST_MS + 1),
+        Retry(cap_ms=LONGEST_MS + 1),
         Retry(rate=0),
         Retry(rate=float("nan")),
         Retry(jitter=-0.1),

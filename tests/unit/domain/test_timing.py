@@ -7,7 +7,19 @@ import pytest
 from rota.domain.errors import Invalid
 from rota.domain.ids import occurrence_id
 from rota.domain.schedule import BUFFER_LIMIT, CatchUp, Overlap, Policy, Schedule, Skip, SkipReason
-from rota.domain.timing import FIRE_LIMIT, Fire, edited, overlap, paused, plan, preview, resumed, run_id, started
+from rota.domain.timing import (
+    FIRE_LIMIT,
+    Fire,
+    edited,
+    overlap,
+    paused,
+    plan,
+    preview,
+    resumed,
+    run_id,
+    started,
+    upcoming,
+)
 from rota.domain.triggers import AnyOf, Cron, Interval, Once
 from rota.testing.clock import START_AT
 
@@ -303,6 +315,13 @@ def test_a_preview_shows_the_next_instants_and_ends_with_the_trigger():
     assert preview(schedule(), START_AT, 3) == [minute(1), minute(2), minute(3)]
     assert preview(schedule(Once(minute(1))), START_AT, 3) == [minute(1)]
     assert preview(schedule(), START_AT, 0) == []
+
+
+def test_what_comes_next_is_nothing_of_a_paused_schedule_and_never_before_the_cursor():
+    one = plan(schedule(), minute(2), ()).schedule
+    assert upcoming(one, minute(2), 2) == [minute(3), minute(4)]
+    assert upcoming(one, minute(1), 1) == [minute(3)]
+    assert upcoming(paused(one, "why", minute(2)), minute(2), 2) == []
 
 
 def test_the_id_of_an_occurrence_can_be_known_beforehand():

@@ -119,6 +119,16 @@ async def test_edits_pauses_and_pruning_make_no_false_alarm(house, accountant):
         assert (await whole_round(house, one)).unaccounted == 0
 
 
+async def test_what_is_lost_between_an_edit_and_the_next_look_is_found(house, accountant):
+    await house.schedule()
+    await house.fire(MINUTE)
+    assert (await whole_round(house, accountant)).unaccounted == 0
+    await update_schedule(house.engine, "main/s", {"trigger": Interval(MINUTE // 2)}, "ann")
+    await house.fire(MINUTE)
+    await lose(house, Run, occurrence_id("main/s", at(2)))
+    assert (await whole_round(house, accountant)).missing == (Occurrence("main/s", at(2)),)
+
+
 async def test_an_edit_by_a_clock_behind_the_leaders_makes_no_false_alarm(house):
     await house.schedule()
     await house.fire(2 * MINUTE)

@@ -302,6 +302,24 @@ async def test_overrides_of_code_are_dropped_by_a_reset(house, engine):
     assert {("bob", "reset", "task:main/task-1"), ("bob", "reset", "schedule:main/s")} <= set(await house.deeds())
 
 
+async def test_a_reset_of_nothing_skips_nothing(house, engine):
+    await house.task()
+    await house.schedule()
+    house.clock.advance(MINUTE)
+    assert (await reset_schedule(engine, "main/s", "bob")).skipped == 0
+    await house.fire()
+    assert (await house.get(Schedule, "main/s")).fired == 1
+
+
+async def test_a_reset_goes_back_to_code_that_has_outlived_its_instants(house, engine):
+    await house.task()
+    await house.schedule(owner=Owner.CODE, app="shop", trigger=Once(START_AT + MINUTE))
+    await update_schedule(engine, "main/s", {"trigger": Interval(5_000)}, "bob")
+    house.clock.advance(2 * MINUTE)
+    after = await reset_schedule(engine, "main/s", "bob")
+    assert (after.trigger, after.next_at) == (Once(START_AT + MINUTE), None)
+
+
 async def test_a_failing_change_leaves_no_trace(house, engine):
     await house.task()
     before = await house.schedule()

@@ -7,8 +7,7 @@ import pytest
 from rota.domain.errors import NotFound
 from rota.domain.records import Audit, Tally
 from rota.domain.run import TERMINAL, Attempt, Cause, End, Outcome, Reason, State
-from rota.domain.schedule import Overlap, Policy, Schedule, SkipReason
-from rota.domain.timing import preview
+from rota.domain.schedule import Overlap, Policy, SkipReason
 from rota.domain.triggers import Once
 from rota.engine.admit import ripen
 from rota.engine.audit import LIMIT, audited
@@ -86,7 +85,7 @@ class TestWords:
         await put(house, run)
         first = (await explain_run(engine, run.id))[0]
         assert first.startswith("2026-01-01 00:00:00Z ")
-        assert ("for 2026-01-01 00:00:00Z" in first) == (cause in (Cause.SCHEDULE, Cause.BACKFILL))
+        assert ("for 2026-01-01 00:00:00Z" in first) == (cause is Cause.SCHEDULE)
 
     async def test_are_none_for_what_does_not_exist(self, engine):
         with pytest.raises(NotFound, match="no run"):
@@ -262,13 +261,6 @@ class TestQueries:
         assert found == {"session-1": (1, START_AT + 10_000, 0), "session-2": (0, START_AT + 2, 0)}
         house.clock.advance(3)
         assert [view.silent_ms for view in await workers(engine)] == [10_001, 0]
-
-    async def test_next_fires_whether_paused_or_not(self, house, engine):
-        await house.schedule()
-        await pause_schedule(engine, "main/s", "", "ann")
-        paused = await house.get(Schedule, "main/s")
-        assert preview(paused, house.clock.now(), 2) == [START_AT + MINUTE, START_AT + 2 * MINUTE]
-        assert paused.next_at is None
 
     async def test_more_queues_than_one_page(self, house, engine):
         for number in range(501):

@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import pytest
 
 from rota.domain.facts import RunsSettled
 from rota.domain.records import Tally, Unique
 from rota.domain.run import Reason, Run, State
 from rota.domain.schedule import Overlap, Policy, Schedule, Skip
+from rota.domain.task import Owner
 from rota.domain.triggers import Interval
 from rota.engine.admit import release
 from rota.engine.control import cancel, trigger
-from rota.engine.define import delete_schedule, update_schedule
+from rota.engine.define import delete_schedule, register, update_schedule
 from rota.engine.submit import Order, submit
 from rota.ports.store import Change, Group
 from rota.testing.clock import START_AT
@@ -152,6 +155,26 @@ class TestOverlap:
         await minutes(house, 3)
         assert await states(house) == [State.PENDING] * 3
         assert (await house.get(Schedule, "main/s")).open == ()
+
+    @pytest.mark.parametrize("edit", ["by people", "by a deploy"])
+    async def test_runs_fired_under_allow_count_once_it_is_forbidden(self, house, engine, edit):
+        await house.schedule(owner=Owner.CODE, app="shop")
+        await submit(engine, [Order("task-1")])
+        await minutes(house, 2)
+        policy = Policy(overlap=Overlap.SKIP)
+        if edit == "by people":
+            await update_schedule(engine, "main/s", {"policy": policy}, "ann")
+        else:
+            known = await house.get(Schedule, "main/s")
+            await register(engine, "shop", [], [replace(known, policy=policy)])
+        assert len((await house.get(Schedule, "main/s")).open) == 2
+        await minutes(house, 1)
+        assert await states(house) == [State.PENDING] * 3
+        await house.session()
+        for one in await house.claim():
+            await house.settle(one)
+        await minutes(house, 1)
+        assert (await states(house))[3:] == [State.PENDING]
 
     async def test_released_are_all_when_the_schedule_is_gone(self, house, engine):
         await house.schedule(policy=Policy(overlap=Overlap.BUFFER_ALL))

@@ -89,7 +89,7 @@ def test_retry_waits_and_is_not_judged_by_name():
     assert (outcome.end, outcome.final, outcome.delay_ms, outcome.errors) == (End.FAILURE, False, 30_000, ())
 
 
-@pytest.mark.parametrize("after", [-1, float("nan"), float("inf"), timedelta(seconds=-1)])
+@pytest.mark.parametrize("after", [-1, float("nan"), float("inf"), timedelta(seconds=-1), 1e12, timedelta(days=3_654)])
 def test_no_time_to_wait_is_refused(after):
-    with pytest.raises(Invalid, match="not negative"):
+    with pytest.raises(Invalid, match="not negative and at most ten years"):
         TryAgain(after=after)

@@ -156,3 +156,20 @@ def test_an_unknown_rule_is_told_the_nearest():
     rules: Any = {"timzone": "UTC"}
     with pytest.raises(Invalid, match=r"^timzone: there is no such option; did you mean 'timezone'\?"):
         ScheduleOptions("@daily", **rules)
+
+
+def test_a_schedule_without_arguments_does_with_those_of_its_task():
+    made = TaskRegistry().declare(needy, name="needy", schedule="@daily", payload={"target": "disk"})
+    assert made.schedules[0].payload == b""
+    assert made.task.payload == b'{"target":"disk"}'
+
+
+@pytest.mark.parametrize("payload", [{"goal": "disk"}, {"target": 5}, {}])
+def test_a_tasks_arguments_must_fit_where_its_schedule_needs_them(payload):
+    with pytest.raises(Invalid, match=r"its runs cannot start with the payload= of its task: (goal|target): "):
+        TaskRegistry().declare(needy, name="needy", schedule="@daily", payload=payload)
+
+
+def test_arguments_of_a_schedule_replace_those_of_its_task():
+    made = TaskRegistry().declare(backup, schedule="@daily", payload={"target": "disk"}, kwargs={"full": True})
+    assert made.schedules[0].payload == b'{"full":true}'

@@ -28,7 +28,7 @@ from rota.api.schemas.filters import ScheduleFilter
 from rota.api.views import iso, plain
 from rota.domain.errors import Invalid
 from rota.domain.schedule import TIMED, Schedule
-from rota.domain.timing import preview
+from rota.domain.timing import upcoming
 from rota.engine import define
 from rota.engine.engine import Engine
 from rota.engine.explain import explain_schedule
@@ -57,7 +57,7 @@ Chosen = Annotated[Each, Depends(SCHEDULES.each)]
 
 def told(engine: Engine, schedule: Schedule, status: int = 200) -> Response:
     """A schedule with its next fires and its ETag."""
-    fires = [iso(one) for one in preview(schedule, engine.clock.now(), FIRES)]
+    fires = [iso(one) for one in upcoming(schedule, engine.clock.now(), FIRES)]
     place = f"/api/schedules/{schedule.name}?namespace={schedule.namespace}"
     location = {"Location": place} if status == 201 else {}
     return Json({**row(schedule), "next_fires": fires}, status, {"ETag": etag(schedule, TAGGED), **location})
@@ -168,8 +168,8 @@ async def resume(engine: Here, asked: Operator, schedule: Named, body: ResumeBod
 async def next_fires(
     engine: Here, asked: Reader, schedule: Named, count: Annotated[int, Query(ge=1, le=1_000)] = 10
 ) -> Response:
-    """Tell the next fires of a schedule, whether it is paused or not."""
-    return Json([iso(one) for one in preview(schedule, engine.clock.now(), count)])
+    """Tell the next fires of a schedule; of a paused one there are none, but `POST /preview` shows what it would do."""
+    return Json([iso(one) for one in upcoming(schedule, engine.clock.now(), count)])
 
 
 @routes.get("/{name}/explain", response_model=shown.Story, responses=answers(404))

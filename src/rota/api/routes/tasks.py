@@ -32,7 +32,7 @@ from rota.api.schemas.filters import TaskFilter
 from rota.api.stats import Stats
 from rota.api.views import instant, plain, when
 from rota.domain.access import Action, allowed
-from rota.domain.errors import Refused
+from rota.domain.errors import Invalid, Refused
 from rota.domain.lane import lane
 from rota.domain.retry import Defaults
 from rota.domain.run import LIVE, Run, State
@@ -151,7 +151,7 @@ async def _changed(
     if queue := changes.get("queue"):
         asked.permit("task", task.name, task.namespace, task.name, queue)
     unchanged(DEFINED, match)(task)
-    timed = await _timing(engine, task, body)
+    timed = await _timing(engine, task, body, whole is not None)
     after = task
     if changes:
         after = await define.update_task(engine, task.id, changes, asked.name, unchanged(DEFINED, match))
@@ -160,16 +160,21 @@ async def _changed(
     return await _accepted(engine, after)
 
 
-async def _timing(engine: Engine, task: Task, body: TaskChange) -> Callable[[str], Awaitable[object]] | None:
+async def _timing(
+    engine: Engine, task: Task, body: TaskChange, whole: bool
+) -> Callable[[str], Awaitable[object]] | None:
     """How the schedule of the task's name becomes what the body says; None where it is so. Raises before any change."""
+    timezone = body.timezone if whole or "timezone" in body.model_fields_set else None
     if "schedule" not in body.model_fields_set:
+        if timezone and not whole:
+            raise Invalid("timezone", "is for the text of schedule; give that as well, or change /api/schedules")
         return None
     held = (await engine.store.get(Schedule, [task.id]))[0]
     if held and held.record.task != task.name:
         raise Refused(f"schedule {task.name} is of another task; change it under /api/schedules")
     if body.schedule is None:
         return partial(define.delete_schedule, engine, task.id) if held else None
-    trigger = trigger_of(body.schedule, body.timezone)
+    trigger = trigger_of(body.schedule, timezone, None if whole or not held else held.record.trigger)
     if held and held.record.trigger == trigger:
         return None
     made = started(Schedule(task.namespace, task.name, task.name, trigger), engine.clock.now())

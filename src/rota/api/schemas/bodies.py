@@ -68,10 +68,15 @@ Instant = Annotated[
 ]
 
 
-def trigger_of(text: str, timezone: str) -> Trigger:
-    """The trigger that a text means. Raises `Invalid` that names `schedule` or `timezone`."""
+def trigger_of(text: str, timezone: str | None, known: Trigger | None = None) -> Trigger:
+    """The trigger that a text means; where it takes the place of cron text, by the clock and the rules of that one.
+
+    Raises `Invalid` that names `schedule` or `timezone`.
+    """
+    kept = known if isinstance(known, Cron) else Cron("@daily")
     try:
-        return parse(text, timezone)
+        found = parse(text, kept.timezone if timezone is None else timezone)
+        return replace(kept, expression=found.expression, timezone=found.timezone) if isinstance(found, Cron) else found
     except InvalidTrigger as error:
         raise _elsewhere(error, "schedule") from None
 
@@ -268,8 +273,7 @@ class ScheduleFields(Body):
         elif self.schedule is None:
             found = known or Cron("@daily")
         else:
-            kept = known.timezone if isinstance(known, Cron) else "UTC"
-            found = trigger_of(self.schedule, clock.get("timezone", kept))
+            found = trigger_of(self.schedule, self.timezone, known)
         if isinstance(found, Cron):
             return replace(found, **clock)
         for key in clock:
