@@ -32,7 +32,7 @@ from rota.api.schemas.filters import TaskFilter
 from rota.api.stats import Stats
 from rota.api.views import instant, plain, when
 from rota.domain.access import Action, allowed
-from rota.domain.errors import Invalid, Refused
+from rota.domain.errors import Refused
 from rota.domain.lane import lane
 from rota.domain.retry import Defaults
 from rota.domain.run import LIVE, Run, State
@@ -164,11 +164,9 @@ async def _timing(
     engine: Engine, task: Task, body: TaskChange, whole: bool
 ) -> Callable[[str], Awaitable[object]] | None:
     """How the schedule of the task's name becomes what the body says; None where it is so. Raises before any change."""
-    timezone = body.timezone if whole or "timezone" in body.model_fields_set else None
     if "schedule" not in body.model_fields_set:
-        if timezone and not whole:
-            raise Invalid("timezone", "is for the text of schedule; give that as well, or change /api/schedules")
         return None
+    timezone = body.timezone if whole or "timezone" in body.model_fields_set else None
     held = (await engine.store.get(Schedule, [task.id]))[0]
     if held and held.record.task != task.name:
         raise Refused(f"schedule {task.name} is of another task; change it under /api/schedules")

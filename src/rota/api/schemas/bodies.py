@@ -189,7 +189,7 @@ class TaskFields(_Tried):
         if "timeout_seconds" in self.model_fields_set and self.clocks and "attempt_ms" in self.clocks.model_fields_set:
             raise Invalid("timeout_seconds", "and clocks.attempt_ms say the same; give one of them")
         if "timezone" in self.model_fields_set and not getattr(self, "schedule", None):
-            raise Invalid("timezone", "is that of schedule; give that as well")
+            raise Invalid("timezone", "is that of schedule; give that as well, or change /api/schedules")
         return self
 
     def applied(self, task: Task, new: Defaults | None = None) -> Task:
