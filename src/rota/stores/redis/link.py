@@ -20,7 +20,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from rota.domain.errors import RotaError, Unavailable
 from rota.stores.home import Home
 from rota.stores.redis.address import Address
-from rota.stores.redis.faults import DRIVER_ERRORS, fault
+from rota.stores.redis.faults import DEMOTED, DRIVER_ERRORS, fault
 
 ANSWER_S = 10.0
 """How long to wait for an answer."""
@@ -105,6 +105,12 @@ class Link(Home):
                 async with asyncio.timeout(ANSWER_S):
                     await connection.send_command(*words, check_health=False)
                     return await connection.read_response()
+            except DEMOTED:
+                # Whoever connects anew may be led to the primary; on these connections nobody ever writes again.
+                former, self._idle = [connection, *self._idle], []
+                for one in former:
+                    await one.disconnect(nowait=True)
+                raise
             except ResponseError:
                 raise
             except BaseException as error:
