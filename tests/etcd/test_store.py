@@ -12,7 +12,7 @@ from rota.domain.errors import Incompatible, Unavailable, Unclear
 from rota.domain.records import Blob, Tally
 from rota.domain.run import Run, State
 from rota.ports.store import ALREADY, APPLIED, Change, Group, Hint, Line, Open, Sought, Where
-from rota.stores import connect
+from rota.stores import codec, connect
 from rota.stores.etcd import commit, logs, upkeep
 from rota.stores.etcd.client import Alarm, Compacted, Delete, Put, Range, Txn
 from rota.stores.etcd.client import link as connection
@@ -224,6 +224,24 @@ async def test_parts_that_are_added_to_are_left_alone(prefix):
         assert (await held_tally(store)).record.count == cell.record.count + 1
         assert await change(store, await held_tally(store), None) == APPLIED
         assert await keys(store, "tally/") == []
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 100])
+async def test_counters_longer_than_a_page_lose_nothing(prefix, monkeypatch, parts):
+    """Their parts are named by the clocks of those who add them, and come in another order."""
+    monkeypatch.setattr(upkeep, "PARTS", parts)
+    later = TALLY._replace(minute=TALLY.minute + 60_000)
+    added = [(TALLY, "1", 1), (later, "", 10), (later, "4", 4), *((later, str(name), name) for name in (1, 2, 3))]
+    async with reached(prefix) as store:
+        for cell, name, number in added:
+            part = codec.encode(cell._replace(count=number, total_ms=number))
+            await write(store, f"tally/{codec.identity(cell)}/{name and name.zfill(15)}", part)
+        await upkeep.Upkeep(store._link).gather()
+        assert sorted((one.minute, one.count, one.total_ms) for one in await everything(store, Tally)) == [
+            (TALLY.minute, 1, 1),
+            (later.minute, 20, 20),
+        ]
+        assert len(await keys(store, "tally/")) == (2 if parts > 1 else len(added))
 
 
 def together_of(store, items):
