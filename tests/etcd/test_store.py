@@ -17,7 +17,7 @@ from rota.stores.etcd import commit, logs, upkeep
 from rota.stores.etcd.client import Alarm, Compacted, Delete, Put, Range, Txn
 from rota.stores.etcd.client import link as connection
 from rota.stores.etcd.commit import gathered
-from rota.stores.etcd.keys import behind
+from rota.stores.etcd.keys import WAKE, behind
 from rota.testing.clock import START_AT
 from rota.testing.contracts.store.steps import NOW, TALLY, change, drain, eventually, everything, held, new, want
 from rota.testing.factories import make_run, make_schedule, make_session, make_task
@@ -95,6 +95,28 @@ async def test_a_frozen_server_leaves_a_commit_unclear_and_it_counts_once(server
         assert await eventually(store, lambda: again(store, group), lambda told: told in ([APPLIED], [ALREADY]))
         assert await store.commit([group]) == [ALREADY]
         assert await everything(store, Tally) == [TALLY]
+
+
+async def test_who_is_told_of_many_groups_finds_all_of_them(prefix, monkeypatch):
+    async with reached(prefix) as store:
+        await put(store, make_run(0))  # so that its lane is known
+        send, steps, key = store._link.client.txn, [], store._link.key(WAKE)
+
+        async def noted(txn):
+            said = any(isinstance(one, Put) and one.key == key for one in txn.then)
+            steps.append("say" if said else "ask")
+            done = await send(txn)
+            steps.append("done")
+            return done
+
+        monkeypatch.setattr(store._link.client, "txn", noted)
+        assert await put(store, *map(make_run, range(1, 301)), hints=[Hint("ready:a", 300)]) == [APPLIED] * 300
+        asks = steps.count("ask")
+        assert asks > 1
+        assert steps[-2:] == ["say", "done"]
+        assert (len(steps), steps.count("say")) == (2 * asks + 2, 1)
+        assert await put(store, make_run(301), hints=[Hint("ready:a", 1)]) == [APPLIED]
+        assert steps[2 * asks + 2 :] == ["say", "done"]
 
 
 async def again(store, group):

@@ -97,13 +97,14 @@ class Link(Home):
         """What became of each group. Raises `Stale` if the guard does not hold, `Unclear` if some may have happened.
 
         What takes space takes along what the server weighs; what only deletes passes even if there is none left.
+        What there is to `say` goes with the only request, or behind all of them.
         """
         room = Put(self.key(ROOM), b"")
         requests = [(some, _brings(some)) for some in _packed(groups, len(guard))] or [([], say is not None)]
 
         async def one(number: int) -> list[Sent]:
             some, brings = requests[number]
-            first = (say if say and not number else room,) if brings else ()
+            first = (say if say and len(requests) == 1 else room,) if brings else ()
             async with self._room:
                 try:
                     done = await self.client.txn(Txn(guard, (*first, *some)))
@@ -114,7 +115,11 @@ class Link(Home):
             replies: Any = done.replies[len(first) :]
             return [Sent(reply, done.revision) for reply in replies]
 
-        return [sent for some in await together(map(one, range(len(requests)))) for sent in some]
+        answers = await together(map(one, range(len(requests))))
+        if say and len(requests) > 1:
+            with suppress(RotaError):  # a hint may be lost
+                await self.client.txn(Txn((), (say,)))
+        return [sent for some in answers for sent in some]
 
     async def _counted(self, groups: Sequence[Txn], full: Full) -> Done:
         """What a request came to that took up the last room: it counts, and yet the answer is that there was none.
