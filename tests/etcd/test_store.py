@@ -12,12 +12,12 @@ from rota.domain.errors import Incompatible, Unavailable, Unclear
 from rota.domain.records import Blob, Tally
 from rota.domain.run import Run, State
 from rota.ports.store import ALREADY, APPLIED, Change, Group, Hint, Line, Open, Sought, Where
-from rota.stores import connect
+from rota.stores import codec, connect
 from rota.stores.etcd import commit, logs, upkeep
 from rota.stores.etcd.client import Alarm, Compacted, Delete, Put, Range, Txn
 from rota.stores.etcd.client import link as connection
 from rota.stores.etcd.commit import gathered
-from rota.stores.etcd.keys import behind
+from rota.stores.etcd.keys import WAKE, behind
 from rota.testing.clock import START_AT
 from rota.testing.contracts.store.steps import NOW, TALLY, change, drain, eventually, everything, held, new, want
 from rota.testing.factories import make_run, make_schedule, make_session, make_task
@@ -95,6 +95,28 @@ async def test_a_frozen_server_leaves_a_commit_unclear_and_it_counts_once(server
         assert await eventually(store, lambda: again(store, group), lambda told: told in ([APPLIED], [ALREADY]))
         assert await store.commit([group]) == [ALREADY]
         assert await everything(store, Tally) == [TALLY]
+
+
+async def test_who_is_told_of_many_groups_finds_all_of_them(prefix, monkeypatch):
+    async with reached(prefix) as store:
+        await put(store, make_run(0))  # so that its lane is known
+        send, steps, key = store._link.client.txn, [], store._link.key(WAKE)
+
+        async def noted(txn):
+            said = any(isinstance(one, Put) and one.key == key for one in txn.then)
+            steps.append("say" if said else "ask")
+            done = await send(txn)
+            steps.append("done")
+            return done
+
+        monkeypatch.setattr(store._link.client, "txn", noted)
+        assert await put(store, *map(make_run, range(1, 301)), hints=[Hint("ready:a", 300)]) == [APPLIED] * 300
+        asks = steps.count("ask")
+        assert asks > 1
+        assert steps[-2:] == ["say", "done"]
+        assert (len(steps), steps.count("say")) == (2 * asks + 2, 1)
+        assert await put(store, make_run(301), hints=[Hint("ready:a", 1)]) == [APPLIED]
+        assert steps[2 * asks + 2 :] == ["say", "done"]
 
 
 async def again(store, group):
@@ -224,6 +246,24 @@ async def test_parts_that_are_added_to_are_left_alone(prefix):
         assert (await held_tally(store)).record.count == cell.record.count + 1
         assert await change(store, await held_tally(store), None) == APPLIED
         assert await keys(store, "tally/") == []
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 100])
+async def test_counters_longer_than_a_page_lose_nothing(prefix, monkeypatch, parts):
+    """Their parts are named by the clocks of those who add them, and come in another order."""
+    monkeypatch.setattr(upkeep, "PARTS", parts)
+    later = TALLY._replace(minute=TALLY.minute + 60_000)
+    added = [(TALLY, "1", 1), (later, "", 10), (later, "4", 4), *((later, str(name), name) for name in (1, 2, 3))]
+    async with reached(prefix) as store:
+        for cell, name, number in added:
+            part = codec.encode(cell._replace(count=number, total_ms=number))
+            await write(store, f"tally/{codec.identity(cell)}/{name and name.zfill(15)}", part)
+        await upkeep.Upkeep(store._link).gather()
+        assert sorted((one.minute, one.count, one.total_ms) for one in await everything(store, Tally)) == [
+            (TALLY.minute, 1, 1),
+            (later.minute, 20, 20),
+        ]
+        assert len(await keys(store, "tally/")) == (2 if parts > 1 else len(added))
 
 
 def together_of(store, items):

@@ -7,11 +7,13 @@ import pytest
 
 from rota.domain.errors import Incompatible, StoreError, Unavailable, Unclear
 from rota.domain.run import Run
+from rota.ports.store import APPLIED
 from rota.stores import connect
 from rota.testing.factories import make_run
 from tests.services.authority import Authority
 from tests.services.fixtures import needed
 from tests.services.postgresql import free_port
+from tests.services.proxy import between
 from tests.services.redis import PASSING, RedisServer
 from tests.unit.stores.files import put, reached
 from tests.unit.stores.test_redis import client
@@ -170,3 +172,23 @@ async def test_the_primary_is_found_and_after_its_fall_another_one(watched):
                 except (StoreError, Unclear):
                     continue
         assert len((await store.find(Run)).items) == 2
+
+
+async def test_who_is_told_that_a_server_only_reads_looks_for_the_primary_anew():
+    """A name that leads to another server from now on ends no connection to the former one."""
+    former, latter = (needed(RedisServer) for _ in range(2))
+    try:
+        for server in (former, latter):
+            server.start()
+        async with between(former.url) as (proxy, url), reached(url) as store:
+            await asyncio.gather(*(put(store, make_run(number)) for number in range(4)))
+            with client(former.url) as one:
+                one.replicaof("127.0.0.1", latter.port)
+            proxy.target = "127.0.0.1", latter.port
+            with pytest.raises(Unavailable, match="only reads"):
+                await put(store, make_run(5))
+            told = await asyncio.gather(*(put(store, make_run(number)) for number in range(6, 10)))
+            assert told == [[APPLIED]] * 4
+    finally:
+        for server in (former, latter):
+            server.remove()

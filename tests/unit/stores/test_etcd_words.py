@@ -6,7 +6,7 @@ from grpc.aio import AioRpcError, Metadata
 
 from rota.domain.errors import Incompatible, Invalid, Unavailable, Unclear
 from rota.stores.etcd.address import read_url
-from rota.stores.etcd.client import Compacted
+from rota.stores.etcd.client import Compacted, Full
 from rota.stores.etcd.client.faults import Next, fault
 
 
@@ -56,7 +56,7 @@ CODES = grpc.StatusCode
         (CODES.UNAVAILABLE, "etcdserver: no leader", Next.ELSEWHERE, Unavailable, "no leader"),
         (CODES.UNKNOWN, "raft proposal dropped", Next.ELSEWHERE, Unavailable, "no leader"),
         (CODES.RESOURCE_EXHAUSTED, "etcdserver: too many requests", Next.ELSEWHERE, Unavailable, "try again"),
-        (CODES.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Next.NOTHING, Unavailable, "NOSPACE"),
+        (CODES.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Next.NOTHING, Full, "NOSPACE"),
         (
             CODES.OUT_OF_RANGE,
             "etcdserver: mvcc: required revision has been compacted",

@@ -1,4 +1,4 @@
-"""What only Redis does: scripts that are forgotten, connections that break, full servers, options of its URL."""
+"""What only Redis does: scripts that are forgotten, connections that break, options of its URL."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from redis import Redis
 import rota.stores.redis
 from rota.domain.errors import Incompatible, Unavailable, Unclear
 from rota.domain.lane import lane
-from rota.domain.records import Blob, Queue, Session, Unique, Until
+from rota.domain.records import Blob, Session
 from rota.domain.run import Run, State
 from rota.ports.store import ALREADY, APPLIED, Change, Group, Hint, Line, Term, Want, Where
 from rota.stores import connect, migrate
@@ -165,25 +165,6 @@ async def test_a_call_that_is_cancelled_leaves_no_connection_out_of_step(space):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(store.get(Run, [make_run(2).id]), 0.05)
         assert [item.record for item in (await store.find(Run)).items] == [make_run(1)]
-
-
-async def test_a_full_server_takes_nothing_and_still_lets_go(space):
-    async with reached(space) as store:
-        key = Unique("main/unique/a", make_run(1).id, "", Until.TERMINAL)
-        await put(store, make_run(1), key)
-        (was,) = await store.get(Run, [make_run(1).id])
-        (held,) = await store.get(Unique, [key.id])
-        with client(space) as other:
-            other.config_set("maxmemory", 1)
-            try:
-                group = Group((Change(None, make_run(2)), Change(None, Queue("main", "a"))))
-                with pytest.raises(Unavailable, match="is full"):
-                    await store.commit([group])
-                assert await store.get(Run, [make_run(2).id]) == [None]
-                assert await store.commit([Group((Change(was, None), Change(held, None)))]) == [APPLIED]
-            finally:
-                other.config_set("maxmemory", 0)
-        assert (await store.find(Run)).items == ()
 
 
 async def test_a_key_of_somebody_else_stops_a_commit_before_it_writes(space):

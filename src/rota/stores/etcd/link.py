@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from rota.domain.errors import RotaError, Stale, Unavailable, Unclear
 from rota.stores.etcd.address import Address
-from rota.stores.etcd.client import Client, Compare, Delete, Done, Op, Put, Range, Ranged, Txn
+from rota.stores.etcd.client import Client, Compare, Delete, Done, Full, Op, Put, Range, Ranged, Txn
 from rota.stores.etcd.keys import ROOM, behind
 from rota.stores.home import Home
 
@@ -97,21 +97,43 @@ class Link(Home):
         """What became of each group. Raises `Stale` if the guard does not hold, `Unclear` if some may have happened.
 
         What takes space takes along what the server weighs; what only deletes passes even if there is none left.
+        What there is to `say` goes with the only request, or behind all of them.
         """
         room = Put(self.key(ROOM), b"")
         requests = [(some, _brings(some)) for some in _packed(groups, len(guard))] or [([], say is not None)]
 
         async def one(number: int) -> list[Sent]:
             some, brings = requests[number]
-            first = (say if say and not number else room,) if brings else ()
+            first = (say if say and len(requests) == 1 else room,) if brings else ()
             async with self._room:
-                done = await self.client.txn(Txn(guard, (*first, *some)))
+                try:
+                    done = await self.client.txn(Txn(guard, (*first, *some)))
+                except Full as full:
+                    first, done = (), await self._counted(some, full)
             if not done.succeeded:
                 raise Stale("the guard does not hold any more; nothing was written")
             replies: Any = done.replies[len(first) :]
             return [Sent(reply, done.revision) for reply in replies]
 
-        return [sent for some in await together(map(one, range(len(requests)))) for sent in some]
+        answers = await together(map(one, range(len(requests))))
+        if say and len(requests) > 1:
+            with suppress(RotaError):  # a hint may be lost
+                await self.client.txn(Txn((), (say,)))
+        return [sent for some in answers for sent in some]
+
+    async def _counted(self, groups: Sequence[Txn], full: Full) -> Done:
+        """What a request came to that took up the last room: it counts, and yet the answer is that there was none.
+
+        Then no group's compares hold any more, and each is told what is there now. Else raises what was said.
+        """
+        try:
+            done = await self.client.txn(Txn((), tuple(one._replace(then=()) for one in groups)))
+        except Unavailable as error:
+            raise Unclear(f"{full}; some of it may count: {error}") from error
+        replies: Any = done.replies
+        if not groups or any(reply.succeeded for reply in replies):
+            raise full
+        return done
 
     async def _close(self) -> None:
         self._home = None

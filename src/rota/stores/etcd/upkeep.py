@@ -11,7 +11,7 @@ from time import monotonic, time_ns
 from rota.domain.errors import RotaError
 from rota.stores.etcd.client import Range
 from rota.stores.etcd.commit import gathered
-from rota.stores.etcd.keys import rising
+from rota.stores.etcd.keys import behind, rising
 from rota.stores.etcd.link import Link
 
 EVERY_S = 30.0
@@ -72,13 +72,20 @@ class Upkeep:
         start, end = link.key(f"tally/{rising(self._from)}"), link.key(f"tally/{rising(now + BACK_MS)}")
         while True:
             (found,) = await link.ask([Range(start, end, PARTS)])
-            cells = groupby(found.items, key=lambda item: item.key.rpartition(b"/")[0] + b"/")
-            asked = [gathered(key, list(items), key + rising(now - SETTLED_MS).encode()) for key, items in cells]
-            if some := [one for one in asked if one]:
-                await link.send(some)
+            cells = [
+                (key, list(items))
+                for key, items in groupby(found.items, lambda item: item.key.rpartition(b"/")[0] + b"/")
+            ]
+            # Only what was read may be replaced: parts behind it may be older than these, by other clocks.
+            stop = found.items[-1].key + b"\0" if found.more else end
+            asked = [gathered(key, items, min(key + rising(now - SETTLED_MS).encode(), stop)) for key, items in cells]
+            some = [one for one in asked if one]
+            sent = await link.send(some) if some else []
             if not found.more:
                 break
-            start = found.items[-1].key + b"\0"
+            last = cells[-1][0]
+            # The rest of a counter goes with what was put together so far, which would be overwritten otherwise.
+            start = last if len(cells) > 1 or (sent and sent[0].done.succeeded) else behind(last)
         self._from = now - BACK_MS
 
     async def _relieved(self) -> None:

@@ -25,6 +25,8 @@ _BY_TEXT = (
 )
 LOST = (said_by.ConnectionError, said_by.TimeoutError, OSError, EOFError)
 """Errors after which a connection is of no more use."""
+DEMOTED = (said_by.ReadOnlyError, said_by.MasterDownError)
+"""Errors after which another server is the primary."""
 DRIVER_ERRORS = (said_by.RedisError, *LOST)
 
 

@@ -20,7 +20,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from rota.domain.errors import RotaError, Unavailable
 from rota.stores.home import Home
 from rota.stores.redis.address import Address
-from rota.stores.redis.faults import DRIVER_ERRORS, fault
+from rota.stores.redis.faults import DEMOTED, DRIVER_ERRORS, fault
 
 ANSWER_S = 10.0
 """How long to wait for an answer."""
@@ -29,9 +29,11 @@ _UNPACK = msgspec.msgpack.Decoder().decode
 
 
 @cache
-def _script(name: str) -> tuple[str, str]:
+def _script(name: str, spare: bool) -> tuple[str, str]:
     """Its text, and the digest by which the server knows it."""
     text = (Path(__file__).parent / "scripts" / f"{name}.lua").read_text()
+    if spare:
+        text = f"#!lua flags=allow-oom\n{text}"
     return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -57,9 +59,12 @@ class Link(Home):
             await self.at_home(first)
             await self.at_home(self._close)
 
-    async def run(self, name: str, ask: dict[str, Any], writes: bool = False) -> Any:
-        """What a script answers. Raises `Unclear` if it writes and the answer is lost, else `StoreError`."""
-        text, digest = _script(name)
+    async def run(self, name: str, ask: dict[str, Any], writes: bool = False, spare: bool = False) -> Any:
+        """What a script answers. Raises `Unclear` if it writes and the answer is lost, else `StoreError`.
+
+        `spare`: it brings nothing new, so it goes on where the server is full.
+        """
+        text, digest = _script(name, spare)
         asked = _PACK(ask | {"prefix": self.prefix})
 
         async def work() -> Any:
@@ -105,6 +110,12 @@ class Link(Home):
                 async with asyncio.timeout(ANSWER_S):
                     await connection.send_command(*words, check_health=False)
                     return await connection.read_response()
+            except DEMOTED:
+                # Whoever connects anew may be led to the primary; on these connections nobody ever writes again.
+                former, self._idle = [connection, *self._idle], []
+                for one in former:
+                    await one.disconnect(nowait=True)
+                raise
             except ResponseError:
                 raise
             except BaseException as error:

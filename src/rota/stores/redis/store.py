@@ -131,7 +131,9 @@ class RedisStore:
         told = summed(hints)
         said = [self._hints.channel, self._hints.said(told)] if told else False
         ask = {"keys": keys, "groups": asked, "guard": guarded(guard, prefix), "hints": said}
-        answers = await self._link.run("commit", ask, writes=True)
+        # A full server must let what was begun end, and the leader prune: so what is there already may change.
+        spare = all(was is not None for changes, _ in groups for was, _ in changes)
+        answers = await self._link.run("commit", ask, writes=True, spare=spare)
         if answers is False:
             raise Stale(f"{guard} does not hold any more; nothing was written")
         if told:
@@ -148,14 +150,13 @@ class RedisStore:
 
     async def beat(self, sessions: Sequence[str]) -> list[BeatReply]:
         ask = [(session, records.body(Pulse(session, 0))[1:-2]) for session in sessions]
-        return [
-            _reply(*answer) if answer else _CLOSED for answer in await self._link.run("beat", {"sessions": ask}, True)
-        ]
+        answers = await self._link.run("beat", {"sessions": ask}, writes=True, spare=True)
+        return [_reply(*answer) if answer else _CLOSED for answer in answers]
 
     async def lead(self, name: str, holder: str, ttl_ms: int) -> Lead:
         number, leader = (self._link.prefix + key for key in term_keys(name))
         ask = {"number": number, "leader": leader, "holder": holder, "ttl": max(ttl_ms, 0), "furthest": FURTHEST_MS}
-        found, current = await self._link.run("lead", ask, writes=True)
+        found, current = await self._link.run("lead", ask, writes=True, spare=True)
         return Lead(int(found), current, current == holder)
 
     def watch(self, topics: Sequence[str]) -> Watch:

@@ -1,7 +1,7 @@
 """A thin client of etcd 3.4 and newer, over gRPC."""
 
 from rota.stores.etcd.client.client import Client
-from rota.stores.etcd.client.faults import Compacted
+from rota.stores.etcd.client.faults import Compacted, Full
 from rota.stores.etcd.client.words import (
     Alarm,
     Compare,
@@ -27,6 +27,7 @@ __all__ = [
     "Done",
     "Event",
     "Found",
+    "Full",
     "Member",
     "Op",
     "Put",

@@ -108,12 +108,6 @@ class Client:
         """Give a member's free space back to its disk; it takes no writes meanwhile."""
         await self._link.call(messages.DEFRAGMENT, _EMPTY, at=endpoint, answer_s=LONG_S)
 
-    async def hash(self, endpoint: int, revision: int) -> int:
-        """A digest of what a member holds as of a revision: the same on all, unless one is damaged."""
-        said = await self._link.call(messages.HASH, CLASSES["HashRequest"](revision=revision), at=endpoint)
-        digest: int = said.hash
-        return digest
-
     async def members(self) -> tuple[Member, ...]:
         """Members of the cluster."""
         said = await self._link.call(messages.MEMBERS, _EMPTY)

@@ -12,6 +12,10 @@ class Compacted(Unavailable):
     """What is asked for, as of an old revision, is no longer kept."""
 
 
+class Full(Unavailable):
+    """No room is left. Of a write this may be said though it counts: the one that took up the last room."""
+
+
 class Next(Enum):
     """What may help after an error that surely changed nothing."""
 
@@ -32,7 +36,7 @@ _BY_TEXT: tuple[tuple[str, Next, type[RotaError], str], ...] = (
     ("no leader", Next.ELSEWHERE, Unavailable, "has no leader: half of its members or more are not reached"),
     ("proposal dropped", Next.ELSEWHERE, Unavailable, "has no leader for now"),
     ("too many requests", Next.ELSEWHERE, Unavailable, "has more to do than it can; try again"),
-    ("space exceeded", Next.NOTHING, Unavailable, "is full (alarm NOSPACE): shorten the retention, then compact, "
+    ("space exceeded", Next.NOTHING, Full, "is full (alarm NOSPACE): shorten the retention, then compact, "
      "defragment and disarm it, or raise its --quota-backend-bytes"),
     ("has been compacted", Next.NOTHING, Compacted, "keeps this revision no more"),
     ("corrupt cluster", Next.NOTHING, Incompatible, "is damaged: its members differ (alarm CORRUPT)"),

@@ -26,8 +26,6 @@ ResponseOp: RangeResponse range 1, Empty put 2, Empty delete 3, TxnResponse txn 
 TxnRequest: Compare* compare 1, RequestOp* success 2, RequestOp* failure 3
 TxnResponse: Header header 1, bool succeeded 2, ResponseOp* responses 3
 CompactRequest: int64 revision 1, bool physical 2
-HashRequest: int64 revision 1
-HashResponse: Header header 1, uint32 hash 2, int64 compact_revision 3
 GrantRequest: int64 ttl 1
 Lease: int64 id 1
 GrantResponse: int64 id 2
@@ -54,7 +52,6 @@ KINDS: dict[str, FieldDescriptorProto.Type.ValueType] = {
     "int32": FieldDescriptorProto.TYPE_INT32,
     "int64": FieldDescriptorProto.TYPE_INT64,
     "string": FieldDescriptorProto.TYPE_STRING,
-    "uint32": FieldDescriptorProto.TYPE_UINT32,
     "uint64": FieldDescriptorProto.TYPE_UINT64,
 }
 
@@ -111,5 +108,4 @@ LOGIN = method("Auth/Authenticate", "Credentials", "Token")
 ALARM = method("Maintenance/Alarm", "AlarmRequest", "AlarmResponse")
 STATUS = method("Maintenance/Status", "Empty", "StatusResponse")
 DEFRAGMENT = method("Maintenance/Defragment", "Empty", "Empty")
-HASH = method("Maintenance/HashKV", "HashRequest", "HashResponse")
 MEMBERS = method("Cluster/MemberList", "Empty", "MemberList")
