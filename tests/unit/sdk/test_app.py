@@ -13,12 +13,10 @@ import pytest
 from rota import Invalid, Rota, RotaError, Unavailable
 from rota.domain.facts import SessionChanged, Trouble
 from rota.domain.records import Session
-from rota.domain.run import State
 from rota.engine.control import drain
 from rota.engine.recover import open_sessions
 from rota.engine.submit import Order
 from rota.ports.store import Where
-from rota.scheduler.node import Scheduler
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.testing.recorder import Recorder
 from rota.worker.options import Options
@@ -373,35 +371,3 @@ async def test_a_second_signal_ends_at_once_what_runs_and_hands_it_back(url):
         assert process.returncode == 130
         run = await handle.arun()
         assert (run.state, run.tries, run.lost) == ("pending", 0, 0)
-
-
-async def test_who_is_cancelled_twice_leaves_no_worker_behind(url: str, monkeypatch: pytest.MonkeyPatch):
-    app, began, ending, stop = Rota(url), asyncio.Event(), asyncio.Event(), Scheduler.stop
-
-    @app.task
-    async def endless() -> None:
-        began.set()
-        await asyncio.Event().wait()
-
-    async def slow(scheduler: Scheduler) -> None:
-        ending.set()
-        await stop(scheduler)
-
-    async def life() -> None:
-        async with app.running():
-            await asyncio.Event().wait()
-
-    monkeypatch.setattr(Scheduler, "stop", slow)
-    async with app:
-        handle = await endless.asubmit()
-        living = asyncio.create_task(life())
-        async with asyncio.timeout(20):
-            await began.wait()
-            living.cancel()
-            await ending.wait()
-            living.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await living
-        run = await app.client.run(handle.id)
-        assert (run.state, run.tries, run.lost) == (State.PENDING, 0, 0)
-        assert await open_sessions(app.engine) == []
