@@ -194,7 +194,7 @@ async def test_an_ended_run_answers_at_once_and_an_unknown_one_is_not_found(clie
 async def test_a_store_that_fails_is_told_to_all_who_wait_and_later_ones_are_served(client: Client, store: Counting):
     (receipt,) = await client.submit_many([Order("report")])
     store.down = True
-    waiting = [client.ended(receipt.id, 20) for _ in range(3)]
+    waiting = [client.ended(receipt.id, 0.3) for _ in range(3)]
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(one) for one in answers} == {Unavailable}
     store.down = False
