@@ -6,6 +6,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -20,6 +21,11 @@ from rota.domain.people import Kind, User
 from tests.identity.support import PASSWORD, serving, spoken
 
 EVIL = "https://evil.example"
+
+
+async def forwarded(proxied: Any, *told: str) -> list[int]:
+    """The answers to requests of which a proxy says that they are of these addresses."""
+    return [(await proxied.ask("GET", "/health", headers={"X-Forwarded-For": one})).status_code for one in told]
 
 
 class TestBorders:
@@ -68,29 +74,16 @@ class TestBorders:
 
     async def test_a_trusted_proxy_is_believed_as_far_as_it_goes(self, house):
         async with serving(house, proxies=("127.0.0.0/8",), allow=("203.0.113.0/24",)) as proxied:
-            for told, status in (
-                ("203.0.113.9", 200),
-                ("203.0.113.9, 198.51.100.1", 403),
-                ("198.51.100.1, 203.0.113.9", 200),
-                ("", 403),
-            ):
-                answer = await proxied.ask("GET", "/health", headers={"X-Forwarded-For": told})
-                assert answer.status_code == status, told
+            told = ("203.0.113.9", "198.51.100.1, 203.0.113.9", "203.0.113.9, 198.51.100.1", "")
+            assert await forwarded(proxied, *told) == [200, 200, 403, 403]
 
     async def test_what_a_trusted_proxy_says_is_not_passed_over_where_it_is_odd(self, house):
         """Of whom it speaks otherwise is not the proxy itself, which the list may let in."""
         async with serving(house, proxies=("127.0.0.0/8",), allow=("127.0.0.0/8", "203.0.113.0/24")) as proxied:
-            for told, status in (
-                ("198.51.100.1:4711", 403),
-                ("203.0.113.9:4711", 200),
-                ("[2001:db8::1]:4711", 403),
-                ("unknown", 403),
-                ("203.0.113.9, unknown", 403),
-                ("203.0.113.9,,", 200),
-                ("", 200),
-            ):
-                answer = await proxied.ask("GET", "/health", headers={"X-Forwarded-For": told})
-                assert answer.status_code == status, told
+            well = ("203.0.113.9:4711", "203.0.113.9,,", "")
+            odd = ("198.51.100.1:4711", "[2001:db8::1]:4711", "unknown", "203.0.113.9, unknown")
+            assert await forwarded(proxied, *well) == [200, 200, 200]
+            assert await forwarded(proxied, *odd) == [403, 403, 403, 403]
 
     async def test_only_listed_addresses_may_ask(self, house):
         async with serving(house, allow=("10.0.0.0/8", "fd00::/8")) as closed:

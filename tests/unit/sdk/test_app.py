@@ -18,6 +18,7 @@ from rota.engine.recover import open_sessions
 from rota.engine.submit import Order
 from rota.ports.store import Where
 from rota.scheduler.options import Options as SchedulerOptions
+from rota.sdk.handle import Handle
 from rota.testing.recorder import Recorder
 from rota.worker.options import Options
 
@@ -292,14 +293,20 @@ class Serving:
         return rest
 
 
+async def lengthy(app: Rota, serving: Serving) -> Handle:
+    """A run that this program has begun."""
+    assert await asyncio.to_thread(serving.said) == "SessionChanged"
+    handle = app.handle((await app.client.submit(Order("lengthy"))).id)
+    assert await asyncio.to_thread(serving.said) == "RunsClaimed"
+    return handle
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_drains_and_ends_it(url, number):
     """What runs may finish; the program goes on behind `serve` (I27)."""
     async with Rota(url, name="other") as app:
         serving = Serving(url, "patient")
-        assert await asyncio.to_thread(serving.said) == "SessionChanged"
-        handle = app.handle((await app.client.submit(Order("lengthy"))).id)
-        assert await asyncio.to_thread(serving.said) == "RunsClaimed"
+        handle = await lengthy(app, serving)
         serving.process.send_signal(number)
         assert serving.process.stdin
         serving.process.stdin.write("go on\n")
@@ -310,9 +317,7 @@ async def test_a_signal_drains_and_ends_it(url, number):
 async def test_a_signal_hands_back_what_does_not_end(url):
     async with Rota(url, name="other") as app:
         serving = Serving(url, "stuck")
-        assert await asyncio.to_thread(serving.said) == "SessionChanged"
-        handle = app.handle((await app.client.submit(Order("lengthy"))).id)
-        assert await asyncio.to_thread(serving.said) == "RunsClaimed"
+        handle = await lengthy(app, serving)
         serving.process.terminate()
         assert (await asyncio.to_thread(serving.end)).splitlines() == ["SessionChanged drained", "served"]
         run = await handle.arun()
@@ -322,9 +327,7 @@ async def test_a_signal_hands_back_what_does_not_end(url):
 async def test_a_thread_of_a_task_that_does_not_end_does_not_hold_up_the_end(url):
     async with Rota(url, name="other") as app:
         serving = Serving(url, "held")
-        assert await asyncio.to_thread(serving.said) == "SessionChanged"
-        handle = app.handle((await app.client.submit(Order("lengthy"))).id)
-        assert await asyncio.to_thread(serving.said) == "RunsClaimed"
+        handle = await lengthy(app, serving)
         serving.process.terminate()
         assert await asyncio.to_thread(serving.process.wait, 20) == 0
         assert "ended by force" in serving.process.communicate()[1]
@@ -352,9 +355,7 @@ async def test_its_scheduler_goes_on_when_people_drain_its_worker(url):
 async def test_a_second_signal_ends_at_once_what_runs_and_hands_it_back(url):
     async with Rota(url, name="other") as app:
         serving = Serving(url, "endless")
-        assert await asyncio.to_thread(serving.said) == "SessionChanged"
-        handle = app.handle((await app.client.submit(Order("lengthy"))).id)
-        assert await asyncio.to_thread(serving.said) == "RunsClaimed"
+        handle = await lengthy(app, serving)
         process = serving.process
         process.send_signal(signal.SIGINT)
         assert process.stderr

@@ -25,18 +25,10 @@ async def test_a_drain_lets_run_what_ends_in_time(house: House, gate):
     assert (await house.run(waiting)).attempt == 0
 
 
-async def test_a_drain_hands_back_unburnt_what_does_not(house: House, gate):
+@pytest.mark.parametrize("drain_ms", [SHORT_MS, 0])
+async def test_a_drain_hands_back_unburnt_what_does_not(house: House, gate, drain_ms):
     run_id = await house.begun(gate, name="gate")
-    worker = await house.worker(drain_ms=SHORT_MS)
-    await gate.holds(1)
-    await worker.stop()
-    run = await house.run(run_id)
-    assert (run.state, run.reason, run.tries, run.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
-
-
-async def test_a_drain_that_waits_for_nothing_hands_back_all_the_same(house: House, gate):
-    run_id = await house.begun(gate, name="gate")
-    worker = await house.worker(drain_ms=0)
+    worker = await house.worker(drain_ms=drain_ms)
     await gate.holds(1)
     await worker.stop()
     run = await house.run(run_id)
