@@ -58,6 +58,7 @@ async def test_a_server_is_believed_by_its_authority_and_shown_who_asks(authorit
 def watched():
     """A primary, its replica, and the Sentinel that watches them."""
     first, second, sentinel = (needed(RedisServer) for _ in range(3))
+    first.settings = (*PASSING, "--repl-diskless-sync-delay", "0")  # it would wait 5 s for other replicas
     first.start()
     second.settings = (*PASSING, "--replicaof", f"127.0.0.1 {first.port}")
     second.start()
