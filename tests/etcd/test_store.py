@@ -131,7 +131,7 @@ async def test_a_full_server_can_be_pruned_and_makes_room():
     server.start()
     try:
         async with reached(server.url) as store:
-            blobs = [Blob(f"{number}/payload", bytes(256_000), NOW) for number in range(60)]
+            blobs = [Blob(f"{number}/payload", bytes(256_000), NOW) for number in range(400)]
             written = []
             with suppress(Unavailable):
                 for blob in blobs:
