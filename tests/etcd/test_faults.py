@@ -168,7 +168,7 @@ async def test_a_lease_is_trusted_from_the_sending_on_by_the_local_clock(server,
 
 
 async def filled(client):
-    """Write until there is no room, which the server notices a tenth of a second late: a quick disk takes much in that."""
+    """Write until there is no room: the server notices it late, and a quick disk takes much until then."""
     for number in range(200):
         await client.txn(new(b"k/%d" % number, os.urandom(1_000_000)))
 
