@@ -5,9 +5,13 @@ import asyncio
 import pytest
 
 from rota.domain.errors import Barred, Invalid, Unavailable, Unclear
+from rota.identity.keys import mint
 from rota.ports.carrier import DESK
-from rota.transports import connect
-from rota.transports.common import LIFE_S
+from rota.transports import connect, rabbitmq
+from rota.transports.common import LIFE_S, pause
+from rota.wiring import SystemClock
+from rota.worker.carried import Post
+from rota.worker.remote import DeskClock
 from tests.services.authority import Authority
 from tests.services.fixtures import needed
 from tests.services.postgresql import free_port
@@ -104,6 +108,32 @@ async def test_a_queue_of_somebody_else_is_told(place):
         await channel.queue_delete(f"{prefix}/desk")
         async with listening(carrier, DESK) as (listener,):
             await come_through(carrier, listener, b"1")
+
+
+async def test_a_desk_that_takes_nothing_yet_is_asked_once_more(server, place, monkeypatch):
+    desk = f"^{place.rpartition('=')[2]}/desk$"
+    full = '{"max-length": 1, "overflow": "reject-publish"}'
+    async with carried(place) as sender, carried(place) as node:
+        await sender.send([(DESK, b"0")])
+        await asyncio.to_thread(server.control, "set_policy", "full", desk, full)
+        async with asyncio.timeout(30):
+            while await sender.send([(DESK, b"fill")]) == [True]:
+                pass
+        assert await sender.send([(DESK, b"lost")]) == [False]
+        worker = Post(sender, "the broker", mint("key").text, DeskClock(SystemClock()), None)
+        with pytest.raises(Unavailable, match="takes no questions yet"):
+            await worker.ask("beat", b"", 30)
+
+        async def emptied():
+            monkeypatch.undo()
+            async with asyncio.timeout(30):
+                while b"fill" not in await node.receive(DESK):
+                    pass
+            await pause()
+
+        monkeypatch.setattr(rabbitmq, "pause", emptied)
+        assert await sender.send([(DESK, b"last")]) == [True]
+        assert await node.receive(DESK) == [b"last"]
 
 
 async def test_a_lost_answer_to_messages_is_unclear(place):

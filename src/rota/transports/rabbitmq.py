@@ -40,8 +40,12 @@ server crashed can be down for good, and what lies in it is asked again.
 """
 SHARED: dict[str, Any] = {"x-queue-type": "quorum", "x-max-length": ROOM}
 OWN: dict[str, Any] = {"x-queue-type": "classic", "x-max-length": ROOM, "x-expires": LIFE_S * 1_000}
-_UNSENT = (ChannelInvalidStateError, DeliveryError)
-"""Errors after which a message was certainly not taken."""
+TRIES = 3
+"""So often a message is given to the desk before it counts as not delivered."""
+_REFUSED = (DeliveredMessage, DeliveryError)
+"""What comes instead of a confirmation: there is no such queue, or it cannot take a message yet: the name of a quorum
+queue is known before it works.
+"""
 
 
 class RabbitCarrier:
@@ -78,16 +82,15 @@ class RabbitCarrier:
 
     async def send(self, messages: Sequence[tuple[str, bytes]]) -> list[bool]:
         check_messages(messages)
-        there = await self._published(messages)
-        again = [number for number, one in enumerate(there) if not one and messages[number][0] == DESK]
-        if again:
-            await pause()  # until those who consumed the one that is gone have heard of it
-            channel = await self._outward()
-            with self._link.faults():
-                async with asyncio.timeout(ANSWER_S):
-                    await _declare(channel, self._link, DESK)
-            for number, one in zip(again, await self._published([messages[one] for one in again]), strict=True):
+        there, left = [False] * len(messages), list(range(len(messages)))
+        for attempt in range(TRIES):
+            if attempt:
+                await self._desk_again()
+            for number, one in zip(left, await self._published([messages[one] for one in left]), strict=True):
                 there[number] = one
+            left = [one for one in left if not there[one] and messages[one][0] == DESK]
+            if not left:
+                break
         return there
 
     async def receive(self, inbox: str) -> list[bytes]:
@@ -109,18 +112,25 @@ class RabbitCarrier:
                 self._out = await self._link.channel()
             return self._out
 
+    async def _desk_again(self) -> None:
+        await pause()  # until it is made, or those who consumed the one that is gone have heard of it
+        channel = await self._outward()
+        with self._link.faults():
+            async with asyncio.timeout(ANSWER_S):
+                await _declare(channel, self._link, DESK)
+
     async def _published(self, messages: Sequence[tuple[str, bytes]]) -> list[bool]:
-        """Whether each found its queue. All are on their way before the first is confirmed."""
+        """Whether each was taken by its queue. All are on their way before the first is confirmed."""
         channel, link = await self._outward(), self._link
         with link.faults(sent=True):
             async with asyncio.timeout(ANSWER_S):
                 said = await asyncio.gather(
                     *(_publish(channel, _queue(link, inbox), body) for inbox, body in messages), return_exceptions=True
                 )
-        if wrong := [one for one in said if isinstance(one, BaseException)]:
-            unsent = len(wrong) == len(said) and all(isinstance(one, _UNSENT) for one in wrong)
+        if wrong := [one for one in said if isinstance(one, BaseException) and not isinstance(one, _REFUSED)]:
+            unsent = len(wrong) == len(said) and all(isinstance(one, ChannelInvalidStateError) for one in wrong)
             raise link.fault(wrong[0], not unsent) from wrong[0]
-        return [not isinstance(one, DeliveredMessage) for one in said]
+        return [not isinstance(one, _REFUSED) for one in said]
 
 
 class Inbox:

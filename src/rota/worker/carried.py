@@ -46,7 +46,8 @@ class Post:
         try:
             async with asyncio.timeout(within_s):
                 with suppress(Unclear):  # it may have been sent: whoever has it answers
-                    await self.carrier.send([(DESK, sealed(head, message, self._digest).joined())])
+                    if await self.carrier.send([(DESK, sealed(head, message, self._digest).joined())]) == [False]:
+                        raise Unavailable(f"{self.place} takes no questions yet; they are asked again")
                 return await answer
         except Barred as error:
             # The broker's word says nothing of the worker's key: it may be told its users later than it begins.
