@@ -64,7 +64,8 @@ def work(run: dict[str, Any], payload: str) -> None:
     started_at = time.time_ns() // 1_000_000
     call("report", {"v": 1, "progress": [fence | {"started_at": started_at}]})
     result = {"said": json.loads(base64.b64decode(payload)), "by": sessions[-1]}
-    print(f"{run['task']} {run['id']} attempt {run['attempt']}: {result}", flush=True)
+    # In one piece: other threads print, too.
+    print(f"{run['task']} {run['id']} attempt {run['attempt']}: {result}\n", end="", flush=True)
     end = {"end": "success", "started_at": started_at, "result": base64.b64encode(json.dumps(result).encode()).decode()}
     call("settle", {"v": 1, "settlements": [fence | end]})
 
