@@ -89,23 +89,25 @@ class Sqlite(Base):
         early = {topic: number for topic, number in hints.items() if topic.startswith("lane:")}
         others = {topic: number for topic, number in hints.items() if topic not in early}
         others |= {"ready": sum(early.values())} if early else {}
-        loop = asyncio.get_running_loop()
+        loop, untold = asyncio.get_running_loop(), [early] if early else []
 
-        def told() -> None:
-            taken = early.copy()
-            early.clear()
-            self._tell(taken)
+        def tell(more: Mapping[str, int] = {}) -> None:
+            try:
+                first = untold.pop()  # in one step, as both threads come here
+            except IndexError:
+                first = {}
+            self._tell({**first, **more})
 
         def worked(db: Db) -> T:
             result = work(db)
             if early and self._post:
                 with suppress(RuntimeError):  # a loop that has ended meanwhile
-                    loop.call_soon_threadsafe(told)
+                    loop.call_soon_threadsafe(tell)
             return result
 
         def written() -> T:
             result = self.writer.transact(worked)
-            self._tell(others | early)  # a loop that is held up has told nobody yet
+            tell(others)  # and what a loop that is held up has told nobody yet
             return result
 
         return await self.writer.run(written)
