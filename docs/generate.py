@@ -4,7 +4,7 @@ A part stands between `<!-- generated: name -->` and `<!-- end -->`. `make docs`
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +19,7 @@ from rota.domain.access import ROLES, Action
 from rota.domain.facts import RunsClaimed, RunsSettled, RunsSubmitted, SessionChanged, Trouble
 from rota.domain.run import TERMINAL, Reason, State
 from rota.domain.schedule import SkipReason
-from rota.domain.states import TABLE
+from rota.domain.states import TABLE, word
 from rota.domain.triggers import Cron, Interval, Trigger
 from rota.engine.explain import SKIPS, WORDS
 from rota.observe.metrics import GAUGES, Metrics
@@ -72,7 +72,7 @@ def routes() -> str:
     parts = [import_module(f"rota.api.routes.{part}") for part in API if part != "pages"]
     for route in (one for part in parts for one in part.routes.routes if isinstance(one, APIRoute)):
         needs = " ".join(f"`{one.call.action}`" for one in route.dependant.dependencies if isinstance(one.call, May))
-        does = (route.endpoint.__doc__ or "").partition("\n")[0]
+        does = route.description.partition("\n")[0]
         rows.append(f"| `{' '.join(sorted(route.methods or ()))} {route.path}` | {does} | {needs or 'nobody'} |")
     return "\n".join(rows)
 
@@ -82,8 +82,8 @@ def states() -> str:
     rows = ["| state | means | leaves by |", "|---|---|---|"]
     for state in State:
         leaves = [
-            f"{verb} → {' or '.join(f'`{after}`' for after in sorted(afters))}"
-            for (before, verb), afters in TABLE.items()
+            f"{word(event)} → {' or '.join(f'`{after}`' for after in sorted(afters))}"
+            for (before, event), afters in TABLE.items()
             if before is state
         ]
         ways = "never" if state in TERMINAL else "; ".join(leaves)
@@ -130,18 +130,26 @@ def clock_changes() -> str:
 
 
 def error_tree() -> str:
-    """The tree of errors from the module that defines them."""
-    tree = (errors.__doc__ or "").partition("\n\n")[2].strip()
-    return f"```text\n{tree}\n```"
+    """The tree of errors, with the first sentence that each says of itself."""
+
+    def below(kind: type[Exception], before: str) -> Iterator[str]:
+        kinds = [one for one in kind.__subclasses__() if one.__module__ == errors.__name__]
+        for one in kinds:
+            turn, further = ("└── ", "    ") if one is kinds[-1] else ("├── ", "│   ")
+            means = " ".join((one.__doc__ or "").split()).partition(". ")[0].rstrip(".")
+            yield f"{before + turn + one.__name__:<24}{means}"
+            yield from below(one, before + further)
+
+    return "\n".join(["```text", "RotaError", *below(errors.RotaError, ""), "```"])
 
 
 def state_drawing() -> str:
     """The table of the state machine as a picture."""
     arrows: dict[tuple[str, str], list[str]] = {}
-    for (before, verb), states in TABLE.items():
+    for (before, event), states in TABLE.items():
         for after in sorted(states):
-            arrows.setdefault((before or "[*]", after), []).append(verb)
-    lines = [f"    {one} --> {other}: {', '.join(verbs)}" for (one, other), verbs in arrows.items()]
+            arrows.setdefault((before or "[*]", after), []).append(word(event))
+    lines = [f"    {one} --> {other}: {', '.join(events)}" for (one, other), events in arrows.items()]
     lines += [f"    {state} --> [*]" for state in sorted(TERMINAL)]
     return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```"])
 

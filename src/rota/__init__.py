@@ -17,6 +17,7 @@ from rota.embed import Rota
 from rota.ports.executor import Context
 from rota.sdk.handle import Handle
 from rota.sdk.schedules import ScheduleOptions
+from rota.sdk.tasks import TaskFunction
 from rota.service import Service, TaskExecutor, new
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Snooze",
     "StoreError",
     "TaskExecutor",
+    "TaskFunction",
     "TryAgain",
     "Unavailable",
     "Unclear",

@@ -13,9 +13,10 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from weakref import WeakSet
 
+from rota import wiring
 from rota.domain.errors import Invalid, RotaError
 from rota.domain.facts import Trouble
-from rota.domain.names import without_password
+from rota.domain.names import check_name, without_password
 from rota.engine.control import resize
 from rota.engine.define import register
 from rota.engine.engine import Engine
@@ -26,27 +27,12 @@ from rota.scheduler.node import Scheduler
 from rota.scheduler.options import Options as SchedulerOptions
 from rota.sdk.client import Client
 from rota.sdk.handle import Handle
-from rota.sdk.options import module_name
+from rota.sdk.options import check_executor, module_name
 from rota.sdk.portal import Portal, synchronous
 from rota.sdk.registry import TaskOptions, TaskRegistry
 from rota.sdk.tasks import TaskFunction
 from rota.settings import here, set_level
-from rota.wiring import (
-    DATA,
-    HERE,
-    Kinds,
-    default_name,
-    default_store,
-    executors,
-    fitted,
-    inside,
-    made_in,
-    make_posting,
-    make_scheduler,
-    make_worker,
-    open_engine,
-    own_executor,
-)
+from rota.wiring import DATA, HERE, Kinds, default_name, default_store, made_in
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.runtime import Worker
 from rota.worker.stopping import DRAINED, Haste, until_stopped
@@ -91,6 +77,8 @@ class Rota:
         """Whether the code says where."""
         self._module = sys._getframe(1).f_globals.get("__name__", "")
         self.name = name or module_name(self._module or "__main__")
+        self.node = default_name()
+        """What its scheduler and worker are called."""
         self.portal = Portal()
         self.registry = TaskRegistry(namespace, self.name, version)
         self.kinds = kinds or Kinds()
@@ -150,18 +138,19 @@ class Rota:
 
         It is the handler of that name, too: a `python` task whose command is that type is done by it.
         """
+        if check_name("executor", kind) in self._own:
+            raise Invalid("executor", f"{kind!r} is registered twice")
 
         def add(function: Callable[..., Any]) -> Callable[..., Any]:
-            if kind in self._own:
-                raise Invalid("executor", f"{kind!r} is registered twice")
-            made = self._own[kind] = own_executor(kind, function)
+            made = self._own[kind] = wiring.own_executor(kind, function)
             self.registry.provide(kind, made.handler)
             return function
 
         return add
 
     def use(self, executor: Executor) -> None:
-        """Register an executor object, see `rota.ports.executor`."""
+        """Register an executor object, see `rota.ports.executor`. Raises `Invalid` for what is none."""
+        check_executor(executor, "kind", "run", "close")
         self._own[executor.kind] = executor
 
     async def aopen(self) -> None:
@@ -187,7 +176,7 @@ class Rota:
             self.configure(found)
         if self.store == HERE:
             made_in(DATA)
-        engine = self._engine or await open_engine(self.store, *self._emits)
+        engine = self._engine or await wiring.open_engine(self.store, *self._emits)
         engine.defaults = self.registry.defaults
         tasks = self.registry.tasks
         try:
@@ -201,7 +190,7 @@ class Rota:
             # What a command finds by itself: the store of settings that it finds, too, else its default.
             usual = self.loaded.settings.store if self.loaded and self.loaded.lead == "" else default_store()
             lead = "" if self.store == usual else f" --store {quote(without_password(self.store))}"
-            self._engine, self._client = engine, Client(engine, f"app:{self.name}", inside, lead)
+            self._engine, self._client = engine, Client(engine, f"app:{self.name}", wiring.inside, lead)
 
     def configure(self, loaded: "Loaded") -> None:
         """Obey these settings; what they do not say stays as the code says it. Before the app is opened."""
@@ -260,28 +249,29 @@ class Rota:
             roles = Roles(self, self.engine)
             stack.push_async_callback(roles.stop)
             if scheduler:
-                await roles.start_scheduler(scheduler_options or self.scheduler_options(default_name()))
+                await roles.start_scheduler(scheduler_options or self.scheduler_options())
                 if self.loaded and (broker := self.loaded.settings.message_queue.address):
                     from rota.wiring.elsewhere import desk_behind
 
                     await stack.enter_async_context(desk_behind(broker, self.engine))
             if worker:
-                await roles.start_worker(worker_options or self.worker_options(default_name(), slots, queues))
+                await roles.start_worker(worker_options or self.worker_options(slots, queues))
             if self.loaded and self.loaded.path:
                 from rota.settings.follow import following
 
                 await stack.enter_async_context(following(self.loaded, roles.adjust))
             yield roles
 
-    def worker_options(self, name: str, slots: int | None = None, queues: Sequence[str] | None = None) -> WorkerOptions:
+    def worker_options(self, slots: int | None = None, queues: Sequence[str] | None = None) -> WorkerOptions:
         """What its worker is told, by the settings where this is not said."""
-        spaces = (self.registry.namespace,)
-        said = self.loaded.settings.worker_options(name, spaces) if self.loaded else WorkerOptions(name, spaces)
-        return replace(said, slots=slots or said.slots, queues=tuple(queues or said.queues))
+        who = self.node, (self.registry.namespace,)
+        said = self.loaded.settings.worker_options(*who) if self.loaded else WorkerOptions(*who)
+        names = (queues,) if isinstance(queues, str) else queues or said.queues
+        return replace(said, slots=said.slots if slots is None else slots, queues=tuple(names))
 
-    def scheduler_options(self, name: str) -> SchedulerOptions:
+    def scheduler_options(self) -> SchedulerOptions:
         """What its scheduler is told."""
-        return self.loaded.settings.scheduler_options(name) if self.loaded else SchedulerOptions(name)
+        return self.loaded.settings.scheduler_options(self.node) if self.loaded else SchedulerOptions(self.node)
 
     @asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
@@ -319,7 +309,7 @@ class Rota:
 
     def executors(self) -> Mapping[str, Executor]:
         """The executors of this app's workers."""
-        return executors(self.handlers, replace(self.kinds, target=self.target), self._own)
+        return wiring.executors(self.handlers, replace(self.kinds, target=self.target), self._own)
 
     def listen(self, emit: Emit) -> None:
         """One more listener of facts, before the app is opened; it is told first."""
@@ -352,15 +342,15 @@ class Roles:
 
     async def start_scheduler(self, options: SchedulerOptions) -> None:
         """Become a scheduler node."""
-        posting = make_posting(self._engine)
-        self.scheduler = make_scheduler(self._app.store, self._engine, options, posting)
-        self._stops += [posting.close, self.scheduler.stop]
+        pusher = wiring.make_pusher(self._engine)
+        self.scheduler = wiring.make_scheduler(self._app.store, self._engine, options, pusher)
+        self._stops += [pusher.close, self.scheduler.stop]
         await self.scheduler.start()
 
     async def start_worker(self, options: WorkerOptions) -> None:
         """Become a worker."""
         made = self._app.executors()
-        self.worker = make_worker(self._app.store, self._engine, made, options)
+        self.worker = wiring.make_worker(self._app.store, self._engine, made, options)
         # A scheduler ends before: it must fire nothing that the worker, as it drains, takes no more.
         self._stops[:0] = [*(executor.close for executor in made.values()), self.worker.stop]
         await self.worker.start()
@@ -372,7 +362,7 @@ class Roles:
         for take_over in self.listeners:
             take_over(settings)
         if self.scheduler and any(key.startswith(("schedule.", "retention.")) for key in changed):
-            await self.scheduler.adjust(fitted(self._app.store, settings.scheduler_options(default_name())))
+            await self.scheduler.adjust(wiring.fitted(self._app.store, settings.scheduler_options(self._app.node)))
         if self.worker and not self.worker.ended.is_set():
             self.worker.scan_ms = settings.schedule.scan_interval
             if "worker.max_concurrent_tasks" in changed:

@@ -4,28 +4,30 @@ closes. It speaks of definitions and instances where the rest of Rota says tasks
 
 import json
 import sys
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rota.domain.durations import to_ms
 from rota.domain.errors import Invalid, Refused
+from rota.domain.names import check_name
 from rota.domain.retry import Retry, check_retry
 from rota.domain.run import TERMINAL, State
-from rota.domain.task import ALIASES
 from rota.embed import Roles, Rota
 from rota.engine.control import place_queue
 from rota.engine.submit import Order
 from rota.ports.executor import Context
-from rota.sdk.duration import to_ms
 from rota.sdk.handle import Handle
-from rota.sdk.options import check_options, module_name
+from rota.sdk.options import check_executor, check_options, module_name
 from rota.sdk.portal import synchronous
 from rota.sdk.registry import to_payload
+from rota.sdk.schedules import to_trigger
 from rota.settings import here
-from rota.wiring import FORMS, Kinds, default_name
+from rota.wiring import FORMS, Kinds
 
 if TYPE_CHECKING:
+    from rota.settings.load import Loaded
     from rota.settings.tree import Settings
 
 Config = Mapping[str, Any] | str | Path | None
@@ -37,6 +39,7 @@ FIELDS = (
 """Of a definition. The last two are told by the store, and passed over here."""
 SAID = {
     "name": "id",
+    "description": "name",
     "expression": "cron_expression",
     "schedule": "cron_expression",
     "retries": "max_retries",
@@ -57,7 +60,6 @@ class TaskExecutor(Protocol):
 
     def execute(self, context: Context, task: Any) -> Any:
         """The result, JSON; or a coroutine of it. Raises anything for a failure, which is retried by the policy."""
-        ...
 
 
 def new(config: "Config | Settings" = None, *, pod: str = "", name: str = "", version: str = "") -> "Service":
@@ -76,7 +78,7 @@ class Service(Rota):
         super().__init__(
             name=name or module_name(module or "__main__"), version=version, kinds=Kinds(http=True, grpc=True)
         )
-        self._module, self.pod = module, pod or default_name()
+        self._module, self.node = module, check_name("pod", pod) if pod else self.node
         self._protocols: dict[str, str] = {}
         self.registry.forms = FORMS
         self._life = AsyncExitStack()
@@ -87,6 +89,7 @@ class Service(Rota):
 
     def register(self, executor: TaskExecutor) -> None:
         """Make definitions be done by an executor, before the start. Raises `Invalid`, `Refused` after it."""
+        check_executor(executor, "type", "protocol", "execute")
         if self.roles is not None:
             raise Refused(f"executor {executor.type!r:.60} is too late: register it before the start")
         if executor.protocol not in TYPES:
@@ -96,61 +99,93 @@ class Service(Rota):
 
     def define(self, definition: Mapping[str, Any]) -> None:
         """Make known what has these FIELDS. Raises `Invalid`; nothing is defined then."""
+        if not isinstance(definition, Mapping):
+            raise Invalid("definition", f"{definition!r:.60} is no dict of fields and values")
         check_options(definition, FIELDS)
-        kind, executor = definition.get("type", "local"), definition.get("executor", "")
         name = definition.get("id") or definition.get("name")
         if name is None:
             raise Invalid("id", "is missing")
         if any(name == known for known in self.registry.declared):
             raise Invalid("id", f"{name!r} is defined already")
+        try:
+            self.registry.declare(_any, **self._options(name, definition))
+        except Invalid as error:
+            raise Invalid(SAID.get(error.field, error.field), f"{error.message}; in definition {name!r:.80}") from None
+
+    def _options(self, name: str, definition: Mapping[str, Any]) -> dict[str, Any]:
+        """What the declaration of its task says. Raises `Invalid`."""
+        kind, executor = definition.get("type", "local"), definition.get("executor") or ""
         if kind not in TYPES:
             raise Invalid("type", f"{kind!r:.60} is none of {', '.join(TYPES)}")
-        own = self._protocols.get(executor, "local" if kind == "local" else "")
+        own = self._protocols.get(str(executor), "local" if kind == "local" else "")
         if own and own != kind:
             raise Invalid("type", f"is {kind!r}, but executor {executor!r} is registered for {own!r}")
         options: dict[str, Any] = {"name": name, "executor": executor or name}
         if not own:
-            options |= {"executor": ALIASES.get(kind, kind), "command": executor}
+            options |= {"executor": kind, "command": executor}
         if "id" in definition and "name" in definition:
             options["description"] = definition["name"]
         if "timeout" in definition:
             options["timeout"] = definition["timeout"]
-        if "retry_policy" in definition:
+        if definition.get("retry_policy") is not None:
             options["retries"] = self._retry(definition["retry_policy"])
         if definition.get("payload") is not None:
             options["payload"] = definition["payload"]
-        if definition.get("cron_expression") and definition.get("enabled", True):
-            options["schedule"] = definition["cron_expression"]
-        try:
-            self.registry.declare(_any, **options)
-        except Invalid as error:
-            raise Invalid(SAID.get(error.field, error.field), f"{error.message}; in definition {name!r:.80}") from None
+        if not isinstance(enabled := definition.get("enabled", True), bool):
+            raise Invalid("enabled", f"{enabled!r:.60} is neither True nor False")
+        if cron := definition.get("cron_expression"):
+            to_trigger(cron, {})
+            options |= {"schedule": cron} if enabled else {}
+        return options
 
-    def _retry(self, said: Mapping[str, Any]) -> Retry:
+    def _retry(self, said: object) -> Retry:
         """A policy, by the configuration where it says nothing."""
+        if not isinstance(said, Mapping):
+            raise Invalid("retry_policy", f"{said!r:.60} is no dict of max_retries, delay and backoff_rate")
         known = self.registry.defaults.policy
         check_options(said, ("max_retries", "delay", "backoff_rate"))
         retries, rate = said.get("max_retries", known.retries), said.get("backoff_rate", known.rate)
         delay_ms = to_ms(said["delay"], "delay") if "delay" in said else known.delay_ms
         return check_retry(Retry(retries=retries, delay_ms=delay_ms, rate=rate))
 
+    @asynccontextmanager
+    async def running(self, *, worker: bool = True, **options: Any) -> AsyncIterator[Roles]:
+        """As of any app. Raises `Invalid` where it is to work, and nobody registered the executor of a definition."""
+        self._check_executors(worker)
+        async with super().running(worker=worker, **options) as roles:
+            yield roles
+
+    def _check_executors(self, worker: bool) -> None:
+        # Now, not as it is defined: executors may be registered after that, and who only schedules needs none.
+        for name, made in self.registry.declared.items() if worker else ():
+            task = made.task
+            if made.signature.function is _any and task.executor not in {"http", "grpc", *self._own}:
+                known = ", ".join(self._own) or "none"
+                problem = f"{task.executor!r} is registered by nobody, known are: {known}; in definition {name!r:.80}"
+                raise Invalid("executor", problem)
+
     async def astart(self, *, scheduler: bool = True, worker: bool = True) -> None:
-        """Connect, and schedule and work in the background from now on. Harmless twice."""
+        """Connect, and schedule and work in the background from now on. Harmless twice. Raises as `running`."""
         if self.roles is None:
+            self._check_executors(worker)
             await self.aopen()
             place = self.registry.namespace, "default", "least_load"
-            await place_queue(self.engine, *place, f"service:{self.pod}", first=True)
-            leading, working = self.scheduler_options(self.pod), self.worker_options(self.pod)
-            running = self.running(
-                scheduler=scheduler, worker=worker, scheduler_options=leading, worker_options=working
-            )
-            self.roles = await self._life.enter_async_context(running)
+            await place_queue(self.engine, *place, f"service:{self.node}", first=True)
+            self.roles = await self._life.enter_async_context(self.running(scheduler=scheduler, worker=worker))
 
     async def aclose(self) -> None:
         """Let what runs finish for a while, hand the rest back, leave. Harmless twice."""
         self.roles = None
         await self._life.aclose()
         await super().aclose()
+
+    @asynccontextmanager
+    async def lifespan(self, _: object = None) -> AsyncIterator[None]:
+        """As of any app: `FastAPI(lifespan=service.lifespan)`."""
+        self._check_executors(True)
+        async with self:
+            await self.astart()
+            yield
 
     async def asubmit(self, definition: str, payload: Any = None) -> Handle:
         """Have an instance of a definition run now, with a payload of its own if one is given."""
@@ -189,11 +224,17 @@ def _any(**_: Any) -> None:
     """What stands for a definition's executor: it takes any object."""
 
 
-def _loaded(config: "Config | Settings") -> Any:
+def _loaded(config: Any) -> "Loaded | None":
     from rota.settings.load import Loaded, load
+    from rota.settings.tree import Settings
 
     if config is None:
         return here()
     if isinstance(config, Mapping):
         return load(config)
-    return load(Path(config)) if isinstance(config, str | Path) else Loaded(config, {}, None, "", {})
+    if isinstance(config, Settings):
+        return Loaded(config, {}, None, "", {})
+    if isinstance(config, str | Path):
+        return load(Path(config))
+    forms = "a dict of sections, a file's path, settings that were loaded, or nothing"
+    raise Invalid("config", f"{config!r:.60} is no configuration; write {forms}")

@@ -74,7 +74,7 @@ async def engine() -> AsyncIterator[Engine]:
 @pytest.fixture
 async def client(engine: Engine) -> AsyncIterator[Callable[..., Api]]:
     async with AsyncExitStack() as stack:
-        door = make_door("", engine, b"secret" * 6)
+        door = make_door(engine, b"secret" * 6)
         app = make_routes(engine, Options(b"secret" * 6), door)
         stack.push_async_callback(door.close)
         stack.push_async_callback(app.state.feed.close)

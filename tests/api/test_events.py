@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from rota.api.app import Options, make_routes
-from rota.api.feed import Feed
+from rota.api.feed import KINDS, Feed
 from rota.api.serve import Address, served
 from rota.domain.run import End, Outcome
 from rota.engine.settle import settle
@@ -67,10 +67,11 @@ async def test_what_only_may_have_changed_is_told_of_now_and_then(engine, monkey
     async def after(hints: dict[str, int]) -> set[str]:
         before = dict(feed._versions)
         engine.store.base.hub.tell(hints)
-        await feed._hear()
+        await feed._hear(ear)
         return {kind for kind, number in feed._versions.items() if number > before[kind]}
 
     await end(feed._task)
+    ear = engine.store.watch(list(KINDS))
     everything = set(feed._versions)
     assert await after({ANYTHING: 1}) == everything, "the first time at once: nothing was told for long"
     for _ in range(3):
@@ -121,6 +122,7 @@ async def test_too_many_listeners_are_refused(engine, monkeypatch):
             run = (await made.json())["id"]
         third = await http.get(f"{serving}/api/runs/{run}/logs/stream")
         assert third.status == 429, "streams of lines count as well"
+        third.close()
         first.close()
 
 

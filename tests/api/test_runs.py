@@ -1,10 +1,12 @@
 import pytest
 
+from rota.api.schemas.views import AttemptView
 from rota.domain.run import End, Outcome, Reason, Run
 from rota.engine.settle import settle
 from rota.ports.desk import Settlement
 from rota.ports.store import Line
 from rota.testing.clock import MovableClock
+from rota.testing.faults import Fault, FaultyStore
 from tests.api.conftest import hold
 
 
@@ -54,6 +56,20 @@ async def test_a_trigger_warns_of_what_is_seen_to_hinder_it(api, engine, task):
     assert (await api("POST", "/api/tasks/a/trigger", 201))["warning"].endswith("stock-taking")
 
 
+@pytest.mark.parametrize(("path", "body"), [("/api/tasks/a/trigger", None), ("/api/runs", {"task": "a"})])
+async def test_a_run_that_is_made_is_told_though_the_store_is_away_then(api, engine, task, path, body):
+    """Told to come back later, who asked would make another one."""
+    store = engine.store
+
+    def fail() -> None:
+        engine.store.down = True
+
+    engine.store = FaultyStore(store, lambda _: Fault("away from now on", after=fail))
+    made = await api("POST", path, 201, body)
+    engine.store = store
+    assert (await api("GET", f"/api/runs/{made['id']}"))["state"] == "pending"
+
+
 async def test_a_run_is_submitted_shown_and_explained(api, engine, task):
     order = {"task": task, "payload": {"x": [1, None, "中"]}, "priority": "urgent", "timeout_seconds": 0, "unique": "u"}
     made = await api("POST", "/api/runs", 201, order)
@@ -73,6 +89,9 @@ async def test_a_run_is_submitted_shown_and_explained(api, engine, task):
     assert (run["state"], run["result"]) == ("success", {"y": 2})
     (attempt,) = (await api("GET", f"/api/runs/{made['id']}/attempts"))["items"]
     assert (attempt["number"], attempt["worker"], attempt["reason"]) == (1, run["worker"], "done")
+    assert set(attempt) == set(AttemptView.model_fields)
+    for name in ("claimed_at", "claimed_at_ms", "started_at", "started_at_ms", "ended_at", "ended_at_ms"):
+        assert attempt[name] == run[name], name
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 
+from rota.domain import zones
 from rota.domain.schedule import Schedule
 
 
@@ -37,6 +39,23 @@ async def test_a_schedule_lives_its_life(api):
     await api("DELETE", "/api/schedules/s", 412, headers={"If-Match": tag})
     await api("DELETE", "/api/schedules/s", 204)
     await api("GET", "/api/schedules/s", 404)
+
+
+async def test_one_whose_zone_this_machine_does_not_know_is_shown_and_can_be_given_another(api, monkeypatch):
+    await api("POST", "/api/schedules", 201, {"task": "a", "schedule": "0 2 * * *", "timezone": "Europe/Berlin"})
+
+    def nowhere(name: str) -> ZoneInfo:
+        raise ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr(zones, "ZoneInfo", nowhere)
+    zones.zone.cache_clear()
+    shown = await api("GET", "/api/schedules/a")
+    assert (shown["when"], shown["next_fires"]) == ("0 2 * * * (Europe/Berlin)", [])
+    assert len((await api("GET", "/api/schedules"))["items"]) == 1
+    problem = await api("GET", "/api/schedules/a/next", 422)
+    assert [one["field"] for one in problem["errors"]] == ["timezone"]
+    changed = await api("PATCH", "/api/schedules/a", 200, {"timezone": "UTC"})
+    assert (changed["when"], len(changed["next_fires"])) == ("0 2 * * *", 3)
 
 
 @pytest.mark.parametrize(

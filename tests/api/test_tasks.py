@@ -284,3 +284,13 @@ async def test_many_at_once_tell_nothing_of_a_store_in_trouble(api, engine, monk
     monkeypatch.setattr(engine.store, "commit", away)
     (told,) = (await api("POST", "/api/tasks/delete", 200, {"ids": ["a"]}))["items"]
     assert (told["status"], told["error"]) == (503, "the store cannot serve now; try again")
+
+
+async def test_a_zone_is_refused_beside_elapsed_time_and_its_default_is_none(api):
+    await api("POST", "/api/tasks", 201, {"name": "a", "schedule": "every 1m"})
+    await api("PUT", "/api/tasks/a", 200, {"schedule": "every 2m"})
+    for method, path in (("POST", "/api/tasks"), ("PATCH", "/api/tasks/a"), ("PUT", "/api/tasks/a")):
+        name = {"name": "b"} if method == "POST" else {}
+        problem = await api(method, path, 422, {**name, "schedule": "every 3m", "timezone": "UTC"})
+        assert [one["field"] for one in problem["errors"]] == ["timezone"]
+    await api("POST", "/api/tasks", 201, {"name": "b", "schedule": ["every 1m", "@daily"], "timezone": "Asia/Tokyo"})

@@ -7,11 +7,11 @@ from tests.architecture.survey import Source, complaints, functions, sample, sou
 MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 50
 MOST_PARAMETERS_OF_A_CONSTRUCTOR = 7
-MOST_LINES_OF_THE_HEART = 6_730
+MOST_LINES_OF_THE_HEART = 6_680
 """`domain`, `ports`, `engine`. Wanted are 4,500: whoever comes by may take something away."""
-MOST_LINES_OF_THE_HOUSE = 33_950
+MOST_LINES_OF_THE_HOUSE = 33_470
 """All but `testing`. Wanted are 15,000."""
-MOST_LINES_OF_WHAT_IS_SHIPPED_FOR_TESTS = 2_240
+MOST_LINES_OF_WHAT_IS_SHIPPED_FOR_TESTS = 2_170
 
 
 def long_files(source: Source) -> list[str]:

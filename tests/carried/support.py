@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any, cast
+from typing import Any
 
 from rota.api.carried import CarriedDesk
 from rota.api.door import Door
@@ -38,7 +38,7 @@ class Node:
         self.door = Door(self.engine, Identity(SECRET), NO_RATES)
         self.desk = Quiet(self.engine, self.door, behind.connect, "redis")
         self._served: AbstractAsyncContextManager[None] | None = None
-        self.waiting: Waiting = cast(Any, self.desk._app).state.waiting
+        self.waiting: Waiting = self.desk._desk.waiting
 
     async def start(self) -> None:
         """Serve until `stop`."""

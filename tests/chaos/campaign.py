@@ -20,7 +20,7 @@ from rota.stores import migrate
 from rota.wiring import opened
 from tests.chaos import tasks_chaos
 from tests.chaos.cluster import Cluster, Process, leader, pause, until
-from tests.chaos.history import Effect, Final, History, Lead, Op, Refusal, Strike, Told, Write, boot, told
+from tests.chaos.history import NOBODY, Effect, Final, History, Lead, Op, Refusal, Strike, Told, Write, boot, told
 from tests.chaos.load import ACTOR
 from tests.chaos.nemesis import ALL, ANY, EVERYWHERE, KINDS, LEADER, Blow, plan
 from tests.chaos.planted import BUGS
@@ -30,7 +30,7 @@ from tests.remote.net import token
 ROLES = {"scheduler": 2, "worker": 3, "client": 2}
 MEETING_MS = 4_000
 """How long a process may take to come to a point that is set for it."""
-SETTLING_MS = 60_000
+SETTLING_MS = 120_000
 HASTY_MS = 15_000
 """The same where a planted bug may keep it from settling at all."""
 POISON_EVERY_MS = 60_000
@@ -155,7 +155,7 @@ class Campaign:
                 await self._clock(victims[0], blow)
             case "restart":
                 await self._restart()
-                self._log(blow.kind, None, began)
+                self.strikes.append(Strike(blow.kind, "all", NOBODY, began, boot()))
             case "partition" | "cut":
                 await self._proxy(victims[0], "hold" if action == "partition" else "mute", blow)
             case "store" | "disk" | "broker" if self.service:

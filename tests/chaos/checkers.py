@@ -4,7 +4,7 @@ Times are ms. A clock that the nemesis set wrong explains as much as it was set 
 but by a strike in the nemesis log.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -57,6 +57,10 @@ def counts(h: History) -> dict[str, Count]:
     submits = sum(ops["submit", answer] for answer in (OK, FAILED, UNCLEAR))
     scheduled = [run for run in h.final.runs if run.schedule]
     skips = sum(one.skipped for one in h.final.schedules)
+    hands = defaultdict(set)
+    for op in h.ops:
+        if op.verb in ("create", "edit", "pause", "resume", "delete") and op.answer == OK:
+            hands[op.subject].add(op.id.partition("/")[0])
     cancels = [op.more for op in h.ops if op.verb == "cancel" and op.answer == OK]
     return {
         "faults that hit": Count(sum(kinds.values()), 8),
@@ -77,6 +81,7 @@ def counts(h: History) -> dict[str, Count]:
         "cancels that are absolute": Count(cancels.count("cancelled"), 2),
         "cancels of what ran": Count(cancels.count("cancelling"), 1),
         "edits, pauses and deletions": Count(sum(ops[verb, OK] for verb in ("edit", "pause", "delete")), 10),
+        "schedules changed by several processes": Count(sum(len(one) > 1 for one in hands.values()), 2),
         "processes asked to leave": Count(len(h.exits), 1),
     }
 

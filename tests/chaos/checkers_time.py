@@ -4,8 +4,12 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 
 from rota.domain.schedule import CatchUp
-from tests.chaos.history import OK, History, Op
+from tests.chaos.history import FAILED, OK, REFUSED, History, Op
+from tests.chaos.load import PERIOD_MS
 from tests.chaos.reading import SLACK_MS, Violations, fixed, occurrences, skipped, uncovered
+
+PHASED, STIRRED = ("create", "edit"), ("create", "pause", "resume", "delete")
+"""What says when a schedule fires, and what whether it does."""
 
 
 def single_leader(h: History) -> Violations:
@@ -88,31 +92,34 @@ def in_time(h: History) -> Violations:
 
 
 def edits_obeyed(h: History) -> Violations:
-    """I12: after the answer to a pause, delete or edit no occurrence is one of before."""
+    """I12: what fires is what the newest answer says, whichever process asked: to a pause, delete, edit or another."""
     found = []
     acts: dict[str, list[Op]] = defaultdict(list)
     for op in h.ops:
-        if op.verb in ("create", "edit", "pause", "resume", "delete"):
+        if op.verb in PHASED + STIRRED and op.answer not in (FAILED, REFUSED):
             acts[op.subject].append(op)
-    fired: dict[str, list[int]] = defaultdict(list)
-    for run in h.final.runs:
-        if run.schedule and run.nominal_at is not None:
-            fired[f"main/{run.schedule}"].append(run.nominal_at)
     unchanged = {schedule.id for schedule in fixed(h)}
-    for subject, ops in acts.items():
-        for before, after in () if subject in unchanged else pairwise([*ops, None]):
-            if before is None or before.answer != OK or before.ended is None:
-                continue
-            start = h.wall(before.ended) + h.skew(before.ended)
-            end = h.wall(after.began) - h.skew(after.began) if after else None
-            within = [moment for moment in fired[subject] if moment > start and (end is None or moment < end)]
-            wrong = within
-            if before.verb in ("create", "edit"):
-                wrong = [moment for moment in within if (moment - int(before.more)) % 500]
-            elif before.verb == "resume":
-                wrong = []
-            found += [f"{subject} fired at {moment}, {before.verb} was acknowledged at {start}" for moment in wrong]
+    for run in h.final.runs:
+        subject, moment = f"main/{run.schedule}", run.nominal_at
+        if not run.schedule or moment is None or subject in unchanged:
+            continue
+        phased = _newest(h, [op for op in acts[subject] if op.verb in PHASED], moment)
+        stirred = _newest(h, [op for op in acts[subject] if op.verb in STIRRED], moment)
+        if phased and all(op.answer == OK and (moment - int(op.more)) % PERIOD_MS for op in phased):
+            found.append(f"{subject} fired at {moment}, its phase was {sorted({op.more for op in phased})}")
+        if stirred and all(op.verb in ("pause", "delete") for op in stirred):
+            found.append(f"{subject} fired at {moment}, after {sorted({op.verb for op in stirred})}")
     return found
+
+
+def _newest(h: History, acts: list[Op], moment: int) -> list[Op]:
+    """Those of which any may be the newest at that instant, by the wall clock: begun by then, and answered after the
+    last one began that was answered by then. What stays without an answer may happen at any time.
+    """
+    begun = [op for op in acts if h.wall(op.began) - h.skew(op.began) <= moment]
+    known = [op for op in begun if op.answer == OK and op.ended is not None]
+    over = [op.began for op in known if h.wall(op.ended or 0) + h.skew(op.ended or 0) < moment]
+    return [op for op in begun if op not in known or (op.ended or 0) >= max(over, default=0)]
 
 
 def catch_up(h: History) -> Violations:
@@ -124,6 +131,10 @@ def catch_up(h: History) -> Violations:
             [schedule.skip] if schedule.skip else []
         )
         reasons = {one.reason for one in ranges}
+        for one in ranges:
+            quiet = uncovered(h.strikes, one.first_at - h.offset, one.last_at - h.offset)
+            if one.reason == "misfire" and quiet > h.lease_ms + SLACK_MS:
+                found.append(f"{schedule.id} passed over {one.count} as missed, {quiet} ms of them without a fault")
         late: dict[int, list[int]] = defaultdict(list)
         for run in h.final.runs:
             nominal = run.nominal_at if run.schedule == schedule.name else None

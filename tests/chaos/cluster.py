@@ -58,7 +58,8 @@ class Cluster:
         self.exits: list[Exit] = []
         self.deaths = asyncio.Event()
         self.strikes: list[Strike] = []
-        self._born: asyncio.Queue[int] = asyncio.Queue()
+        self._born: asyncio.Queue[Process | None] = asyncio.Queue()
+        """The nursery itself, then its children."""
         self._nursery: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
         (folder / "ctl").mkdir()
@@ -80,8 +81,13 @@ class Cluster:
         assert self._nursery.stdout
         while line := await self._nursery.stdout.readline():
             said = json.loads(line)
-            if "code" not in said:
-                self._born.put_nowait(said.get("pid", 0))
+            if "name" in said:
+                # Known at once: one that dies young may be buried before who asked for it goes on.
+                born = Process(said["name"], said["name"].rstrip("0123456789"), said["pid"])
+                self.living[born.pid] = born
+                self._born.put_nowait(born)
+            elif "ready" in said:
+                self._born.put_nowait(None)
             elif process := self.living.pop(said["pid"], None):
                 process.code = said["code"]
                 process.gone.set()
@@ -107,8 +113,8 @@ class Cluster:
         order |= {"broker": url if behind else self.broker, "token": self.token}
         self._nursery.stdin.write(json.dumps(order).encode() + b"\n")
         async with asyncio.timeout(DEADLINE_S):
-            pid = await self._born.get()
-        process = self.living[pid] = Process(name, role, pid)
+            process = await self._born.get()
+        assert process
         return process
 
     async def fill(self) -> None:

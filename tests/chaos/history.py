@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from rota.domain.schedule import Schedule, Skip
 from rota.engine.account import Report
 
 ROUNDING_MS = 3
+NOBODY = -1
 OK, FAILED, UNCLEAR, REFUSED = "ok", "failed", "unclear", "refused"
 
 
@@ -84,7 +86,10 @@ class Refusal(NamedTuple):
 
 
 class Strike(NamedTuple):
-    """The nemesis log: a fault, from when to when, on whom. `hit`: whether it met what it was meant for."""
+    """The nemesis log: a fault, from when to when, on whom. `hit`: whether it met what it was meant for.
+
+    `pid`: 0 for all and the store, NOBODY for what harms nobody, and explains no loss.
+    """
 
     kind: str
     victim: str
@@ -164,7 +169,7 @@ class Told:
 
 
 def told(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines so far; one that is being written at this moment is not there yet."""
+    """The lines so far; one that is being written at this moment is not there yet, and its rest may come at once."""
     if path.exists():
         with path.open() as lines:
-            yield from (json.loads(line) for line in lines if line.endswith("\n"))
+            yield from map(json.loads, takewhile(lambda line: line.endswith("\n"), lines))

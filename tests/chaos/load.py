@@ -18,7 +18,7 @@ from rota.domain.schedule import CatchUp, Overlap, Policy, Schedule
 from rota.domain.triggers import Interval
 from rota.engine.control import cancel
 from rota.engine.define import create_schedule, delete_schedule, pause_schedule, resume_schedule, update_schedule
-from rota.engine.engine import Engine
+from rota.engine.engine import Engine, every
 from rota.engine.submit import Order, submit
 from rota.ports.loops import wait_for_event
 from tests.chaos.history import FAILED, OK, REFUSED, UNCLEAR, Told, boot
@@ -26,8 +26,10 @@ from tests.chaos.rig import Rig
 
 LOOPS = 3
 PAUSE_S = 0.05
-EDITED = 2
-"""Schedules that one client keeps changing."""
+EDITED, EDITORS = 4, 2
+"""Schedules that clients keep changing, and how many loops of each do so."""
+MARK = "-edited-"
+"""In their names."""
 PERIOD_MS = 500
 LONG_MS = 3_000
 """Of some slow runs: long enough to be still going on when a frozen worker wakes that had them before."""
@@ -101,8 +103,8 @@ class Client:
 
         await self.noted("look", run, asked)
 
-    async def noted(self, verb: str, subject: str, ask: Callable[[], Awaitable[tuple[str, str]]]) -> bool:
-        """Ask, with the log told before and after; whether it was answered."""
+    async def noted(self, verb: str, subject: str, ask: Callable[[], Awaitable[tuple[str, str]]]) -> None:
+        """Ask, with the log told before and after."""
         began = boot()
         act = f"{os.getpid()}/{self.name}/{next(self.acts)}"
         self.log.tell(op=act, verb=verb, subject=subject, began=began)
@@ -119,40 +121,31 @@ class Client:
         except Exception as error:
             answer, more = type(error).__name__, str(error)
         self.log.tell(op=act, ended=boot(), answer=answer, run=run, more=more)
-        return answer == OK
 
 
 class Editor(Client):
-    """A loop that pauses, resumes, edits and deletes a schedule of its own. Nobody else touches it."""
-
-    def __init__(self, engine: Engine, log: Told, name: str, seed: int) -> None:
-        super().__init__(engine, log, name, seed)
-        self.schedule = ""
+    """A loop that creates, pauses, resumes, edits and deletes schedules, those of other clients as well as its own."""
 
     async def act(self) -> None:
-        """Something with its schedule; with a new one after an answer that leaves open what it is now."""
-        if not self.schedule:
+        """Something with any of them, a new one while there are few."""
+        try:
+            found = [held.record.id for held in await every(self.engine, Schedule) if MARK in held.record.name]
+        except (Unavailable, Unclear):
+            return
+        if len(found) < EDITED:
             self.number += 1
-            self.schedule = f"{self.name}-{self.number}-{boot()}"
-            known = await self.change("create", 0)
+            await self.change("create", f"main/{self.name}{MARK}{self.number}-{boot()}", 0)
         else:
-            verb = self.random.choice(("edit", "edit", "pause", "delete"))
-            known = await self.change(verb, self.random.randrange(PERIOD_MS))
-            if known and verb == "pause":
-                known = await self.change("resume", 0)
-            elif verb == "delete":
-                known = False
-        if not known:
-            self.schedule = ""
+            verb = self.random.choice(("edit", "edit", "edit", "pause", "resume", "resume", "delete"))
+            await self.change(verb, self.random.choice(found), self.random.randrange(PERIOD_MS))
 
-    async def change(self, verb: str, phase: int) -> bool:
-        name, engine = f"main/{self.schedule}", self.engine
-        trigger = Interval(PERIOD_MS, anchor_at=phase)
+    async def change(self, verb: str, name: str, phase: int) -> None:
+        engine, trigger = self.engine, Interval(PERIOD_MS, anchor_at=phase)
 
         async def asked() -> tuple[str, str]:
             match verb:
                 case "create":
-                    made = Schedule("main", self.schedule, "tick", trigger, policy=PLAIN)
+                    made = Schedule("main", name.partition("/")[2], "tick", trigger, policy=PLAIN)
                     await create_schedule(engine, made, ACTOR)
                 case "edit":
                     await update_schedule(engine, name, {"trigger": trigger}, ACTOR)
@@ -164,7 +157,7 @@ class Editor(Client):
                     await delete_schedule(engine, name, ACTOR)
             return "", str(phase)
 
-        return await self.noted(verb, name, asked)
+        await self.noted(verb, name, asked)
 
 
 def hash_of(key: str) -> int:
@@ -179,7 +172,7 @@ async def live(app: Rota, rig: Rig, name: str, seed: int) -> None:
     log = Told(rig.folder / "client")
     async with app:
         loops = [Client(app.engine, log, f"k{number}-{boot() // 10_000}", seed) for number in range(LOOPS)]
-        loops += [Editor(app.engine, log, f"{name}-e{number}", seed) for number in range(EDITED)]
+        loops += [Editor(app.engine, log, f"{name}-e{number}", seed) for number in range(EDITORS)]
 
         async def go_on(one: Client) -> None:
             pause_s = PAUSE_S * (10 if ONLY or isinstance(one, Editor) else 1)

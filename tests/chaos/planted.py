@@ -5,30 +5,36 @@ bugs in docs/chaos.md.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import getrandbits
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from rota.domain import timing
+from rota.domain.errors import Refused, Unavailable
 from rota.domain.ids import timed_id
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.states import Claim, Verdict, advance
 from rota.engine import admit, control, fire, recover, settle, submit
+from rota.ports.loops import end
 from rota.ports.store import (
     APPLIED,
     Change,
     Claimed,
+    Due,
     Group,
     Guard,
     Hint,
     Lead,
+    R,
     Result,
     Store,
     Want,
     Where,
 )
-from rota.scheduler import node
+from rota.scheduler import leader, node
 from rota.testing.faults import FaultyStore
+from rota.worker import runtime
 from tests.chaos.rig import put
 
 
@@ -122,6 +128,33 @@ class AcknowledgesEarly(FaultyStore):
 
 def _submits(group: Group) -> bool:
     return group.changes[0].was is None and isinstance(group.changes[0].now, Run)
+
+
+class Remembers(FaultyStore):
+    """Shows a schedule with the trigger that it had when it was first due."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.first: dict[str, Any] = {}
+
+    async def due(self, kind: type[R], now: int, limit: int) -> Due[R]:
+        found = await super().due(kind, now, limit)
+        return found._replace(items=tuple(held._replace(record=self.as_first(held.record)) for held in found.items))
+
+    def as_first(self, record: Any) -> Any:
+        if not isinstance(record, Schedule):
+            return record
+        return replace(record, trigger=self.first.setdefault(record.id, record.trigger))
+
+
+class SaysWhatItMet(FaultyStore):
+    """Hands on whatever its driver raised."""
+
+    async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
+        try:
+            return await super().commit(groups, guard, hints)
+        except Unavailable as error:
+            raise ConnectionError(str(error)) from None
 
 
 class ClaimsInTwoSteps(Careless):
@@ -222,10 +255,12 @@ def key_checked_outside() -> None:
         earlier = {order.key: one for order, one in zip([o for o in orders if o.key], found, strict=True)}
         receipts = []
         for order in orders:
-            conflict = earlier.get(order.key)
+            conflict, nobody = earlier.get(order.key), cast(Any, None)
             if conflict and any(conflict.current):
-                nobody: Any = None
-                if receipt := await submit.receipt_of(engine, order, nobody, conflict, engine.clock.now()):
+                receipt = await submit.receipt_of(engine, order, nobody, conflict, engine.clock.now())
+                if isinstance(receipt, Refused):
+                    raise receipt
+                if receipt:
                     receipts.append(receipt)
                     continue
             (receipt,) = await real(engine, [order])
@@ -241,18 +276,55 @@ def key_checked_outside() -> None:
 
 def random_ids() -> None:
     """5: an occurrence's run has an id by chance, nothing keeps it unique."""
-    put(fire, "run_id", lambda _, one: timed_id(one.nominal_at, getrandbits(80)))
+    put(fire, "occurrence_id", lambda _, nominal_at: timed_id(nominal_at, getrandbits(80)))
 
 
 def named_by_host() -> None:
     """23: a node is called by its host, so that two of one host are one."""
     real = node.Scheduler.__init__
 
-    def named(self: Any, engine: Any, connect: Any, options: Any) -> None:
-        real(self, engine, connect, options)
+    def named(self: Any, *given: Any) -> None:
+        real(self, *given)
         self.holder = self.leader._holder = "host"
 
     put(node.Scheduler, "__init__", named)
+
+
+def leaves_without_a_word() -> None:
+    """Who is asked to leave leaves at once, and hands nothing back."""
+
+    async def stop(self: Any) -> None:
+        self._leaving = True
+        await end(self._taking, *self._loops)
+        await self._exit()
+
+    put(runtime.Worker, "_stop", stop)
+
+
+def ahead_of_time() -> None:
+    """What is due within the next two seconds is fired with what is due."""
+    put(fire, "plan", lambda schedule, now, live, limit: timing.plan(schedule, now + 2_000, live, limit))
+
+
+def consumes_until_an_error() -> None:
+    """A worker whose claim failed once goes on beating, and claims no more."""
+
+    async def take_work(self: Any) -> None:
+        while not self._leaving:
+            await self._round()
+
+    put(runtime.Worker, "_take_work", take_work)
+
+
+def leads_once() -> None:
+    """Who lost the term does not ask for it again."""
+    real = leader.Leader._strive
+
+    async def strive(self: Any, store: Store) -> None:
+        if self._told in (None, -1) or self.term:
+            await real(self, store)
+
+    put(leader.Leader, "_strive", strive)
 
 
 def around(store: Callable[[Store], Store], *more: Callable[[], None], inside: bool = False) -> Callable[[Any], None]:
@@ -310,6 +382,14 @@ BUGS: dict[str, Bug] = {
     "few are made up for": bug(17, patch(few_are_made_up_for), "I19", "freeze all schedulers", ms=9_000),
     "no beat, no end": bug(18, patch(unbeaten_is_alive), "I7", "kill all"),
     "key checked outside of the commit": bug(20, patch(key_checked_outside), "I5 I6 I22"),
+    "an edit that the leader does not see": bug(0, around(Remembers), "I12"),
+    "fired ahead of its time": bug(0, patch(ahead_of_time), "I4"),
+    "a term lost is not asked for again": bug(0, patch(leads_once), "I2", "freeze all schedulers", ms=14_000),
+    "connected, and consuming no more": bug(0, patch(consumes_until_an_error), "I16", "store unreachable", ms=12_000),
+    "errors as the driver has them": bug(0, around(SaysWhatItMet, inside=True), "I24", "a store that wavers"),
+    "leaves without handing back": bug(
+        0, patch(leaves_without_a_word), "I27", "rolling restart", ms=8_000, load="slow"
+    ),
     "identity from the host's name": bug(23, patch(named_by_host), "I1"),
 }
 

@@ -4,6 +4,9 @@ import asyncio
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+from rota.ports.loops import end
+from tests.services.listener import Listener
+
 
 class Proxy:
     """`mode`: `pass`; `hold`, nothing gets through either way, and nobody is told; `mute`, what is asked arrives, what
@@ -14,8 +17,7 @@ class Proxy:
         self.url = url
         self._mode = "pass"
         self._changed = asyncio.Event()
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._live)
         self.lost = 0
 
     @property
@@ -31,40 +33,28 @@ class Proxy:
     async def open(self) -> str:
         """The URL by which to reach the server through it."""
         parts = urlsplit(self.url)
-        self._server = await asyncio.start_server(self._live, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
+        port = await self._listener.open()
         user = parts.netloc.rpartition("@")[0]
         return parts._replace(netloc=f"{user}@127.0.0.1:{port}").geturl()
 
     async def close(self) -> None:
-        if self._server:
-            self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._listener.close()
 
     async def _live(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
         parts = urlsplit(self.url)
         try:
             there, back = await asyncio.open_connection(parts.hostname, parts.port or 5432)
         except OSError:
             writer.close()
-            self._tasks.discard(task)
             return
+        ways = [self._pass(reader, back, "hold"), self._pass(there, writer, "hold", answers=True)]
+        passing = [asyncio.create_task(way) for way in ways]
         try:
-            ways = [self._pass(reader, back, "hold"), self._pass(there, writer, "hold", answers=True)]
-            passing = [asyncio.create_task(way) for way in ways]
             await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
-            for one in passing:
-                one.cancel()
-            await asyncio.gather(*passing, return_exceptions=True)
         finally:
-            self._tasks.discard(task)
-            for stream in (writer, back):
-                stream.close()
+            writer.close()
+            back.transport.abort()
+            await end(*passing)
 
     async def _pass(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, held: str, answers: bool = False

@@ -2,6 +2,7 @@
 no other but those that it cannot be told apart from."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ from tests.chaos.forged import (
     strike,
     without,
 )
-from tests.chaos.history import FAILED, Exit, History, Lead, Op, Write
+from tests.chaos.history import FAILED, NOBODY, REFUSED, UNCLEAR, Exit, History, Lead, Op, Write
 from tests.chaos.reading import uncovered
 
 FIRST = OFFSET + BEGAN
@@ -78,12 +79,18 @@ def chain(start: int) -> History:
     return with_ops(h, op("edit", "main/chain", BEGAN - 10, answer=FAILED))
 
 
-def edited(verb: str, more_: str, moment: int) -> History:
+def edited(verb: str, more_: str, moment: int, *others: Op) -> History:
+    """`mine` was changed at AT, and by `others`, and fired at `moment`."""
     late = run(9, task="tick", schedule="mine", nominal_at=moment, cause="schedule", payload=b"{}", created_at=moment)
     h = more(history(), late)
     mine = schedule(h, name="mine", fired=1).final.schedules[0]
     h = final(h, schedules=(h.final.schedules[0], *([] if verb == "delete" else [mine])))
-    return with_ops(h, op("create", "main/mine", BEGAN, more="0"), op(verb, "main/mine", AT, more=more_))
+    return with_ops(h, op("create", "main/mine", BEGAN, more="0"), op(verb, "main/mine", AT, more=more_), *others)
+
+
+def by_another(verb: str, at: int, ended: int | None = None, **changes: Any) -> Op:
+    """What another process did to `mine`."""
+    return op(verb, "main/mine", at, ended, **changes)
 
 
 CANCELLED = run(1, state=State.CANCELLED, attempt=0, token=0, tries=0, result=None)
@@ -169,6 +176,10 @@ FORGED: list[tuple[str, Callable[[], History]]] = [
     ("I12", lambda: edited("pause", "0", FIRST + 50_000)),
     ("I12", lambda: edited("delete", "0", FIRST + 50_000)),
     ("I12", lambda: edited("edit", "7", FIRST + 50_000)),
+    ("I12", lambda: edited("pause", "0", FIRST + 50_007, by_another("edit", AT + 10, more="7"))),
+    ("I12", lambda: edited("edit", "7", FIRST + 50_007, by_another("edit", AT + 10, more="9"))),
+    ("I12", lambda: edited("pause", "0", FIRST + 50_000, by_another("resume", AT + 30_000, more="0"))),
+    ("I12", lambda: edited("edit", "7", FIRST + 50_000, by_another("edit", AT + 2, AT + 10, more="9"))),
     ("I16", lambda: history(workers=frozenset({WORKER, 99}))),
     (
         "I19",
@@ -183,6 +194,16 @@ FORGED: list[tuple[str, Callable[[], History]]] = [
             policy=Policy(catch_up=CatchUp.SKIP, misfire_ms=1_000),
         ),
     ),
+    (
+        "I19",
+        lambda: schedule(
+            final(
+                without(without(without(history(), FIRST + PERIOD), FIRST + 2 * PERIOD), FIRST + 3 * PERIOD),
+                skips=(skip(FIRST + PERIOD, FIRST + 3 * PERIOD, 3),),
+            ),
+            policy=Policy(catch_up=CatchUp.SKIP, misfire_ms=1_000),
+        ),
+    ),
     ("I22", lambda: final(history(), tallies=())),
     ("I22", lambda: schedule(history(), fired=8)),
     ("I22", lambda: history(run(1, payload=None))),
@@ -191,6 +212,7 @@ FORGED: list[tuple[str, Callable[[], History]]] = [
     ("I22", lambda: final(history(), report=None)),
     ("I24", lambda: with_ops(history(), op("submit", "k", AT, answer="KeyError"))),
     ("I24", lambda: history(ops=())),
+    ("I24", lambda: edited("edit", "7", FIRST + 50_000, by_another("edit", AT + 10, answer="OSError", more="away"))),
     ("I27", lambda: history(exits=(Exit("worker1", WORKER, AT, AT + 10, 1),))),
     ("I27", lambda: history(run(1, lost=1, history=(lost(1),)), exits=(Exit("worker1", WORKER, AT, AT + 10, 0),))),
 ]
@@ -200,6 +222,22 @@ def test_a_history_in_which_all_is_well_violates_nothing():
     assert violations(history(run(1), run(2))) == {}
     assert violations(chain(AT + 600)) == {}
     assert violations(edited("edit", "0", FIRST + 50_000)) == {}
+
+
+@pytest.mark.parametrize(
+    ("phase", "other"),
+    [
+        (7, by_another("edit", AT + 2, AT + 10, more="9")),
+        (9, by_another("edit", AT + 2, AT + 10, more="9")),
+        (0, by_another("edit", AT + 10, answer=UNCLEAR)),
+        (7, by_another("edit", AT + 10, answer=FAILED)),
+        (7, by_another("delete", AT + 10, answer=REFUSED)),
+        (7, by_another("pause", AT + 30_000, more="0")),
+        (7, by_another("pause", AT - 1, AT + 90_000, answer=UNCLEAR)),
+    ],
+)
+def test_an_occurrence_may_be_of_any_edit_that_may_have_been_the_newest(phase, other):
+    assert violations(edited("edit", "7", FIRST + 50_000 + phase, other)) == {}
 
 
 @pytest.mark.parametrize(("name", "forge"), FORGED, ids=[f"{name}-{n}" for n, (name, _) in enumerate(FORGED)])
@@ -222,6 +260,14 @@ def test_every_invariant_has_its_forgery():
 def test_what_a_fault_explains_is_no_violation(name, forge, excuse):
     assert name in violations(forge())
     assert name not in violations(forge()._replace(strikes=(excuse,)))
+
+
+def test_a_rolling_restart_explains_no_loss():
+    exits = (Exit("worker1", WORKER, AT, AT + 10, 0),)
+    forged = history(
+        run(1, lost=1, history=(lost(1),)), exits=exits, strikes=(strike("rolling restart", NOBODY, AT, 100),)
+    )
+    assert "I27" in violations(forged)
 
 
 def test_time_without_faults_is_what_is_left_of_it():

@@ -7,6 +7,7 @@ import pytest
 
 from tests.chaos.nemesis import EVERYWHERE, KINDS, plan
 from tests.chaos.proxy import Proxy
+from tests.services.listener import listening
 
 
 def test_the_same_seed_makes_the_same_plan_and_another_one_another():
@@ -41,8 +42,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def test_the_proxy_passes_holds_and_loses():
-    async with asyncio.timeout(10), await asyncio.start_server(echo, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with asyncio.timeout(10), listening(echo) as port:
         proxy = Proxy(f"postgresql://rota:secret@127.0.0.1:{port}/rota")
         url = await proxy.open()
         assert url.startswith("postgresql://rota:secret@127.0.0.1:")

@@ -1,8 +1,13 @@
 """The report is written into its page, by store, and says what was violated."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
 from tests.chaos import report
 from tests.chaos.checkers import INVARIANTS
 from tests.chaos.forged import history, run
+from tests.chaos.history import told
 from tests.chaos.report import Result, table, write
 
 
@@ -30,3 +35,8 @@ def test_it_takes_the_place_of_the_one_before(tmp_path, monkeypatch):
     assert text.startswith("before\n<!-- campaign -->\n\n|  | SQLite |\n| --- | --- |\n")
     assert text.endswith("|\n\n<!-- campaign end -->\nafter\n")
     assert "old" not in text
+
+
+def test_the_rest_of_a_line_that_was_being_written_is_no_line():
+    log: Any = SimpleNamespace(exists=lambda: True, open=lambda: nullcontext(['{"at": 1}\n', '{"at"', ": 2}\n"]))
+    assert list(told(log)) == [{"at": 1}]

@@ -54,6 +54,7 @@ def test_it_tells_its_version(rota):
         (("tasks", "list", "--limit", "many"), "--limit"),
         (("tasks", "list", "--limit", "0"), "--limit"),
         (("runs", "list", "--state", "happy"), "--state"),
+        (("schedules", "list", "--task", "b\udcff"), "'b\\udcff' is no text: it is not in UTF-8"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(here, args, said):

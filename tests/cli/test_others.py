@@ -96,6 +96,22 @@ def test_a_queue_rests_and_works(here):
     assert "why: it should have at most 200" in here.refused("queues", "pause", "mail", "--why", "x" * 300)
 
 
+@pytest.mark.parametrize("change", [("pause",), ("strict",), ("dispatch", "least_load")], ids=lambda change: change[0])
+def test_who_changes_a_queue_of_which_nothing_is_known_is_told(staffed, change):
+    def said(name):
+        answer = staffed("queues", change[0], name, *change[1:])
+        assert answer.code == 0
+        return answer.err
+
+    told = "warning: no task, worker or run uses queue main/{} yet; `rota queues list` shows which there are\n"
+    assert said("nope") == told.format("nope")
+    assert said("nope") == ""  # it has a record by now
+    assert said("default") == ""
+    staffed("tasks", "create", "post", "--queue", "mail")
+    in_store(lambda engine: enter(engine, session(9, queues=("reports",))))
+    assert [said(name) for name in ("mail", "reports")] == ["", ""]
+
+
 def test_a_queue_that_is_not_there_is_not_resumed_into_being(here):
     assert "no queue 'nope'; see `rota queues list`" in here.refused("queues", "resume", "nope")
     assert [one["name"] for one in here.json("queues", "list")] == ["default"]
@@ -253,7 +269,7 @@ def test_the_doctor_is_content_with_a_whole_house(here):
     [
         (0, (), "ok", "unaccounted: 0 up to"),
         (0, (Occurrence("main/s", 1),), "fail", "unaccounted: 1: main/s at 1;"),
-        (STALE_MS, (), "warn", "no scheduler has looked since"),
+        (STALE_MS, (), "warn", "no scheduler has looked at all that came since"),
     ],
 )
 def test_the_doctor_tells_of_what_nobody_answers_for(here, age_ms, lost, level, told):
@@ -321,6 +337,7 @@ def test_the_doctor_sees_clocks_that_differ(here):
         (1_234, "1.23 s"),
         (59_999, "60 s"),
         (60_000, "1 min"),
+        (999.6, "1 s"),
         (3_600_000, "1 h"),
         (3_661_000, "1 h 1 min"),
         (90_061_000, "1 d 1 h"),

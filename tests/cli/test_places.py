@@ -72,7 +72,10 @@ def test_errors_hide_the_password_of_a_url(rota, url):
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "redis", "etcds"])
-@pytest.mark.parametrize("rest", ["ann:s3cret/a@host/x", "ann:s3cret?a@host/x", "ann:s3cret#a@host", "a:s3cret@[::1/x"])
+@pytest.mark.parametrize(
+    "rest",
+    ["ann:s3cret/a@host/x", "ann:s3cret?a@host/x", "ann:s3cret#a@host", "a:s3cret@[::1/x", "a:s3cret@[zz]/x"],
+)
 def test_a_url_that_is_read_otherwise_than_meant_is_refused_and_not_shown(rota, scheme, rest):
     """A sign in a password would make host or port of it."""
     said = rota.refused("tasks", "list", "--store", f"{scheme}://{rest}")

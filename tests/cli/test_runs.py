@@ -3,7 +3,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rota.domain.ids import RunId
 from rota.domain.run import Attempt
 from rota.ports.store import Change, Group
 from rota.testing.factories import make_run
@@ -201,7 +200,7 @@ def test_ends_that_several_ids_have_are_refused_with_all_of_them(jobs):
     ids = [f"{number:012x}{'ab' * 10}" for number in (1, 2)]
 
     async def put(engine):
-        runs = [make_run(number)._replace(id=RunId(one)) for number, one in enumerate(ids, 1)]
+        runs = [make_run(number)._replace(id=one) for number, one in enumerate(ids, 1)]
         await engine.commit([Group((Change(None, run),)) for run in runs])
 
     in_store(put)

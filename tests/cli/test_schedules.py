@@ -42,6 +42,7 @@ def test_a_schedule_as_given(task):
         (("@never",), "@never"),
         (("every banana",), "is not a length of time"),
         (("every 1s", "--gap", "skip"), "gap: is for cron text"),
+        (("every 1m", "--timezone", "Nowhere"), "timezone: is for cron text"),
         (("at 1999-12-31T23:00",), "it would never fire"),
         (("at tomorrow",), "is no date and time"),
         (("at 2026-03-29T02:30", "--timezone", "Europe/Berlin"), "skip"),

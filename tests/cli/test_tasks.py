@@ -89,6 +89,8 @@ def test_the_executor_that_is_meant(here, args, executor, retries):
         (("--schedule", "every 1ms"), "every_ms"),
         (("--schedule", "@daily", "--timezone", "Mars/Base"), "timezone: 'Mars/Base' is no known time zone"),
         (("--schedule", "@daily", "--timezone", "../etc/passwd"), "is no known time zone"),
+        (("--schedule", "every 1m", "--timezone", "Nowhere"), "timezone: is for cron text"),
+        (("--timezone", "Europe/Berlin"), "timezone: is that of schedule; give that as well"),
     ],
     ids=lambda value: None if isinstance(value, str) else " ".join(value)[:40].encode("unicode_escape").decode(),
 )
@@ -163,16 +165,17 @@ def test_a_task_and_its_schedules_go_together(here):
     assert "no task 'backup'; see `rota tasks list`" in here.refused("tasks", "delete", "backup")
 
 
-def test_who_deletes_what_code_declares_is_told_that_it_comes_back(here):
+@pytest.mark.parametrize("kind", ["tasks", "schedules"])
+def test_who_deletes_what_code_declares_is_told_that_it_comes_back(here, kind):
     register(sample_app())
-    gone = here("tasks", "delete", "greet", "--json")
+    gone = here(kind, "delete", "greet", "--json")
     assert (gone.code, gone.json) == (0, {"deleted": "main/greet"})
     assert gone.err == (
         "warning: an app declares main/greet in its code: it comes back when that app starts again; take it out there "
         "too\n"
     )
-    here(*CREATE)
-    assert here("tasks", "delete", "backup").err == ""
+    here(*CREATE, "--schedule", "@daily")
+    assert here(kind, "delete", "backup").err == ""
 
 
 def test_pausing_a_task_pauses_all_its_schedules(here):

@@ -188,9 +188,11 @@ def test_scheduler_and_worker_are_two_processes(start, rota, tmp_path):
     (tmp_path / "scripts/hello.py").write_text("print('hello from a script')\n")
     lines = start("scheduler", "--node-id", "alpha").until("stop:")
     assert lines[0] == "rota: scheduler"
-    working = start("worker", "--node-id", "beta", "--scripts", "scripts", "--shell", "--queue", "a", "--queue", "b")
+    working = start(
+        "worker", "--node-id", "beta", "--slots", "1", "--scripts", "scripts", "--shell", "--queue", "a", "--queue", "b"
+    )
     lines = working.until("stop:")
-    assert lines[0] == "rota: worker with 10 slots, queues: a, b, executors: python, script, shell"
+    assert lines[0] == "rota: worker with 1 slot, queues: a, b, executors: python, script, shell"
     rota("tasks", "create", "hello", "--command", "hello.py", "--queue", "b", "--schedule", "every 100ms")
     assert "success" in working.until("  hello  ")[-1]
     found = rota.json("runs", "list", "--state", "success", "--limit", "1")[0]
@@ -357,8 +359,10 @@ def test_an_app_that_names_another_store_is_warned_of(start, rota, tmp_path):
         "warning: jobs:app names the store sqlite:///own.db, but this runs on sqlite:///other.db: "
         "what its programs submit waits there\n"
     )
-    for args in ((), ("--store", f"sqlite:///{tmp_path}/own.db")):
-        process = start("up", "--app", "jobs:app", *args)
+    # What the settings say of any store makes no other one of the environment's.
+    unused = {"ROTA_STORE": "redis://127.0.0.1:1/0", "ROTA_DATABASE__POOL_SIZE": "5"}
+    for args, env in (((), {}), (("--store", f"sqlite:///{tmp_path}/own.db"), {}), ((), unused)):
+        process = start("up", "--app", "jobs:app", *args, **env)
         assert "own.db" in "".join(process.until("stop:"))
         process.tell(signal.SIGTERM)
         assert process.ended()[2] == ""

@@ -7,7 +7,7 @@ import pytest
 from rota.domain.errors import Stale, Unavailable, Unclear
 from rota.domain.facts import RunsClaimed, RunsSubmitted, SessionChanged
 from rota.domain.run import Run
-from rota.ports.store import ALREADY, APPLIED, Open
+from rota.ports.store import ALREADY, APPLIED, Term
 from rota.testing.clock import START_AT, MovableClock, SeededChance
 from rota.testing.contracts.store.steps import FOREVER_MS, NOW, change, everything, new, put, want
 from rota.testing.factories import make_run, make_schedule, make_session, make_task
@@ -92,9 +92,9 @@ async def test_a_lost_reply_happened_and_a_lost_refusal_is_lost_too(store):
     assert await everything(store, Run) == [make_run(1)]
     store.plan = at(2, LOST_REPLY)
     with pytest.raises(Unclear):
-        await change(store, None, make_run(2), Open("unknown"))
+        await change(store, None, make_run(2), Term("unknown", 1))
     with pytest.raises(Stale):
-        await change(store, None, make_run(2), Open("unknown"))
+        await change(store, None, make_run(2), Term("unknown", 1))
 
 
 async def test_a_repeated_call_happens_twice(store):

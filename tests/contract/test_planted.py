@@ -19,7 +19,6 @@ CAUGHT_BY: list[tuple[type[FaultyStore], str]] = [
     (planted.AcknowledgesEarly, "test_what_one_acknowledged_all_see"),
     (planted.AcknowledgesEarly, "test_what_is_acknowledged_outlives_the_store"),
     (planted.ForgetsGuards, "test_an_older_term_writes_nothing"),
-    (planted.ForgetsGuards, "test_a_closed_session_writes_nothing"),
     (planted.CountsAgain, "test_a_tally_counts_what_applied_and_only_once"),
     (planted.ForgetsPauses, "test_paused_queues_are_passed_over"),
     (planted.ServesTheClosed, "test_a_session_that_is_not_open_gets_nothing"),

@@ -8,7 +8,7 @@ from rota.ports.store import APPLIED, Where
 from rota.stores.etcd import claim
 from rota.stores.etcd.keys import places
 from rota.testing.clock import START_AT
-from rota.testing.contracts.store.steps import NOW, drain, eventually, everything, new, want
+from rota.testing.contracts.store.steps import NOW, drain, eventually, everything, ids, new, want
 from rota.testing.factories import make_run, make_session
 from tests.unit.stores.files import put, reached
 
@@ -94,9 +94,10 @@ def test_a_run_is_found_by_three_keys(state):
     assert len(places(run._replace(schedule="nightly", due_at=NOW))) <= 5
 
 
-async def test_a_queue_that_is_paused_while_claimed_gives_nothing(prefix):
+async def test_a_queue_that_is_paused_while_claimed_gives_nothing_and_keeps_nothing_of_others(prefix):
+    runs = [make_run(1), make_run(2, queue="other")]
     async with reached(prefix) as store:
-        await store.commit([new(make_session(1)), new(make_run(1))])
+        await put(store, make_session(1), *runs)
         ask = store._link.ask
 
         async def late(ranges):
@@ -106,6 +107,6 @@ async def test_a_queue_that_is_paused_while_claimed_gives_nothing(prefix):
             return found
 
         store._link.ask = late
-        (got,) = await store.claim([want()], NOW)
-        assert (got.runs, got.contended, got.open) == ((), True, True)
-        assert len(await everything(store, Run, Where(states=(State.PENDING,)))) == 1
+        (got,) = await store.claim([want(lanes=tuple(run.lane for run in runs))], NOW)
+        assert (ids(got), got.contended, got.open) == ([runs[1].id], True, True)
+        assert await everything(store, Run, Where(states=(State.PENDING,))) == runs[:1]

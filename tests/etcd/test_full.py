@@ -8,7 +8,7 @@ from rota.domain.errors import Unavailable, Unclear
 from rota.domain.records import Blob
 from rota.domain.run import Run
 from rota.ports.store import ALREADY, APPLIED, Already, Conflict
-from rota.stores.etcd.client import Full
+from rota.stores.etcd.client.faults import Full
 from rota.testing.contracts.store.steps import NOW
 from rota.testing.factories import make_run
 from tests.services.etcd import EtcdServer

@@ -7,9 +7,10 @@ from grpc.aio import insecure_channel
 
 from rota.domain.errors import Unavailable
 from rota.stores.etcd.address import read_url
-from rota.stores.etcd.client import Client, Delete, Put, Range, Txn
+from rota.stores.etcd.client.client import Client
 from rota.stores.etcd.client.messages import CLASSES
-from tests.etcd.ways import Ear, new, reached
+from rota.stores.etcd.client.words import Delete, Put, Range, Txn
+from tests.etcd.ways import new, reached
 from tests.services.authority import Authority
 from tests.services.etcd import EtcdServer
 from tests.services.fixtures import needed
@@ -75,18 +76,14 @@ async def test_a_password_lets_in_and_a_wrong_or_missing_one_does_not(guarded):
                 pass
 
 
-async def test_a_token_that_has_expired_is_renewed_for_calls_and_watches(guarded):
+async def test_a_token_that_has_expired_is_renewed_for_calls_and_serves_watches(guarded):
     async with reached(guarded.url()) as client:
-        ear = Ear(client, b"rota/", b"rota0", since=1)
         for number in range(3):
-            key = b"rota/%d" % number
-            assert (await client.txn(new(key))).succeeded
-            await ear.until(key)
+            assert (await client.txn(new(b"rota/%d" % number, b"1"))).succeeded
             await guarded.forget()
-        await guarded.forget()
-        late = Ear(client, b"rota/", b"rota0", since=1)
-        assert len(await late.until(b"rota/2")) == 3
-        assert len(ear.events) == 3
+            assert [value async for value in client.watch(b"rota/0", 1)] == []
+            await client.range(Range(b"rota/"))
+            assert await anext(client.watch(b"rota/0", 1)) == b"1"
 
 
 async def test_what_is_not_allowed_is_refused_and_said(guarded):
@@ -95,8 +92,7 @@ async def test_what_is_not_allowed_is_refused_and_said(guarded):
         for txn in (Txn((), (Put(b"other/a", b""),)), Txn((), (Delete(b"rota/", b"s"),))):
             with pytest.raises(Unavailable, match="forbids it; let this user's role read and write the prefix"):
                 await client.txn(txn)
-        with pytest.raises(Unavailable, match="forbids to watch"):
-            await Ear(client, b"secret/", b"secret0").ended()
+        assert [value async for value in client.watch(b"secret/a", 1)] == []
 
 
 @pytest.fixture
@@ -119,9 +115,8 @@ async def test_a_server_is_believed_by_its_authority_and_shown_who_asks(authorit
     certificate, key = authority.sign("rota")
     ours = f"cert={certificate}&key={key}"
     async with reached(f"{encrypted}?ca={authority.root}&{ours}") as client:
-        ear = Ear(client, since=1)
-        assert (await client.txn(new(b"k/a"))).succeeded
-        await ear.until(b"k/a")
+        assert (await client.txn(new(b"k/a", b"1"))).succeeded
+        assert await anext(client.watch(b"k/a", 1)) == b"1"
     other = Authority(tmp_path, "other")
     for url, said in (
         (f"{encrypted}?{ours}", "not believed"),

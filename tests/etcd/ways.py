@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, suppress
 
 from rota.domain.errors import Unavailable, Unclear
 from rota.stores.etcd.address import read_url
-from rota.stores.etcd.client import Client, Compare, Event, Put, Range, Txn
+from rota.stores.etcd.client.client import Client
+from rota.stores.etcd.client.words import Compare, Put, Range, Txn
 
 
 @asynccontextmanager
@@ -47,32 +48,6 @@ async def back(client: Client) -> None:
             pass
 
 
-class Ear:
-    """Hears a watch in a task of its own."""
-
-    def __init__(self, client: Client, start: bytes = b"k/", end: bytes = b"k0", since: int = 0) -> None:
-        self.events: list[Event] = []
-        self._more = asyncio.Event()
-        self._task = asyncio.create_task(self._hear(client, start, end, since))
-
-    async def until(self, key: bytes) -> list[Event]:
-        """All that was heard, once this key was."""
-        async with asyncio.timeout(20):
-            while key not in {event.found.key for event in self.events}:
-                self._more.clear()
-                await self._more.wait()
-        return self.events
-
-    async def ended(self) -> None:
-        """Once the watch has ended. Raises what it raised."""
-        await asyncio.wait_for(self._task, 20)
-
-    async def _hear(self, client: Client, start: bytes, end: bytes, since: int) -> None:
-        async for batch in client.watch(start, end, since):
-            self.events += batch
-            self._more.set()
-
-
 class Writer:
     """Makes keys in a row, and remembers which were acknowledged; one that is unclear it leaves alone."""
 
@@ -92,13 +67,13 @@ class Writer:
                 assert not self._task.done()
                 await answers(self._client)
 
-    async def stop(self) -> bytes:
-        """The last key of all."""
+    async def check(self) -> None:
+        """Stop. What was acknowledged is there, once, and what is there besides was unclear."""
         self._enough.set()
         await self._task
-        done = await self._client.txn(new(b"k/last"))
-        self.made[b"k/last"] = done.revision
-        return b"k/last"
+        there = await held(self._client)
+        assert self.made.items() <= there.items()
+        assert there.keys() - self.made.keys() <= self.unclear
 
     async def _write(self) -> None:
         while not self._enough.is_set():

@@ -13,7 +13,7 @@ from rota.domain.run import LIVE, SUCCESS, TERMINAL, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.states import Verdict
 from rota.engine import query
-from rota.engine.account import Accountant, unaccounted
+from rota.engine.account import Accountant, report
 from rota.engine.admit import release, ripen
 from rota.engine.claim import claim
 from rota.engine.define import register
@@ -152,7 +152,8 @@ class Measure:
         accountant = Accountant(self.engine)
         while not await accountant.look(self.term):
             pass
-        return await unaccounted(self.engine) or 0
+        found = await report(self.engine)
+        return (found and found.said(self.engine.clock.now())) or 0
 
     async def _list(self) -> None:
         """Each listing that there is: its first page, and one far behind."""

@@ -134,18 +134,18 @@ class TestTampering:
     async def test_a_removed_entry_is_found(self, house, entries):
         await changed(house, await house.get(Audit, entries[0]), None)
         (fault,) = (await verify(house.engine)).faults
-        assert fault == f"seal 1: 1 of its entries were removed, first {entries[0]}"
+        assert fault == f"seal 1: 1 entry of it removed, first {entries[0]}"
 
     @pytest.mark.parametrize(("gone", "says"), [(0, "seal 2"), (1, "seal 3")])
     async def test_a_removed_seal_is_found(self, house, entries, gone, says):
         await changed(house, (await house.all(Seal))[gone], None)
         faults = (await verify(house.engine)).faults
         assert faults[0].startswith(f"{says} does not follow")
-        assert "no seal names them" in faults[-1]
+        assert "no seal names 4 entries marked" in faults[-1]
 
     async def test_a_newest_seal_removed_with_its_mark_is_found_by_the_marks_of_its_entries(self, house, entries):
         await changed(house, (await house.all(Seal))[-1], None)
-        assert "2 entries say that they are sealed" in (await verify(house.engine)).faults[0]
+        assert "no seal names 2 entries marked as sealed" in (await verify(house.engine)).faults[0]
 
     async def test_a_changed_seal_is_found(self, house, entries):
         one = (await house.all(Seal))[1]
@@ -161,7 +161,7 @@ class TestTampering:
     async def test_an_entry_put_in_as_if_sealed_is_found(self, house, entries):
         forged = Audit("f" * 32, START_AT, "ann", "delete", "x", sealed_at=START_AT)
         await house.store.commit([Group((Change(None, forged),))])
-        assert "1 entries say that they are sealed" in (await verify(house.engine)).faults[0]
+        assert "no seal names 1 entry marked as sealed" in (await verify(house.engine)).faults[0]
 
 
 class TestPruning:

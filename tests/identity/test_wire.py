@@ -4,10 +4,13 @@ import asyncio
 import logging
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from rota.api import guard
+from rota.api.app import Options, make_app
 from rota.api.door import Door
+from rota.api.guard import GuardOptions
 from rota.api.limits import Rates
 from rota.domain.access import Grant
 from rota.domain.people import Kind, Token, User
@@ -156,6 +159,16 @@ class TestFloods:
             other = await served.ask("GET", "/api/tasks", "viewer")
             assert other.status_code == (429 if kind == "address" else 200)
 
+    async def test_who_is_limited_stays_so_until_that_very_rate_changes(self, house):
+        rates = replace(NO_RATES, failed="1/minute")
+        app = make_app(house.engine, Door(house.engine, Identity(SECRET)), Options(SECRET, GuardOptions(rates=rates)))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as stranger:
+            assert [(await stranger.get("/api/users")).status_code for _ in range(2)] == [401, 429]
+            app.adjust(GuardOptions(origins=(EVIL,), rates=replace(rates, actor="9/minute")))
+            assert (await stranger.get("/api/users")).status_code == 429
+            app.adjust(GuardOptions(rates=replace(rates, failed="2/minute")))
+            assert [(await stranger.get("/api/users")).status_code for _ in range(3)] == [401, 401, 429]
+
     async def test_all_logins_of_a_user_count_as_one(self, house):
         """A rate by user is none where each login begins anew."""
         async with serving(house, rates=replace(NO_RATES, actor="3/minute")) as served:
@@ -221,7 +234,7 @@ class TestLongAnswers:
         token, text = await door.mint(Token("", Kind.KEY, "k", owner="anna", grants=tasks), ROOT)
         headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {text}".encode())]
         scope = {"type": "http", "method": "GET", "path": "/api/system/events", "headers": headers}
-        guarded = guard.Guard(endless, door.authenticate, guard.GuardOptions(rates=NO_RATES))
+        guarded = guard.Guard(endless, door.authenticate, GuardOptions(rates=NO_RATES))
         task = asyncio.create_task(guarded(scope, receive, send))
         async with asyncio.timeout(10):
             while len(sent) < 2:

@@ -14,7 +14,7 @@ from rota.domain.records import Queue, Session
 from rota.domain.run import TERMINAL, End, Outcome, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.states import Cancel, Due, Event, Release, Settle
-from rota.ports.store import Guard, Open, Term, Want, Where
+from rota.ports.store import Guard, Term, Want, Where
 from rota.testing.clock import START_AT
 from rota.testing.contracts.store.steps import NOW
 from rota.testing.factories import MINUTE_MS, make_run, make_schedule, make_session
@@ -34,7 +34,7 @@ seldom = st.sampled_from((*[False] * 5, True))
 faults = st.sampled_from((NO_FAULT, NO_FAULT, NO_FAULT, NO_FAULT, LOST_REPLY, REPEATED, UNAVAILABLE))
 nothing = st.none()
 guards: st.SearchStrategy[Guard] = st.one_of(
-    nothing, nothing, nothing, nothing, sessions.map(Open), st.integers(0, 4).map(partial(Term, TERM))
+    nothing, nothing, nothing, nothing, st.integers(0, 4).map(partial(Term, TERM))
 )
 outcomes = st.sampled_from(
     (
@@ -104,11 +104,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.both.move(self.both.recall(Run, make_run(number).id, age), event, guard, fault)
 
     @precondition(having(State.RUNNING))
-    @rule(number=numbers, event=events, session=sessions, guarded=st.booleans(), fault=faults)
-    def move_running(self, number: int, event: Event, session: str, guarded: bool, fault: Fault) -> None:
+    @rule(number=numbers, event=events, fault=faults)
+    def move_running(self, number: int, event: Event, fault: Fault) -> None:
         running = self.both.having(State.RUNNING)
         pair = self.both.newest(Run, running[number % len(running)].id)
-        self.both.move(pair, event, Open(session) if guarded else None, fault)
+        self.both.move(pair, event, None, fault)
 
     @rule(age=ages, fault=faults, guard=guards)
     def fire(self, age: int, fault: Fault, guard: Guard) -> None:

@@ -28,9 +28,7 @@ from rota.ports.store import (
     Group,
     Guard,
     Lead,
-    Open,
     Result,
-    Term,
     Versioned,
     Want,
     Where,
@@ -174,10 +172,8 @@ class Model:
         self.terms[name] = (number, "")
 
     def _check(self, guard: Guard) -> None:
-        if isinstance(guard, Term) and (guard.number < 1 or self.terms.get(guard.name, (0, ""))[0] != guard.number):
+        if guard and (guard.number < 1 or self.terms.get(guard.name, (0, ""))[0] != guard.number):
             raise Stale(f"term {guard.number} of {guard.name} is over")
-        if isinstance(guard, Open) and not self.is_open(guard.session):
-            raise Stale(f"session {guard.session} is not open")
 
     def is_open(self, session: str) -> bool:
         held = self.records.get((Session, session))

@@ -2,9 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import Phase, settings
@@ -40,11 +39,8 @@ quick = settings(max_examples=200, stateful_step_count=STEPS, derandomize=True, 
 
 
 @pytest.fixture
-def homes(tmp_path: Path) -> Iterator[Homes]:
-    """In memory, where a machine has such files: these examples ask nothing of the disk."""
-    memory = Path("/dev/shm")
-    with TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
-        yield Homes(Path(folder))
+def homes(tmp_path: Path) -> Homes:
+    return Homes(tmp_path)
 
 
 def machine(another: Callable[[], Home], met: Counter[str]) -> type[StoreMachine]:

@@ -7,7 +7,7 @@ import pytest
 from rota.domain.records import Session
 from rota.domain.run import End, Outcome, Run, State
 from rota.domain.states import Cancel, Settle
-from rota.ports.store import Open, Term, Want
+from rota.ports.store import Term, Want
 from rota.testing.factories import make_run, make_session
 from rota.testing.faults import LOST_REPLY, REPEATED, UNAVAILABLE
 from tests.model.comparison import TERM, Comparison, Move, Moves
@@ -37,9 +37,9 @@ def test_a_lost_claim_is_found_with_its_session_and_settled_once(both):
     both.claim(want(), LOST_REPLY)
     both.check()
     held = both.newest(Run, ONE.id)
-    both.move(held, DONE, Open("session-1"), LOST_REPLY)
+    both.move(held, DONE, None, LOST_REPLY)
     both.check()
-    both.move(held, DONE, Open("session-1"))
+    both.move(held, DONE)
     assert both.last_answer == ["Already"]
     assert [run.id for run in both.having(State.SUCCESS)] == [ONE.id]
 
@@ -85,7 +85,7 @@ def test_what_was_acknowledged_before_the_death_is_there_after_it(both):
     both.die()
     both.check()
     both.lead("y", False)
-    both.move(both.newest(Run, ONE.id), BACK, Open("session-1"))
+    both.move(both.newest(Run, ONE.id), BACK)
     both.die()
     both.check()
     both.claim(want(2, token=9))
@@ -114,7 +114,7 @@ def test_a_leader_that_slept_writes_nothing_and_the_next_one_leads_on(both):
     assert both.last_answer == ["Already"]
 
 
-def test_a_closed_session_claims_and_writes_nothing(both):
+def test_a_closed_session_claims_nothing_and_what_it_holds_is_taken_back(both):
     both.submit([ONE, TWO], ["", ""])
     both.claim(want())
     both.check()
@@ -123,7 +123,5 @@ def test_a_closed_session_claims_and_writes_nothing(both):
         [Moves([Move(both.newest(Session, "session-1"), make_session(1, closed_at=both.now))])], None, LOST_REPLY
     )
     both.claim(want())
-    both.move(held, DONE, Open("session-1"))
-    assert both.last_answer == "Stale"
     both.move(held, LOST)
     assert both.last_answer == ["Applied"]

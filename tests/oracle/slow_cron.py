@@ -6,10 +6,12 @@ A field is a set of numbers, a day is asked question by question, and time is wa
 import calendar
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 
 MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
+KINDS_OF_YEARS = {(date(year, 1, 1).weekday(), calendar.isleap(year)): year for year in range(1970, 1998)}.values()
+"""One each that begins on a Monday, Tuesday and so on, with a leap day and without."""
 MACROS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -69,6 +71,16 @@ def workdays(year: int, month: int) -> list[date]:
     return [day for day in month_days(year, month) if day.weekday() < 5]
 
 
+@lru_cache(maxsize=10_000)
+def nearest(year: int, month: int, wanted: int) -> date:
+    return min(workdays(year, month), key=lambda one: abs(one.day - wanted))
+
+
+@cache
+def days(year: int) -> list[date]:
+    return [day for month in range(1, 13) for day in month_days(year, month)]
+
+
 def day_of_month_matches(text: str, day: date) -> bool:
     for part in text.replace("?", "*").split(","):
         if part == "L":
@@ -77,8 +89,7 @@ def day_of_month_matches(text: str, day: date) -> bool:
             fits = day == workdays(day.year, day.month)[-1]
         elif part.endswith("W"):
             wanted = int(part[:-1])
-            nearest = min(workdays(day.year, day.month), key=lambda one: abs(one.day - wanted))
-            fits = wanted <= len(month_days(day.year, day.month)) and day == nearest
+            fits = wanted <= len(month_days(day.year, day.month)) and day == nearest(day.year, day.month, wanted)
         else:
             fits = day.day in listed(part, 1, 31)
         if fits:
@@ -140,5 +151,5 @@ class SlowCron:
         return wildcards or everything
 
     def ever_matches(self) -> bool:
-        """Whether any day of 40 years does; these hold every month length with every weekday on its first day."""
-        return any(self.day_matches(date(1970, 1, 1) + timedelta(days=n)) for n in range(40 * 366))
+        """Whether any day of a year of each kind does; these hold every month length with each weekday on its first."""
+        return any(self.day_matches(day) for year in KINDS_OF_YEARS for day in days(year))

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from rota import Incompatible, Rota, StoreError, Unavailable
+from rota.domain.facts import Beaten, Fact, LeaderChanged
 from rota.stores import connect, migrate
 from rota.stores.sql import migrations, schema
 from tests.services.postgresql import do
@@ -58,7 +59,8 @@ class Program:
     """Submits, works and waits for results, one after the other, and all must be right."""
 
     def __init__(self, url: str) -> None:
-        self.app = Rota(url, name="shop")
+        self.heard: set[type[Fact]] = set()
+        self.app = Rota(url, name="shop", emit=lambda fact: self.heard.add(type(fact)))
         self.double = self.app.task(name="double")(lambda number: 2 * number)
         self.done = 0
         self._more = asyncio.Event()
@@ -86,7 +88,9 @@ async def at_work(url):
     async with program.app.running():
         life = asyncio.create_task(program.live())
         try:
-            await program.goes_on(1)
+            # Those who beat and who lead have stores of their own: opened later they would be of the later version.
+            while not {Beaten, LeaderChanged} <= program.heard:
+                await program.goes_on(1)
             yield program
             await program.goes_on()
         finally:

@@ -8,7 +8,7 @@ from rota.domain.errors import Unavailable
 from rota.domain.records import Queue, Unique, Until
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule
-from rota.ports.store import APPLIED, Change, Group, Open, Term, Want
+from rota.ports.store import APPLIED, Change, Group, Term, Want
 from rota.testing.clock import START_AT
 from rota.testing.factories import make_run, make_schedule, make_session
 from tests.unit.stores.files import put, reached
@@ -51,7 +51,7 @@ async def test_on_a_full_server_who_leads_and_works_goes_on_and_what_was_begun_e
                 later = replace(known.record, accounted_from=START_AT)
                 assert await store.commit([Group((Change(known, later),))], guard) == [APPLIED]
                 ended = was.record._replace(state=State.SUCCESS, ended_at=START_AT + 1, due_at=None)
-                assert await store.commit([Group((Change(was, ended),))], Open("session-1")) == [APPLIED]
+                assert await store.commit([Group((Change(was, ended),))]) == [APPLIED]
                 (done,) = await store.get(Run, [was.record.id])
                 assert await store.commit([Group((Change(done, None),))], guard) == [APPLIED]
                 assert (await store.lead("scheduler", "a", 0)).holder == ""

@@ -13,7 +13,7 @@ from tests.scenario.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.scenario.tasks_ledger:app"
-FAST = {"ROTA_WORKER__HEARTBEAT_INTERVAL": "300ms", "ROTA_WORKER__HEARTBEAT_TIMEOUT": "1s"}
+FAST = {"ROTA_WORKER__HEARTBEAT_INTERVAL": "300ms", "ROTA_WORKER__HEARTBEAT_TIMEOUT": "2s"}
 ROOT_ACTOR = Actor("cli:root", (Grant("admin", ANY),))
 
 

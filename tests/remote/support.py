@@ -60,7 +60,7 @@ async def node(house: House, tls: Mapping[str, str] = NO_TLS, **guard: Any) -> A
     app = make_app(engine, door, Options(SECRET, GuardOptions(**{"rates": NO_RATES} | guard), feed))
     async with serve(app, Address(port=0, **tls), feed.close) as at, AsyncExitStack() as stack:
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=at, timeout=20, verify=not tls))
-        yield Node(house, door, at, client, feed, (await cast(Any, app)._app.made()).state.waiting)
+        yield Node(house, door, at, client, feed, (await cast(Any, app)._app.made()).state.desk.waiting)
 
 
 class Site:

@@ -16,10 +16,13 @@ from rota.domain.run import End, Outcome, State
 from rota.domain.states import Verdict
 from rota.engine import control, people
 from rota.engine.sessions import loads
-from rota.ports.desk import Progress, Settlement, Taken
+from rota.ports.desk import Assignment, Progress, Settlement, Taken
+from rota.ports.executor import Context
 from rota.ports.store import Line
 from rota.testing.faults import LOST_REPLY, NO_FAULT
+from rota.wiring.elsewhere import at_address, remote_worker
 from rota.worker.desks import LocalDesk
+from rota.worker.options import Options
 from rota.worker.remote import DeskClock, Server, reached
 from tests.remote.support import Site, certificate, done, ids, node, session, states, want
 from tests.unit.engine.support import House
@@ -320,6 +323,7 @@ async def test_addresses_without_a_desk_are_told_apart(at: Site, house: House, t
     for url, key, field in (
         ("ftp://x", "k", "scheduler"),
         ("http://u:p@x", "k", "scheduler"),
+        ("http://x:99999", "k", "scheduler"),
         ("http://x", "", "token"),
     ):
         with pytest.raises(Invalid, match=field):
@@ -341,3 +345,28 @@ async def test_a_certificate_is_checked_unless_its_authority_is_named(house: Hou
         async with reached(Server(elsewhere, key, tls["certificate"]), DeskClock(house.clock)) as desk:
             with pytest.raises(Unavailable, match="not trusted"):
                 await desk.enter(session(2))
+
+
+class Stubborn:
+    """An executor that cannot be closed."""
+
+    def __init__(self, kind: str, tried: list[str]) -> None:
+        self.kind = kind
+        self._tried = tried
+
+    async def run(self, assignment: Assignment, context: Context) -> Outcome:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        self._tried.append(self.kind)
+        raise OSError(self.kind)
+
+
+async def test_all_executors_of_a_worker_are_closed_also_where_one_cannot_be(at: Site):
+    tried: list[str] = []
+    made = {kind: Stubborn(kind, tried) for kind in ("python", "shell")}
+    there = at_address(Server(at.node.base, await at.key()))
+    with pytest.raises(OSError, match="python"):
+        async with remote_worker(there, made, Options(thread=False), lambda _: None):
+            assert tried == []
+    assert sorted(tried) == ["python", "shell"]

@@ -2,12 +2,12 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rota.domain.errors import Invalid
-from rota.domain.ids import RunId
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import LOST_LIMIT, End, Fence, Outcome, Reason, State
 from rota.domain.states import Verdict
@@ -159,8 +159,8 @@ async def test_long_words_of_many_attempts_travel_in_several_messages(house: Hou
         return 200, wire.encode([Verdict.FRESH] * len(wire.decode(wire.Report, message).progress))
 
     desk = RemoteDesk(ask, "somewhere", DeskClock(house.clock))
-    news = [Progress(Fence(RunId(f"{number:032x}"), 1, 2**60), 1, "x" * 500) for number in range(9_000)]
-    line = Line(RunId("0" * 32), 1, 1, "stdout", "", "said")
+    news = [Progress(Fence(f"{number:032x}", 1, 2**60), 1, "x" * 500) for number in range(9_000)]
+    line = Line("0" * 32, 1, 1, "stdout", "", "said")
     assert await desk.report(news, [line]) == [Verdict.FRESH] * len(news)
     assert max(sizes) < BODY_BYTES
 
@@ -178,6 +178,13 @@ async def test_the_clock_of_a_worker_is_not_believed(at: Site, house: House):
     assert (await house.store.logs.read(one.run.id))[0][0].at == now
     await desk.settle([done(one, started_at=5)])
     assert (await house.run(one.run.id)).started_at == claimed_at
+
+
+async def test_what_is_refused_names_its_field_once(at: Site, house: House):
+    async with reached(Server(at.node.base, await at.key()), DeskClock(house.clock)) as desk:
+        with pytest.raises(Invalid) as met:
+            await desk.enter(replace(session(), address="ftp://x"))
+    assert str(met.value).startswith("url: 'ftp://x' is no worker's URL")
 
 
 async def test_a_worker_whose_clock_is_wrong_goes_by_the_clock_of_the_desk(at: Site, house: House):

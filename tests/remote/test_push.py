@@ -190,7 +190,9 @@ async def test_who_never_answers_is_waited_for_only_so_long(
         return b""
 
     monkeypatch.setattr(sending, "ANSWER_S", 0.2)
-    impatient = Pusher(yard.house.engine, yard.at.node.door, Poster(yard.house.clock, yard.house.engine.chance))
+    impatient = Pusher(
+        yard.house.engine, lambda: (yard.at.node.door, Poster(yard.house.clock, yard.house.engine.chance))
+    )
     yard.pusher, kept = impatient, yard.pusher
     at.answers = [never]
     runs = await yard.place(session)

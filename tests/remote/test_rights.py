@@ -6,7 +6,6 @@ import pytest
 
 from rota.api import crew
 from rota.domain.errors import Barred, Invalid, Refused, TooLarge
-from rota.domain.ids import RunId
 from rota.domain.lane import lane
 from rota.domain.run import End, Fence, Outcome, State
 from rota.domain.states import Verdict
@@ -139,7 +138,7 @@ async def test_another_fence_and_a_run_that_is_not_there_change_nothing(at: Site
     for fence in (
         one.run.fence._replace(token=8),
         one.run.fence._replace(attempt=2),
-        Fence(RunId(one.run.id[::-1]), 1, 7),
+        Fence(one.run.id[::-1], 1, 7),
     ):
         outcome = Settlement(fence, Outcome(End.SUCCESS))
         assert await desk.settle([outcome]) == [Verdict.STALE]

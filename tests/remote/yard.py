@@ -11,7 +11,6 @@ import pytest
 from rota.api.push import Pusher
 from rota.domain.access import Grant
 from rota.domain.facts import Trouble
-from rota.domain.ids import RunId
 from rota.domain.lane import lane
 from rota.domain.records import Session
 from rota.domain.run import Reason, Run, State
@@ -22,6 +21,7 @@ from rota.worker.letters import Answer, Letter, Question, head_of, read_key, sea
 from rota.worker.posted import EXECUTE, HEAD, SIGNATURE
 from rota.worker.poster import Poster
 from tests.remote.support import Site
+from tests.services.listener import listening
 from tests.unit.engine.support import House
 
 Behave = Callable[[Question, bytes], Awaitable[bytes]]
@@ -117,7 +117,7 @@ class Yard:
         return [fact.error for fact in self.house.facts.of(Trouble) if fact.where == "push"]
 
     async def runs(self, runs: list[Versioned[Run]]) -> list[Run]:
-        return [await self.house.run(RunId(one.record.id)) for one in runs]
+        return [await self.house.run(one.record.id) for one in runs]
 
     async def are_back(self, runs: list[Versioned[Run]], why: str) -> None:
         for run in await self.runs(runs):
@@ -131,7 +131,7 @@ class Yard:
 @pytest.fixture
 async def yard(at: Site, house: House) -> AsyncIterator[Yard]:
     engine = house.another()
-    pusher = Pusher(engine, at.node.door, Poster(engine.clock, engine.chance))
+    pusher = Pusher(engine, lambda: (at.node.door, Poster(engine.clock, engine.chance)))
     yield Yard(house, at, pusher)
     await pusher.close()
 
@@ -139,9 +139,8 @@ async def yard(at: Site, house: House) -> AsyncIterator[Yard]:
 @pytest.fixture
 async def url(yard: Yard) -> AsyncIterator[tuple[Url, Session]]:
     made = Url("")
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0, limit=16 << 20)
-    session = await yard.begin(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-    made.digest = yard.digest
-    yield made, session
-    made.holding.set()
-    server.close()
+    async with listening(made.serve, limit=16 << 20) as port:
+        session = await yard.begin(f"http://127.0.0.1:{port}/")
+        made.digest = yard.digest
+        yield made, session
+        made.holding.set()

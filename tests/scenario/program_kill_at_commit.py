@@ -19,7 +19,7 @@ from rota.domain.records import Unique, Until
 from rota.domain.retry import Retry
 from rota.domain.run import TERMINAL, End, Outcome, Run
 from rota.domain.states import Due, Event, Settle, advance
-from rota.ports.store import APPLIED, Change, Group, Guard, Hint, Open, Store, Term, Versioned, Want
+from rota.ports.store import APPLIED, Change, Group, Guard, Hint, Store, Term, Versioned, Want
 from rota.stores import connect
 from rota.testing.clock import START_AT
 from rota.testing.contracts.store.steps import FOREVER_MS, LANE, TALLY, new
@@ -85,7 +85,7 @@ class Client:
 
 
 async def scenario(store: Store) -> None:
-    client, open_session = Client(store), Open(SESSION.id)
+    client = Client(store)
     term = await store.lead("scheduler", "a", FOREVER_MS)
     tell(did="led", number=term.number)
     await store.commit([new(SESSION)])
@@ -93,19 +93,19 @@ async def scenario(store: Store) -> None:
     await client.submit(SUBMISSIONS[0])
     await client.submit(*SUBMISSIONS[1:4])
     first, second = await client.claim(2)
-    await client.move(open_session, (first, Settle(DONE)))
+    await client.move(None, (first, Settle(DONE)))
     await client.submit(SUBMISSIONS[4])
     rest = await client.claim(2)
     again = Settle(FAILED, Retry(1, delay_ms=5))
-    await client.move(open_session, (second, again), (rest[0], Settle(DONE)), (rest[1], Settle(FAILED)))
+    await client.move(None, (second, again), (rest[0], Settle(DONE)), (rest[1], Settle(FAILED)))
     await store.beat([SESSION.id])
     (waiting,) = await store.get(Run, [second.record.id])
     assert waiting is not None
     await client.move(Term("scheduler", term.number), (waiting, Due()))
     await client.submit(SUBMISSIONS[5])
-    await client.move(open_session, *((held, Settle(DONE)) for held in await client.claim(9)))
+    await client.move(None, *((held, Settle(DONE)) for held in await client.claim(9)))
     (session,) = await store.get(type(SESSION), [SESSION.id])
-    await store.commit([Group((Change(session, make_session(1, closed_at=NOW)),))], open_session)
+    await store.commit([Group((Change(session, make_session(1, closed_at=NOW)),))])
     tell(did="closed")
     await store.lead("scheduler", "a", 0)
     tell(did="resigned")

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from rota.stores.etcd.client import Delete, Txn
 from rota.stores.etcd.client.coding import txn_message
 from rota.stores.etcd.client.messages import TXN
+from rota.stores.etcd.client.words import Delete, Txn
 from tests.services.postgresql import Missing, free_port, installed
 from tests.services.process import Owned
 

@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
+from rota.ports.loops import end
+from tests.services.listener import Listener
+
 
 class Proxy:
     """Passes everything on, until a client's message holds `cut`: that one still arrives, but no answer comes back."""
@@ -13,32 +16,23 @@ class Proxy:
         self.target = host, port
         self.cut: bytes = b""
         self.cuts = 0
-        self.port = 0
+        self.listener = Listener(self.live)
         self.may_close = asyncio.Event()
         """While this is not set, who has lost its server is not told so."""
         self.may_close.set()
-        self._pumps: set[asyncio.Task[None]] = set()
-        self._lives: set[asyncio.Task[None]] = set()
 
     async def live(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if own := asyncio.current_task():
-            self._lives.add(own)
         there, back = await asyncio.open_connection(*self.target)
         lost = asyncio.Event()
-        inward = asyncio.create_task(self._pass(reader, back, lost, watched=True))
-        outward = asyncio.create_task(self._pass(there, writer, lost))
-        self._pumps |= {inward, outward}
-        await asyncio.wait({inward, outward}, return_when=asyncio.FIRST_COMPLETED)
-        await self.may_close.wait()
-        for stream in (writer, back):
-            stream.close()
-
-    async def close(self) -> None:
-        """Let go of all connections."""
-        for pump in self._pumps:
-            pump.cancel()
-        if self._lives:
-            await asyncio.wait(self._lives)
+        ways = [self._pass(reader, back, lost, watched=True), self._pass(there, writer, lost)]
+        pumps = [asyncio.create_task(way) for way in ways]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            await self.may_close.wait()
+        finally:
+            writer.close()
+            back.transport.abort()
+            await end(*pumps)
 
     async def _pass(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, lost: asyncio.Event, watched: bool = False
@@ -61,11 +55,9 @@ async def between(url: str) -> AsyncIterator[tuple[Proxy, str]]:
     """A proxy before the server of a URL, and the URL by which to reach it."""
     parts = urlsplit(url)
     proxy = Proxy(parts.hostname or "127.0.0.1", parts.port or 5432)
-    server = await asyncio.start_server(proxy.live, "127.0.0.1", 0)
-    proxy.port = server.sockets[0].getsockname()[1]
     user, _, _ = parts.netloc.rpartition("@")
     try:
-        yield proxy, parts._replace(netloc=f"{user}@127.0.0.1:{proxy.port}").geturl()
+        port = await proxy.listener.open()
+        yield proxy, parts._replace(netloc=f"{user}@127.0.0.1:{port}").geturl()
     finally:
-        server.close()
-        await proxy.close()
+        await proxy.listener.close()

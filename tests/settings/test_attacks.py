@@ -5,7 +5,6 @@ import os
 import traceback
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ from rota.domain.errors import Invalid
 from rota.settings.fields import SAMPLES
 from rota.settings.load import SettingsError, load
 from rota.settings.tree import Security, Settings
-from rota.wiring import make_door
+from rota.wiring import own_secret
 
 GOOD = "Kx7vQp2mWz9RtYb4NcHs8LdFg3JeUa6T"
 CANARY = "canary-7f3a9c"
@@ -48,9 +47,8 @@ def test_a_good_secret_and_none(toml):
 
 def test_the_api_does_not_start_without_a_secret_where_none_can_be_kept():
     """An SQLite database has a folder for one; nodes on a server must be given the same."""
-    nobody: Any = None
     with pytest.raises(Invalid, match=r"^security\.secret: is missing, .* make one with `rota secrets key`"):
-        make_door("postgresql://localhost/rota", nobody)
+        own_secret("postgresql://localhost/rota")
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -11,11 +11,22 @@ def test_the_check_says_what_is_good_unused_and_meant(rota, write):
     answer = rota("config", "check", "--config", "light.yaml")
     assert answer.code == 0
     assert answer.out.splitlines() == [
-        "light.yaml: good, 14 settings are made",
+        "light.yaml: good, 14 settings",
         "a worker that vanishes is noticed after 30 s, and what it ran goes to others",
     ]
     assert rota.json("config", "check", "--config", "light.yaml")["noticed_after_ms"] == 30_000
-    assert rota("config", "check").out.splitlines()[0] == "no file: good, 0 settings are made"
+    assert rota("config", "check").out.splitlines()[0] == "no file: good, 0 settings"
+
+
+def test_the_check_says_that_a_short_timeout_is_raised(rota, write):
+    write("[worker]\nheartbeat_timeout = '1s'")
+    answer = rota("config", "check")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.splitlines()[1:] == [
+        "worker.heartbeat_timeout is raised from 1 s to 9 s: it is at least three times heartbeat_interval, or a late "
+        "beat would end a live worker",
+        "a worker that vanishes is noticed after 9 s, and what it ran goes to others",
+    ]
 
 
 def test_the_check_says_each_problem_in_a_line_of_its_own(rota, write):

@@ -22,6 +22,7 @@ class Taker:
 
     async def __call__(self, settings: Settings, changed: frozenset[str]) -> None:
         self.taken.append((settings.worker.max_concurrent_tasks, changed))
+        self.last = settings
         self.told.set()
 
 
@@ -40,12 +41,13 @@ async def test_a_change_is_taken_over_as_far_as_it_can_be(write, caplog):
     follower = Follower(load(write(ONE)), taker)
     await follower.look()
     assert (taker.taken, caplog.text) == ([], "")
-    write(TWO + "[api]\nport = 99\n[redis]\npassword = 'canary'")
+    write(TWO + "[api]\nhost = '0.0.0.0'\n[redis]\npassword = 'canary'")
     await follower.look()
     assert taker.taken == [(2, frozenset({"worker.max_concurrent_tasks"}))]
+    assert taker.last.api.guard_options().loopback, "what waits for a restart is not in effect"
     assert caplog.messages == [
         "worker.max_concurrent_tasks is now 2",
-        "changed, but in effect only after a restart: api.port, redis.password",
+        "changed, but in effect only after a restart: api.host, redis.password",
     ]
     caplog.clear()
     write(ONE)

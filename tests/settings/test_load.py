@@ -8,10 +8,10 @@ from rota.api.limits import Rates
 from rota.api.serve import Address
 from rota.domain.retry import Defaults
 from rota.scheduler.options import Options as SchedulerOptions
+from rota.servers.address import PATIENCE_S, POOL
 from rota.settings import here
 from rota.settings.load import SettingsError, load
 from rota.settings.tree import Settings, Worker
-from rota.stores.postgres.base import CONNECT_S, POOL
 from rota.wiring import Kinds
 from rota.worker.options import Options as WorkerOptions
 
@@ -72,12 +72,14 @@ def test_the_environment_variable_names_file_and_environment(write, monkeypatch)
         load()
 
 
-def test_the_file_of_the_current_folder_is_found_unless_there_are_two(write):
+def test_the_file_of_the_current_folder_is_found_unless_there_are_two(write, monkeypatch):
     write("worker: {max_concurrent_tasks: 7}", "rota.yaml")
     assert slots() == 7
     write("")
     with pytest.raises(SettingsError, match=r"there are rota\.toml and rota\.yaml here; name one by --config"):
         load()
+    monkeypatch.setenv("ROTA_CONFIG", "/dev/null")
+    assert (slots(), here()) == (10, None)
 
 
 def test_a_variable_named_as_a_section_is_told_of(monkeypatch):
@@ -281,7 +283,7 @@ def test_defaults_are_those_of_the_components():
     assert api.guard_options() == GuardOptions()
     assert api.address() == Address()
     assert Settings().database.pool_size == POOL
-    assert Settings().database.connection_timeout == CONNECT_S * 1_000
+    assert Settings().database.connection_timeout == PATIENCE_S * 1_000
     assert Settings().worker_options("worker") == WorkerOptions()
     assert Settings().scheduler_options("scheduler") == SchedulerOptions()
     assert Settings().defaults() == Defaults()

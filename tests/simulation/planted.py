@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from rota.domain import states, timing
-from rota.domain.ids import timed_id
+from rota.domain import states
+from rota.domain.ids import occurrence_id, timed_id
 from rota.domain.run import End, State
 from rota.domain.states import Verdict
 from rota.engine import admit, fire, moves, recover, report, settle, submit
 from rota.engine.engine import Engine
 from rota.ports.store import APPLIED, Change, Group, Term
+from rota.scheduler import duties
 from rota.stores.sql import claim, commit
 from rota.worker.runtime import Worker
 
@@ -64,8 +65,8 @@ def _fire_in_halves(halves: Callable[[Group], tuple[Group, Group]], new_ids: boo
         return await original(self, [], guard) or [APPLIED] * len(groups)
 
     numbers = iter(range(1 << 30))
-    named = (lambda schedule, one: timed_id(one.nominal_at, next(numbers))) if new_ids else timing.run_id
-    with patch.object(Engine, "commit", committed), patch.object(fire, "run_id", named):
+    named = (lambda _, nominal_at: timed_id(nominal_at, next(numbers))) if new_ids else occurrence_id
+    with patch.object(Engine, "commit", committed), patch.object(fire, "occurrence_id", named):
         yield
 
 
@@ -87,7 +88,7 @@ def recovery_from_a_list_of_all() -> Any:
 
 def watch_goes_on_after_a_gap() -> Any:
     """An outage of the store counts as silence of its workers."""
-    return _both(patch.object(recover, "GAP", 0.001), patch.object(recover.Watch, "forget", lambda self: None))
+    return _both(patch.object(recover, "GAP", 0.001), patch.object(duties, "_anew", lambda look: look()))
 
 
 def lost_claims_not_asked_about() -> Any:
@@ -99,7 +100,7 @@ def lost_claims_not_asked_about() -> Any:
 
 def failures_not_counted() -> Any:
     original = states._failed
-    forgetful = lambda run, event, now: original(run, event, now)._replace(tries=run.tries)  # noqa: E731
+    forgetful = lambda run, event, now: original(run, event, now)._replace(tries=run.tries - 1)  # noqa: E731
     return patch.dict(states.OUTCOMES, {End.FAILURE: forgetful})
 
 

@@ -20,15 +20,14 @@ RARE = (
 ENOUGH = 1_000
 """Seeds within which every planted bug is found."""
 BEGIN = {
-    planted.watch_goes_on_after_a_gap: 1_140,
-    planted.report_from_an_old_attempt: 680,
+    planted.report_from_an_old_attempt: 790,
     planted.fence_not_checked: 30,
     planted.term_not_checked: 25,
     planted.session_not_checked_at_claim: 25,
     planted.keys_freed_at_a_retry: 25,
 }
 """Where the search begins for what few seeds meet."""
-FAULTS = {planted.fence_not_checked: ("freeze",)}
+FAULTS = {planted.fence_not_checked: ("freeze",), planted.watch_goes_on_after_a_gap: ("outage",)}
 """What befalls every scenario, where hardly one seed in a thousand would meet the bug by other faults."""
 
 

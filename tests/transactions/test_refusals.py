@@ -287,7 +287,8 @@ async def test_a_scoped_session_is_each_tasks_own(shop, orders):
 @on_asyncpg
 async def test_a_client_or_store_without_transactions(shop):
     async with shop.user() as user:
-        order = lent(shop, user.given)._order(shop.app.client, ("a",), {})
+        task = lent(shop, user.given)
+        order = task._order(shop.app.client, task._payload(("a",), {}))
         with pytest.raises(Invalid, match="connection"):
             await Client(shop.app.engine).submit(order, user.given)
         shop.app.engine.store = FaultyStore(shop.app.engine.store)

@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
+from aiormq import Connection
 
 from rota.domain.errors import Barred, Invalid, Unavailable, Unclear
 from rota.identity.keys import mint
 from rota.ports.carrier import DESK
-from rota.transports import connect, rabbitmq
+from rota.transports import connect, rabbitmq, rabbitmq_link
 from rota.transports.common import LIFE_S, pause
 from rota.wiring import SystemClock
 from rota.worker.carried import Post
@@ -146,6 +147,27 @@ async def test_a_lost_answer_to_messages_is_unclear(place):
         assert await carrier.receive(DESK) == [b"1", b"the second", b"3"]
 
 
+async def test_a_connection_that_is_made_while_its_carrier_closes_does_not_stay(place, monkeypatch):
+    connected, closed, made = asyncio.Event(), asyncio.Event(), []
+
+    class Slow(Connection):
+        async def connect(self, *args):
+            await super().connect(*args)
+            made.append(self)
+            connected.set()
+            return await closed.wait()
+
+    monkeypatch.setattr(rabbitmq_link, "Connection", Slow)
+    carrier = connect(place)
+    opening = asyncio.create_task(carrier.open())
+    await connected.wait()
+    await carrier.close()
+    closed.set()
+    with pytest.raises(Unavailable, match="is closed"):
+        await opening
+    assert [one.is_opened for one in made] == [False]
+
+
 async def test_what_is_not_received_in_time_is_given_again(place):
     async with carried(place) as carrier:
         await carrier.own("worker-1")
@@ -198,7 +220,7 @@ async def test_what_is_made_in_the_broker_and_goes_again(server, place):
         ("amqps://host/vhost?ca=/nowhere", "/nowhere is no file"),
         ("amqps://host/vhost?key=pyproject.toml", "name that by cert="),
         ("amqps://host/vhost?ca=pyproject.toml", "cannot be used"),
-        ("amqp://user:secret@ho st", "names no host and port"),
+        ("amqp://user:secret@ho st", "its URL cannot be read"),
     ],
 )
 def test_a_url_that_cannot_be_meant_is_refused(url, said):

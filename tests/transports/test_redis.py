@@ -123,12 +123,12 @@ async def test_sentinels_have_passwords_of_their_own_behind_tls(guarded):
         ("kafka://a:secret@host", "kafka://a:…@host"),
         ("redis://host/zero", "no number of a database"),
         ("redis://host/0?pool=4", "choose from prefix, sentinel"),
-        ("redis://host/0?prefix=a/b", "prefix=a/b is none"),
+        ("redis://host/0?prefix=a/b", "a/b is no prefix"),
         ("redis://host/0?sslrootcert=x", "write rediss:// instead"),
         ("rediss://host/0?sslrootcert=/nowhere", "/nowhere is no file"),
         ("redis://a:1,b:2/0", "name what they watch by sentinel="),
-        ("redis://ho st/0", "names no host and port"),
-        ("redis://host:99999/0", "names no host and port"),
+        ("redis://ho st/0", "its URL cannot be read"),
+        ("redis://host:99999/0", "'host:99999' names no host and port"),
     ],
 )
 def test_a_url_that_cannot_be_meant_is_refused(url, said):

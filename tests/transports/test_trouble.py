@@ -89,7 +89,7 @@ async def test_connections_that_are_closed_underneath_are_made_again(broker):
                 for one in listeners:
                     await come_through(sender, one, b"%d" % number)
                     await come_through(node, one, b"%d itself" % number)
-                await proxy.close()
+                await proxy.listener.drop()
 
 
 async def test_a_closed_carrier_leaves_nothing_open(broker):

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rota.api.crew import Crew
 from rota.api.denials import Denials
+from rota.api.desk import Desk
 from rota.api.door import Door
 from rota.api.feed import Feed
 from rota.api.guard import Guard, GuardOptions
 from rota.api.threads import in_thread
-from rota.api.waiting import Waiting
 from rota.engine.engine import Engine
 
 if TYPE_CHECKING:
@@ -60,8 +59,7 @@ def make_routes(engine: Engine, options: Options, door: Door | None = None) -> "
     app.state.metrics = options.metrics
     if options.metrics:
         options.metrics.numbers = app.state.stats.gauges
-    app.state.crew = Crew(engine)
-    app.state.waiting = Waiting(engine, app.state.feed.closed)
+    app.state.desk = Desk(engine, app.state.feed.closed)
     for part in PARTS:
         # As they are: FastAPI's own way would build each route anew, at the first request that looks along it.
         app.router.routes += import_module(f"rota.api.routes.{part}").routes.routes

@@ -4,6 +4,19 @@ from typing import NamedTuple
 
 from rota.domain.access import Action, Actor, allowed
 from rota.domain.errors import Forbidden, NotFound
+from rota.domain.run import Run
+from rota.domain.schedule import Schedule
+from rota.domain.task import Task
+
+
+def scope(record: Task | Schedule | Run) -> tuple[str, str, str]:
+    """The namespace, task and queue that rights to it are about."""
+    match record:
+        case Task():
+            return record.namespace, record.name, record.queue
+        case Schedule():
+            return record.namespace, record.task, ""
+    return record.namespace, record.task, record.queue
 
 
 class Asked(NamedTuple):

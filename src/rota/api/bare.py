@@ -14,13 +14,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rota.api.feed import Feed
 from rota.api.paging import Cursors
-from rota.api.problems import FAULTS, RETRY_S, UNROUTED, detail_of, problem, status_of
+from rota.api.problems import FAULTS, UNROUTED, problem, refusal
 from rota.api.schemas.texts import said_of
 from rota.api.stats import Stats
 from rota.domain.access import Actor
@@ -30,8 +29,6 @@ from rota.engine.engine import Engine
 
 log = logging.getLogger("rota.api")
 
-MEMBERS = {"at": "due_at"}
-"""How bodies call what is called otherwise within."""
 SAID = {
     "missing": "is missing",
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "should be an object"),
@@ -48,11 +45,10 @@ def bare(engine: Engine, secret: bytes, feed: Feed | None = None) -> FastAPI:
     app.state.cursors = Cursors(secret)
     app.state.feed = feed or Feed(engine.store.watch, engine.emit)
     app.state.stats = Stats(engine)
-    app.state.metrics = None
-    app.add_exception_handler(RotaError, _told)
+    for kind in (RotaError, Exception):
+        app.add_exception_handler(kind, _told)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unforeseen)
     return app
 
 
@@ -83,10 +79,7 @@ async def _raised(_: Request, error: Exception) -> Response:
 
 
 async def _told(_: Request, error: Exception) -> Response:
-    status = status_of(error)
-    errors = [(MEMBERS.get(error.field, error.field), error.message)] if isinstance(error, Invalid) else []
-    again = {"Retry-After": RETRY_S} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
-    return problem(status, detail_of(error), errors, again)
+    return refusal(error)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -136,9 +129,3 @@ async def _http(request: Request, error: Exception) -> Response:
         there = [one for one in request.app.router.routes if one.matches(request.scope)[0] is not Match.NONE]
         headers = {"Allow": ", ".join(sorted({method for one in there for method in getattr(one, "methods", ())}))}
     return problem(error.status_code, UNROUTED.get(str(error.detail), str(error.detail)), (), headers)
-
-
-async def _unforeseen(_: Request, error: Exception) -> Response:
-    if not isinstance(error, ClientDisconnect):  # the guard ends streams so, too
-        log.error("a request failed", exc_info=error)
-    return problem(500, "an error of the server; its log tells more")

@@ -1,4 +1,4 @@
-"""The desk behind a broker: letters to the inbox that all nodes share are calls of the same routes as over HTTP.
+"""The desk behind a broker: letters to the inbox that all nodes share are the same calls as over HTTP.
 
 What lies in a broker may be of anybody, late or twice: a letter counts if a worker's key has signed it, once,
 and in its time. Answers that nobody can get any more are undone: their runs go to others at once, unburnt.
@@ -11,13 +11,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
-from starlette.types import ASGIApp, Message
-
-from rota.api.bare import bare
-from rota.api.crew import Crew
+from rota.api.desk import CALLS, Asker, Desk
 from rota.api.door import Door
-from rota.api.routes.desk import routes
-from rota.api.waiting import Waiting
+from rota.api.problems import refusal
+from rota.domain.access import Actor
 from rota.domain.errors import Invalid, RotaError, Unavailable, Unclear
 from rota.domain.facts import Trouble
 from rota.domain.people import Token
@@ -31,9 +28,8 @@ from rota.ports.carrier import DESK, Carrier
 from rota.ports.desk import Settlement
 from rota.ports.loops import Backoff, end, keep
 from rota.worker import wire
-from rota.worker.letters import MOST_AHEAD_MS, Answer, Letter, Question, head_of, parted, sealed
+from rota.worker.letters import MOST_AHEAD_MS, Answer, Question, head_of, parted, sealed
 
-CALLS = frozenset({"enter", "leave", "claim", "beat", "held", "report", "settle"})
 LETTER_BYTES = 5 << 20
 MOST = 4_096
 """Questions under way at once; more are left unanswered, and asked again."""
@@ -66,10 +62,7 @@ class CarriedDesk:
         self._connect = connect
         self._kind = kind
         self._closed = asyncio.Event()
-        self._app = bare(engine, secrets.token_bytes(32))
-        self._app.state.crew = Crew(engine)
-        self._app.state.waiting = Waiting(engine, self._closed)
-        self._app.router.routes += routes.routes
+        self._desk = Desk(engine, self._closed)
         self._going: set[asyncio.Task[None]] = set()
         self._seen: dict[str, int] = {}
         """Ids of questions, until when each might come again."""
@@ -131,18 +124,14 @@ class CarriedDesk:
     async def _take(self, data: bytes) -> None:
         """Judge a letter by its signature first, one at a time; then its time, and whether it came before."""
         try:
-            if len(data) > LETTER_BYTES:  # over HTTP it would be too large as well
-                raise Invalid("letter", f"has {len(data)} bytes; {LETTER_BYTES} are the most")
-            letter = parted(data)
-            head = head_of(letter)
-            token = await self._signer(head, letter)
+            head, asked, token = await self._opened(data)
         except RotaError as error:
             return self._tell(error)
-        if not isinstance(head, Question) or self._is_repeated(head, self._engine.clock.now()):
+        if self._is_repeated(head, self._engine.clock.now()):
             return
         if len(self._going) >= MOST:
             return self._tell(Unavailable(f"{MOST} questions are under way; more are not answered"))
-        task = asyncio.create_task(self._answer(head, letter.body, token))
+        task = asyncio.create_task(self._answer(head, asked, token))
         self._going.add(task)
         task.add_done_callback(self._going.discard)
 
@@ -157,14 +146,18 @@ class CarriedDesk:
         self._quiet.clear()
         self._news.set()
 
-    async def _signer(self, head: Question | Answer, letter: Letter) -> Token:
-        """The key that signed a question to this desk. Raises `Invalid` for any other letter."""
+    async def _opened(self, data: bytes) -> tuple[Question, bytes, Token]:
+        """A question to this desk, its message, and the key that signed it. Raises `Invalid` for any other letter."""
+        if len(data) > LETTER_BYTES:  # over HTTP it would be too large as well
+            raise Invalid("letter", f"has {len(data)} bytes; {LETTER_BYTES} are the most")
+        letter = parted(data)
+        head = head_of(letter)
         if not isinstance(head, Question) or head.to != DESK or head.call not in CALLS:
             raise Invalid("head", "is no question for this desk")
         token = await self._door.key(head.key)
         if token is None or not letter.bears(token.digest):
             raise Invalid("signature", "is of no key that is known here")
-        return token
+        return head, letter.body, token
 
     def _tell(self, error: RotaError) -> None:
         """Of each kind of trouble one, for whoever can write to the broker can make any number."""
@@ -181,19 +174,21 @@ class CarriedDesk:
         return repeated
 
     async def _asked(self, call: str, body: bytes, token: Token) -> tuple[int, bytes]:
-        """What the route answers to who has that key: status and body."""
+        """What is answered to who has that key: status, as over HTTP, and body."""
         actor = await self._door.let_in(token, self._kind)
         if actor is None:
             return 401, b""
 
-        async def still() -> object:
+        async def still() -> Actor | None:
             known = await self._door.key(token.id)
             return await self._door.let_in(known, self._kind) if known else None
 
-        state = {"actor": actor, "address": self._kind, "still": still, "carrier": self._kind}
         mark = origin.set(self._kind)
         try:
-            return await _call(self._app, f"/api/worker/{call}", body, state)
+            return 200, await self._desk.answer(call, body, Asker(actor, still, self._kind))
+        except Exception as error:
+            told = refusal(error)
+            return told.status_code, bytes(told.body)
         finally:
             origin.reset(mark)
 
@@ -260,36 +255,3 @@ class CarriedDesk:
         canary = Session(engine.new_id(now), name, host, os.getpid(), (), (), (), opened_at=now, address=self._kind)
         await enter(engine, canary)
         return canary.id
-
-
-async def _call(app: ASGIApp, path: str, body: bytes, state: dict[str, object]) -> tuple[int, bytes]:
-    """One request of an app in this process; who asks never hangs up."""
-    unread, status, answer = [body], 500, b""
-
-    async def receive() -> Message:
-        if not unread:
-            await asyncio.Event().wait()
-        return {"type": "http.request", "body": unread.pop(), "more_body": False}
-
-    async def send(message: Message) -> None:
-        nonlocal status, answer
-        if message["type"] == "http.response.start":
-            status = message["status"]
-        else:
-            answer += message.get("body", b"")
-
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "headers": [(b"content-type", b"application/json")],
-        "state": state,
-    }
-    with suppress(Exception):  # it was logged, and answered as an error of the server
-        await app(scope, receive, send)
-    return status, answer

@@ -70,10 +70,8 @@ class Crew:
         holds now.
         """
         named = set(named)
-        ids = list({run for run, _ in named})
-        runs: dict[str, Versioned[Run]] = {
-            held.record.id: held for held in await self._engine.store.get(Run, ids) if held
-        }
+        found = await self._engine.store.get(Run, list({run for run, _ in named}))
+        runs: dict[str, Versioned[Run]] = {held.record.id: held for held in found if held}
         current = [runs[run].record for run, attempt in named if run in runs and is_current(runs[run].record, attempt)]
         sessions = await self._sessions({run.session for run in current})
         for run in current:
@@ -100,5 +98,9 @@ def is_current(run: Run, attempt: int) -> bool:
 
 def may_take(actor: Actor, lanes: Iterable[str]) -> bool:
     """Whether the asker may work on the queues of all these lanes."""
-    queues = {tuple(lane.split("/", 2)[:2]) for lane in lanes}
-    return all(allowed(actor.grants, Action.WORK, space, queue=queue) for space, queue in queues)
+    return all(allowed(actor.grants, Action.WORK, space, queue=queue) for space, queue in queues(lanes))
+
+
+def queues(lanes: Iterable[str]) -> set[tuple[str, str]]:
+    """Namespaces and names of the queues of these lanes."""
+    return {(space, queue) for space, queue, *_ in (lane.split("/", 2) for lane in lanes)}

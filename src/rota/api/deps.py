@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from typing import Annotated, Any
 
 import msgspec
@@ -23,7 +22,7 @@ from rota.api.schemas.texts import ID, PATTERN
 from rota.api.stats import Stats
 from rota.api.threads import in_thread
 from rota.domain.access import Action, Actor, allowed
-from rota.domain.errors import Changed, Forbidden
+from rota.domain.errors import Forbidden
 from rota.domain.names import check_key
 from rota.domain.payload import decoded
 from rota.domain.people import administers
@@ -37,7 +36,6 @@ LARGE = 1 << 16
 Name = Annotated[str, Path(pattern=PATTERN, description="Its name.")]
 Id = Annotated[str, Path(pattern=ID, description="Its id: 32 hexadecimal digits.")]
 Namespace = Annotated[str, Query(pattern=PATTERN, description="The namespace of what is named.")]
-Match = Annotated[str | None, Header(alias="If-Match", description="The ETag of the thing as it was read.")]
 Key = Annotated[
     str | None,
     Header(alias="Idempotency-Key", max_length=200, description="The same key and body within a day: the same run."),
@@ -130,9 +128,9 @@ class Route(APIRoute):
         async def checked(request: Request) -> Response:
             for name in request.query_params:
                 if name not in known:
-                    raise _refused("query", name, f"is unknown here; choose from {', '.join(sorted(known)) or 'none'}")
+                    raise _refused(name, f"is unknown here; choose from {', '.join(sorted(known)) or 'none'}")
                 if known[name] and len(request.query_params.getlist(name)) > 1:
-                    raise _refused("query", name, "is given twice")
+                    raise _refused(name, "is given twice")
             if has_body and is_other_than_json(request.headers):
                 raise HTTPException(415, NOT_JSON)
             return await inner(_Strict(request.scope, request.receive))
@@ -154,8 +152,8 @@ def _parameters(dependant: Dependant) -> dict[str, bool]:
     return found
 
 
-def _refused(place: str, name: str, text: str) -> RequestValidationError:
-    return RequestValidationError([{"type": "value_error", "loc": (place, name) if name else (place,), "msg": text}])
+def _refused(name: str, text: str) -> RequestValidationError:
+    return RequestValidationError([{"type": "value_error", "loc": ("query", name), "msg": text}])
 
 
 ALWAYS = (400, 401, 403, 413, 415, 422, 429, 503)
@@ -184,21 +182,3 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def router(prefix: str, tag: str) -> APIRouter:
     """A group of routes."""
     return APIRouter(prefix=prefix, tags=[tag], route_class=Route, responses=answers(*ALWAYS))
-
-
-def etag(record: Any, names: tuple[str, ...]) -> str:
-    """The strong ETag of a definition: of what people can change of it, not of what happens to it."""
-    said = repr([getattr(record, name) for name in (*names, "revision")])
-    return f'"{blake2b(said.encode(), digest_size=12).hexdigest()}"'
-
-
-def unchanged(names: tuple[str, ...], wanted: str | None) -> Callable[[Any], None]:
-    """Raises `Changed` for a thing that is not as its editor has read it. Without If-Match the last one wins."""
-
-    def check(record: Any) -> None:
-        if wanted is None or wanted.strip() == "*":
-            return
-        if etag(record, names) not in (one.strip() for one in wanted.split(",")):
-            raise Changed("it was changed since it was read; read it anew, and repeat the change if it is still wanted")
-
-    return check

@@ -31,7 +31,6 @@ class Opened(NamedTuple):
     """A login, and the tokens that stand for it."""
 
     user: str
-    session: str
     access: str
     refresh: str
     cookie: str
@@ -61,12 +60,10 @@ class Door:
         now = self._engine.clock.now()
         said = self._locks.verify("cookie" if by_cookie else "access", text, now)
         held = await self._record(Token, said.session) if said else None
-        if held is None or said is None or held.kind is not Kind.SESSION or not held.live(now):
+        if not said or not held or held.kind is not Kind.SESSION or held.owner != said.user or not held.live(now):
             return None
         user = await self._user(held.owner)
-        if user is None or held.owner != said.user:
-            return None
-        return self._actor(f"user:{user.id}", user.grants, address, held)
+        return self._actor(f"user:{user.id}", user.grants, address, held) if user else None
 
     async def key(self, name: str) -> Token | None:
         """The key of that public part, live or not. Whoever shows its secret, or signs by its digest, has it."""
@@ -97,16 +94,8 @@ class Door:
 
     async def log_in(self, name: str, password: str) -> Opened | None:
         """A login by password. None for a wrong one, unknown or disabled users, all alike."""
-        held = (await self._engine.store.get(User, [name]))[0]
-        user = held.record if held and not held.record.disabled else None
-        if not await self._locks.fits(password, user.password if user else "") or user is None:
-            return None
-        session = await people.log_in(self._engine, user.id)
-        again = (await self._engine.store.get(User, [name]))[0]
-        if session and (again is None or again.record.password != user.password):
-            # A change of the password ends the logins that it finds; this one may have come just behind it.
-            await people.revoke(self._engine, session.id, "rota", "the password is a new one")
-            return None
+        user = await self.by_password(name, password)
+        session = await people.log_in(self._engine, user.id, user.password) if user else None
         return self._opened(session) if session else None
 
     async def open_link(self, text: str) -> Opened | None:
@@ -115,9 +104,9 @@ class Door:
         held = (await self._engine.store.get(Token, [name]))[0] if kind == Kind.LINK else None
         if held is None or held.record.kind is not Kind.LINK or not self._locks.same(held.record.digest, digest):
             return None
-        if not held.record.live(self._engine.clock.now()) or await self._user(held.record.owner) is None:
+        if not held.record.live(self._engine.clock.now()):
             return None
-        session = await people.log_in(self._engine, held.record.owner, held)
+        session = await people.log_in(self._engine, held.record.owner, link=held)
         return self._opened(session) if session else None
 
     async def refresh(self, text: str) -> Opened | None:
@@ -136,10 +125,11 @@ class Door:
             await people.revoke(self._engine, token.id, actor.name, "logged out")
             self.forget()
 
-    async def fits(self, name: str, password: str) -> bool:
-        """Whether it is the user's password."""
+    async def by_password(self, name: str, password: str) -> User | None:
+        """The user of that name, a disabled one too; None where it is not their password."""
         held = (await self._engine.store.get(User, [name]))[0]
-        return await self._locks.fits(password, held.record.password if held else "")
+        user = held.record if held else None
+        return user if await self._locks.fits(password, user.password if user else "") else None
 
     async def hashed(self, password: str) -> str:
         """A password as it is kept."""
@@ -170,9 +160,9 @@ class Door:
 
     def _opened(self, session: Token) -> Opened:
         now, said = self._engine.clock.now(), Signed(session.id, session.owner, session.generation)
-        sign, left_ms = self._locks.sign, (session.expires_at or 0) - self._engine.clock.now()
+        sign, left_ms = self._locks.sign, (session.expires_at or 0) - now
         access, cookie = sign("access", said, now, ACCESS_MS), sign("cookie", said, now, COOKIE_MS)
-        return Opened(session.owner, session.id, access, sign("refresh", said, now, left_ms), cookie)
+        return Opened(session.owner, access, sign("refresh", said, now, left_ms), cookie)
 
     async def _user(self, name: str) -> User | None:
         user = await self._record(User, name)

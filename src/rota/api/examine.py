@@ -6,11 +6,12 @@ from typing import NamedTuple
 from rota.api.stats import Stats
 from rota.api.views import iso
 from rota.domain.errors import RotaError
+from rota.domain.names import number_of
 from rota.domain.records import Session
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule
 from rota.engine import query
-from rota.engine.account import STALE_MS, report
+from rota.engine.account import report
 from rota.engine.engine import Engine
 from rota.engine.explain import unable
 from rota.engine.seal import verify
@@ -45,7 +46,7 @@ async def examined(engine: Engine) -> list[Finding]:
     lead = await engine.store.lead(NAME, "doctor", 0)
     schedules = len((await engine.store.due(Schedule, now - LATE_MS, LOOK)).items)
     runs = len((await engine.store.due(Run, now - LATE_MS, LOOK)).items)
-    late = f"{_counted(schedules, 'schedule')} and {_counted(runs, 'run')}"
+    late = f"{number_of(schedules, 'schedule')} and {number_of(runs, 'run')}"
     diagnose = getattr(engine.store, "diagnose", None)  # not every store can say how it is
     idle = [one.session for one in seen if one.session.address and not one.session.takes_runs]
     return [
@@ -60,7 +61,7 @@ async def examined(engine: Engine) -> list[Finding]:
         Finding("fail", "lateness", f"overdue: {late}; the scheduler is down, or far behind")
         if schedules or runs
         else Finding("ok", "lateness", "nothing is overdue"),
-        Finding("ok", "workers", f"{len(sessions)} alive with {_counted(sum(one.slots for one in sessions), 'slot')}")
+        Finding("ok", "workers", f"{len(sessions)} alive with {number_of(sum(one.slots for one in sessions), 'slot')}")
         if sessions
         else Finding("fail", "workers", "none is alive: nothing is run; start `rota worker`"),
         *(Finding("warn", "workers", _silent(one)) for one in seen if one.silent_ms),
@@ -80,13 +81,9 @@ async def _written(engine: Engine) -> Finding:
     return Finding("ok", "store", "it takes writes")
 
 
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
 def _silent(view: query.WorkerView) -> str:
     one, seconds = view.session, view.silent_ms // 1_000
-    held = f", a scheduler takes back the {view.running} runs that it holds" if view.running else ""
+    held = f", a scheduler takes back the {number_of(view.running, 'run')} that it holds" if view.running else ""
     return f"{one.worker} (pid {one.pid} on {one.host}) has been silent for {seconds} s{held}"
 
 
@@ -99,7 +96,7 @@ async def _unable(engine: Engine, sessions: list[Session]) -> list[Finding]:
     page = await engine.store.find(Run, Where(states=(State.PENDING,)), "", LOOK, oldest=True)
     waiting = Counter(unable(held.record, sessions) for held in page.items)
     found = [
-        Finding("warn", "waiting", f"{_counted(number, 'ready run')} cannot start: {why}")
+        Finding("warn", "waiting", f"{number_of(number, 'ready run')} cannot start: {why}")
         for why, number in waiting.items()
         if why
     ]
@@ -109,9 +106,9 @@ async def _unable(engine: Engine, sessions: list[Session]) -> list[Finding]:
 async def _accounted(engine: Engine) -> list[Finding]:
     """Whether the leader's look at its own house found all in order, and whether there was one."""
     found = await report(engine)
-    if found is None or found.at < engine.clock.now() - STALE_MS:
-        since = iso(found.at) if found else "ever"
-        return [Finding("warn", "account", f"no scheduler has looked since {since}; see its log")]
+    if found is None or found.said(engine.clock.now()) is None:
+        since = f"since {iso(min(found.at, found.until))}" if found else "by now"
+        return [Finding("warn", "account", f"no scheduler has looked at all that came {since}; see its log")]
     if found.unaccounted:
         lost = f"unaccounted: {found.unaccounted}: {found.examples}; please report this fault"
         return [Finding("fail", "account", lost)]
@@ -123,7 +120,8 @@ async def _audited(engine: Engine) -> list[Finding]:
     found = await verify(engine)
     if found.faults:
         found = await verify(engine)  # entries may have been pruned during the first look
-    whole = f"{found.entries} entries are whole in {found.seals} seals, {found.open} wait for theirs"
+    whole = f"whole: {number_of(found.entries, 'entry')} in {number_of(found.seals, 'seal')}"
+    whole += f"; waiting for theirs: {found.open}"
     began = f"; older ones were pruned up to {iso(found.begins_at)}" if found.begins_at is not None else ""
     note = f"; to prove it later, note seal {found.head}" if found.head else ""
     return [Finding("fail", "audit", fault) for fault in found.faults] or [Finding("ok", "audit", whole + began + note)]

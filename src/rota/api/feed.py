@@ -41,7 +41,6 @@ class Feed:
         self._epoch = token_hex(4)
         self._versions = dict.fromkeys(sorted(set(KINDS.values())), 0)
         self._news = asyncio.Event()
-        self._ear: Watch | None = None
         self._task: asyncio.Task[None] | None = None
         self._listeners = 0
         self._echo_at: float | None = None
@@ -90,15 +89,19 @@ class Feed:
 
     def _listen(self) -> None:
         if self._task is None and not self.closed.is_set():
-            self._ear = self._watch(list(KINDS))
-            self._task = asyncio.create_task(keep("feed", self._hear, self._emit))
+            self._task = asyncio.create_task(self._attend())
 
-    async def _hear(self) -> None:
-        if self._ear is None:
-            return
+    async def _attend(self) -> None:
+        ear = self._watch(list(KINDS))
+        try:
+            await keep("feed", lambda: self._hear(ear), self._emit)
+        finally:
+            ear.close()
+
+    async def _hear(self, ear: Watch) -> None:
         time = asyncio.get_running_loop().time
         ends = [end for end in (self._echo_at, self._net_at) if end is not None]
-        heard = await self._ear.wait(max(min(ends) - time(), 0) if ends else None)
+        heard = await ear.wait(max(min(ends) - time(), 0) if ends else None)
         now, vague = time(), heard.get(VAGUE, 0)
         kinds = {_kind(topic) for topic, number in heard.items() if number > vague or topic not in KINDS}
         if "runs" in kinds:
@@ -125,11 +128,7 @@ class Feed:
         """End all streams; harmless twice."""
         self.closed.set()
         self._spread()
-        ear, self._ear = self._ear, None
-        task, self._task = self._task, None
-        if ear:
-            ear.close()
-        await end(task)
+        await end(self._task)
 
 
 def _kind(topic: str) -> str:

@@ -10,6 +10,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 from rota.api.views import instant, iso
+from rota.domain.names import number_of
 from rota.domain.run import Run, State
 from rota.domain.schedule import DAY_MS, Schedule
 from rota.domain.timing import occurrences, preview
@@ -86,6 +87,5 @@ async def _overlaps(engine: Engine, wanted: Schedule, fires: list[int]) -> str:
     if not spans or gap is None or max(spans) <= gap:
         return ""
     longest, rule = max(spans) / 1_000, wanted.policy.overlap
-    return (
-        f"of the last {len(spans)} runs the longest took {longest:g} s, fires are {gap / 1_000:g} s apart; then: {rule}"
-    )
+    seen = f"the longest of the last {number_of(len(spans), 'run')}"
+    return f"{seen} took {longest:g} s, fires are {gap / 1_000:g} s apart; then: {rule}"

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rota.api.door import shown
 from rota.api.limits import Limits, Rates, neighbours
-from rota.api.places import places
+from rota.api.places import Places
 from rota.api.problems import NOT_JSON, RETRY_S, STRANGER, is_other_than_json, problem
 from rota.domain.access import Actor
 from rota.domain.errors import RotaError
@@ -87,7 +87,6 @@ class _Call:
     address: str
     secure: bool
     id: str
-    by_cookie: bool = False
     actor: Actor | None = None
     status: int = 0
     checked: float = 0.0
@@ -103,13 +102,14 @@ class Guard:
         self._app = app
         self._authenticate = authenticate
         self._denied = denied
+        self._limits = Limits(options.rates)
         self.adjust(options)
 
     def adjust(self, options: GuardOptions) -> None:
-        """Obey these options from now on; what was counted so far is forgotten."""
+        """Obey these options from now on; what is counted begins anew where its rate is another one."""
         self._options = options
-        self._limits = Limits(options.rates)
-        self._places = places(options.hosts, options.allow, options.proxies, options.origins, options.loopback)
+        self._limits.adjust(options.rates)
+        self._places = Places(options.hosts, options.allow, options.proxies, options.origins, options.loopback)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on with `actor`, `address` and `request_id` in the request's state."""
@@ -192,8 +192,7 @@ class Guard:
             wait_s = await self._limits.hit("failed", neighbours(call.address))
             return _slower(wait_s) if wait_s else problem(401, STRANGER, (), {"WWW-Authenticate": "Bearer"})
         call.noted["actor"] = call.actor.name
-        call.by_cookie = shown(call.headers)[1]
-        if call.by_cookie and (forged := self._forged(call)):
+        if shown(call.headers)[1] and (forged := self._forged(call)):
             return forged
         # Each login is another token, and all those of a user count as one.
         name, user, token = call.actor.name, call.actor.user, call.actor.token

@@ -32,8 +32,12 @@ class Limits:
     """Counts. Raises `Invalid` for a rate that cannot be read."""
 
     def __init__(self, rates: Rates) -> None:
-        self._items = {one.name: _item(one.name, getattr(rates, one.name)) for one in fields(rates)}
         self._counted = FixedWindowRateLimiter(MemoryStorage())
+        self.adjust(rates)
+
+    def adjust(self, rates: Rates) -> None:
+        """Go by these from now on; each rate has its own counts, so those of one that stays do, too."""
+        self._items = {one.name: _item(one.name, getattr(rates, one.name)) for one in fields(rates)}
 
     async def hit(self, kind: str, key: str) -> int:
         """Count one; 0 while there is room, else the seconds to come back in."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from rota.api.asked import Asked
+from rota.api.asked import Asked, scope
 from rota.api.deps import Here, Json, Name, Namespace
 from rota.api.problems import detail_of, status_of
 from rota.api.schemas.bodies import Names
@@ -22,23 +22,20 @@ Each = Callable[..., Awaitable[Response]]
 
 
 class Kind:
-    """Things of a kind. `word`: what one is called; `of`: the namespace, task and queue that rights to it are about.
-
-    Of what has a name and a namespace, `named` and `each` are for routes to depend on, behind the asker.
+    """Things of a kind of record. Of what has a name and a namespace, `named` and `each` are for routes to depend on,
+    behind the asker.
     """
 
-    def __init__(self, record: Any, word: str, of: Callable[[Any], tuple[str, str, str]]) -> None:
+    def __init__(self, record: Any) -> None:
         self._record = record
-        self._word = word
-        self._of = of
 
     async def known(self, engine: Engine, asked: Asked, name: str, namespace: str = "") -> Any:
         """The one of that name, or without a namespace of that id. Raises `NotFound` and `Forbidden`."""
-        key = definition_id(namespace, name) if namespace else name
+        word, key = self._record.__name__.lower(), definition_id(namespace, name) if namespace else name
         held = (await engine.store.get(self._record, [key]))[0]
         if held is None:
-            raise NotFound(self._word, name)  # in the very words of `Asked.check` for what is hidden
-        asked.check(self._word, name, *self._of(held.record))
+            raise NotFound(word, name)  # in the very words of `Asked.check` for what is hidden
+        asked.check(word, name, *scope(held.record))
         return held.record
 
     async def named(self, request: Request, engine: Here, name: Name, namespace: Namespace = "main") -> Any:

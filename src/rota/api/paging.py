@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from rota.api.asked import Asked
+from rota.api.asked import Asked, scope
 from rota.api.schemas.bodies import Closed, Instant
 from rota.api.schemas.texts import NameText
 from rota.domain.access import ANY, Action
@@ -22,6 +22,11 @@ NOTHING = "-"
 """No id begins so."""
 
 Fits = Callable[[Any], bool]
+
+
+def anything(_: Any) -> bool:
+    """What is let through where nothing is filtered."""
+    return True
 
 
 class Pages(Closed):
@@ -40,7 +45,7 @@ class Paged(Pages):
     namespace: NameText = "main"
 
 
-class Window(Paged):
+class Window(Pages):
     """And of what has an age."""
 
     since: Instant | None = None
@@ -77,7 +82,7 @@ class Cursors:
 
 
 async def listing(
-    store: Store, cursors: Cursors, kind: Any, where: Where, query: Pages, fits: Fits | None = None
+    store: Store, cursors: Cursors, kind: Any, where: Where, query: Pages, fits: Fits = anything
 ) -> tuple[list[Any], str | None]:
     """A page of records, newest first, and the cursor behind it. What does not fit is passed over."""
     asked = (kind.__name__, where, sorted(query.model_dump(exclude={"cursor", "limit"}).items()))
@@ -87,27 +92,25 @@ async def listing(
     while True:
         page = await store.find(kind, where, position, query.limit - len(found))
         position, looked = page.cursor, looked + len(page.items)
-        found += [held.record for held in page.items if fits is None or fits(held.record)]
-        if fits is None or not position or len(found) >= query.limit or looked >= LOOK:
+        found += [held.record for held in page.items if fits(held.record)]
+        if not position or len(found) >= query.limit or looked >= LOOK:
             return found, cursors.sealed(asked, position)
 
 
-def readable(
-    asked: Asked, where: Where, of: Callable[[Any], tuple[str, str, str]], narrow: bool = True
-) -> tuple[Where, Fits | None]:
+def readable(asked: Asked, where: Where, narrow: bool = True) -> tuple[Where, Fits]:
     """A filter narrowed to what the asker may see, and what is left to look at one by one.
 
-    `of`: namespace, task and queue of a record; `narrow`: whether the listing can be filtered by task.
+    `narrow`: whether the listing can be filtered by task.
     """
     space = where.namespace or ANY
     if asked.sees(space):
-        return where, None
+        return where, anything
     mine = [
         one for one in asked.actor.grants
         if one.covers(Action.READ, one.namespace if space == ANY else space, one.task, one.queue)
     ]  # fmt: skip
     if not mine:
-        return where._replace(prefix=NOTHING), None
+        return where._replace(prefix=NOTHING), anything
     tasks = {one.task for one in mine}
     narrowed = where._replace(task=tasks.pop()) if narrow and len(tasks) == 1 and not where.task else where
-    return narrowed, lambda record: asked.sees(*of(record))
+    return narrowed, lambda record: asked.sees(*scope(record))

@@ -3,7 +3,6 @@
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from rota.domain.errors import Invalid
@@ -14,16 +13,33 @@ HERE = frozenset({"localhost", "127.0.0.1", "[::1]"})
 Network = IPv4Network | IPv6Network
 
 
-@dataclass(frozen=True, slots=True)
 class Places:
-    """What is known and allowed. Texts of settings are read once, by `places`."""
+    """Which hosts, networks and origins are known and allowed. Raises `Invalid` for what is none.
 
-    allow: tuple[Network, ...]
-    proxies: tuple[Network, ...]
-    hosts: frozenset[str]
-    literal: bool
-    """Whether any address will do as a host."""
-    origins: frozenset[str]
+    Without a list of hosts, a server on loopback answers to its loopback names. Another one also answers to every
+    address and to its machine's name, but to no other name: one that an attacker points at it is not answered.
+    """
+
+    def __init__(
+        self,
+        hosts: tuple[str, ...],
+        allow: tuple[str, ...],
+        proxies: tuple[str, ...],
+        origins: tuple[str, ...],
+        loopback: bool,
+    ) -> None:
+        for one in hosts:
+            if not HOST.fullmatch(one.lower()):
+                raise Invalid("api.hosts", f"{one!r:.60} is no host; write rota.example.org, without scheme and path")
+        for one in origins:
+            if not ORIGIN.fullmatch(one):
+                raise Invalid("api.cors_origins", f"{one!r:.60} is no origin; write https://ui.example.org, never *")
+        self._allow = _networks("api.allow", allow)
+        self._proxies = _networks("api.proxies", proxies)
+        self._any_address = not (loopback or hosts)
+        own = {socket.gethostname().lower()} if self._any_address else set()
+        self._hosts = HERE | own | {one.lower() for one in hosts}
+        self.origins = {one.lower() for one in origins}  # as browsers write them
 
     def address(self, peer: str, headers: Mapping[str, str]) -> str:
         """Who sent it: the peer, or what trusted proxies say of it, from the nearest on to the first not trusted; empty
@@ -31,48 +47,25 @@ class Places:
         """
         found = _plain(peer)
         for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
-            if hop.strip() and _among(found, self.proxies):
+            if hop.strip() and _among(found, self._proxies):
                 found = _plain(_without_port(hop.strip()))
         return found
 
     def scheme(self, peer: str, scheme: str, headers: Mapping[str, str]) -> str:
         """`https` or `http`, as the client used it."""
         told = headers.get("x-forwarded-proto", "")
-        return told if told in ("http", "https") and _among(_plain(peer), self.proxies) else scheme
+        return told if told in ("http", "https") and _among(_plain(peer), self._proxies) else scheme
 
     def lets_in(self, address: str) -> bool:
         """Whether this address may ask at all."""
-        return not self.allow or _among(address, self.allow)
+        return not self._allow or _among(address, self._allow)
 
     def knows(self, host: str) -> bool:
         """Whether a Host header names this server."""
         found = HOST.fullmatch(host.lower())
-        return found is not None and (found[1] in self.hosts or (self.literal and _plain(_without_port(host)) != ""))
-
-
-def places(
-    hosts: tuple[str, ...], allow: tuple[str, ...], proxies: tuple[str, ...], origins: tuple[str, ...], loopback: bool
-) -> Places:
-    """Raises `Invalid` for what is no network, host or origin.
-
-    Without a list of hosts, a server on loopback answers to its loopback names. Another one also answers to every
-    address and to its machine's name, but to no other name: one that an attacker points at it is not answered.
-    """
-    for one in hosts:
-        if not HOST.fullmatch(one.lower()):
-            raise Invalid("api.hosts", f"{one!r:.60} is no host; write rota.example.org, without scheme and path")
-    for one in origins:
-        if not ORIGIN.fullmatch(one):
-            raise Invalid("api.cors_origins", f"{one!r:.60} is no origin; write https://ui.example.org, never *")
-    own = {socket.gethostname().lower()} if not (loopback or hosts) else set()
-    known = HERE | own | {one.lower() for one in hosts}
-    return Places(
-        _networks("api.allow", allow),
-        _networks("api.proxies", proxies),
-        known,
-        not (loopback or hosts),
-        frozenset(one.lower() for one in origins),  # as browsers write them
-    )
+        return found is not None and (
+            found[1] in self._hosts or (self._any_address and _plain(_without_port(host)) != "")
+        )
 
 
 def _networks(field: str, texts: tuple[str, ...]) -> tuple[Network, ...]:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from rota.domain import errors
@@ -36,6 +37,8 @@ UNROUTED = {
     HTTPStatus.METHOD_NOT_ALLOWED.phrase: "this path has no such method; GET /api/openapi.json tells which it has",
 }
 """What is said in place of the router's own words."""
+MEMBERS = {"at": "due_at"}
+"""How bodies call what is called otherwise within."""
 STRANGER = "no credential, or none that is valid"
 NOT_JSON = "send JSON, with Content-Type: application/json"
 JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
@@ -66,6 +69,18 @@ def problem(
     body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     body |= {"detail": detail, "errors": [{"field": field, "message": text} for field, text in faults]}
     return Response(json.dumps(body).encode(), status, headers, MEDIA)
+
+
+def refusal(error: Exception) -> Response:
+    """The answer that tells of an error. What was not foreseen is for the log."""
+    if not isinstance(error, errors.RotaError):
+        if not isinstance(error, ClientDisconnect):  # the guard ends streams so, too
+            log.error("a request failed", exc_info=error)
+        return problem(500, "an error of the server; its log tells more")
+    status = status_of(error)
+    faults = [(MEMBERS.get(error.field, error.field), error.message)] if isinstance(error, errors.Invalid) else []
+    again = {"Retry-After": RETRY_S} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    return problem(status, detail_of(error), faults, again)
 
 
 def is_other_than_json(headers: Mapping[str, str]) -> bool:

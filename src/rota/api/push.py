@@ -5,13 +5,15 @@ it goes elsewhere; of what may have arrived the worker tells, by its beats or wh
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 from rota.api.crew import may_take
-from rota.api.door import Door
 from rota.domain.errors import Unavailable, Unclear
 from rota.domain.facts import Trouble
+from rota.domain.names import number_of
 from rota.domain.records import Session
 from rota.domain.run import End, Fence, Outcome, Run
 from rota.engine.claim import assigned, given
@@ -21,7 +23,10 @@ from rota.ports.desk import Assignment, Settlement, Taken
 from rota.ports.loops import end
 from rota.ports.store import Claimed, Hint, Versioned
 from rota.worker import wire
-from rota.worker.poster import Poster
+
+if TYPE_CHECKING:
+    from rota.api.door import Door
+    from rota.worker.poster import Poster
 
 STALE_MS = 500
 """What has waited here for longer is looked at again before it is posted: it may be over."""
@@ -42,12 +47,15 @@ class _Line:
 
 
 class Pusher:
-    """One post at a time to each session, to all sessions at once."""
+    """One post at a time to each session, to all sessions at once.
 
-    def __init__(self, engine: Engine, door: Door, poster: Poster) -> None:
+    `means`: makes what knows keys and what posts, with the first post: they are not light, and most never post.
+    """
+
+    def __init__(self, engine: Engine, means: "Callable[[], tuple[Door, Poster]]") -> None:
         self._engine = engine
-        self._door = door
-        self._poster = poster
+        self._means = means
+        self._made: tuple[Door, Poster] | None = None
         self._lines: dict[str, _Line] = {}
 
     def __call__(self, session: Session, runs: Sequence[Versioned[Run]]) -> bool:
@@ -67,8 +75,8 @@ class Pusher:
     async def close(self) -> None:
         """Post no more. What is not posted shows as that of a leader who is gone."""
         await end(*[line.task for line in self._lines.values()])
-        await self._poster.close()
-        await self._door.close()
+        for made in self._made or ():
+            await made.close()
 
     async def _post_all(self, line: _Line) -> None:
         try:
@@ -91,22 +99,23 @@ class Pusher:
             taken = await assigned(self._engine, Claimed(tuple(runs), False, True))
         if not taken.assignments:
             return
-        token = await self._door.key(session.opened_by)
-        actor = await self._door.let_in(token, "") if token else None
+        door, poster = self._made = self._made or self._means()
+        token = await door.key(session.opened_by)
+        actor = await door.let_in(token, "") if token else None
         if token is None or actor is None or not may_take(actor, session.lanes):
             return await self._take_back(session, taken.assignments, "its worker's key is not valid for it any more")
-        await self._send(session, token.digest, taken)
+        await self._send(session, partial(poster.post, session, token.digest), taken)
 
-    async def _send(self, session: Session, digest: str, taken: Taken) -> None:
+    async def _send(self, session: Session, post: Callable[[bytes], Awaitable[wire.Took]], taken: Taken) -> None:
         """In as many letters as their size asks for."""
         work = wire.work(taken, self._engine.clock.now())
         if work.rest:
             count = len(work.runs)
-            await self._send(session, digest, taken._replace(assignments=taken.assignments[:count]))
-            return await self._send(session, digest, taken._replace(assignments=taken.assignments[count:]))
+            await self._send(session, post, taken._replace(assignments=taken.assignments[:count]))
+            return await self._send(session, post, taken._replace(assignments=taken.assignments[count:]))
         runs = taken.assignments
         try:
-            took = await self._poster.post(session, digest, wire.encode(work))
+            took = await post(wire.encode(work))
         except Unavailable as why:
             await self._take_back(session, runs, f"it was not delivered: {why}")
         except Unclear as why:
@@ -131,7 +140,7 @@ class Pusher:
             await self._take_back(session, silent, "its worker does not answer")
 
     async def _take_back(self, session: Session, runs: Sequence[Assignment], why: str) -> None:
-        told = Unavailable(f"{session.worker} at {session.address}, {len(runs)} runs: {why}")
+        told = Unavailable(f"{session.worker} at {session.address}, {number_of(len(runs), 'run')}: {why}")
         self._engine.tell(Trouble("push", told))
         back = Outcome(End.RETURNED, reason=why)
         await settle(self._engine, [Settlement(one.run.fence, back, one.held, one.task) for one in runs])

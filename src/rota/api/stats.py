@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Coroutine, Hashable
 from secrets import token_bytes
-from typing import Any
+from typing import Any, TypeVar
 
 from rota.api.views import instant
 from rota.domain.access import ANY
@@ -12,11 +13,13 @@ from rota.domain.records import Blob, Load, Tally
 from rota.domain.run import LIVE, Reason, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task
-from rota.engine.account import unaccounted
+from rota.engine.account import report
 from rota.engine.engine import PAGE, Engine
 from rota.engine.query import views as workers_of
 from rota.engine.recover import open_sessions
 from rota.ports.store import Change, Group, Where
+
+T = TypeVar("T")
 
 MEMORY_MS = 1_000
 PROBE, PROBE_BYTES, PROBE_MS = "probe/write", 16_384, 5_000
@@ -30,38 +33,35 @@ class Stats:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._known: dict[tuple[str, int], tuple[int, asyncio.Task[dict[str, Any]]]] = {}
-        self._refused: dict[str, tuple[int, list[Run]]] = {}
-        self._probe: tuple[int, asyncio.Task[None]] | None = None
+        self._known: dict[Hashable, tuple[int, asyncio.Task[Any]]] = {}
 
     async def of(self, namespace: str, since: int) -> dict[str, Any]:
         """The numbers of a namespace (`*`: of all), and of what ended since the minute of an instant."""
-        now, key = self._engine.clock.monotonic(), (namespace, since // MINUTE_MS * MINUTE_MS)
-        known = self._known.get(key)
-        if known is None or known[0] + MEMORY_MS <= now:
-            if len(self._known) >= MOST:
-                self._known.clear()
-            known = self._known[key] = now, asyncio.create_task(self._counted(*key))
-        return await asyncio.shield(known[1])
+        key = namespace, since // MINUTE_MS * MINUTE_MS
+        return await self._once(key, lambda: self._counted(*key))
 
     async def refused(self, namespace: str) -> list[Run]:
         """The oldest ready runs of which a worker lacked what they name; at most a second old."""
-        now = self._engine.clock.monotonic()
-        known = self._refused.get(namespace)
-        if known is None or known[0] + MEMORY_MS <= now:
-            if len(self._refused) >= MOST:
-                self._refused.clear()
+
+        async def look() -> list[Run]:
             page = await self._engine.store.find(Run, Where(namespace, (State.PENDING,)), "", PAGE, oldest=True)
-            found = [run for run, _ in page.items if run.reason == Reason.NO_HANDLER]
-            known = self._refused[namespace] = now, found
-        return known[1]
+            return [run for run, _ in page.items if run.reason == Reason.NO_HANDLER]
+
+        return await self._once(namespace, look)
 
     async def check_writes(self) -> None:
         """Raises `RotaError` where the store takes no writes, as on a full disk that can still be read."""
-        now = self._engine.clock.monotonic()
-        if self._probe is None or self._probe[0] + PROBE_MS <= now:
-            self._probe = now, asyncio.create_task(self._write())
-        await asyncio.shield(self._probe[1])
+        await self._once(PROBE, self._write, PROBE_MS)
+
+    async def _once(self, key: Hashable, look: Callable[[], Coroutine[Any, Any, T]], memory_ms: int = MEMORY_MS) -> T:
+        """What a look finds, or found so lately; who asks meanwhile waits for the same one."""
+        now, known = self._engine.clock.monotonic(), self._known.get(key)
+        if known is None or known[0] + memory_ms <= now:
+            if len(self._known) >= MOST:
+                self._known.clear()
+            known = self._known[key] = now, asyncio.create_task(look())
+        found: T = await asyncio.shield(known[1])
+        return found
 
     async def _write(self) -> None:
         # Of several who do this at once, or after one who died in between, one writes and the others take away.
@@ -99,6 +99,7 @@ class Stats:
             name = queue_of(lane)
             queues[name if not space else name.partition("/")[2]] += number
         views = await workers_of(self._engine, sessions)
+        accounted = await report(self._engine)
         return {
             "tasks": sum(counts[0].values()),
             "schedules": sum(counts[1].values()),
@@ -113,12 +114,14 @@ class Stats:
             "completed": ended.get(State.SUCCESS, 0),
             "failed": ended.get(State.FAILED, 0),
             "by_worker": [
-                {"worker": one.session.worker, "session": one.session.id, "running": one.running}
-                | (
-                    one.load._asdict() if one.load else dict.fromkeys(Load._fields)
-                )  # its own words, once it has said them
+                {"worker": one.session.worker, "session": one.session.id, "running": one.running, **_said(one.load)}
                 for one in views
             ],
-            "unaccounted": await unaccounted(self._engine),
+            "unaccounted": accounted and accounted.said(self._engine.clock.now()),
             **instant("since", since),
         }
+
+
+def _said(load: Load | None) -> dict[str, int | None]:
+    """A worker's own words, once it has said them."""
+    return load._asdict() if load else dict.fromkeys(Load._fields)

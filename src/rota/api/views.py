@@ -4,21 +4,26 @@ hold; secrets of the protocol (tokens) left out.
 
 import json
 from collections.abc import Hashable, Mapping, Set
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
 from typing import Any, cast
 
 from rota.domain.durations import UNITS_MS
+from rota.domain.errors import InvalidTrigger
 from rota.domain.people import Token, User
 from rota.domain.priority import Priority
 from rota.domain.records import Session
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule
+from rota.domain.timing import upcoming
 from rota.domain.triggers import Cron, Interval, Once, Trigger
 from rota.engine.query import QueueView, RunDetail, WorkerView
 
 HIDDEN = {"token", "digest", "rank", "lane", "lanes", "keys", "spilled", "skip", "cursor_at"}
+HEAVY = frozenset({"payload", "result", "history"})
+"""What a listing leaves out of each run."""
 INSTANTS = {"at", "since", "accounted_from", "start_by", "end_by", "next_fires"}
 
 
@@ -114,6 +119,13 @@ def user_row(user: User) -> dict[str, Any]:
 def token_row(token: Token) -> dict[str, Any]:
     """A token: never its secret, nor its digest."""
     return {**plain(token, {"generation", "revoked"}), **instant("used_at", token.used_at or None)}
+
+
+def fires_next(schedule: Schedule, now: int, count: int) -> list[int]:
+    """The instants at which it fires next; none where this machine does not know its time zone."""
+    with suppress(InvalidTrigger):
+        return upcoming(schedule, now, count)
+    return []
 
 
 def when(trigger: Trigger) -> str:

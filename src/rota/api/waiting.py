@@ -115,27 +115,24 @@ class Waiting:
 
     def _listening(self) -> Watch:
         if self._ear is None:
-            self._ear = self._engine.store.watch(["lane:*", "session:*"])
-            self._tasks = [asyncio.create_task(keep("claims", self._round, self._engine.emit))]
-            self._tasks.append(asyncio.create_task(self._end()))
+            self._ear = ear = self._engine.store.watch(["lane:*", "session:*"])
+            rounds = asyncio.create_task(keep("claims", lambda: self._round(ear), self._engine.emit))
+            self._tasks = [rounds, asyncio.create_task(self._end(ear, rounds))]
         return self._ear
 
-    async def _end(self) -> None:
+    async def _end(self, ear: Watch, rounds: asyncio.Task[None]) -> None:
         await self._closed.wait()
         for waiter in self._waiters.values():
             waiter.let_go()
         _rouse(self._resting.values())
-        if self._ear:
-            self._ear.close()
-        await end(self._tasks[0])
+        ear.close()
+        await end(rounds)
         for waiter in self._waiters.values():
             waiter.fail(Unavailable("this node ends"))
 
-    async def _round(self) -> None:
+    async def _round(self, ear: Watch) -> None:
         """One call for all whose turn it is."""
-        if self._ear is None:
-            return
-        heard = await self._ear.wait(SCAN_MS / 1_000)
+        heard = await ear.wait(SCAN_MS / 1_000)
         named = [topic.removeprefix("session:") for topic in heard if topic.startswith("session:")]
         _rouse(self._resting.pop(session, None) for session in named)
         for session in named:

@@ -4,15 +4,16 @@ import asyncio
 import os
 import pwd
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from rota.cli import read
 from rota.cli.remote import Api, address, at, open_to_all, thing, within
-from rota.cli.show import Answer, show, warn
+from rota.cli.show import Answer, Sheet, show, warn
 from rota.domain.errors import Invalid, NotFound
 from rota.domain.names import without_password
 from rota.settings import here
@@ -44,15 +45,6 @@ Count = Annotated[int, typer.Option("--count", min=1, max=1_000, help="How many.
 Why = Annotated[str, typer.Option(help="The reason, for whoever finds it paused.")]
 
 
-class Asked(NamedTuple):
-    """Whom a command asks: a server, or the API in this process over a store, with the settings that there are."""
-
-    store: str
-    server: str = ""
-    token: str = ""
-    loaded: "Loaded | None" = None
-
-
 def whom(
     store: Annotated[str, typer.Option(help="URL of the store to ask; else ROTA_STORE.", show_default=False)] = "",
     etcd_endpoints: Endpoints = None,
@@ -60,7 +52,7 @@ def whom(
     token: Annotated[str, typer.Option(help="Token for the server; better ROTA_TOKEN, or `rota login`.")] = "",
     config: Config = None,
     environment: Environment = "",
-) -> Asked:
+) -> AbstractAsyncContextManager[Api]:
     """Whom to ask: as the options say, else ROTA_SERVER, else a store. Raises `Invalid`."""
     store = one_store(store, etcd_endpoints)
     if store and server:
@@ -68,11 +60,14 @@ def whom(
     url = server or ("" if store else os.environ.get("ROTA_SERVER", ""))
     if url:
         place = address(url)
-        return Asked("", place, token or key_of(place, None, config, environment))
+        token = token or key_of(place, None, config, environment)
+        if open_to_all(place):
+            warn(f"{place} is not encrypted: others on the way can read the token; use https")
+        return at(place, token)
     if token:
         raise Invalid("token", "is for a server; name it by --server")
     loaded = here(config, environment)
-    return Asked(store_url(store or os.environ.get("ROTA_STORE"), loaded), loaded=loaded)
+    return within(store_url(store or os.environ.get("ROTA_STORE"), loaded), actor(), loaded)
 
 
 def one_store(store: str | None, etcd_endpoints: str | None) -> str:
@@ -90,9 +85,9 @@ def command(group: typer.Typer, name: str, *flags: Flags) -> Callable[[Verb], Ve
 
         def invoke(as_json: Json = False, **given: Any) -> None:
             wide = given.pop("wide", False)
-            asked = whom(**{key: given.pop(key) for key in signature(whom).parameters})
+            there = whom(**{key: given.pop(key) for key in signature(whom).parameters})
             given |= {"as_json": as_json} if prints else {}
-            if answer := ask(asked, lambda api: verb(api, **given)):
+            if answer := ask(there, lambda api: verb(api, **given)):
                 show(answer, as_json, wide)
 
         tables = (_wide,) if name in ("list", "audit") else ()
@@ -117,15 +112,13 @@ def with_flags(function: Callable[..., None], *prototypes: Callable[..., Any]) -
     return function
 
 
-def ask(asked: Asked, question: Callable[[Api], Awaitable[T]]) -> T:
+def ask(there: AbstractAsyncContextManager[Api], question: Callable[[Api], Awaitable[T]]) -> T:
     """What `question` finds out."""
 
     async def found() -> T:
-        async with at(asked.server, asked.token) if asked.server else within(asked.store, actor(), asked.loaded) as api:
+        async with there as api:
             return await question(api)
 
-    if asked.server and open_to_all(asked.server):
-        warn(f"{asked.server} is not encrypted: others on the way can read the token; use https")
     return asyncio.run(found())
 
 
@@ -178,8 +171,8 @@ def actor() -> str:
 
 
 def given(flags: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Those of these options that were given, as members of a body; what is to have no limit has null."""
-    found = {name: flags[name] for name in names if flags.get(name) is not None}
+    """Those of these options, or of all, that were given, as members of a body; what is to have no limit has null."""
+    found = {name: flags[name] for name in names or flags if flags.get(name) is not None}
     return {name: None if value is read.NO_LIMIT else value for name, value in found.items()}
 
 
@@ -200,6 +193,15 @@ async def check_known(api: Api, namespace: str, **names: str) -> None:
     for kind, name in names.items():
         if name and namespace != "*":
             await api("GET", thing(kind, f"{namespace}/{name}"))
+
+
+async def deleted(api: Api, kind: str, name: str) -> Answer:
+    """Delete a task or schedule, and warn where code declares it."""
+    held = await api("GET", thing(kind, name))
+    await api("DELETE", thing(kind, name))
+    if held["owner"] == "code":
+        warn(f"an app declares {name} in its code: it comes back when that app starts again; take it out there too")
+    return Sheet({"deleted": name})
 
 
 def only(word: str, text: str, found: Sequence[str]) -> str:

@@ -9,20 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rota.cli import (
-    bench,
-    client,
-    config,
-    login,
-    people,
-    queues,
-    runs,
-    schedules,
-    tasks,
-    up,
-    whole,
-    workers,
-)
+from rota.cli import bench, client, config, login, people, queues, runs, schedules, tasks, up, whole, workers
 from rota.cli.show import fail
 from rota.domain.errors import Invalid, NotFound, Refused, RotaError
 
@@ -61,6 +48,9 @@ def _told(error: BaseException) -> int:
                 _, *wanted = context.command.collect_usage_pieces(context)
                 text += f"; write `{' '.join([context.command_path, *wanted]).translate(BRACES)}`"
             fail(f"{text}; see `{context.command_path} --help`" if context else text)
+            return BAD_INPUT
+        case UnicodeEncodeError():  # how bytes come that are no text
+            fail(f"{error.object!r:.80} is no text: it is not in UTF-8")
             return BAD_INPUT
         case RotaError() | OSError():
             fail(str(error))

@@ -52,7 +52,7 @@ async def change(
     disabled: Annotated[bool | None, typer.Option("--disable/--enable", help="Whether they may log in.")] = None,
 ) -> Answer:
     """Give a user these rights in place of all others, another password, or no way in. The last admin stays."""
-    wanted = given({"grants": grant or None, "disabled": disabled}, "grants", "disabled")
+    wanted = given({"grants": grant or None, "disabled": disabled})
     wanted |= {"password": _asked()} if password else {}
     return Sheet(await api("PATCH", f"/api/users/{name}", changes(wanted)))
 
@@ -76,7 +76,7 @@ async def mint(
     if link and not owner:
         raise Invalid("owner", "a link logs a user in; say which by --owner")
     wanted = {"name": name, "kind": "link" if link else "key", "grants": grant or [], "owner": owner}
-    made = await api("POST", "/api/tokens", wanted | given({"expires_at": expires}, "expires_at"))
+    made = await api("POST", "/api/tokens", wanted | given({"expires_at": expires}))
     return Sheet(made, [made["secret"]])
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from rota.domain.durations import to_ms
 from rota.domain.errors import Invalid
 from rota.domain.ids import definition_id
 from rota.domain.names import check_name
@@ -13,7 +14,6 @@ from rota.domain.payload import check_payload
 from rota.domain.priority import priority
 from rota.domain.records import DISPATCH
 from rota.domain.triggers import parse
-from rota.sdk.duration import to_ms
 from rota.wiring import SystemClock
 
 WHEN = '"0 2 * * *", "@daily", "every 10s" or "at 2026-12-24T18:00".'

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from rota.domain.errors import Invalid, Refused, RotaError
+from rota.servers.address import is_http
 from rota.wiring import inner_api, opened
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ class Absent(Refused, LookupError):
 class Api:
     """Asks the API. Raises `Refused` for what it does not accept, `RotaError` for trouble, both in its own words."""
 
-    def __init__(self, http: "httpx.AsyncClient", server: str = "") -> None:
+    def __init__(self, http: "httpx.AsyncClient", server: str = "", store: str = "") -> None:
         self._http = http
-        self.server = server
-        """Its address; empty: it is in this process."""
+        self.server, self.store = server, store
+        """Its address, or of the store that it is over in this process."""
 
     async def __call__(self, method: str, path: str, body: object = None, key: str | None = None, **query: Any) -> Any:
         """What one request answers, None for an answer without a body; `key`: for idempotency."""
@@ -92,7 +93,7 @@ async def within(store: str, name: str, loaded: "Loaded | None") -> AsyncIterato
             engine.defaults = loaded.settings.defaults()
         transport = httpx.ASGITransport(inner_api(engine, name))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
-            yield Api(http)
+            yield Api(http, store=store)
 
 
 @asynccontextmanager
@@ -109,13 +110,9 @@ async def at(server: str, token: str = "") -> AsyncIterator[Api]:
 
 def address(text: str) -> str:
     """The address of a server, such as https://rota.example.org. Raises `Invalid`."""
-    try:
-        parts = urlsplit(text)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not {*"@?#"} & {*text}:
-            return text.rstrip("/")
-    except ValueError:
-        pass
-    raise Invalid("server", f"{text!r:.80} is no address of a server; write https://rota.example.org")
+    if not is_http(text):
+        raise Invalid("server", f"{text!r:.80} is no address of a server; write https://rota.example.org")
+    return text.rstrip("/")
 
 
 def open_to_all(server: str) -> bool:

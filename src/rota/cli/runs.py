@@ -78,25 +78,19 @@ async def logs(
     namespace: Namespace = "*",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Of all runs: at most so many of the newest.")] = 1_000,
     as_json: Json = False,
-) -> None:
+) -> Answer | None:
     """Print what runs wrote and logged. With --follow and --json each line is a JSON object of its own."""
     if follow and not run:
         raise Invalid("follow", "which run? lines of all runs have no end")
-    if not run:
-        found = await api.items("/api/system/logs", limit, namespace=namespace, search=search)
-        _print(found[::-1], as_json, named=True)
-    elif follow:
+    if follow:
         async for line in _lines(api, await path(api, run), search, follow):
-            print(json.dumps(line) if as_json else _text(line, False), flush=True)
+            print(json.dumps(line) if as_json else clean(_text(line, False)), flush=True)
+        return None
+    if run:
+        found = [line async for line in _lines(api, await path(api, run), search, follow)]
     else:
-        _print([line async for line in _lines(api, await path(api, run), search, follow)], as_json)
-
-
-def _print(lines: list[dict[str, Any]], as_json: bool, named: bool = False) -> None:
-    for text in [json.dumps(lines, indent=2)] if as_json else [_text(line, named) for line in lines]:
-        print(text)
-    if not (lines or as_json):
-        note("no lines")
+        found = (await api.items("/api/system/logs", limit, namespace=namespace, search=search))[::-1]
+    return Sheet(found, [_text(line, not run) for line in found]) if found else Listing("lines", [], ())
 
 
 async def _lines(api: Api, run: str, search: str, follow: bool) -> AsyncIterator[dict[str, Any]]:
@@ -114,10 +108,10 @@ async def _lines(api: Api, run: str, search: str, follow: bool) -> AsyncIterator
 
 
 def _text(line: Mapping[str, Any], named: bool) -> str:
-    """A line for people: when and from where, and the text as it can be shown."""
+    """A line for people: when and from where, and the text."""
     source = line["level"] if line["stream"] == "log" else line["stream"]
     run = f"{line['run']} " if named else ""
-    return clean(f"{run}{line['at'].replace('T', ' ')} {line['attempt']} {source:7} {line['text']}")
+    return f"{run}{line['at'].replace('T', ' ')} {line['attempt']} {source:7} {line['text']}"
 
 
 async def followed(api: Api, run_id: str, steps: bool = True) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from rota.cli import read
-from rota.cli.common import Count, Limit, Namespace, OfTask, When, Why, changes, check_known, command, given
+from rota.cli.common import Count, Limit, Namespace, OfTask, When, Why, changes, check_known, command, deleted, given
 from rota.cli.remote import Api, thing
 from rota.cli.show import Answer, Listing, Sheet, clock
 from rota.domain.schedule import CatchUp, Overlap
@@ -90,8 +90,7 @@ async def reset(api: Api, name: Name) -> Answer:
 @command(group, "delete")
 async def delete(api: Api, name: Name) -> Answer:
     """Delete a schedule; runs that it fired go on."""
-    await api("DELETE", thing("schedules", name))
-    return Sheet({"deleted": name})
+    return await deleted(api, "schedules", name)
 
 
 @command(group, "pause")

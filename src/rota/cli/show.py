@@ -55,7 +55,7 @@ def show(answer: Answer, as_json: bool, wide: bool = False) -> None:
     if as_json:
         print(json.dumps(answer.data, indent=2))
     elif isinstance(answer, Listing):
-        _show_rows(answer, answer.data, wide)
+        _show_rows(answer, wide)
     else:
         for line in answer.lines or _fields(answer.data):
             print(clean(line))
@@ -135,7 +135,7 @@ def title(key: str) -> str:
 def length(ms: float) -> str:
     """A length of time in its two largest units."""
     if ms < 60_000:
-        return f"{ms:.3g} ms" if ms < 1_000 else f"{ms / 1_000:.3g} s"
+        return f"{ms:.3g} ms" if ms < 999.5 else f"{ms / 1_000:.3g} s"
     parts, rest = [], int(ms // 1_000)
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         number, rest = divmod(rest, size)
@@ -166,13 +166,13 @@ def _attempt(ended: Mapping[str, Any]) -> list[str]:
     return [word("", told), *ended.get("error", "").splitlines()]
 
 
-def _show_rows(listing: Listing, rows: Sequence[Mapping[str, Any]], wide: bool) -> None:
-    if not rows:
+def _show_rows(listing: Listing, wide: bool) -> None:
+    if not listing.data:
         print(f"no {listing.word}", file=sys.stderr)
         return
     keys = [*listing.columns, *(listing.more if wide else ())]
     titles = [title(key) for key in keys]
-    cells = [[_cell(key, row.get(key), wide) for key in keys] for row in rows]
+    cells = [[_cell(key, row.get(key), wide) for key in keys] for row in listing.data]
     if sys.stdout.isatty() and not wide:
         _show_table(titles, cells)
         return

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from rota.cli import read
-from rota.cli.common import Limit, Namespace, Why, changes, command, given
+from rota.cli.common import Limit, Namespace, Why, changes, command, deleted, given
 from rota.cli.remote import Api, thing
 from rota.cli.runs import followed
 from rota.cli.schedules import COLUMNS
@@ -72,12 +72,12 @@ async def create(
     api: Api,
     name: Name,
     schedule: Annotated[list[str] | None, typer.Option(help=read.WHEN)] = None,
-    timezone: Annotated[str, typer.Option(help="IANA zone of its schedules.")] = "UTC",
+    timezone: Annotated[str | None, typer.Option(help="IANA zone of its schedules; UTC if not given.")] = None,
     **flags: Any,
 ) -> Answer:
     """Make a task, and schedules for it."""
     space, own = name.split("/")
-    when = {"schedule": schedule, "timezone": timezone} if schedule else {}
+    when = given({"schedule": schedule or None, "timezone": timezone})
     return _accepted(await api("POST", "/api/tasks", {"name": own, **body(flags), **when}, namespace=space))
 
 
@@ -99,11 +99,7 @@ async def reset(api: Api, name: Name) -> Answer:
 @command(group, "delete")
 async def delete(api: Api, name: Name) -> Answer:
     """Delete a task and its schedules; runs that exist go on."""
-    task = await api("GET", thing("tasks", name))
-    await api("DELETE", thing("tasks", name))
-    if task["owner"] == "code":
-        warn(f"an app declares {name} in its code: it comes back when that app starts again; take it out there too")
-    return Sheet({"deleted": name})
+    return await deleted(api, "tasks", name)
 
 
 @command(group, "pause")
@@ -141,7 +137,7 @@ async def trigger(
     if within is not None and not wait:
         raise Invalid("timeout", "is for --wait; give that as well (how long runs may take is their task's)")
     said = {"payload": payload, "due_at": at, "queue": queue, "priority": priority, "unique": unique}
-    order = {**given(said, *said), "overlap": overlap}
+    order = {**given(said), "overlap": overlap}
     if delay is not None:
         order["delay_seconds"] = delay / 1_000
     receipt = await api("POST", thing("tasks", name, "trigger"), order, read.key(key))

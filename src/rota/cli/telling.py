@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from shlex import quote
 from typing import Any
 
-from rota.api.views import instant, iso, plain
+from rota.api.views import fires_next, instant, iso, plain
 from rota.cli.show import clean, clock, fail, length
 from rota.domain.facts import Fact, RunsSettled, Trouble
-from rota.domain.names import without_password
+from rota.domain.names import number_of, without_password
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task
-from rota.domain.timing import preview
 from rota.ports.store import Store
 from rota.wiring import default_store, in_memory
 
@@ -70,14 +69,14 @@ def _ends(runs: Sequence[Run]) -> Iterator[str]:
         why = "" if run.state in (State.SUCCESS, State.CANCELLED) else f"  {first[:200]}"
         yield clean(f"{at}  {run.state:9}  {run.task}  {took}  {run.id}{why}")
     if len(runs) > MOST:
-        yield f"{at}  and {len(runs) - MOST} more runs ended"
+        yield f"{at}  and {number_of(len(runs) - MOST, 'more run')} ended"
 
 
 async def overview(store: Store, now: int) -> dict[str, Any]:
     """How many tasks and schedules there are, and which fire next."""
     due = [held.record for held in (await store.due(Schedule, now + AHEAD_MS, FIRES)).items]
     # What is overdue is judged by its rules as soon as somebody leads; what is told here is what comes after that.
-    fires = sorted((at, one.name, one.task) for one in due for at in preview(one, now, 1))
+    fires = sorted((at, one.name, one.task) for one in due for at in fires_next(one, now, 1))
     return {
         "tasks": sum((await store.count(Task, "namespace")).values()),
         "schedules": sum((await store.count(Schedule, "namespace")).values()),
@@ -90,7 +89,7 @@ def first_lines(data: Mapping[str, Any], lead: str | None, ttl_ms: int | None) -
     roles = ["scheduler"] if data["scheduler"] else []
     if working := data["worker"]:
         queues, kinds = ", ".join(working["queues"]), ", ".join(working["executors"])
-        roles.append(f"worker with {working['slots']} slots, queues: {queues}, executors: {kinds}")
+        roles.append(f"worker with {number_of(working['slots'], 'slot')}, queues: {queues}, executors: {kinds}")
     yield f"rota: {' and '.join(roles) or 'API'}"
     store, fires = data["store"], data["next"]
     if in_memory(store) or store == without_password(default_store()):

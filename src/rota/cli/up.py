@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -34,21 +34,20 @@ from rota.cli.remote import open_to_all
 from rota.cli.show import Sheet, fail, show, warn
 from rota.cli.telling import Teller, first_lines, overview
 from rota.domain.errors import Invalid
-from rota.domain.names import without_password
+from rota.domain.names import number_of, without_password
 from rota.embed import Roles, Rota
-from rota.scheduler.options import Options as SchedulerOptions
 from rota.stores import migrate as migrated
-from rota.wiring import DATA, default_name, made_in, make_api
+from rota.wiring import DATA, made_in, make_api
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.runtime import Worker
 from rota.worker.stopping import DRAINED, Haste, until_stopped
 
 if TYPE_CHECKING:
     from rota.api.guard import Guard
-    from rota.api.posting import Listening
     from rota.cli.watch import Watch
     from rota.settings.load import Loaded
-    from rota.wiring.elsewhere import Elsewhere
+    from rota.settings.tree import Settings
+    from rota.wiring.elsewhere import Elsewhere, Listening
     from rota.worker.remote import Server
 
 group = typer.Typer()
@@ -188,14 +187,13 @@ def _serve(flags: Mapping[str, Any], scheduler: bool, worker: bool, api: bool = 
         _place(app, flags, loaded)
     if flags.get("allow") and not (app.kinds.http or app.kinds.grpc):
         raise Invalid("allow", "is for tasks of --http and --grpc; give one of these as well")
-    name = flags["node_id"] or default_name()
-    leading = app.scheduler_options(name) if scheduler else None
-    working = _working(app, name, flags["app"], both=scheduler) if worker else None
+    app.node = flags["node_id"] or app.node
+    working = _working(app, flags["app"], both=scheduler) if worker else None
     if elsewhere and working:
         raise typer.Exit(asyncio.run(_remote(app, elsewhere, working, watch)))
     of_etcd = "strategy" in flags and flags["etcd_endpoints"]
     placing = (flags["line"], flags["strategy"] or "") if flags.get("strategy") or of_etcd else None
-    raise typer.Exit(asyncio.run(_live(app, leading, working, api, watch, placing)))
+    raise typer.Exit(asyncio.run(_live(app, loaded, scheduler, working, api, watch, placing)))
 
 
 def _elsewhere(flags: Mapping[str, Any], loaded: "Loaded", watch: "Watch") -> "Elsewhere | None":
@@ -251,8 +249,8 @@ def _listening(flags: Mapping[str, Any]) -> "Listening":
 
 def _place(app: Rota, flags: Mapping[str, Any], loaded: "Loaded") -> None:
     """Put the app where options or settings say, if they do; and warn that its programs look elsewhere."""
-    said = loaded.settings.store
-    if not flags["store"] and said == os.environ.get("ROTA_STORE") and app.names_store:
+    said, named = loaded.settings.store, loaded.settings.database.url
+    if app.names_store and not flags["store"] and named and named.get_secret_value() == os.environ.get("ROTA_STORE"):
         said = ""  # that variable is for programs that do not say
     if said and not (flags["store"] or flags["data"]):
         loaded.store()
@@ -279,16 +277,17 @@ def load_app(target: str) -> Rota:
     return found
 
 
-def _working(app: Rota, name: str, target: str, both: bool) -> WorkerOptions:
+def _working(app: Rota, target: str, both: bool) -> WorkerOptions:
     """The options of the app's worker; with `both` roles it takes the scripts of this folder, if there are any."""
     scripts = app.kinds.scripts_dir or ("scripts" if both and Path("scripts").is_dir() else "")
     app.kinds = replace(app.kinds, scripts_dir=scripts, target=target, samples=True)
-    return app.worker_options(name)
+    return app.worker_options()
 
 
 async def _live(
     app: Rota,
-    leading: SchedulerOptions | None,
+    loaded: "Loaded",
+    scheduler: bool,
     working: WorkerOptions | None,
     api: bool,
     watch: "Watch",
@@ -296,29 +295,27 @@ async def _live(
 ) -> int:
     """Take on the roles until told to stop; the exit code. `placing`: a queue and its strategy."""
     app.listen(watch)
-    if api and app.loaded:
+    if api:
         from rota.api.serve import check_free
 
-        check_free(app.loaded.settings.api.address())
-    begun = app.running(
-        scheduler=bool(leading), worker=bool(working), scheduler_options=leading, worker_options=working
-    )
-    async with begun as roles, _api(app, roles, api, watch) as (url, login):
-        if placing:
-            await queues.place(app.engine, *placing)
+        check_free(loaded.settings.api.address())
+    async with app.running(scheduler=scheduler, worker=bool(working), worker_options=working) as roles:
         roles.listeners.append(watch.adjust)
-        kinds = [kind for kind, made in app.executors().items() if made.kind == kind] if working else []
-        data = {
-            "scheduler": bool(leading),
-            "worker": working and {"slots": working.slots, "queues": working.queues, "executors": kinds},
-            "store": without_password(app.store),
-            "api": url,
-            "login": login,
-            **await overview(app.engine.store, app.engine.clock.now()),
-        }
-        lines = first_lines(data, app.loaded.lead if app.loaded else None, working.ttl_ms if working else None)
-        async with watch.served(app.engine if leading or api else None):
-            haste = await _until_over(roles.worker, watch.teller, data, lines, alone=not (leading or api))
+        serving = _api(app, loaded.settings, roles, watch) if api else nullcontext(("", ""))
+        async with serving as (url, login), watch.served(app.engine if scheduler or api else None):
+            if placing:
+                await queues.place(app.engine, *placing)
+            kinds = [kind for kind, made in app.executors().items() if made.kind == kind] if working else []
+            data = {
+                "scheduler": scheduler,
+                "worker": working and {"slots": working.slots, "queues": working.queues, "executors": kinds},
+                "store": without_password(app.store),
+                "api": url,
+                "login": login,
+                **await overview(app.engine.store, app.engine.clock.now()),
+            }
+            lines = first_lines(data, loaded.lead, working.ttl_ms if working else None)
+            haste = await _until_over(roles.worker, watch.teller, data, lines, alone=not (scheduler or api))
     return _farewell(roles.worker, haste, watch.teller)
 
 
@@ -331,7 +328,7 @@ async def _remote(app: Rota, there: "Elsewhere", working: WorkerOptions, watch: 
         kinds = [kind for kind, one in made.items() if one.kind == kind]
         data = {"scheduler": there.place, "worker": worker.session, "slots": working.slots, "executors": kinds}
         lines = [
-            f"worker {working.name} works for {there.place}: {working.slots} slots, "
+            f"worker {working.name} works for {there.place}: {number_of(working.slots, 'slot')}, "
             f"queues {', '.join(working.queues)}, executors {', '.join(kinds)}",
             "Ctrl-C stops it",
         ]
@@ -352,6 +349,8 @@ async def _until_over(
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    # So long a thread that comes back from its database waits for a busy loop, and the loop for a thread that computes.
+    sys.setswitchinterval(0.000_3)
     teller.say("started", data, lines)
     await stopped
     haste = Haste(worker, fail)
@@ -375,16 +374,12 @@ def _farewell(worker: Worker | None, haste: Haste, teller: Teller) -> int:
 
 
 @asynccontextmanager
-async def _api(app: Rota, roles: Roles, wanted: bool, watch: "Watch") -> AsyncIterator[tuple[str, str]]:
-    """Serve the API while the block lasts, if at all: where, and at the first start of all the link to log in by."""
-    if not wanted or app.loaded is None:
-        yield "", ""
-        return
+async def _api(app: Rota, said: "Settings", roles: Roles, watch: "Watch") -> AsyncIterator[tuple[str, str]]:
+    """Serve the API while the block lasts: where, and at the first start of all the link to log in by."""
 
     def made(guard: "Guard") -> None:
         roles.listeners.append(lambda settings: guard.adjust(settings.api.guard_options()))
 
-    said = app.loaded.settings
     place, guard, secret = said.api.address(), said.api.guard_options(), said.security.signing_secret
     async with make_api(app.store, app.engine, place, guard, secret, made, watch.metrics) as told:
         yield told

@@ -79,11 +79,14 @@ async def audit(api: Api, since: Since = None, limit: Limit = 50) -> Answer:
 
 def doctor(as_json: Json = False, **given: Any) -> None:
     """Look at store, clock, scheduler and workers. Exits with 1 if something fails."""
-    asked = whom(**given)
-    place = f"{asked.server} answers" if asked.server else f"{without_password(asked.store)} opens, its tables fit"
+
+    async def look(api: Api) -> list[dict[str, Any]]:
+        place = f"{api.server} answers" if api.server else f"{without_password(api.store)} opens, its tables fit"
+        opens = {"level": "ok", "check": "server" if api.server else "store", "text": place}
+        return [opens, *(await api("GET", "/api/system/doctor"))["items"]]
+
     try:
-        opens = {"level": "ok", "check": "server" if asked.server else "store", "text": place}
-        found = [opens, *ask(asked, lambda api: api("GET", "/api/system/doctor"))["items"]]
+        found = ask(whom(**given), look)
     except StoreError as error:
         found = [{"level": "fail", "check": "store", "text": str(error)}]
     code = 1 if any(one["level"] == "fail" for one in found) else 0

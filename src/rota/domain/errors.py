@@ -1,21 +1,4 @@
-"""All errors that Rota raises for its callers.
-
-RotaError
-├── Invalid             what was given cannot be accepted; names the field and the remedy
-│   ├── InvalidTrigger  a trigger that cannot be read or can never fire
-│   └── TooLarge        a payload, result or name over its limit
-├── NotFound            no such task, schedule, run, queue or worker
-├── Refused             the state of things forbids it (a finished run, a taken name, another body for the same key)
-│   └── Changed         it is not any more as whoever changes it has read it
-├── Forbidden           the asker may see the thing, but not do this to it, or gives what is not theirs
-├── Barred              the credential opens nothing (any more): unknown, revoked, expired, or without the right
-├── Stale               a write by a leader or session whose time is over; it changed nothing
-├── Unclear             no answer: it may or may not have happened; look again
-├── RunFailed           raised where a caller waits for a result that will not come
-└── StoreError          the store cannot serve
-    ├── Unavailable     for now: locked, full, read-only, not reachable
-    └── Incompatible    for good: damaged, or from a newer version of Rota
-"""
+"""All errors that Rota raises for its callers."""
 
 
 class RotaError(Exception):
@@ -23,7 +6,7 @@ class RotaError(Exception):
 
 
 class Invalid(RotaError, ValueError):
-    """What was given cannot be accepted. `field` says where, the message says what to write instead."""
+    """What was given cannot be accepted; `field` says where, the message what to write instead."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}" if field else message)
@@ -36,11 +19,11 @@ class InvalidTrigger(Invalid):
 
 
 class TooLarge(Invalid):
-    """A value over its limit."""
+    """A payload, result or name over its limit."""
 
 
 class NotFound(RotaError, LookupError):
-    """No such thing. `kind` and `name` say which."""
+    """No such task, schedule, run, queue or worker. `kind` and `name` say which."""
 
     def __init__(self, kind: str, name: str, remedy: str = "") -> None:
         super().__init__(f"no {kind} {name!r}" + (f"; {remedy}" if remedy else ""))
@@ -49,7 +32,7 @@ class NotFound(RotaError, LookupError):
 
 
 class Refused(RotaError):
-    """The state of things forbids it; the message says which state and what would help."""
+    """The state of things forbids it: a finished run, a taken name, another body for the same key."""
 
 
 class Changed(Refused):
@@ -65,11 +48,11 @@ class Barred(RotaError):
 
 
 class Stale(RotaError):
-    """A write by a leader whose term, or a worker whose session, is over. Nothing was changed."""
+    """A write by a leader whose term is over. Nothing was changed."""
 
 
 class Unclear(RotaError):
-    """No answer came: the write may or may not have happened. Read back before deciding."""
+    """No answer came: the write may or may not have happened; look again."""
 
 
 class RunFailed(RotaError):
@@ -85,8 +68,8 @@ class StoreError(RotaError):
 
 
 class Unavailable(StoreError):
-    """The store cannot serve for now; nothing acknowledged is lost, try again."""
+    """For now: locked, full, read-only, not reachable. Nothing acknowledged is lost, try again."""
 
 
 class Incompatible(StoreError):
-    """The store holds data that this version cannot use."""
+    """For good: its data is damaged, or of a newer version of Rota."""

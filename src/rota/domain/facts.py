@@ -1,49 +1,43 @@
-"""What happened, for those who watch: logs, metrics, tests. Told per batch, and only where somebody listens."""
+"""What happened, for those who watch: logs, metrics, tests. Told per batch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rota.domain.run import Run
 from rota.domain.schedule import Schedule
 
 
-@dataclass(frozen=True, slots=True)
-class RunsSubmitted:
+class RunsSubmitted(NamedTuple):
     """These runs are durably in the store."""
 
     runs: Sequence[Run]
 
 
-@dataclass(frozen=True, slots=True)
-class RunsClaimed:
+class RunsClaimed(NamedTuple):
     """A session took these runs."""
 
     runs: Sequence[Run]
 
 
-@dataclass(frozen=True, slots=True)
-class RunsSettled:
+class RunsSettled(NamedTuple):
     """Attempts of these runs ended; the runs are as after it."""
 
     runs: Sequence[Run]
 
 
-@dataclass(frozen=True, slots=True)
-class ReportsRefused:
+class ReportsRefused(NamedTuple):
     """Reports under old fences, which changed nothing."""
 
     runs: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulesFired:
+class SchedulesFired(NamedTuple):
     """These schedules made runs or skips; the schedules are as after it."""
 
     schedules: Sequence[Schedule]
 
 
-@dataclass(frozen=True, slots=True)
-class SessionChanged:
+class SessionChanged(NamedTuple):
     """A session opened or closed, with the reason."""
 
     session: str
@@ -51,15 +45,13 @@ class SessionChanged:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Beaten:
+class Beaten(NamedTuple):
     """A session's sign of life was answered after so long."""
 
     took_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class LeaderChanged:
+class LeaderChanged(NamedTuple):
     """A term was granted, kept no longer, or found with another holder."""
 
     holder: str
@@ -67,8 +59,7 @@ class LeaderChanged:
     leading: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(NamedTuple):
     """A loop met an error, backs off and goes on."""
 
     where: str

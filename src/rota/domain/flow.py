@@ -53,11 +53,20 @@ class TryAgain(Flow):
 
 
 def outcome_of(error: BaseException) -> Outcome:
-    """The end of an attempt whose code raised `error`."""
+    """The end of an attempt whose code raised `error`, whatever that does when it is looked at."""
+    try:
+        return _outcome_of(error)
+    except BaseException as worse:
+        kinds = [type.__repr__(type(one)) for one in (error, worse)]
+        text = f"{kinds[0]}, which cannot be described: looking at it raised {kinds[1]}"
+        return Outcome(End.FAILURE, reason=Reason.ERROR, error=storable(text[:TEXT_LIMIT]))
+
+
+def _outcome_of(error: BaseException) -> Outcome:
     if isinstance(error, Snooze):
         return Outcome(End.SNOOZE, reason=Reason.SNOOZED, delay_ms=error.delay_ms)
     if isinstance(error, Cancel):
-        return Outcome(End.CANCELLED, reason=Reason.CANCELLED, error=storable(str(error)[:TEXT_LIMIT]))
+        return Outcome(End.CANCELLED, reason=Reason.CANCELLED, error=storable(_text(error)[:TEXT_LIMIT]))
     text = describe(error)
     if isinstance(error, TryAgain):
         # Not judged by name: whoever asks for another try gets it, whatever the policy's lists say.
@@ -82,7 +91,20 @@ def storable(text: str) -> str:
 
 
 def _head(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).rstrip()
+    """Type, message and notes. The standard one follows causes and groups to their end, which may not exist."""
+    kind = type(error)
+    place = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
+    name = f"{place}{kind.__qualname__}"
+    text = _text(error)[:HEAD_LIMIT]
+    notes = islice(getattr(error, "__notes__", ()), RELATED_LIMIT)
+    return "\n".join([f"{name}: {text}" if text else name, *(str(note)[:HEAD_LIMIT] for note in notes)])
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:
+        return "<exception str() failed>"
 
 
 def _related(error: BaseException) -> Iterator[BaseException]:

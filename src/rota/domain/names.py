@@ -23,6 +23,12 @@ def not_a_name(value: object) -> str:
     return f"{repr(value)[:60]} is not a name: use 1 to 128 letters, digits and _ . : @ + -, no blanks"
 
 
+def number_of(number: int, thing: str) -> str:
+    """`1 run`, `2 runs`, `2 entries`."""
+    things = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
+    return f"{number} {thing if number == 1 else things}"
+
+
 def nearest(word: str, known: Collection[str]) -> str:
     """What was probably meant, as the end of an error message."""
     if meant := get_close_matches(word[:128], known, n=1):  # nothing that is known is longer, and it takes its time

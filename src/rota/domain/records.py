@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from rota.domain.ids import DefinitionId, definition_id
+from rota.domain.ids import definition_id
 
 PULL = "pull"
 DISPATCH = (PULL, "round_robin", "random", "least_load", "weighted", "consistent_hash")
@@ -25,7 +25,7 @@ class Queue:
     updated_at: int = 0
 
     @property
-    def id(self) -> DefinitionId:
+    def id(self) -> str:
         """`namespace/name`."""
         return definition_id(self.namespace, self.name)
 

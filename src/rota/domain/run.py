@@ -7,7 +7,6 @@ a row takes a third of a microsecond, a frozen dataclass of the same width five.
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from rota.domain.ids import RunId
 from rota.domain.retry import Retry
 
 
@@ -67,7 +66,7 @@ class Cause(StrEnum):
 class Fence(NamedTuple):
     """Names one attempt. A write with another fence changes nothing and is told so."""
 
-    run: RunId
+    run: str
     attempt: int
     token: int
 
@@ -90,7 +89,7 @@ class Attempt(NamedTuple):
 class Run(NamedTuple):
     """One wanted execution; instants in ms since the epoch, durations in ms."""
 
-    id: RunId
+    id: str
     namespace: str
     task: str
     revision: int

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from rota.domain.ids import DefinitionId, definition_id
+from rota.domain.ids import definition_id
 from rota.domain.task import Owner
 from rota.domain.triggers import Trigger
 
@@ -100,7 +100,7 @@ class Schedule:
     paused: str = ""
     """Why it does not fire; empty: it does."""
     next_at: int | None = None
-    """Next nominal instant; None: paused or exhausted. The time index looks at it."""
+    """Next nominal instant, by which the time index goes; None: paused or exhausted. If stuck: when to try again."""
     cursor_at: int = 0
     """Every occurrence up to and including this instant has its run or its skip."""
     accounted_from: int = 0
@@ -115,9 +115,14 @@ class Schedule:
     updated_at: int = 0
 
     @property
-    def id(self) -> DefinitionId:
+    def id(self) -> str:
         """`namespace/name`."""
         return definition_id(self.namespace, self.name)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it is paused only until its trigger can be asked again, see `domain/timing.py`."""
+        return bool(self.paused) and self.next_at is not None
 
 
 TIMED = ("task", "trigger", "payload", "policy")

@@ -1,12 +1,12 @@
 """Task: the definition of what to run, and the rules for whoever may change it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from rota.domain.errors import Refused
-from rota.domain.ids import DefinitionId, definition_id
+from rota.domain.ids import definition_id
 from rota.domain.priority import Priority
 from rota.domain.retry import Retry
 
@@ -81,7 +81,7 @@ class Task:
     updated_at: int = 0
 
     @property
-    def id(self) -> DefinitionId:
+    def id(self) -> str:
         """`namespace/name`."""
         return definition_id(self.namespace, self.name)
 
@@ -104,7 +104,8 @@ COMMANDED = ("script", "shell", "http", "grpc")
 def meant(task: Task) -> Task:
     """The task with the executor that it means: `rpc` is `grpc`, a `python` task whose command is a file a script."""
     kind = ALIASES.get(task.executor, task.executor)
-    if kind == "python" and task.command.endswith(".py"):
+    own = task.owner is Owner.CODE and task.command == task.name  # a function, whatever it is called
+    if kind == "python" and task.command.endswith(".py") and not own:
         kind = "script"
     return task if kind == task.executor else replace(task, executor=kind)
 
@@ -144,11 +145,13 @@ def differs(one: Task, other: Task) -> bool:
 
 def edited(task: Task, changes: Mapping[str, Any], now: int) -> Task:
     """The task after people changed it; on a code-owned task each change is an override that survives deploys."""
-    overrides = dict(task.overrides)
-    if task.owner is Owner.CODE:
-        for name in changes:
-            overrides.setdefault(name, getattr(task, name))
-    return _revised(task, replace(task, **changes, overrides=overrides), now)
+    return _revised(task, overridden(task, changes), now)
+
+
+def overridden(known: Any, changes: Mapping[str, Any]) -> Any:
+    """A task or schedule with fields as people want them; of code's, each remembers the code's value at first."""
+    own = {name: getattr(known, name) for name in changes} if known.owner is Owner.CODE else {}
+    return replace(known, **changes, overrides={**own, **known.overrides})
 
 
 def reset(task: Task, now: int) -> Task:
@@ -168,13 +171,15 @@ def registered(known: Task | None, code: Task, now: int) -> Task:
         raise Refused(f"task {known.id} was made by people; delete it, or give the one in the code another name")
     if outdated(known, code):
         return known
-    overrides = {name: getattr(code, name) for name in known.overrides}
-    kept = {name: getattr(known, name) for name in known.overrides}
-    fresh = {name: getattr(code, name) for name in DEFINED}
-    wanted = replace(
-        known, **{**fresh, **kept}, owner=Owner.CODE, app=code.app, version=code.version, overrides=overrides
-    )
+    wanted: Task = deployed(known, code, DEFINED)
     return wanted if wanted == known else _revised(known, wanted, now)
+
+
+def deployed(known: Any, code: Any, fields: Iterable[str]) -> Any:
+    """A task or schedule as its code has it now; fields that people overrode stay, and remember the code's value."""
+    fresh = {name: getattr(known if name in known.overrides else code, name) for name in fields}
+    overrides = {name: getattr(code, name) for name in known.overrides}
+    return replace(known, **fresh, app=code.app, version=code.version, overrides=overrides)
 
 
 def outdated(known: Any, code: Any) -> bool:

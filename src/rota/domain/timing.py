@@ -4,19 +4,23 @@
 skips with a reason. It never walks missed occurrences one by one: ranges are counted by the trigger.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
-from rota.domain.errors import Invalid
-from rota.domain.ids import RunId, occurrence_id
+from rota.domain.errors import Invalid, InvalidTrigger
+from rota.domain.ids import occurrence_id
 from rota.domain.schedule import BUFFER_LIMIT, TIMED, CatchUp, Overlap, Policy, Schedule, Skip, SkipReason
 from rota.domain.triggers import Trigger
 from rota.domain.triggers.base import RANGE_END
 
 FIRE_LIMIT = 20
 """Runs of one schedule made in one commit; more follow in the next."""
+STUCK_MS = 60_000
+"""Until a schedule whose trigger could not be asked is tried again."""
 
 
 class Fire(NamedTuple):
@@ -112,21 +116,26 @@ def plan(schedule: Schedule, now: int, live: tuple[str, ...], limit: int = FIRE_
 
 
 def _steps(schedule: Schedule, now: int, limit: int) -> tuple[list[_Passed | int], int]:
-    """What is to be done with the occurrences in (cursor, now], in time order, and the instant up to which this is."""
+    """What is to be done with the occurrences in (cursor, now], in time order, and the instant up to which this is.
+
+    What is passed over behind the last one to fire belongs to this step: the next would judge it anew.
+    """
     steps: list[_Passed | int] = []
-    wanted = 0
+    wanted, cursor = 0, schedule.cursor_at
     for step in _dispositions(schedule, now):
-        steps.append(step)
         if isinstance(step, int):
-            wanted += 1
             if wanted == limit:
-                return steps, step
+                return steps, cursor
+            wanted += 1
+        steps.append(step)
+        cursor = step if isinstance(step, int) else step.end
     return steps, max(now, schedule.cursor_at)
 
 
 def _dispositions(schedule: Schedule, now: int) -> Iterator[_Passed | int]:
     """Occurrences to fire, overlap aside, and ranges to pass over, in time order."""
-    first, trigger, policy = schedule.next_at, schedule.trigger, schedule.policy
+    trigger, policy = schedule.trigger, schedule.policy
+    first = trigger.after(schedule.cursor_at)  # `next_at` may have been found by other zone data
     if first is None or first > now:
         return
     fresh_from = max(now - policy.misfire_ms, schedule.cursor_at)
@@ -134,6 +143,9 @@ def _dispositions(schedule: Schedule, now: int) -> Iterator[_Passed | int]:
         old = _too_old(schedule, now, fresh_from)
         yield old
         yield from _missed(trigger, policy, old.end, fresh_from, now)
+    else:
+        yield first
+        fresh_from = first
     yield from occurrences(trigger, fresh_from, now)
 
 
@@ -171,16 +183,7 @@ def _missed(trigger: Trigger, policy: Policy, start: int, end: int, now: int) ->
 
 def _newest(trigger: Trigger, start: int, end: int, keep: int) -> int:
     """The first instant from `start` on after which at most `keep` occurrences lie, found by halving."""
-    if trigger.count(start, end) <= keep:
-        return start
-    low, high = start, end
-    while high - low > 1:
-        middle = (low + high) // 2
-        if trigger.count(middle, end) <= keep:
-            high = middle
-        else:
-            low = middle
-    return high
+    return start + bisect_left(range(start, end), True, key=lambda moment: trigger.count(moment, end) <= keep)
 
 
 def occurrences(trigger: Trigger, start: int, end: int) -> Iterator[int]:
@@ -234,6 +237,11 @@ def paused(schedule: Schedule, why: str, now: int) -> Schedule:
     return replace(schedule, paused=why or "paused", next_at=None, updated_at=max(schedule.updated_at, now))
 
 
+def stuck(schedule: Schedule, error: InvalidTrigger, now: int) -> Schedule:
+    """The schedule at rest until its trigger can be asked again: this machine does not know its time zone."""
+    return replace(schedule, paused=f"its trigger cannot be asked: {error}", next_at=now + STUCK_MS)
+
+
 def resumed(schedule: Schedule, now: int, catch_up: bool = False) -> tuple[Schedule, tuple[Skip, ...]]:
     """The schedule firing again: from now, what passed meanwhile skipped as `paused`; or by its catch-up policy."""
     if catch_up:
@@ -248,25 +256,15 @@ def edited(schedule: Schedule, wanted: Schedule, now: int, past: bool = False) -
 
     Raises `Invalid` where no occurrence is left, not with `past`.
     """
-    moved, skips = _moved(schedule, now, SkipReason.PAUSED if schedule.paused else SkipReason.EDITED)
+    rest = "" if schedule.stuck else schedule.paused
+    moved, skips = _moved(schedule, now, SkipReason.PAUSED if rest else SkipReason.EDITED)
     next_at = wanted.trigger.after(moved.cursor_at)
     if next_at is None and not past:
         raise Invalid("schedule", "it would never fire again: its last instant is in the past")
-    after = replace(
-        wanted,
-        revision=schedule.revision + any(getattr(schedule, name) != getattr(wanted, name) for name in TIMED),
-        paused=schedule.paused,
-        next_at=None if schedule.paused else next_at,
-        cursor_at=moved.cursor_at,
-        accounted_from=schedule.accounted_from,
-        skip=None,
-        open=schedule.open,
-        fired=schedule.fired,
-        skipped=moved.skipped,
-        created_at=schedule.created_at,
-        updated_at=moved.updated_at,
-    )
-    return after, skips
+    defined = {name: getattr(wanted, name) for name in (*TIMED, "app", "version", "overrides")}
+    revision = schedule.revision + any(getattr(schedule, name) != defined[name] for name in TIMED)
+    fires_at = None if rest else next_at
+    return replace(moved, **defined, revision=revision, paused=rest, next_at=fires_at), skips
 
 
 def _moved(schedule: Schedule, now: int, reason: str) -> tuple[Schedule, tuple[Skip, ...]]:
@@ -276,7 +274,8 @@ def _moved(schedule: Schedule, now: int, reason: str) -> tuple[Schedule, tuple[S
     for by the definition of before, and the account must not look for it by that of after.
     """
     ledger = _Ledger(schedule)
-    ledger.skip(schedule.cursor_at, now, reason)
+    with suppress(InvalidTrigger):  # what an unknown zone would have had it fire nobody can say
+        ledger.skip(schedule.cursor_at, now, reason)
     ledger.close()
     cursor = max(schedule.cursor_at, now)
     after = replace(
@@ -297,8 +296,3 @@ def preview(schedule: Schedule, start: int, count: int) -> list[int]:
 def upcoming(schedule: Schedule, now: int, count: int) -> list[int]:
     """The next `count` instants at which it will fire; none while it is paused."""
     return [] if schedule.paused else preview(schedule, max(now, schedule.cursor_at), count)
-
-
-def run_id(schedule: Schedule, fire: Fire) -> RunId:
-    """The id of an occurrence's run."""
-    return occurrence_id(schedule.id, fire.nominal_at)

@@ -20,17 +20,11 @@ def audited(engine: Engine, actor: str, action: str, target: str, before: Any = 
     now = engine.clock.now()
     one, other = _plain(before), _plain(after)
     differing = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
-    entry = Audit(
-        id=engine.new_id(now),
-        at=now,
-        actor=actor,
-        action=action,
-        target=target,
-        before=_text(without_secrets({name: one[name] for name in differing & one.keys()})),
-        after=_text(without_secrets({name: other[name] for name in differing & other.keys()})),
-        origin=origin.get(),
-    )
-    return Change(None, entry)
+
+    def kept(side: dict[str, Any]) -> str:
+        return _text(without_secrets({name: side[name] for name in differing & side.keys()}))
+
+    return Change(None, Audit(engine.new_id(now), now, actor, action, target, kept(one), kept(other), origin.get()))
 
 
 def _plain(record: Any) -> dict[str, Any]:

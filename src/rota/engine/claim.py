@@ -24,10 +24,8 @@ async def claim(engine: Engine, wants: Sequence[Want]) -> list[Taken]:
         wants = [want._replace(lanes=tuple(one for one in want.lanes if queue_of(one) not in placed)) for want in wants]
     claimed = await engine.store.claim(wants, engine.clock.now())
     taken = [await assigned(engine, one) for one in claimed]
-    if engine.emit:
-        runs = [item.run for one in taken for item in one.assignments]
-        if runs:
-            engine.emit(RunsClaimed(runs))
+    if runs := [item.run for one in taken for item in one.assignments]:
+        engine.tell(RunsClaimed(runs))
     return taken
 
 

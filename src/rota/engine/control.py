@@ -4,11 +4,11 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 
-from rota.domain.errors import Invalid, NotFound, Refused, TooLarge
+from rota.domain.errors import Invalid, NotFound, Refused, RotaError, TooLarge
 from rota.domain.facts import RunsSettled, RunsSubmitted
 from rota.domain.ids import definition_id
 from rota.domain.lane import relabelled
-from rota.domain.names import check_name, check_text
+from rota.domain.names import check_name, check_text, number_of
 from rota.domain.payload import check_payload
 from rota.domain.records import DISPATCH, VALUE_LIMIT, Queue, Session
 from rota.domain.run import TERMINAL, Cause, Run, State
@@ -20,7 +20,7 @@ from rota.engine.engine import Engine, applied, read, revision_of
 from rota.engine.moves import ending, keys_of, wakes
 from rota.engine.query import queues, run_detail
 from rota.engine.submit import Order, Receipt, draft, hints, is_made, keyed, known, receipt_of, submit
-from rota.ports.store import Change, Conflict, Group, Hint, Versioned
+from rota.ports.store import Change, Group, Hint
 
 TRIES = 8
 SLOT_LIMIT = 10_000
@@ -32,22 +32,25 @@ async def trigger(engine: Engine, order: Order, actor: str, overlap: bool = Fals
     if overlap:
         if order.due_at is not None:
             raise Invalid("overlap", "a run that waits its turn has no time of its own; leave one of them out")
-        return await _in_turn(engine, order, actor)
+        return await _in_turn(engine, order)
     return (await submit(engine, [order]))[0]
 
 
-async def _in_turn(engine: Engine, order: Order, actor: str) -> Receipt:
+async def _in_turn(engine: Engine, order: Order) -> Receipt:
     """Submit behind the schedule's open runs, as one of them. Raises `Refused` where its policy says skip."""
     check_payload(order.payload)
     name = definition_id(order.namespace, order.schedule or order.task)
     for _ in range(TRIES):
-        held: Versioned[Schedule] = await read(engine, Schedule, name, "schedule")
+        held = await read(engine, Schedule, name, "schedule")
         schedule, now = held.record, engine.clock.now()
         if schedule.task != order.task:
             raise Refused(f"schedule {name} is of another task; trigger {order.task} without overlap")
         task = (await engine.tasks([definition_id(order.namespace, order.task)]))[f"{order.namespace}/{order.task}"]
         drafted = draft(engine.new_id(now), order._replace(schedule=schedule.name), task, now)
-        if earlier := await receipt_of(engine, order, drafted, (await known(engine, [order]))[0], now):
+        earlier = await receipt_of(engine, order, drafted, (await known(engine, [order]))[0], now)
+        if isinstance(earlier, Refused):
+            raise earlier
+        if earlier:
             return earlier
         found = await engine.store.get(Run, list(schedule.open))
         live = tuple(run.record.id for run in found if run and run.record.state not in TERMINAL)
@@ -55,7 +58,7 @@ async def _in_turn(engine: Engine, order: Order, actor: str) -> Receipt:
         if refusal:
             raise Refused(f"run {live[-1]} of schedule {name} is not over; wait for it, or trigger without overlap")
         queue = definition_id(drafted.namespace, drafted.queue)
-        strict = (await engine.strict([queue]))[queue]
+        strict = (await engine.queues([queue]))[queue].strict
         run = advance(drafted._replace(gate=schedule.name), Submit(strict, waits), now)
         group = keyed(engine, order, run, order.payload or task.payload, now)
         moved = Change(held, replace(schedule, open=(*live, run.id)))
@@ -64,7 +67,7 @@ async def _in_turn(engine: Engine, order: Order, actor: str) -> Receipt:
         if is_made(result):
             engine.tell(RunsSubmitted([run]))
             for other in live if schedule.policy.overlap is Overlap.CANCEL_OTHER else ():
-                with suppress(Refused):
+                with suppress(RotaError):  # the run is made all the same, and `release` cancels what is left
                     await cancel(engine, other, f"schedule:{schedule.name}")
             return Receipt(run.id, True)
     raise Refused(f"schedule {name} changes too quickly; try again")
@@ -74,10 +77,8 @@ async def cancel(engine: Engine, run_id: str, actor: str) -> str:
     """`cancelled` (absolute: no attempt will ever start) or `cancelling` (its worker is told). Raises `Refused` for a
     run that has ended otherwise, `NotFound`.
     """
-    held: Versioned[Run] | None = await read(engine, Run, run_id, "run")
     for _ in range(TRIES):
-        if held is None:
-            raise NotFound("run", run_id)
+        held = await read(engine, Run, run_id, "run")
         run = held.record
         if run.state is State.CANCELLED:
             return "cancelled"
@@ -88,14 +89,12 @@ async def cancel(engine: Engine, run_id: str, actor: str) -> str:
         after = advance(run, Cancel(actor), engine.clock.now())
         group = ending(held, after, await keys_of(engine, [held]), engine.clock.now())
         entry = audited(engine, actor, "cancel", f"run:{run_id}", run, after)
-        told = [*wakes([held], [after]), *([Hint(f"session:{run.session}")] if run.session else [])]
-        result = await engine.commit_one(group._replace(changes=(*group.changes, entry)), None, told)
-        if not isinstance(result, Conflict):
+        told = wakes([held], [after])
+        if applied(await engine.commit_one(group._replace(changes=(*group.changes, entry)), None, told)):
             if after.state is State.RUNNING:
                 return "cancelling"
             engine.tell(RunsSettled([after]))
             return "cancelled"
-        held = result.current[0]
     raise Refused(f"run {run_id} changes too quickly; try again")
 
 
@@ -181,26 +180,33 @@ async def drain(engine: Engine, session: str, actor: str) -> Session:
 
 async def resize(engine: Engine, session: str, slots: int, actor: str) -> Session:
     """Change a worker's capacity while it runs."""
-    if not 1 <= slots <= SLOT_LIMIT:
-        raise Invalid("slots", f"{slots} is not between 1 and {SLOT_LIMIT}")
-    return await _session(engine, session, actor, "resize", slots=slots)
+    return await _session(engine, session, actor, "resize", slots=check_slots(slots))
+
+
+def check_slots(slots: object) -> int:
+    """`slots` if a worker can have so many, else `Invalid`."""
+    if isinstance(slots, int) and not isinstance(slots, bool) and 1 <= slots <= SLOT_LIMIT:
+        return slots
+    raise Invalid("slots", f"{slots!r:.60} is not a number between 1 and {SLOT_LIMIT}")
 
 
 async def relabel(engine: Engine, session: str, labels: Collection[str], actor: str) -> Session:
     """Give a worker these labels in place of its own while it runs: what it takes follows within a beat."""
-    was: Session = (await read(engine, Session, session, "worker")).record
+    was = (await read(engine, Session, session, "worker")).record
     if not was.takes_runs:
         raise Refused(f"worker {was.worker} takes no runs, whatever its labels")
     found = tuple(sorted({check_name("labels", one) for one in labels}))
     taken = relabelled(was.lanes, found)
     if sum(map(len, taken)) > VALUE_LIMIT:
-        raise TooLarge("labels", f"are too many or too long for a worker of {len(was.queues)} queues; give fewer")
+        raise TooLarge(
+            "labels", f"are too many or too long for a worker of {number_of(len(was.queues), 'queue')}; give fewer"
+        )
     return await _session(engine, session, actor, "relabel", labels=found, lanes=taken)
 
 
 async def _session(engine: Engine, session: str, actor: str, action: str, **fields: object) -> Session:
     for _ in range(TRIES):
-        held: Versioned[Session] = await read(engine, Session, session, "worker")
+        held = await read(engine, Session, session, "worker")
         if not held.record.open:
             raise Refused(f"session {session} has ended")
         after = replace(held.record, **fields)  # type: ignore[arg-type]  # fields of Session

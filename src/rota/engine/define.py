@@ -19,9 +19,11 @@ from rota.domain.task import (
     Owner,
     Revision,
     Task,
+    deployed,
     edited,
     meant,
     outdated,
+    overridden,
     registered,
     reset,
     revision_id,
@@ -77,7 +79,7 @@ async def reset_task(engine: Engine, task_id: str, actor: str, check: Check = id
 
 async def _rewrite(engine: Engine, task_id: str, action: str, actor: str, change: Any, check: Check) -> Task:
     for _ in range(TRIES):
-        held: Versioned[Task] = await read(engine, Task, task_id, "task")
+        held = await read(engine, Task, task_id, "task")
         check(held.record)
         after = check_task(change(held.record, engine.clock.now()), engine.forms)
         entry = audited(engine, actor, action, f"task:{task_id}", held.record, after)
@@ -90,7 +92,7 @@ async def _rewrite(engine: Engine, task_id: str, action: str, actor: str, change
 async def delete_task(engine: Engine, task_id: str, actor: str, check: Check = id) -> None:
     """The task and its schedules go; runs that exist go on, by the revision that they name."""
     for _ in range(TRIES):
-        held: Versioned[Task] = await read(engine, Task, task_id, "task")
+        held = await read(engine, Task, task_id, "task")
         check(held.record)
         mine = await schedules_of(engine, held.record)
         # Code may have given it more than one group holds.
@@ -112,7 +114,7 @@ async def schedules_of(engine: Engine, task: Task) -> list[Versioned[Schedule]]:
 
 async def create_schedule(engine: Engine, schedule: Schedule, actor: str) -> Schedule:
     """A new schedule, accounted for from now on."""
-    task: Task = (await read(engine, Task, f"{schedule.namespace}/{schedule.task}", "task")).record
+    task = (await read(engine, Task, f"{schedule.namespace}/{schedule.task}", "task")).record
     if len(await schedules_of(engine, task)) >= SCHEDULE_LIMIT:
         raise Refused(f"task {task.id} has {SCHEDULE_LIMIT} schedules, the most there can be")
     born = started(check_schedule(schedule), engine.clock.now())
@@ -132,11 +134,7 @@ async def update_schedule(
 
     def change(schedule: Schedule, now: int) -> tuple[Schedule, tuple[Skip, ...]]:
         check(schedule)
-        overrides = dict(schedule.overrides)
-        if schedule.owner is Owner.CODE:
-            overrides |= {name: getattr(schedule, name) for name in changes if name not in overrides}
-        wanted = check_schedule(replace(schedule, **changes, overrides=overrides))
-        return schedule_edited(schedule, wanted, now)
+        return schedule_edited(schedule, check_schedule(overridden(schedule, changes)), now)
 
     if "task" in changes:
         namespace = schedule_id.partition("/")[0]
@@ -169,7 +167,7 @@ async def resume_schedule(engine: Engine, schedule_id: str, actor: str, catch_up
 
 async def _retime(engine: Engine, schedule_id: str, action: str, actor: str, change: Retime) -> Schedule:
     for _ in range(TRIES):
-        held: Versioned[Schedule] = await read(engine, Schedule, schedule_id, "schedule")
+        held = await read(engine, Schedule, schedule_id, "schedule")
         after, skips = change(held.record, engine.clock.now())
         after = await _with_open(engine, held.record, after)
         changes = [Change(held, after), *(Change(None, skip) for skip in skips)]
@@ -191,7 +189,7 @@ async def _with_open(engine: Engine, before: Schedule, after: Schedule) -> Sched
 async def delete_schedule(engine: Engine, schedule_id: str, actor: str, check: Check = id) -> None:
     """Nothing of it fires any more; its runs go on, blocked ones are released."""
     for _ in range(TRIES):
-        held: Versioned[Schedule] = await read(engine, Schedule, schedule_id, "schedule")
+        held = await read(engine, Schedule, schedule_id, "schedule")
         check(held.record)
         changes = [Change(held, None), audited(engine, actor, "delete", f"schedule:{schedule_id}", held.record, None)]
         if held.record.skip:
@@ -266,11 +264,7 @@ def _deployed(known: Schedule, code: Schedule, now: int) -> tuple[Schedule, tupl
     """A schedule after its app's code was deployed again; overridden fields stay, remembering the code's value."""
     if known.owner is Owner.PEOPLE or outdated(known, code):
         return known, _NONE
-    kept = {name: getattr(known, name) for name in known.overrides}
-    overrides = {name: getattr(code, name) for name in known.overrides}
-    fresh = {name: getattr(code, name) for name in TIMED}
-    about: dict[str, Any] = {"app": code.app, "version": code.version, "overrides": overrides}
-    wanted, skips = replace(known, **{**fresh, **kept, **about}), _NONE
+    wanted, skips = deployed(known, code, TIMED), _NONE
     if any(getattr(wanted, name) != getattr(known, name) for name in TIMED):
         wanted, skips = schedule_edited(known, wanted, now, past=True)
     if wanted.paused.startswith(GONE):
@@ -288,7 +282,8 @@ async def _gone(engine: Engine, app: str, code: Sequence[Task | Schedule]) -> li
     for held in await every(engine, Schedule):
         known = held.record
         mine = known.owner is Owner.CODE and known.app == app and (known.namespace in spaces or not spaces)
-        if mine and known.id not in kept and not known.paused and not any(outdated(known, one) for one in versions):
+        fires = known.stuck or not known.paused
+        if mine and known.id not in kept and fires and not any(outdated(known, one) for one in versions):
             after = paused(known, why, now)
             entry = audited(engine, f"app:{app}", "pause", f"schedule:{known.id}", known, after)
             groups.append(Group((Change(held, after), entry)))

@@ -7,20 +7,20 @@ from typing import Any
 
 from rota.domain.errors import NotFound, Unavailable, Unclear
 from rota.domain.facts import Fact
-from rota.domain.ids import RunId, definition_id, timed_id
+from rota.domain.ids import definition_id, timed_id
 from rota.domain.records import PULL, Queue
 from rota.domain.retry import Defaults
 from rota.domain.run import Run
 from rota.domain.task import Revision, Task, revision_id
 from rota.ports.executor import Forms
 from rota.ports.runtime import Chance, Clock, Emit
-from rota.ports.store import Conflict, Group, Guard, Hint, Logs, R, Result, Store, Versioned, Where
+from rota.ports.store import Conflict, Group, Guard, Hint, R, Result, Store, Versioned, Where
 
 MEMORY_MS = 1_000
 """How long a task or queue read is believed by submit; their own changes in this process are seen at once."""
 PLACED_MS = 3_000
 """How long it is believed which queues are placed: somebody who takes a run by himself meanwhile is right, too."""
-REVISIONS = 10_000
+REMEMBERED = 10_000
 BATCH = 1_000
 """Groups in one commit."""
 PAGE = 500
@@ -32,7 +32,6 @@ class Engine:
     def __init__(
         self,
         store: Store,
-        logs: Logs,
         clock: Clock,
         chance: Chance,
         emit: Emit | None = None,
@@ -40,14 +39,14 @@ class Engine:
     ) -> None:
         """`forms`: what is checked of a task by its kind; none where the kinds are not known."""
         self.store = store
-        self.logs = logs
+        self.logs = store.logs
         self.clock = clock
         self.chance = chance
         self.emit = emit
         self.forms = forms or {}
         self.defaults = Defaults()
         """What new tasks get where nobody says otherwise; settings may change it."""
-        self._revisions: dict[tuple[str, int], Task] = {}
+        self._revisions: dict[str, tuple[int, Revision | None]] = {}
         self._heads: dict[str, tuple[int, Task | None]] = {}
         self._queues: dict[str, tuple[int, Queue | None]] = {}
         self._placed: tuple[float, dict[str, Queue]] = (-inf, {})
@@ -61,15 +60,15 @@ class Engine:
         return other
 
     def tell(self, fact: Fact) -> None:
-        """Tell whoever listens. On hot paths ask for `emit` before building the fact."""
+        """Tell whoever listens."""
         if self.emit:
             self.emit(fact)
 
-    def new_id(self, now: int) -> RunId:
+    def new_id(self, now: int) -> str:
         """A fresh sortable id."""
         return timed_id(now, self.chance.bits(80))
 
-    def new_ids(self, now: int, count: int) -> list[RunId]:
+    def new_ids(self, now: int, count: int) -> list[str]:
         """Fresh ids that sort in their order, so that runs of one submission go first in, first out."""
         first = self.chance.bits(79)
         return [timed_id(now, first + number) for number in range(count)]
@@ -93,9 +92,7 @@ class Engine:
                     raise unclear from None
             except Unavailable as error:
                 if results:
-                    raise Unclear(
-                        f"{len(results)} of {len(groups)} writes are done, the others not: {error}"
-                    ) from error
+                    raise Unclear(f"done: {len(results)} of {len(groups)} writes; the others not: {error}") from error
                 raise
         return results
 
@@ -122,10 +119,6 @@ class Engine:
         found = await self._remembered(Queue, self._queues, ids)
         return {name: queue or Queue(name.partition("/")[0], name.partition("/")[2]) for name, queue in found.items()}
 
-    async def strict(self, ids: Iterable[str]) -> dict[str, bool]:
-        """Whether these queues are strict."""
-        return {name: queue.strict for name, queue in (await self.queues(ids)).items()}
-
     async def placed(self) -> dict[str, Queue]:
         """Queues by id of which the leader places the runs; read at most every PLACED_MS."""
         now = self.clock.monotonic()
@@ -135,12 +128,14 @@ class Engine:
             self._placed = now if changes == self._changes else -inf, {queue.id: queue for queue in found}
         return self._placed[1]
 
-    async def _remembered(self, kind: Any, memory: dict[str, tuple[int, Any]], ids: Iterable[str]) -> dict[str, Any]:
+    async def _remembered(
+        self, kind: Any, memory: dict[str, tuple[int, Any]], ids: Iterable[str], believed_ms: float = MEMORY_MS
+    ) -> dict[str, Any]:
         now, wanted = self.clock.monotonic(), dict.fromkeys(ids)
         # Taken before the read: others may forget or clear meanwhile.
-        known = {name: memory[name][1] for name in wanted if name in memory and memory[name][0] + MEMORY_MS >= now}
+        known = {name: memory[name][1] for name in wanted if name in memory and memory[name][0] + believed_ms >= now}
         if missing := [name for name in wanted if name not in known]:
-            if len(memory) > REVISIONS:
+            if len(memory) > REMEMBERED:
                 memory.clear()
             changes = self._changes
             for name, found in zip(missing, await self.store.get(kind, missing), strict=True):
@@ -160,16 +155,9 @@ class Engine:
 
     async def revisions(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Task]:
         """Tasks as runs named them, those that are there. Revisions never change: what is known needs no look."""
-        keys = dict.fromkeys(wanted)
-        known = {key: self._revisions[key] for key in keys if key in self._revisions}
-        if missing := [key for key in keys if key not in known]:
-            if len(self._revisions) > REVISIONS:
-                self._revisions.clear()
-            ids = [revision_id(*key) for key in missing]
-            for key, found in zip(missing, await self.store.get(Revision, ids), strict=True):
-                if found is not None:
-                    known[key] = self._revisions[key] = found.record.task
-        return known
+        keys = {revision_id(*key): key for key in wanted}
+        found = await self._remembered(Revision, self._revisions, keys, inf)
+        return {keys[name]: revision.task for name, revision in found.items() if revision}
 
 
 def revision_of(run: Run) -> tuple[str, int]:
@@ -182,7 +170,7 @@ def applied(result: Result) -> bool:
     return not isinstance(result, Conflict)
 
 
-async def read(engine: Engine, kind: Any, name: str, word: str) -> Versioned[Any]:
+async def read(engine: Engine, kind: type[R], name: str, word: str) -> Versioned[R]:
     """One record or `NotFound`."""
     found = (await engine.store.get(kind, [name]))[0]
     if found is None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
+from typing import Any
 
 from rota.domain.ids import definition_id
 from rota.domain.records import Audit, Session
@@ -43,20 +44,20 @@ CAUSES: dict[str, str] = {
     Cause.RETRY: "asked for by {actor} as a retry of run {origin}",
 }
 SKIPS: dict[str, str] = {
-    SkipReason.MISFIRE: "nobody was there to fire them, and catch-up does not make up for them",
-    SkipReason.WINDOW: "they were older than the catch-up window",
+    SkipReason.MISFIRE: "nobody was there to fire at the time, and catch-up does not make up for it",
+    SkipReason.WINDOW: "the catch-up window was over",
     SkipReason.MAXIMUM: "more were missed than max_runs allows to make up for",
     SkipReason.OVERLAP: "an earlier run was not over",
     SkipReason.BUFFER_FULL: "an earlier run was not over and the buffer was full",
     SkipReason.PAUSED: "the schedule was paused",
-    SkipReason.EDITED: "the schedule was edited before they were fired",
-    SkipReason.MISSED_START: "their start deadline was over",
+    SkipReason.EDITED: "the schedule was edited before",
+    SkipReason.MISSED_START: "the start deadline was over",
 }
 
 
 async def explain_run(engine: Engine, run_id: str) -> list[str]:
     """The story of a run, oldest first, one sentence a line. Raises `NotFound`."""
-    run: Run = (await read(engine, Run, run_id, "run")).record
+    run = (await read(engine, Run, run_id, "run")).record
     fields = _fields(run)
     story = [f"{_at(run.created_at)} {CAUSES[run.cause].format(**fields)}, as revision {run.revision} of {run.task}"]
     for _, alike in groupby(run.history, key=lambda old: (old.worker, old.reason, old.error)):
@@ -82,7 +83,7 @@ def _since(run: Run) -> int | None:
     return run.ended_at or (run.ready_at if run.state is State.PENDING else run.due_at or run.ready_at)
 
 
-def _ended(attempts: list[Attempt], fields: dict[str, str]) -> str:
+def _ended(attempts: list[Attempt], fields: dict[str, Any]) -> str:
     """Attempts in a row that ended alike."""
     first, old = attempts[0], attempts[-1]
     numbers = f"attempt {old.number}" if first is old else f"attempts {first.number} to {old.number}"
@@ -141,8 +142,10 @@ def unable(run: Run, sessions: Sequence[Session]) -> str:
 
 async def explain_schedule(engine: Engine, schedule_id: str, limit: int = 10) -> list[str]:
     """The state of a schedule and why its newest occurrences were skipped. Raises `NotFound`."""
-    schedule: Schedule = (await read(engine, Schedule, schedule_id, "schedule")).record
-    if schedule.paused:
+    schedule = (await read(engine, Schedule, schedule_id, "schedule")).record
+    if schedule.stuck:
+        story = [f"it does not fire: {schedule.paused}; it is tried again at {_at(schedule.next_at)}"]
+    elif schedule.paused:
         since = await _last(engine, f"schedule:{schedule_id}", "pause")
         story = [f"it does not fire, it was paused{since}: {schedule.paused}"]
     elif schedule.next_at is None:
@@ -173,7 +176,7 @@ def _range(skip: Skip) -> str:
     return f"{skip.count} occurrences from {_at(skip.first_at)} to {_at(skip.last_at)} were skipped: {why}"
 
 
-def _worded(reason: str, fields: dict[str, str]) -> str:
+def _worded(reason: str, fields: dict[str, Any]) -> str:
     """A reason in words; one that is not ours, from a foreign worker, as it is."""
     return WORDS[reason].format(**fields) if reason in WORDS else reason
 
@@ -182,15 +185,11 @@ def _first_line(text: str) -> str:
     return next(iter(text.splitlines()), "")
 
 
-def _fields(run: Run) -> dict[str, str]:
-    return {
+def _fields(run: Run) -> dict[str, Any]:
+    return run._asdict() | {
         "actor": run.actor or "a program",
-        "schedule": run.schedule,
         "nominal": _at(run.nominal_at),
-        "origin": run.origin,
-        "detail": run.detail,
         "error": _first_line(run.error),
-        "worker": run.worker,
         "cancel": run.cancel or "somebody",
         "end_by": _at(run.end_by),
     }

@@ -6,14 +6,15 @@ refused by the term, could not make a second run of it.
 
 from collections.abc import Sequence
 
-from rota.domain.facts import SchedulesFired
-from rota.domain.ids import definition_id
+from rota.domain.errors import InvalidTrigger
+from rota.domain.facts import SchedulesFired, Trouble
+from rota.domain.ids import definition_id, occurrence_id
 from rota.domain.records import INLINE_LIMIT
 from rota.domain.run import TERMINAL, Cause, Run, State
 from rota.domain.schedule import Overlap, Schedule
 from rota.domain.states import Cancel, Submit, advance
 from rota.domain.task import Task
-from rota.domain.timing import FIRE_LIMIT, Fire, Plan, paused, plan, run_id
+from rota.domain.timing import FIRE_LIMIT, Fire, Plan, paused, plan, resumed, stuck
 from rota.engine.engine import Engine, applied
 from rota.engine.moves import move
 from rota.engine.submit import Order, blobs, draft, hints
@@ -23,7 +24,7 @@ LIMIT = 500
 """Schedules fired in one commit."""
 TRIES = 5
 CANCEL_LIMIT = 8
-"""Runs cancelled for one newer occurrence; more only where the policy was `buffer_all` before, and they follow."""
+"""Runs told in the group of the newer occurrence; more only where the policy was another before, and they follow."""
 
 
 async def fire(engine: Engine, term: Term) -> int | None:
@@ -32,40 +33,54 @@ async def fire(engine: Engine, term: Term) -> int | None:
     due = await engine.store.due(Schedule, now, LIMIT)
     if not due.items:
         return due.next_at
-    live = await _live(engine, due.items)
+    live = await live_runs(engine, due.items)
     tasks = await engine.existing(definition_id(one.record.namespace, one.record.task) for one in due.items)
-    strict = await engine.strict({f"{task.namespace}/{task.queue}" for task in tasks.values()})
+    queues = await engine.queues({f"{task.namespace}/{task.queue}" for task in tasks.values()})
     groups: list[Group] = []
     plans: list[Plan | None] = []
     made: list[Run] = []
     for held in due.items:
         schedule = held.record
         task = tasks.get(definition_id(schedule.namespace, schedule.task))
-        if task is None:
-            orphan = paused(schedule, f"its task {schedule.task} does not exist", now)
-            groups.append(Group((Change(held, orphan),)))
-            plans.append(None)
-            continue
         open_runs = live.get(schedule.id, ())
-        room = _room(schedule.payload or task.payload)
-        planned = plan(schedule, now, tuple(run.record.id for run in open_runs), room)
-        runs = [_run(schedule, task, one, strict[f"{task.namespace}/{task.queue}"], now) for one in planned.fires]
-        groups.append(_group(held, planned, runs, open_runs, task, now))
-        made += runs
-        plans.append(planned)
+        planned = _planned(schedule, task, open_runs, now)
+        if isinstance(planned, Schedule):
+            groups.append(Group((Change(held, planned),)))
+            plans.append(None)
+            if not schedule.paused:
+                engine.tell(Trouble("fire", RuntimeError(f"schedule {schedule.id} does not fire: {planned.paused}")))
+        elif task:
+            strict = queues[f"{task.namespace}/{task.queue}"].strict
+            runs = [_run(schedule, task, one, strict, now) for one in planned.fires]
+            groups.append(_group(held, planned, runs, open_runs, task, now))
+            made += runs
+            plans.append(planned)
     results = await engine.commit(groups, term, _hints(made, live))
     again = [_without_known(group, result) for group, result in zip(groups, results, strict=True)]
     if known := [group for group in again if group]:
         await engine.commit(known, term)
     done = [planned for planned, result in zip(plans, results, strict=True) if planned and applied(result)]
-    await _replace(engine, done, live, term)
-    if engine.emit and done:
-        engine.emit(SchedulesFired([planned.schedule for planned in done]))
+    replaced = [run for planned in done if planned.cancels for run in live[planned.schedule.id]]
+    # Those that run are told in the newer one's group. Should it end here, `release` does the rest.
+    await replace_runs(engine, [run for run in replaced if run.record.state is not State.RUNNING], term)
+    if done:
+        engine.tell(SchedulesFired([planned.schedule for planned in done]))
     # A conflict means that somebody edited the schedule meanwhile: the next look sees the new one.
     if len(due.items) == LIMIT or not all(applied(result) for result in results):
         return 0
     upcoming = [planned.schedule.next_at for planned in done if planned.schedule.next_at is not None]
     return min([*upcoming, *([due.next_at] if due.next_at is not None else [])], default=None)
+
+
+def _planned(schedule: Schedule, task: Task | None, live: Sequence[Versioned[Run]], now: int) -> Plan | Schedule:
+    """What is to be done with it; the schedule at rest where that cannot be known."""
+    if task is None:
+        return paused(schedule, f"its task {schedule.task} does not exist", now)
+    try:
+        awake = resumed(schedule, now, catch_up=True)[0] if schedule.stuck else schedule
+        return plan(awake, now, tuple(run.record.id for run in live), _room(schedule.payload or task.payload))
+    except InvalidTrigger as error:
+        return stuck(schedule, error, now)
 
 
 def _without_known(group: Group, result: Result) -> Group | None:
@@ -89,7 +104,7 @@ def _run(schedule: Schedule, task: Task, one: Fire, strict: bool, now: int) -> R
         nominal_at=one.nominal_at,
     )
     deadline = schedule.policy.start_deadline_ms
-    drafted = draft(run_id(schedule, one), order, task, now)._replace(
+    drafted = draft(occurrence_id(schedule.id, one.nominal_at), order, task, now)._replace(
         gate=schedule.name if schedule.policy.overlap not in (Overlap.ALLOW, Overlap.SKIP) else "",
         start_by=one.nominal_at + deadline if deadline is not None else None,
     )
@@ -109,19 +124,15 @@ def _group(
     return Group(tuple(changes))
 
 
-async def _replace(
-    engine: Engine, done: Sequence[Plan], live: dict[str, tuple[Versioned[Run], ...]], term: Term
-) -> None:
-    """End those that a newer run replaces and that nobody holds; those that run are told in the newer one's group."""
-    replaced = [run for planned in done if planned.cancels for run in live[planned.schedule.id]]
-    waiting = [run for run in replaced if run.record.state is not State.RUNNING]
+async def replace_runs(engine: Engine, runs: Sequence[Versioned[Run]], term: Term) -> None:
+    """Cancel those that a newer run of their schedule replaces."""
     for _ in range(TRIES):
         now = engine.clock.now()
-        after = [advance(run.record, Cancel(f"schedule:{run.record.schedule}"), now) for run in waiting]
-        changed = await move(engine, waiting, after, term)
+        after = [advance(run.record, Cancel(f"schedule:{run.record.schedule}"), now) for run in runs]
+        changed = await move(engine, runs, after, term)
         # One that a worker took at this moment is cancelled as a running one.
-        waiting = [run for run in changed if run.record.state not in TERMINAL]
-        if not waiting:
+        runs = [run for run in changed if run.record.state not in TERMINAL]
+        if not runs:
             break
 
 
@@ -140,9 +151,9 @@ def _hints(runs: list[Run], live: dict[str, tuple[Versioned[Run], ...]]) -> list
     return told
 
 
-async def _live(engine: Engine, due: Sequence[Versioned[Schedule]]) -> dict[str, tuple[Versioned[Run], ...]]:
-    """The runs that each schedule has open and that are not over, in one read."""
-    owners = {run: held.record.id for held in due for run in held.record.open}
+async def live_runs(engine: Engine, schedules: Sequence[Versioned[Schedule]]) -> dict[str, tuple[Versioned[Run], ...]]:
+    """The runs that each schedule has open and that are not over, oldest first, in one read."""
+    owners = {run: held.record.id for held in schedules for run in held.record.open}
     if not owners:
         return {}
     live: dict[str, tuple[Versioned[Run], ...]] = {}

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from rota.domain.facts import RunsSettled
 from rota.domain.records import Tally, Unique, bucket
 from rota.domain.run import TERMINAL, Run, State
-from rota.engine.engine import Engine
+from rota.engine.engine import Engine, applied
 from rota.engine.submit import hints
 from rota.ports.store import Change, Conflict, Group, Guard, Hint, Versioned
 
 MINUTE_MS = 60_000
 
 Keys = dict[str, Versioned[Unique]]
-"""Unique keys by id, as held by the runs about to end."""
+"""Unique keys by id, whichever run holds each by now."""
 
 
 async def move(
@@ -23,11 +23,9 @@ async def move(
     now = engine.clock.now()
     groups = [ending(held, run, keys, now) for held, run in zip(before, after, strict=True)]
     results = await engine.commit(groups, guard, wakes(before, after))
-    if engine.emit:
-        moved = [run for run, result in zip(after, results, strict=True) if not isinstance(result, Conflict)]
-        ended = [run for run in moved if run.state in TERMINAL]
-        if ended:
-            engine.emit(RunsSettled(ended))
+    ended = [run for run, result in zip(after, results, strict=True) if applied(result) and run.state in TERMINAL]
+    if ended:
+        engine.tell(RunsSettled(ended))
     return [result.current[0] for result in results if isinstance(result, Conflict) and result.current[0]]
 
 
@@ -35,7 +33,8 @@ def ending(held: Versioned[Run], run: Run, keys: Keys, now: int) -> Group:
     """The group that moves a run on; one that ends it also counts it and frees its keys."""
     if run.state not in TERMINAL:
         return Group((Change(held, run),))
-    freed = [Change(keys[key], None) for key in held.record.keys if key in keys]
+    mine = [keys[key] for key in held.record.keys if key in keys]
+    freed = [Change(key, None) for key in mine if key.record.run == run.id]
     return Group((Change(held, run), *freed), tally(run, now, held.record.state is State.RUNNING))
 
 
@@ -48,20 +47,21 @@ def tally(run: Run, now: int, ran: bool) -> Tally:
 
 
 async def keys_of(engine: Engine, runs: Sequence[Versioned[Run]]) -> Keys:
-    """The unique keys that these runs still hold."""
-    owners = {key: held.record.id for held in runs for key in held.record.keys}
-    if not owners:
-        return {}
-    found = await engine.store.get(Unique, list(owners))
-    return {key: one for key, one in zip(owners, found, strict=True) if one and one.record.run == owners[key]}
+    """The unique keys of these runs. What a reporter still holds as running may have ended, its key be another's."""
+    names = list({key for held in runs for key in held.record.keys})
+    found = await engine.store.get(Unique, names) if names else ()
+    return {one.record.id: one for one in found if one}
 
 
 def wakes(before: Sequence[Versioned[Run]], after: Sequence[Run]) -> list[Hint]:
-    """Lanes for what is ready, `due` for what waits, `gate` where a blocked run may go on, `done` for waiters."""
+    """Lanes for what is ready, `due` for what waits, `gate` where a blocked run may go on, `done` for waiters, and
+    the sessions that hold what is to be cancelled.
+    """
     ended = sum(run.state in TERMINAL for run in after)
     told = hints(run for run in after if run.state not in TERMINAL) if ended < len(after) else []
     if ended:
         told.append(Hint("done", ended))
     if any(held.record.gate and run.state in TERMINAL for held, run in zip(before, after, strict=True)):
         told.append(Hint("gate"))
+    told += [Hint(f"session:{run.session}") for run in after if run.cancel and run.session]
     return told

@@ -38,28 +38,30 @@ async def change_user(
     password: str | None = None,
 ) -> User:
     """What is given becomes so; a new password ends all logins. Raises `Forbidden`; `Refused` for the last admin."""
+    said = {"grants": None if grants is None else _granted(grants, actor), "disabled": disabled, "password": password}
+    given: dict[str, Any] = {field: value for field, value in said.items() if value is not None}
     for _ in range(TRIES):
         held: Versioned[User] = await read(engine, User, name, "user")
         was = held.record
-        after = replace(
-            was,
-            grants=was.grants if grants is None else _granted(grants, actor),
-            disabled=was.disabled if disabled is None else disabled,
-            password=was.password if password is None else password,
-            updated_at=engine.clock.now(),
-        )
+        after = replace(was, **given, updated_at=engine.clock.now())
         entry = audited(engine, actor.name, "update", f"user:{name}", _shown(was), _shown(after, password is not None))
         changes = [Change(held, after), entry, *await _witness(engine, was, after)]
+        if password is not None:
+            await _end_logins(engine, name, actor)  # first: a login that comes behind it is a conflict
         if applied(await engine.commit_one(Group(tuple(changes)))):
-            if password is not None:
-                # By their end, the latest first: behind the last one that lives nobody looks, however many there were.
-                async for token, _ in walk(engine, Token, Where(ended_until=after.updated_at + 2 * SESSION_MS)):
-                    if (token.expires_at or 0) <= after.updated_at:
-                        break
-                    if token.owner == name and token.kind is Kind.SESSION:
-                        await revoke(engine, token.id, actor.name, "the password is a new one")
             return after
     raise Refused(f"user {name} changes too quickly; try again")
+
+
+async def _end_logins(engine: Engine, name: str, actor: Actor) -> None:
+    now = engine.clock.now()
+    for _ in range(2):  # one that is refreshed meanwhile gets ahead of where the first look is
+        # By their end, the latest first: behind the last one that lives nobody looks, however many there were.
+        async for token, _ in walk(engine, Token, Where(ended_until=now + 2 * SESSION_MS)):
+            if (token.expires_at or 0) <= now:
+                break
+            if token.owner == name and token.kind is Kind.SESSION:
+                await revoke(engine, token.id, actor.name, "the password is a new one")
 
 
 async def _witness(engine: Engine, was: User, after: User) -> list[Change]:
@@ -106,14 +108,29 @@ async def revoke(engine: Engine, token_id: str, actor: str, why: str = "") -> To
     raise Refused(f"token {token_id} changes too quickly; try again")
 
 
-async def log_in(engine: Engine, owner: str, link: Versioned[Token] | None = None) -> Token | None:
-    """A new login of a user; by a link, which opens once: None where somebody else was quicker."""
-    now = engine.clock.now()
-    made = Token(engine.new_id(now), Kind.SESSION, "login", owner=owner, created_at=now, expires_at=now + SESSION_MS)
-    changes = [Change(None, made), audited(engine, f"user:{owner}", "login", f"token:{made.id}")]
-    if link:
-        changes.append(Change(link, replace(link.record, revoked="used", expires_at=now)))
-    return made if applied(await engine.commit_one(Group(tuple(changes)))) else None
+async def log_in(
+    engine: Engine, owner: str, password: str | None = None, link: Versioned[Token] | None = None
+) -> Token | None:
+    """A new login of a user, by a password (as the store keeps it) or by a link, which opens once.
+
+    None where that counts no longer, or the user may not log in. Raises `Unavailable`.
+    """
+    for _ in range(TRIES):
+        user, now = (await engine.store.get(User, [owner]))[0], engine.clock.now()
+        if user is None or user.record.disabled or password not in (None, user.record.password):
+            return None
+        if link and link != (await engine.store.get(Token, [link.record.id]))[0]:
+            return None
+        expires_at = now + SESSION_MS
+        made = Token(engine.new_id(now), Kind.SESSION, "login", owner=owner, created_at=now, expires_at=expires_at)
+        # The user is written, too, just as they are: so a change of their password cannot overlook this login.
+        changes = [Change(None, made), Change(user, user.record)]
+        changes.append(audited(engine, f"user:{owner}", "login", f"token:{made.id}"))
+        if link:
+            changes.append(Change(link, replace(link.record, revoked="used", expires_at=now)))
+        if applied(await engine.commit_one(Group(tuple(changes)))):
+            return made
+    raise Unavailable(f"user {owner} changes too quickly; try again")
 
 
 async def renew(engine: Engine, session: str, generation: int) -> Token | None:

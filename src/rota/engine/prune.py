@@ -9,6 +9,7 @@ from rota.domain.people import Token
 from rota.domain.records import Audit, Blob, Pulse, Session, Tally, Unique
 from rota.domain.run import TERMINAL, Run
 from rota.domain.schedule import DAY_MS, Schedule, Skip
+from rota.domain.triggers.base import RANGE_END
 from rota.engine.engine import Engine, applied
 from rota.engine.seal import move_anchor
 from rota.engine.sessions import load_id
@@ -54,8 +55,11 @@ async def _runs(engine: Engine, retention: Retention, now: int, term: Term, coun
     if counting and retention.runs is not None:
         ended = sum((await engine.store.count(Run, "state", Where(states=ENDED))).values())
         while ended > retention.runs:
-            step = await _run_step(engine, now, term, min(STEP, ended - retention.runs))
-            ended, gone = ended - max(step, 1), gone + step
+            # Whatever the clock says by now: it may have been set back since they ended.
+            step = await _run_step(engine, RANGE_END, term, min(STEP, ended - retention.runs))
+            ended, gone = ended - step, gone + step
+            if not step:
+                break
     return gone
 
 

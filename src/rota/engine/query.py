@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rota.domain.lane import queue_of
 from rota.domain.records import Blob, Load, Pulse, Queue, Session
-from rota.domain.run import LIVE, Run, State
+from rota.domain.run import Run, State
 from rota.engine.engine import Engine, every, read
 from rota.engine.recover import open_sessions
 from rota.engine.sessions import loads
@@ -44,7 +44,7 @@ class QueueView(NamedTuple):
 
 async def run_detail(engine: Engine, run_id: str) -> RunDetail:
     """One run. Raises `NotFound`."""
-    run: Run = (await read(engine, Run, run_id, "run")).record
+    run = (await read(engine, Run, run_id, "run")).record
     names = [f"{run_id}/payload", f"{run_id}/result"]
     blobs = await engine.store.get(Blob, names) if run.payload is None or run.spilled else [None, None]
     payload = run.payload if run.payload is not None else blobs[0].record.data if blobs[0] else b""
@@ -82,8 +82,3 @@ async def queues(engine: Engine, namespace: str = "main") -> list[QueueView]:
     return [
         QueueView(known.get(name, Queue(namespace, name)), pending.get(name, 0), running.get(name, 0)) for name in names
     ]
-
-
-async def unfinished(engine: Engine) -> int:
-    """Number of runs that are not over."""
-    return sum((await engine.store.count(Run, "state", Where(states=tuple(LIVE)))).values())

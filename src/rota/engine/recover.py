@@ -5,13 +5,13 @@ Two separate steps. `Watch` closes sessions that lapsed, by this process's monot
 and whatever died right after, its runs are found.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from rota.domain.records import Pulse, Session
 from rota.domain.run import End, Outcome, Reason, Run, State
 from rota.engine.engine import PAGE, Engine, every
-from rota.engine.sessions import leave
+from rota.engine.sessions import close
 from rota.engine.settle import settle
 from rota.ports.desk import Settlement
 from rota.ports.store import Term, Versioned, Where
@@ -22,6 +22,7 @@ GAP = 3
 """A gap of more than ttl / GAP between looks restarts the watch: the watcher itself may have been away."""
 CANARY_MS = 2_000
 """A canary that is heard less often sings no more, see `api/carried.py`."""
+RUNNING = Where(states=(State.RUNNING,))
 PATIENCE_MS = 600_000
 """So long, at most, a worker's silence is taken for that of the broker between."""
 
@@ -39,7 +40,7 @@ class Seen:
 
 
 class Watch:
-    """Watches the pulses of open sessions during one term. A new term needs a new watch."""
+    """Watches the pulses of open sessions during one term, until a look fails: then, too, a new watch is needed."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -54,16 +55,11 @@ class Watch:
         for session, pulse in zip(sessions, pulses, strict=True):
             self._note(session, pulse.record.count if pulse else 0, asked, answered)
         self._spare(sessions, answered)
-        lapsed = [session for session in sessions if self._lapsed(session, asked)]
-        for session in lapsed:
-            await leave(self._engine, session.id, "lapsed: no beat for its whole ttl", term)
+        if lapsed := [session.id for session in sessions if self._lapsed(session, asked)]:
+            await close(self._engine, lapsed, "lapsed: no beat for its whole ttl", term)
         alive = {session.id for session in sessions}
         self._seen = {name: seen for name, seen in self._seen.items() if name in alive}
         return min((session.ttl_ms for session in sessions), default=10_000) // TICKS
-
-    def forget(self) -> None:
-        """A look failed: what was seen before proves nothing any more."""
-        self._seen.clear()
 
     def _note(self, session: Session, count: int, asked: int, answered: int) -> None:
         """A slow answer proves only that the counter stood still until it was asked for."""
@@ -97,25 +93,32 @@ async def open_sessions(engine: Engine) -> list[Session]:
 
 async def vanished(engine: Engine) -> list[str]:
     """Sessions that hold running runs and are not open."""
-    names = list(await engine.store.count(Run, "session", Where(states=(State.RUNNING,))))
+    names = list(await engine.store.count(Run, "session", RUNNING))
     sessions = await engine.store.get(Session, names) if names else []
     return [name for name, found in zip(names, sessions, strict=True) if found is None or not found.record.open]
 
 
 async def recover(engine: Engine, term: Term) -> int:
     """Take back running runs whose session is not open; how many."""
-    total = 0
-    for name in await vanished(engine):
-        while page := (await engine.store.find(Run, Where(session=name), "", PAGE)).items:
-            await settle(engine, [_lost(run, name) for run in page], term)
-            total += len(page)
-            if len(page) < PAGE:
-                break
+    total, names = 0, dict.fromkeys(await vanished(engine))
+    for where in await _shortest(engine, names):
+        cursor, more = "", True
+        while more:
+            page = await engine.store.find(Run, where, cursor, PAGE)
+            lost = [_lost(run) for run in page.items if run.record.session in names]
+            await settle(engine, lost, term)
+            total, cursor, more = total + len(lost), page.cursor, bool(page.cursor)
     return total
 
 
-def _lost(held: Versioned[Run], session: str) -> Settlement:
-    outcome = Outcome(End.LOST, reason=f"session {session} ended", error="its worker vanished or left")
+async def _shortest(engine: Engine, sessions: Collection[str]) -> list[Where]:
+    """By which listings the runs of these sessions are found in the fewest reads: theirs, or that of all that run."""
+    running = sum((await engine.store.count(Run, "state", RUNNING)).values()) if len(sessions) > 1 else 0
+    return [RUNNING] if len(sessions) > 1 + running // PAGE else [Where(session=name) for name in sessions]
+
+
+def _lost(held: Versioned[Run]) -> Settlement:
+    outcome = Outcome(End.LOST, reason=f"session {held.record.session} ended", error="its worker vanished or left")
     return Settlement(held.record.fence, outcome, held)
 
 

@@ -19,14 +19,16 @@ async def report(engine: Engine, progress: Sequence[Progress], lines: Sequence[L
     """
     ids = list(dict.fromkeys([item.fence.run for item in progress] + [line.run for line in lines]))
     runs: dict[str, Versioned[Run]] = {found.record.id: found for found in await engine.store.get(Run, ids) if found}
-    kept = [line for line in lines if line.run in runs and _current(runs[line.run].record, line.attempt)]
+    newest = {(run, one.record.attempt) for run, one in runs.items() if one.record.state is not State.PENDING}
+    kept = [line for line in lines if (line.run, line.attempt) in newest]
     verdicts = [_verdict(runs, item.fence) for item in progress]
     for _ in range(TRIES):
         news: dict[str, Run] = {}
         for item in progress:
             if _verdict(runs, item.fence) is Verdict.FRESH:
-                run = item.fence.run
-                news[run] = _news(news.get(run, runs[run].record), item)
+                run = news.get(item.fence.run, runs[item.fence.run].record)
+                began, said = item.started_at or run.started_at, item.progress or run.progress
+                news[run.id] = run._replace(started_at=began, progress=said)
         results = await engine.commit([Group((Change(runs[run], after),)) for run, after in news.items()])
         changed = [result.current[0] for result in results if isinstance(result, Conflict)]
         runs = {found.record.id: found for found in changed if found}
@@ -37,14 +39,6 @@ async def report(engine: Engine, progress: Sequence[Progress], lines: Sequence[L
     return verdicts
 
 
-def _current(run: Run, attempt: int) -> bool:
-    return run.attempt == attempt and run.state is not State.PENDING
-
-
 def _verdict(runs: dict[str, Versioned[Run]], fence: Fence) -> Verdict:
     found = runs.get(fence.run)
     return judge(found.record, fence) if found else Verdict.STALE
-
-
-def _news(run: Run, item: Progress) -> Run:
-    return run._replace(started_at=item.started_at or run.started_at, progress=item.progress or run.progress)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from rota.domain.names import number_of
 from rota.domain.records import Audit, Seal
 from rota.engine.engine import Engine, applied, walk
 from rota.ports.store import Change, Group, Term, Versioned, Where
@@ -76,20 +77,17 @@ async def verify(engine: Engine) -> Chain:
         begins_at = one.at if anchored else begins_at
         if one.digest != _digest(one):
             faults.append(f"seal {int(one.id)} was changed")
-        if not (_follows(one, former) if former else anchored or int(one.id) == 1):
+        follows = former and int(one.id) == int(former.id) + 1 and one.former == former.digest
+        if not (follows if former else anchored or int(one.id) == 1):
             faults.append(f"seal {int(one.id)} does not follow the one before it: seals were removed or put in")
         faults += [] if anchored else await _faults(engine, one)
         entries, seals, former = entries + len(one.entries), seals + 1, one
     pruned = sum((await engine.store.count(Audit, "actor", Where(ended_until=(begins_at or -1) + 1))).values())
     waiting = sum((await engine.store.count(Audit, "actor", Where(open=True))).values())
     if marked - pruned > entries:
-        faults.append(f"{marked - pruned - entries} entries say that they are sealed, and no seal names them")
+        faults.append(f"no seal names {number_of(marked - pruned - entries, 'entry')} marked as sealed")
     head = f"{int(former.id)}:{former.digest}" if former else ""
     return Chain(entries, seals, head, begins_at, waiting, tuple(faults))
-
-
-def _follows(one: Seal, former: Seal) -> bool:
-    return int(one.id) == int(former.id) + 1 and one.former == former.digest
 
 
 async def move_anchor(engine: Engine, until: int, term: Term) -> int:
@@ -116,7 +114,7 @@ async def _faults(engine: Engine, seal: Seal) -> list[str]:
         now = (await engine.store.get(Seal, [seal.id]))[0]
         if now is None or not now.record.entries:
             return []  # pruned since the seals were read
-        return [f"seal {int(seal.id)}: {len(missing)} of its entries were removed, first {missing[0]}"]
+        return [f"seal {int(seal.id)}: {number_of(len(missing), 'entry')} of it removed, first {missing[0]}"]
     if _root([held.record for held in found if held]) != seal.root:
         return [f"seal {int(seal.id)}: one of its {len(found)} entries was changed"]
     return []

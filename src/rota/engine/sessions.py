@@ -1,6 +1,6 @@
 """Sessions: a worker's life begins and ends by one write each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ async def enter(engine: Engine, session: Session) -> None:
     engine.tell(SessionChanged(session.id, True, ""))
 
 
-async def beat(engine: Engine, session: str, load: Load | None) -> BeatReply:
+async def beat(engine: Engine, session: str, load: Load | None = None) -> BeatReply:
     """A sign of life. What the worker says of itself is kept where it has changed, and may be lost."""
     reply = (await engine.store.beat([session]))[0]
     if load and reply.open:
@@ -45,17 +45,23 @@ def load_id(session: str) -> str:
     return f"{session}/load"
 
 
-async def leave(engine: Engine, session: str, reason: str, guard: Guard = None) -> bool:
+async def leave(engine: Engine, session: str, reason: str) -> bool:
     """Close a session; False if it was closed or gone already. What it held is `recover`'s."""
-    found = (await engine.store.get(Session, [session]))[0]
+    return await close(engine, [session], reason) == 1
+
+
+async def close(engine: Engine, sessions: Sequence[str], reason: str, guard: Guard = None) -> int:
+    """Close sessions, as `leave` one; how many were open."""
+    found, closed = await engine.store.get(Session, sessions), 0
     for _ in range(TRIES):
-        if found is None or not found.record.open:
-            return False
-        closed = replace(found.record, closed_at=engine.clock.now(), reason=reason)
-        hints = [Hint("sessions"), Hint(f"session:{session}")]
-        result = await engine.commit_one(Group((Change(found, closed),)), guard, hints)
-        if applied(result):
-            engine.tell(SessionChanged(session, False, reason))
-            return True
-        found = result.current[0] if isinstance(result, Conflict) else None
-    return False
+        if not (held := [one for one in found if one and one.record.open]):
+            break
+        after = [replace(one.record, closed_at=engine.clock.now(), reason=reason) for one in held]
+        hints = [Hint("sessions"), *(Hint(f"session:{one.id}") for one in after)]
+        groups = [Group((Change(*pair),)) for pair in zip(held, after, strict=True)]
+        results = await engine.commit(groups, guard, hints)
+        for one in (one for one, result in zip(after, results, strict=True) if applied(result)):
+            closed += 1
+            engine.tell(SessionChanged(one.id, False, reason))
+        found = [result.current[0] for result in results if isinstance(result, Conflict)]
+    return closed

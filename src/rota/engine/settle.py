@@ -48,8 +48,11 @@ async def settle(engine: Engine, settlements: Sequence[Settlement], guard: Guard
             break
     else:
         raise Unavailable("these runs change too quickly to settle them; send the same settlements again")
-    if engine.emit:
-        _tell(engine, settlements, verdicts, settled)
+    if settled:
+        engine.tell(RunsSettled(settled))
+    stale = [item.fence.run for item, verdict in zip(settlements, verdicts, strict=True) if verdict is Verdict.STALE]
+    if stale:
+        engine.tell(ReportsRefused(stale))
     return verdicts
 
 
@@ -144,11 +147,3 @@ def _unstorable(item: _Work, error: Invalid) -> _Work:
         raise error
     outcome = Outcome(End.FAILURE, reason=Reason.UNSTORABLE, error=str(error), final=True)
     return item._replace(settlement=item.settlement._replace(outcome=outcome))
-
-
-def _tell(engine: Engine, settlements: Sequence[Settlement], verdicts: list[Verdict], settled: list[Run]) -> None:
-    if settled:
-        engine.tell(RunsSettled(settled))
-    refused = [item.fence.run for item, verdict in zip(settlements, verdicts, strict=True) if verdict is Verdict.STALE]
-    if refused:
-        engine.tell(ReportsRefused(refused))

@@ -1,12 +1,13 @@
 """Submit: an order becomes a run. An acknowledged one survives anything; one key makes one run."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import NamedTuple
 
 from rota.domain.errors import Invalid, Refused, Unavailable, Unclear
 from rota.domain.facts import RunsSubmitted
-from rota.domain.ids import RunId, definition_id
+from rota.domain.ids import definition_id
 from rota.domain.lane import lane
 from rota.domain.names import check_key, check_name
 from rota.domain.payload import check_payload
@@ -42,7 +43,8 @@ class Order(NamedTuple):
     """Idempotency key of this actor: the same key and body again gives the same run for 24 hours."""
     unique: str | None = None
     """At most one live run of the namespace has this key; a second order gives the first one's run."""
-    retry: Retry | None = None
+    retry: Retry | int | None = None
+    """Another policy than the task's; an int: that one with another number of retries."""
     timeout_ms: int | None = None
     """Of one attempt; 0: no limit."""
     cause: Cause = Cause.SUBMIT
@@ -56,7 +58,7 @@ class Order(NamedTuple):
 class Receipt(NamedTuple):
     """The run of an order; `created` is False where a key led to an earlier one."""
 
-    id: RunId
+    id: str
     created: bool
 
 
@@ -77,7 +79,7 @@ async def submit_each(engine: Engine, orders: Sequence[Order]) -> list[Receipt |
     """
     now = engine.clock.now()
     runs, payloads = await _drafted(engine, orders, now)
-    receipts: dict[int, Receipt | Refused] = {}
+    receipts: dict[int, Receipt | Refused | None] = {}
     pending, created = list(range(len(orders))), []
     try:
         for _ in range(TRIES):
@@ -87,30 +89,20 @@ async def submit_each(engine: Engine, orders: Sequence[Order]) -> list[Receipt |
             results = await engine.commit(groups, None, hints(runs[at] for at in batch))
             created += [runs[at] for at, result in zip(batch, results, strict=True) if is_made(result)]
             results += await known(engine, [orders[at] for at in later])
-            pending = []
             for at, result in zip(batch + later, results, strict=True):
-                try:
-                    receipt = await receipt_of(engine, orders[at], runs[at], result, now)
-                except Refused as error:
-                    receipts[at] = error
-                    continue
-                if receipt is None:
-                    pending.append(at)
-                else:
-                    receipts[at] = receipt
+                receipts[at] = await receipt_of(engine, orders[at], runs[at], result, now)
+            pending = [at for at in pending if receipts[at] is None]
             if not pending:
                 break
     except Unavailable as error:
         if created:
-            raise Unclear(
-                f"{len(created)} of {len(orders)} runs are submitted, of others it is open: {error}"
-            ) from error
+            raise Unclear(f"submitted: {len(created)} of {len(orders)} runs; of others it is open: {error}") from error
         raise
     finally:
-        if engine.emit and created:
-            engine.emit(RunsSubmitted(created))
+        if created:
+            engine.tell(RunsSubmitted(created))
     unsettled = Refused("the keys of this order change hands too quickly; try again")
-    return [receipts.get(at, unsettled) for at in range(len(orders))]
+    return [receipts[at] or unsettled for at in range(len(orders))]
 
 
 async def _drafted(engine: Engine, orders: Sequence[Order], now: int) -> tuple[list[Run], list[bytes]]:
@@ -119,8 +111,8 @@ async def _drafted(engine: Engine, orders: Sequence[Order], now: int) -> tuple[l
     Orders that differ in nothing but their payload are checked and advanced once: the others are copies.
     """
     tasks = await engine.tasks({definition_id(order.namespace, order.task) for order in orders})
-    queues = {f"{order.namespace}/{order.queue or tasks[f'{order.namespace}/{order.task}'].queue}" for order in orders}
-    strict = await engine.strict(queues)
+    names = {f"{order.namespace}/{order.queue or tasks[f'{order.namespace}/{order.task}'].queue}" for order in orders}
+    queues = await engine.queues(names)
     models: dict[Order, Run] = {}
     for one in {order.payload for order in orders}:
         check_payload(one)
@@ -132,7 +124,7 @@ async def _drafted(engine: Engine, orders: Sequence[Order], now: int) -> tuple[l
         model = models.get(alike)
         if model is None:
             drafted = draft(run_id, alike, task, now)
-            model = advance(drafted, Submit(strict[f"{drafted.namespace}/{drafted.queue}"]), now)
+            model = advance(drafted, Submit(queues[f"{drafted.namespace}/{drafted.queue}"].strict), now)
             models[alike] = model
         runs.append(model._replace(id=run_id, payload=inline(payload)))
         payloads.append(payload)
@@ -144,7 +136,7 @@ def inline(payload: bytes) -> bytes | None:
     return payload if len(payload) <= INLINE_LIMIT else None
 
 
-def draft(run_id: RunId, order: Order, task: Task, now: int) -> Run:
+def draft(run_id: str, order: Order, task: Task, now: int) -> Run:
     """The run of an order before it has a state. Raises `Invalid` or `TooLarge`."""
     _check(order, now)
     queue = order.queue or task.queue
@@ -172,12 +164,18 @@ def draft(run_id: RunId, order: Order, task: Task, now: int) -> Run:
         nominal_at=order.nominal_at,
         origin=order.origin,
         keys=(_unique_id(order),) if order.unique else (),
-        retry=order.retry,
+        retry=_retry(order, task),
         timeout_ms=clocks.attempt_ms if order.timeout_ms is None else order.timeout_ms or None,
         queue_ms=clocks.queue_ms,
         end_by=start + clocks.total_ms if clocks.total_ms is not None else None,
         trace=order.trace,
     )
+
+
+def _retry(order: Order, task: Task) -> Retry | None:
+    if order.retry is None:
+        return None
+    return check_retry(replace(task.retry, retries=order.retry) if isinstance(order.retry, int) else order.retry)
 
 
 def hints(runs: Iterable[Run]) -> list[Hint]:
@@ -203,8 +201,6 @@ def _check(order: Order, now: int) -> None:
         priority(order.priority)
     if order.timeout_ms is not None and order.timeout_ms < 0:
         raise Invalid("timeout", f"{order.timeout_ms} ms; it is positive, or 0 for no limit")
-    if order.retry is not None:
-        check_retry(order.retry)
     if order.due_at is not None and not now - PAST_MS <= order.due_at < now + HORIZON_MS:
         late = "lies more than a minute in the past; leave the time out to run it now"
         raise Invalid("at", late if order.due_at < now else "not within the next hundred years")
@@ -256,8 +252,8 @@ async def known(engine: Engine, orders: Sequence[Order]) -> list[Result]:
     return [Conflict((None, *(found[key] for key in keys))) for keys in wanted]
 
 
-async def receipt_of(engine: Engine, order: Order, run: Run, result: Result, now: int) -> Receipt | None:
-    """Whose run an order led to; None: try again, for no key stands in its way, or not any more."""
+async def receipt_of(engine: Engine, order: Order, run: Run, result: Result, now: int) -> Receipt | Refused | None:
+    """Whose run an order led to, or why to none; None: try again, for no key stands in its way, or not any more."""
     if not isinstance(result, Conflict) or result.current[0] is not None:
         return Receipt(run.id, True)
     for found in result.current[1:]:
@@ -269,17 +265,17 @@ async def receipt_of(engine: Engine, order: Order, run: Run, result: Result, now
             return None
         if unique.until is Until.INSTANT:
             if unique.body != _body(order):
-                raise Refused(f"idempotency key {order.key!r} came before with another body; use a new key")
+                return Refused(f"idempotency key {order.key!r} came before with another body; use a new key")
         elif order.key:
             # Asked again after that run has ended, the order must lead to the same one.
-            remembered = Change(None, _idempotency(order, RunId(unique.run), now))
+            remembered = Change(None, _idempotency(order, unique.run, now))
             if not applied(await engine.commit_one(Group((remembered,)))):
                 return None
-        return Receipt(RunId(unique.run), False)
+        return Receipt(unique.run, False)
     return None
 
 
-def _idempotency(order: Order, run: RunId, now: int) -> Unique:
+def _idempotency(order: Order, run: str, now: int) -> Unique:
     return Unique(_idempotency_id(order), run, _body(order), Until.INSTANT, now + KEY_MS)
 
 

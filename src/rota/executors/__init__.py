@@ -3,15 +3,14 @@
 from collections.abc import Iterable
 
 from rota.domain.errors import Invalid
-from rota.domain.task import ALIASES
 from rota.ports.executor import Executor
 
 
 def by_kind(executors: Iterable[Executor]) -> dict[str, Executor]:
-    """Executors by kind, and by alias where none has that word as its own kind. Raises `Invalid` for a kind twice."""
+    """Executors by kind. Raises `Invalid` for a kind twice."""
     found: dict[str, Executor] = {}
     for executor in executors:
         if executor.kind in found:
             raise Invalid("executors", f"two executors are called {executor.kind!r}: give each its own kind")
         found[executor.kind] = executor
-    return {alias: found[kind] for alias, kind in ALIASES.items() if kind in found} | found
+    return found

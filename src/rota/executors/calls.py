@@ -1,13 +1,15 @@
 """Calling a handler: on the loop, or on a thread of its own (of this process or of a child)."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, cast
 
 from rota.domain.errors import Invalid
 from rota.domain.flow import outcome_of
@@ -15,6 +17,7 @@ from rota.domain.run import End, Outcome, Reason
 from rota.executors.outcomes import refused
 from rota.executors.threads import Threads
 from rota.ports.executor import Context, Handler
+from rota.ports.loops import at_once, on_loop
 
 LEFT = (
     "the thread did not stop within {} ms and was left behind, its result will not count; "
@@ -27,32 +30,41 @@ def is_async(function: Callable[..., Any]) -> bool:
     return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
 
 
-async def on_loop(handler: Handler, payload: bytes, context: Context) -> Outcome:
-    """Await an async handler in the caller's own task."""
-    at = Reason.BAD_PAYLOAD
+def _status(error: BaseException | None) -> int:
+    """With which a program exits that ends so."""
+    code = error.code if isinstance(error, SystemExit) else error
+    return code & 0xFF if isinstance(code, int) else int(code is not None)
+
+
+async def called(handler: Handler, payload: bytes, context: Context, awaited: bool) -> Outcome:
+    """The outcome of a call, `awaited` in the caller's own task if it is async."""
+    at, process = Reason.BAD_PAYLOAD, os.getpid()
     try:
         args, kwargs = handler.decode(payload, context)
         at = Reason.ERROR
-        result = await handler.function(*args, **kwargs)
+        try:
+            result = handler.function(*args, **kwargs)
+            if awaited:
+                result = await result
+        finally:
+            # A copy that the code makes of its process by a fork ends with the code: the outcome is the original's to
+            # tell.
+            if os.getpid() != process:
+                os._exit(_status(sys.exception()))
         at = Reason.BAD_RESULT
         return Outcome(End.SUCCESS, handler.encode(result))
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if on_loop() and ((task := asyncio.current_task()) is None or task.cancelling()):
             raise
         # Nobody cancelled the attempt: something that the code awaited was, and that is the code's error.
         return outcome_of(error)
     except (GeneratorExit, KeyboardInterrupt):
         raise  # its loop was closed around it, or the program is to end
     except BaseException as error:
-        return _failed(error, at)
-
-
-def _failed(error: BaseException, at: Reason) -> Outcome:
-    # Raised by the code itself, `Invalid` is an error as any other.
-    if isinstance(error, Invalid) and at is not Reason.ERROR:
-        return refused(error, at)
-    return outcome_of(error)
+        # Raised by the code itself, `Invalid` is an error as any other.
+        if at is not Reason.ERROR and issubclass(type(error), Invalid):  # by its type: `__class__` may be anything
+            return refused(cast(Invalid, error), at)
+        return outcome_of(error)
 
 
 class Call:
@@ -65,17 +77,12 @@ class Call:
 
     def run(self) -> Outcome:
         """The outcome; never raises, not even what would end the program."""
-        handler, at = self._handler, Reason.BAD_PAYLOAD
         try:
-            if is_async(handler.function):
+            if is_async(self._handler.function):
                 return asyncio.run(self._on_loop())
-            args, kwargs = handler.decode(self._payload, self._context)
-            at = Reason.ERROR
-            result = handler.function(*args, **kwargs)
-            at = Reason.BAD_RESULT
-            return Outcome(End.SUCCESS, handler.encode(result))
+            return at_once(called(self._handler, self._payload, self._context, awaited=False))
         except BaseException as error:
-            return _failed(error, at)
+            return outcome_of(error)
 
     def stop(self) -> None:
         """From any thread: cancel an async handler. A synchronous one must look at `context.cancelled` by itself."""
@@ -86,7 +93,7 @@ class Call:
                 self._cancel()
 
     async def _on_loop(self) -> Outcome:
-        work = asyncio.ensure_future(on_loop(self._handler, self._payload, self._context))
+        work = asyncio.ensure_future(called(self._handler, self._payload, self._context, awaited=True))
         self._cancel = partial(asyncio.get_running_loop().call_soon_threadsafe, work.cancel)
         if self._stopped:
             work.cancel()
@@ -113,7 +120,7 @@ class Calls:
     async def call(self, handler: Handler, payload: bytes, context: Context, thread: bool = False) -> Outcome:
         """Cancelled, it gives a thread the grace to notice, then leaves it behind; a second cancel ends the grace."""
         if not thread and is_async(handler.function):
-            return await on_loop(handler, payload, context)
+            return await called(handler, payload, context, awaited=True)
         call = Call(handler, payload, context)
         ended = self._threads.start(partial(copy_context().run, call.run))
         try:

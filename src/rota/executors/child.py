@@ -25,8 +25,11 @@ from rota.executors.calls import Call
 from rota.executors.outcomes import having, no_handler
 from rota.executors.pool import WORK, Said, Work, packed
 from rota.executors.programs import KEEP_LIMIT, LINE_COST, LINE_LIMIT
+from rota.executors.surroundings import is_changed, surroundings
 from rota.ports.executor import IMPORTING, About, Handlers
 from rota.ports.runtime import TRACE
+
+CUT = b"it closed a descriptor that was not its own: the one over which a child process tells its outcome\n"
 
 
 class ChildContext(About):
@@ -34,18 +37,23 @@ class ChildContext(About):
 
     def __init__(self, work: Work, send: Callable[[Said], None]) -> None:
         self.assignment, self.deadline_at = work.assignment, work.deadline_at
-        self.cancelled = False
+        self.cancelled = self.ended = False
         self._send, self._room = send, KEEP_LIMIT
 
     def progress(self, text: object) -> None:
-        self._send(Said(progress=storable(str(text)[:500])))
+        self._say(Said(progress=storable(str(text)[:500])))
 
     def line(self, stream: str, level: str, text: str) -> None:
         room, self._room = self._room, self._room - len(text) - LINE_COST
         if self._room > 0:
-            self._send(Said(line=(stream, level, storable(text[:LINE_LIMIT]))))
+            stream, level, text = (storable(one[:LINE_LIMIT]) for one in (stream, level, text))
+            self._say(Said(line=(stream, level, text)))
         elif room > 0:
-            self._send(Said(line=(stream, "warning", "… more lines of this attempt were dropped")))
+            self._say(Said(line=(stream, "warning", "… more lines of this attempt were dropped")))
+
+    def _say(self, said: Said) -> None:
+        if not self.ended:  # a thread that it left behind would be heard as the next attempt
+            self._send(said)
 
 
 class Child:
@@ -53,20 +61,27 @@ class Child:
 
     def __init__(self, worker: socket.socket, grace_ms: int) -> None:
         self._worker, self._sending, self._grace_ms = worker, Lock(), grace_ms
+        self._line = os.fstat(worker.fileno())
         self._works: SimpleQueue[Work] = SimpleQueue()
         self._call: Call | None = None
         self._ended = Event()
         self.context: ChildContext | None = None
         """Of the attempt that runs."""
         Thread(target=self._listen, daemon=True).start()
+        os.register_at_fork(after_in_child=self._mute)
 
     def serve(self, handlers: Handlers) -> None:
         """Until the end."""
+        unchanged = surroundings()
         while True:
             outcome = self._perform(self._works.get(), handlers)
             self.context = self._call = None
             self._ended.set()
-            self._send(Said(outcome=outcome))
+            if not self._is_connected():
+                with suppress(OSError):
+                    os.write(2, CUT)
+                os._exit(1)
+            self._send(Said(outcome=outcome, spent=is_changed(unchanged)))
 
     def _perform(self, work: Work, handlers: Handlers) -> Outcome:
         assignment = work.assignment
@@ -77,7 +92,10 @@ class Child:
             return no_handler(f"no handler {name!r} {where}")
         self.context = ChildContext(work, self._send)
         self._call = Call(handler, assignment.payload, self.context)
-        return copy_context().run(self._within, work.trace, self._call)
+        try:
+            return copy_context().run(self._within, work.trace, self._call)
+        finally:
+            self.context.ended = True
 
     def _within(self, trace: str, call: Call) -> Outcome:
         """Call in the trace of the attempt, where there is one."""
@@ -92,7 +110,20 @@ class Child:
     def _send(self, said: Said) -> None:
         # With the worker gone nobody hears it, and the listening thread draws the conclusion.
         with self._sending, suppress(OSError):
-            self._worker.sendall(packed(said))
+            if self._is_connected():
+                self._worker.sendall(packed(said))
+
+    def _is_connected(self) -> bool:
+        """Whether its descriptor is still the one to the worker: the code may close any, and get its number anew."""
+        with suppress(OSError):
+            return os.path.samestat(os.fstat(self._worker.fileno()), self._line)
+        return False
+
+    def _mute(self) -> None:
+        """A copy that an attempt makes of its process has nothing to say, and must not hold the worker's end open."""
+        self._sending = Lock()
+        with suppress(OSError):  # a copy of a copy has it no more
+            os.close(self._worker.detach())
 
     def _listen(self) -> None:
         for line in self._worker.makefile("rb"):

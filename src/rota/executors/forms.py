@@ -9,13 +9,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rota.domain.errors import Invalid
 from rota.domain.task import Task
-from rota.executors.commands import VARIABLES
 from rota.executors.outcomes import Texts
 from rota.ports.executor import Forms
 
 if TYPE_CHECKING:
     from yarl import URL
 
+VARIABLE_LIMIT = 65_536
+"""Characters of one value; what is longer belongs on standard input."""
+VARIABLES = Texts(
+    field="env",
+    name=re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
+    # Names through which a value becomes code (reliability: attack 38).
+    reserved=re.compile(
+        r"(LD_|DYLD_|GCONV_|PYTHON|PERL5|RUBY|NODE_|BASH_|ROTA_|GIT_|JAVA_TOOL_|JDK_JAVA_|GLIBC_).*"
+        r"|PATH|ENV|IFS|CDPATH|SHELLOPTS|PS4|PERLLIB|CLASSPATH|_JAVA_OPTIONS",
+        re.IGNORECASE,
+    ),
+    value=re.compile(rf"[^\0\ud800-\udfff]{{0,{VARIABLE_LIMIT}}}"),
+    rule="letters, digits and _, no name that decides what code is run; Unicode without NUL, not over 64 Ki characters",
+)
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 HEADERS = Texts(
     field="headers",
@@ -70,8 +83,9 @@ def http(task: Task) -> Request:
     method = str(task.params.get("method", "POST")).upper()
     if method not in METHODS:
         raise Invalid("params.method", f"{method[:30]!r} is none of {', '.join(sorted(METHODS))}")
-    success = _codes(task.params.get("success") or "200-299")
-    return Request(method, _url(task.command), HEADERS.of(task), success)
+    success = task.params.get("success")
+    codes = _codes("200-299" if success in (None, []) else success)
+    return Request(method, _url(task.command), HEADERS.of(task), codes)
 
 
 def _url(command: str) -> "URL":
@@ -79,11 +93,10 @@ def _url(command: str) -> "URL":
     from yarl import URL
 
     try:
-        return checked_url("command", URL(command))
-    except Invalid:
-        raise
+        url = URL(command)
     except ValueError as error:
         raise Invalid("command", f"{command[:60]!r} is no URL: {error}") from None
+    return checked_url("command", url)
 
 
 def checked_url(field: str, url: "URL") -> "URL":

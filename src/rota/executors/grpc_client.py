@@ -35,6 +35,8 @@ FINAL = frozenset({
 """Answers that another try would not change."""
 MESSAGE_LIMIT = 4 << 20
 REFLECTION = tuple(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha"))
+UNWRITTEN = "Internal error from Core"
+"""What the library says, in place of the server, of a call that was over before it had written."""
 TYPES_S = 300
 """How long what a server told of its types is believed."""
 FILES_LIMIT = 500
@@ -116,9 +118,9 @@ def _request(method: MethodDescriptor, payload: Any) -> bytes:
         raise Invalid("payload", f"{method.input_type.full_name} needs an object")
     try:
         json_format.ParseDict(payload or {}, message, descriptor_pool=method.input_type.file.pool)
-    except json_format.ParseError as error:
-        raise Invalid("payload", f"it is no {method.input_type.full_name}: {error}") from None
-    return message.SerializeToString()
+        return message.SerializeToString()
+    except Exception as error:  # the library lets slip whatever its parts raise
+        raise Invalid("payload", f"it is no {method.input_type.full_name}: {_said(error)}") from None
 
 
 def _reply(method: MethodDescriptor, data: bytes) -> dict[str, Any]:
@@ -126,8 +128,12 @@ def _reply(method: MethodDescriptor, data: bytes) -> dict[str, Any]:
     try:
         message.ParseFromString(data)
         return json_format.MessageToDict(message, descriptor_pool=method.output_type.file.pool)
-    except (DecodeError, json_format.Error, TypeError, ValueError) as error:
-        raise Invalid("result", f"the reply is no {method.output_type.full_name}: {error}") from None
+    except Exception as error:
+        raise Invalid("result", f"the reply is no {method.output_type.full_name}: {_said(error)}") from None
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, json_format.Error) else f"{type(error).__name__}: {error}"
 
 
 async def method_of(channel: grpc.aio.Channel, service: str, method: str) -> MethodDescriptor:
@@ -174,18 +180,18 @@ async def _learn(
 
 async def _answer(channel: grpc.aio.Channel, request: ServerReflectionRequest) -> ServerReflectionResponse:
     for path in REFLECTION:
-        ask = channel.stream_stream(
-            path,
-            request_serializer=ServerReflectionRequest.SerializeToString,
-            response_deserializer=ServerReflectionResponse.FromString,
+        # Read here: the library tells nothing of an answer that it cannot.
+        ask: grpc.aio.StreamStreamMultiCallable[ServerReflectionRequest, bytes] = channel.stream_stream(
+            path, request_serializer=ServerReflectionRequest.SerializeToString
         )
         call = ask(iter([request]))
         try:
             async for response in call:
-                return response
+                return ServerReflectionResponse.FromString(response)
         except grpc.aio.AioRpcError as error:
-            # A server that ended the call before our question was written makes the library cancel it.
-            if error.code() not in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.CANCELLED):
+            # A server that ended the call before our question was written makes the library cancel it, or say so.
+            ended = error.code() is grpc.StatusCode.CANCELLED or error.details() == UNWRITTEN
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED and not ended:
                 raise
         finally:
             call.cancel()

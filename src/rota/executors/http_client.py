@@ -7,6 +7,7 @@ limits, whatever its sender intends.
 import re
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -19,7 +20,7 @@ from yarl import URL
 
 from rota.domain.errors import Invalid
 from rota.domain.flow import storable
-from rota.domain.payload import decoded
+from rota.domain.payload import decoded, is_deep
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import End, Outcome
 from rota.executors.forms import Request, checked_url, http
@@ -144,8 +145,8 @@ async def _outcome_of(request: Request, response: aiohttp.ClientResponse) -> Out
     status = response.status
     if status in request.success:
         fields: dict[str, Any] = {"status": status} | ({"truncated": True} if cut else {})
-        if not cut and _is_json(body, response.content_type):
-            return Outcome(End.SUCCESS, msgspec.json.encode(fields | {"body": msgspec.Raw(body)}))
+        if not cut and (data := _json(body, response.content_type, response.charset or "utf-8")):
+            return Outcome(End.SUCCESS, msgspec.json.encode(fields | {"body": msgspec.Raw(data)}))
         # Escapes can make JSON several times as long as the text.
         while len(result := msgspec.json.encode(fields | {"body": text})) > VALUE_LIMIT:
             text, fields["truncated"] = text[: len(text) // 2], True
@@ -183,14 +184,18 @@ def _text(body: bytes, charset: str) -> str:
     return storable(text)
 
 
-def _is_json(body: bytes, kind: str) -> bool:
-    if kind != "application/json" and not kind.endswith("+json"):
-        return False
-    try:
-        decoded(body)
-    except NOT_JSON:
-        return False
-    return True
+def _json(body: bytes, kind: str, charset: str) -> bytes | None:
+    """The body as JSON in UTF-8, which is what JSON is in, whatever is said; else it may be in its charset.
+
+    None for what is no JSON, or leaves no room for the result around it.
+    """
+    if kind == "application/json" or kind.endswith("+json"):
+        for name in ("utf-8", charset):
+            with suppress(LookupError, *NOT_JSON):
+                data = body.decode(name).encode()
+                decoded(data)
+                return None if len(data) > BODY_LIMIT or is_deep(b"[" + data) else data
+    return None
 
 
 def _retry_after(headers: Mapping[str, str]) -> int:
@@ -201,6 +206,6 @@ def _retry_after(headers: Mapping[str, str]) -> int:
             wait = float(value[:9])
         else:
             wait = (parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("Date", ""))).total_seconds()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0
     return min(max(0, round(wait * 1000)), DELAY_LIMIT_MS)

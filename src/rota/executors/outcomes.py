@@ -1,5 +1,6 @@
 """What executors share: ends, payloads and results as JSON, texts that a task sets in its params."""
 
+import json
 import re
 import signal
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ import msgspec
 from rota.domain.errors import Invalid, TooLarge
 from rota.domain.flow import storable
 from rota.domain.names import TEXT_LIMIT
+from rota.domain.payload import decoded
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import End, Outcome, Reason, Run
 from rota.domain.task import Task
@@ -84,6 +86,10 @@ def to_json(result: Any) -> bytes | None:
         return None
     try:
         data = msgspec.json.encode(result)
+        if len(data) <= VALUE_LIMIT:
+            decoded(data)
+            if b"null" in data:  # so NaN is written, without a word
+                decoded(json.dumps(msgspec.to_builtins(result, str_keys=True)).encode())
     except (TypeError, *NOT_JSON) as error:
         raise Invalid("result", f"{type(result).__name__} is not JSON ({error}); return plain values") from None
     if len(data) > VALUE_LIMIT:

@@ -1,6 +1,7 @@
 """Child interpreters for attempts that must be killable or may crash: one attempt at a time, some kept for the next.
 
-An attempt that is cancelled, times out or dies takes its child with it; the next one gets a fresh child.
+An attempt that is cancelled, times out or dies takes its child with it, and so does one that left its process otherwise
+than it found it; the next one gets a fresh child.
 """
 
 import asyncio
@@ -40,6 +41,8 @@ class Said(msgspec.Struct, omit_defaults=True):
     """Stream, level, text."""
     outcome: Outcome | None = None
     """Sent when all output of the attempt is in the pipes."""
+    spent: bool = False
+    """Whether the attempt, now over, has changed what the next one would find."""
 
 
 WORK, SAID = msgspec.json.Decoder(Work), msgspec.json.Decoder(Said)
@@ -57,6 +60,7 @@ class Child:
         self, program: Program, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, grace_ms: int
     ) -> None:
         self._program, self._reader, self._writer, self._grace_ms = program, reader, writer, grace_ms
+        self._spent = False
 
     @classmethod
     async def start(cls, app: str, grace_ms: int) -> "Child":
@@ -75,7 +79,7 @@ class Child:
     @property
     def usable(self) -> bool:
         """Whether it can take the next attempt: whatever went wrong in one has ended the child."""
-        return self._program.running and not self._writer.is_closing()
+        return not self._spent and self._program.running and not self._writer.is_closing()
 
     async def run(self, assignment: Assignment, context: Context) -> Outcome:
         """One attempt. Cancelled, it returns only when nothing of the child's group runs."""
@@ -103,6 +107,7 @@ class Child:
             except (OSError, *NOT_JSON):
                 return None
             if said.outcome:
+                self._spent = said.spent
                 return said.outcome
             if said.line:
                 context.line(*said.line)

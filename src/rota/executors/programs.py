@@ -7,6 +7,7 @@ may hold a pipe open for ever; so the end of an attempt is the end of the leader
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -28,10 +29,12 @@ LAST_READS = 16
 """Reads of what is left once the program has ended; a pipe holds one chunk, the rest would be a grandchild's flood."""
 GROUP_POLL = 0.005
 """Seconds between two looks at a group whose leader has ended and whose other members are about to."""
+LEADER_POLL = 0.05
+"""Seconds between two looks at a leader, where nothing tells of its end."""
 KILL_POLLS = 200
 """Looks after SIGKILL; a member that is left then hangs in the kernel and runs no code any more."""
 
-WATCHERS = Threads[int | None]()
+WATCHERS = Threads[None]()
 os.register_at_fork(after_in_child=WATCHERS.forget)
 
 
@@ -94,6 +97,7 @@ class Program:
         self._process = Popen(argv, stdin=stdin, stdout=PIPE, stderr=PIPE, cwd=cwd, env=env, start_new_session=True)
         self._loop = asyncio.get_running_loop()
         self._buried = False
+        self._code: int | None = None
         try:
             self._exited = asyncio.wrap_future(WATCHERS.start(partial(_await_exit, self._process.pid)))
         except RuntimeError:  # there are too many threads; what nobody watches is not to run
@@ -142,7 +146,7 @@ class Program:
             await asyncio.sleep(GROUP_POLL)
         if not self._buried:
             self._bury()
-        return self._exited.result()
+        return self._code
 
     async def stop(self, grace_ms: int) -> None:
         """Ask the whole group to end, by force after the grace. A cancel meanwhile ends the grace at once."""
@@ -168,6 +172,9 @@ class Program:
 
     def _bury(self) -> None:
         self._buried = True
+        with suppress(ChildProcessError):  # somebody else has taken it
+            _, status = os.waitpid(self._process.pid, os.WNOHANG)
+            self._code = os.waitstatus_to_exitcode(status)
         with suppress(ChildProcessError):  # as the first process of a container we have inherited its children
             while os.waitpid(-self._process.pid, os.WNOHANG)[0]:
                 pass
@@ -203,12 +210,14 @@ class Program:
             self._context.line(stream, "info", text)
 
 
-def _await_exit(pid: int) -> int | None:
-    """The exit code of a child, which is not reaped, so that its number stays taken; None where somebody else has."""
-    with suppress(ChildProcessError):
-        if found := os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT):
-            return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-    return None
+def _await_exit(pid: int) -> None:
+    """Wait for the end of a child, or until somebody else has reaped it. Here it is not, so its number stays taken."""
+    if hasattr(os, "waitid"):
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    else:  # on macOS before Python 3.13
+        while _lives(pid, pid):
+            time.sleep(LEADER_POLL)
 
 
 def _lives(pid: int, group: int) -> bool:

@@ -21,14 +21,11 @@ class Passwords:
 
     async def hashed(self, password: str) -> str:
         """Salted argon2id with its parameters."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._hash, password)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: self._hasher.hash(password))
 
     async def fits(self, password: str, hashed: str) -> bool:
         """Whether it is the password; where there is none, the same work is done for nothing."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._verified, password, hashed)
-
-    def _hash(self, password: str) -> str:
-        return self._hasher.hash(password)
 
     def _verified(self, password: str, hashed: str) -> bool:
         from argon2.exceptions import InvalidHashError, VerificationError
@@ -47,4 +44,4 @@ class Passwords:
 
     @cached_property
     def _nobody(self) -> str:
-        return self._hash("of nobody")
+        return self._hasher.hash("of nobody")

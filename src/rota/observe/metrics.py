@@ -12,7 +12,6 @@ from collections import Counter as Tallied
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from threading import Lock
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
@@ -59,7 +58,6 @@ class Spread(Collector):
             cell[-1] += length
 
     def collect(self) -> Iterator[Metric]:
-        """For the library."""
         family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
         bounds = [str(bound / 1_000) for bound in WAITS_MS] + ["+Inf"]
         for key, cell in list(self._cells.items()):
@@ -75,7 +73,6 @@ class Gauges(Collector):
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        """For the library."""
         for name, (text, *labels) in GAUGES.items():
             family = GaugeMetricFamily(f"rota_{name}", text, labels=labels)
             for (one, key), value in self.values.items():
@@ -93,7 +90,6 @@ class Metrics:
         self._clock, self._read_at = clock, -FRESH_S
         self._reading, self._lock = asyncio.Lock(), Lock()
         self._names: dict[Key, set[Key]] = {QUEUE: set(), TASK: set()}
-        self._children: dict[tuple[Counter, Key], Any] = {}
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
 
@@ -133,14 +129,14 @@ class Metrics:
                 case facts.ReportsRefused(runs):
                     self._refused.inc(len(runs))
                 case facts.SessionChanged(open=opened):
-                    self._child(self._sessions, ("opened" if opened else "closed",)).inc()
+                    self._sessions.labels("opened" if opened else "closed").inc()
                 case facts.LeaderChanged(leading=leading):
                     self._leading.set(leading)
                     self._elections.inc(leading)
                 case facts.Beaten(took_ms):
                     self._beat.add((), (took_ms,))
                 case facts.Trouble(where):
-                    self._child(self._troubles, (where.partition(" ")[0],)).inc()
+                    self._troubles.labels(where.partition(" ")[0]).inc()
 
     async def text(self) -> bytes:
         """All metrics in Prometheus's text format, the store's numbers at most FRESH_S old."""
@@ -162,29 +158,16 @@ class Metrics:
             self._gauges.values = {up: 0.0}
 
     def _begun(self, runs: Sequence[Run]) -> None:
-        waits: dict[Key, list[int]] = {}
-        for run in runs:
-            waits.setdefault((run.namespace, run.queue), []).append((run.claimed_at or 0) - (run.ready_at or 0))
-        for key, lengths in waits.items():
-            bounded = self._bounded(QUEUE, key)
-            self._child(self._claimed, bounded).inc(len(lengths))
-            self._waited.add(bounded, lengths)
+        self._count(self._claimed, QUEUE, [(run.namespace, run.queue) for run in runs])
+        self._spread(self._waited, runs, [(run.claimed_at or 0) - (run.ready_at or 0) for run in runs])
         first = [run for run in runs if run.nominal_at is not None and run.attempt == 1]
         self._late.add((), [max((run.claimed_at or 0) - (run.nominal_at or 0), 0) for run in first])
 
     def _ended(self, runs: Sequence[Run]) -> None:
         for state, number in Tallied([run.state for run in runs]).items():
-            self._child(self._settled, (state.value,)).inc(number)
-        lasted: dict[Key, list[int]] = {}
-        others = []
-        for run in runs:
-            if run.state is not State.SUCCESS:
-                others.append(run)
-            if (took := _took(run)) is not None:
-                lasted.setdefault((run.namespace, run.queue), []).append(took)
-        for key, lengths in lasted.items():
-            self._lasted.add(self._bounded(QUEUE, key), lengths)
-        if others:
+            self._settled.labels(state.value).inc(number)
+        self._spread(self._lasted, runs, [_took(run) for run in runs])
+        if others := [run for run in runs if run.state is not State.SUCCESS]:
             self._not_well(others)
 
     def _not_well(self, runs: Sequence[Run]) -> None:
@@ -193,17 +176,20 @@ class Metrics:
         self._count(self._failures, TASK, [(run.namespace, run.task) for run in failed])
         self._count(self._retries, QUEUE, [(run.namespace, run.queue) for run in again])
         for reason, number in Tallied([run.reason for run in runs if run.reason in UNDONE]).items():
-            self._child(self._undone, (str(reason),)).inc(number)
+            self._undone.labels(str(reason)).inc(number)
 
     def _count(self, counter: Counter, labels: Key, values: Sequence[Key]) -> None:
         for value, number in Tallied(values).items():
-            self._child(counter, self._bounded(labels, value)).inc(number)
+            counter.labels(*self._bounded(labels, value)).inc(number)
 
-    def _child(self, counter: Counter, key: Key) -> Any:
-        found = self._children.get((counter, key))
-        if found is None:
-            found = self._children[counter, key] = counter.labels(*key)
-        return found
+    def _spread(self, spread: Spread, runs: Sequence[Run], lengths_ms: Sequence[int | None]) -> None:
+        """A length each, by their queues; None: there is none."""
+        found: dict[Key, list[int]] = {}
+        for run, length in zip(runs, lengths_ms, strict=True):
+            if length is not None:
+                found.setdefault((run.namespace, run.queue), []).append(length)
+        for key, some in found.items():
+            spread.add(self._bounded(QUEUE, key), some)
 
     def _bounded(self, labels: Key, value: Key) -> Key:
         """The value, or `other` where there are too many: whoever names tasks must not fill the memory of all."""

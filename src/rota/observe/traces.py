@@ -7,7 +7,7 @@ nothing is imported and no span is made; who asks for a run may still say a trac
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -77,10 +77,7 @@ def failed(made: Any, why: str) -> None:
 @contextmanager
 def submission(name: str) -> Iterator[str]:
     """What runs that are submitted in the block are to keep: its own span, or the trace that it is in."""
-    if not active():
-        yield current()
-        return
-    with span(f"submit {name}", "PRODUCER", current()):
+    with span(f"submit {name}", "PRODUCER", current()) if active() else nullcontext():
         yield current()
 
 
@@ -97,7 +94,6 @@ class Traced:
         return int(getattr(self._inner, "abandoned", 0))
 
     async def run(self, assignment: Assignment, context: Context) -> Outcome:
-        """As the executor's."""
         run = assignment.run
         about = {f"rota.{name}": getattr(run, name) for name in ("id", "namespace", "task", "queue", "attempt")}
         with span(f"run {run.task}", "CONSUMER", run.trace, about, root=run.id) as made:
@@ -108,14 +104,12 @@ class Traced:
                 return _told(made, _told(call, await self._inner.run(assignment, context)))
 
     async def close(self) -> None:
-        """As the executor's."""
         await self._inner.close()
 
 
 def traced(made: Mapping[str, Executor]) -> Mapping[str, Executor]:
-    """Executors by kind, each wrapped once."""
-    wrapped = {id(one): Traced(one) for one in made.values()}
-    return {kind: wrapped[id(one)] for kind, one in made.items()}
+    """Executors by kind, each wrapped."""
+    return {kind: Traced(one) for kind, one in made.items()}
 
 
 def start(endpoint: str) -> None:

@@ -20,22 +20,17 @@ class Carrier(Protocol):
 
     async def open(self) -> None:
         """Connect."""
-        ...
 
     async def close(self) -> None:
         """Disconnect; inboxes of one's own go. Harmless twice. A `receive` that waits raises `Unavailable`."""
-        ...
 
     async def own(self, inbox: str) -> None:
         """Make an inbox that lives as long as this carrier is connected and receives from it, and a little longer."""
-        ...
 
     async def send(self, messages: Sequence[tuple[str, bytes]]) -> list[bool]:
         """Send (inbox, message) pairs in one batch; for each, whether its inbox is there: False was not delivered."""
-        ...
 
     async def receive(self, inbox: str) -> list[bytes]:
         """The next messages of the desk or an inbox of one's own, up to a hundred; waits for the first. They are
         acknowledged by being received.
         """
-        ...

@@ -57,32 +57,24 @@ class Desk(Protocol):
 
     async def enter(self, session: Session) -> None:
         """Open a session."""
-        ...
 
     async def leave(self, session: str, reason: str) -> None:
         """Close it; what it still holds is taken back."""
-        ...
 
     async def claim(self, want: Want) -> Taken:
         """Ready runs for a session."""
-        ...
 
     async def beat(self, session: str, load: Load | None = None) -> BeatReply:
         """A sign of life; with it goes what the worker says of itself, which may be lost."""
-        ...
 
     async def held(self, session: str) -> list[Run]:
         """The running runs of a session, for reconciling."""
-        ...
 
     async def given(self, session: str, runs: Sequence[str]) -> Taken:
         """Those of these runs that the session holds, as if it had just claimed them."""
-        ...
 
     async def report(self, progress: Sequence[Progress], lines: Sequence[Line]) -> list[Verdict]:
         """News of running attempts and lines of their output; one verdict for each progress."""
-        ...
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Verdict]:
         """Ends of attempts; `fresh` and `already` mean committed, `stale` that it changed nothing."""
-        ...

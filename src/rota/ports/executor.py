@@ -61,15 +61,12 @@ class Context(About, Protocol):
     @property
     def cancelled(self) -> bool:
         """Whether the attempt should stop: somebody cancelled it, its time is over, or its worker must leave."""
-        ...
 
     def progress(self, text: str) -> None:
         """Say how far it is; shown live and restarts the silence clock."""
-        ...
 
     def line(self, stream: str, level: str, text: str) -> None:
         """Keep one line of `stdout`, `stderr` or `log`, as which any other counts; floods are cut and counted."""
-        ...
 
 
 class Handler(Protocol):
@@ -79,11 +76,9 @@ class Handler(Protocol):
 
     def decode(self, payload: bytes, context: Context) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments from JSON, checked against the signature. Raises `Invalid`."""
-        ...
 
     def encode(self, result: Any) -> bytes | None:
         """JSON of a result, None for None. Raises `Invalid` for what is not JSON, `TooLarge` over the limit."""
-        ...
 
 
 IMPORTING: ContextVar[bool] = ContextVar("importing", default=False)
@@ -105,11 +100,9 @@ class Executor(Protocol):
 
     async def run(self, assignment: Assignment, context: Context) -> Outcome:
         """Do the work and say how it ended."""
-        ...
 
     async def close(self) -> None:
         """Let go of pools and children; harmless twice."""
-        ...
 
 
 def _moment(at: int | None) -> datetime | None:

@@ -25,28 +25,21 @@ class Locks(Protocol):
 
     async def hashed(self, password: str) -> str:
         """The password as the store may keep it."""
-        ...
 
     async def fits(self, password: str, hashed: str) -> bool:
         """Whether it is the one; against an empty hash never, which takes as long."""
-        ...
 
     def mint(self, kind: str) -> Minted:
         """A new secret of 256 random bits."""
-        ...
 
     def read(self, text: str) -> tuple[str, str, str] | None:
         """Kind, id and digest of what looks like a secret of ours; None for anything else."""
-        ...
 
     def same(self, one: str, other: str) -> bool:
         """Whether two digests are the same, in constant time."""
-        ...
 
     def sign(self, use: str, said: Signed, now: int, life_ms: int) -> str:
         """A token for one use: `access`, `refresh` or `cookie`."""
-        ...
 
     def verify(self, use: str, text: str, now: int) -> Signed | None:
         """What a token of that use says, if it is ours and in its time."""
-        ...

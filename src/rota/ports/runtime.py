@@ -18,11 +18,9 @@ class Clock(Protocol):
 
     def now(self) -> int:
         """Milliseconds since the epoch, UTC."""
-        ...
 
     def monotonic(self) -> int:
         """Milliseconds that never go back."""
-        ...
 
 
 class Chance(Protocol):
@@ -30,8 +28,6 @@ class Chance(Protocol):
 
     def bits(self, count: int) -> int:
         """`count` random bits."""
-        ...
 
     def fraction(self) -> float:
         """From [0, 1)."""
-        ...

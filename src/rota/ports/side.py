@@ -5,7 +5,7 @@ User code that blocks the main loop then costs neither a session nor a term; and
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ from rota.ports.runtime import Clock
 class Side:
     """Runs one coroutine function beside the loop that starts it, or, in simulation, on it."""
 
-    def __init__(self, name: str, life: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    def __init__(self, name: str, life: Callable[[], Coroutine[Any, Any, None]], clock: Clock) -> None:
         self._name = name
         self._life = life
         self._clock = clock
@@ -34,7 +34,7 @@ class Side:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
         else:
-            self._task = asyncio.create_task(self._lives(), name=self._name)
+            self._task = asyncio.create_task(self._life(), name=self._name)
 
     async def stop(self) -> None:
         """End it and wait until it is gone; harmless twice."""
@@ -76,14 +76,11 @@ class Side:
         if not self._stopping:
             heard(*args)
 
-    async def _lives(self) -> None:
-        await self._life()
-
     def _run(self) -> None:
         try:
             with asyncio.Runner() as runner:
                 self._own = runner.get_loop()
-                self._task = self._own.create_task(self._lives())
+                self._task = self._own.create_task(self._life())
                 if self._stopping:
                     self._task.cancel()
                 self._own.run_until_complete(asyncio.gather(self._task, return_exceptions=True))

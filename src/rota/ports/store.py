@@ -83,13 +83,7 @@ class Term(NamedTuple):
     number: int
 
 
-class Open(NamedTuple):
-    """Guard of a worker's write: it commits only while the session is open."""
-
-    session: str
-
-
-Guard = Term | Open | None
+Guard = Term | None
 
 
 class Hint(NamedTuple):
@@ -190,15 +184,12 @@ class Watch(Protocol):
 
     async def wait(self, seconds: float | None) -> Mapping[str, int]:
         """Topics hinted at since the last call, with counts; empty after `seconds` (None: no limit) without any."""
-        ...
 
     def wake(self) -> None:
         """Let a waiting `wait` return at once, from any thread."""
-        ...
 
     def close(self) -> None:
         """Stop listening; harmless twice."""
-        ...
 
 
 class Line(NamedTuple):
@@ -234,21 +225,15 @@ class Logs(Protocol):
 
     async def append(self, lines: Sequence[Line]) -> None:
         """Keep these lines, in order."""
-        ...
 
     async def read(self, run: str, after: int = 0, limit: int = 500, text: str = "") -> tuple[list[Line], int]:
-        """Lines of a run from position `after` on (those containing `text`), and the position behind them.
-
-        `run` empty: lines of all runs.
-        """
-        ...
+        """Lines of a run from position `after` on (those containing `text`), and the position behind them."""
 
     async def search(self, sought: Sought, before: int = 0, limit: int = 100) -> tuple[list[Line], int]:
         """Lines ahead of position `before` (0: all), newest first, and the position to go on from, 0 at the end.
 
         May return few lines, or none, and a position.
         """
-        ...
 
 
 class Store(Protocol):
@@ -262,19 +247,15 @@ class Store(Protocol):
     @property
     def late(self) -> "Store":
         """The same for people who look: what it reads may be some seconds old. Never for what a decision rests on."""
-        ...
 
     async def open(self) -> None:
         """Connect and check the schema. Raises `Incompatible` for data of a newer version or none of ours."""
-        ...
 
     async def close(self) -> None:
         """Let go of all resources; harmless twice and without `open`."""
-        ...
 
     async def get(self, kind: type[R], ids: Sequence[str]) -> list[Versioned[R] | None]:
         """The newest committed records of these ids, in their order, None where there is none."""
-        ...
 
     async def find(
         self, kind: type[R], where: Where = Where(), cursor: str = "", limit: int = 50, oldest: bool = False
@@ -283,13 +264,9 @@ class Store(Protocol):
 
         May return short pages with a cursor.
         """
-        ...
 
     async def count(self, kind: type[Record], by: str, where: Where = Where()) -> dict[str, int]:
-        """Numbers of records by the value of one indexed field; of tallies what they count. Redis and etcd may be 5 s
-        late.
-        """
-        ...
+        """Numbers of records by the value of one indexed field; of tallies what they count."""
 
     async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
         """Try each group on its own; the groups of one call must not share keys.
@@ -299,11 +276,9 @@ class Store(Protocol):
         and `Invalid` (nothing happened) for a value that no store can keep: NUL, lone surrogates, NaN. Deleting a run
         deletes its lines and blobs.
         """
-        ...
 
     async def due(self, kind: type[R], now: int, limit: int) -> Due[R]:
         """Runs by `due_at`, schedules by `next_at`; each is due as the record stands that is given."""
-        ...
 
     async def claim(self, wants: Sequence[Want], now: int) -> list[Claimed]:
         """Give each want ready runs in rank order, made `running` by `domain.states`, durably.
@@ -311,19 +286,15 @@ class Store(Protocol):
         Runs of paused queues are passed over; a session that is not open gets nothing; both are checked atomically
         with the claim. No run is given twice.
         """
-        ...
 
     async def beat(self, sessions: Sequence[str]) -> list[BeatReply]:
         """Raise the counters of these sessions (open ones), read by `get(Pulse, …)`; one reply each, in order."""
-        ...
 
     async def lead(self, name: str, holder: str, ttl_ms: int) -> Lead:
         """Take the term if it is free or lapsed, keep it if held, resign it with `ttl_ms` 0. Numbers never fall.
 
         `ttl_ms` is at most ten minutes: a lease further ahead may be taken for one of a wall clock set back since.
         """
-        ...
 
     def watch(self, topics: Sequence[str]) -> Watch:
         """Hints of these topics; one ending in `*` means every topic that starts so."""
-        ...

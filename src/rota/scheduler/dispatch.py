@@ -5,15 +5,16 @@ a post of the runs themselves.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from random import Random
 from typing import NamedTuple
 
 from rota.domain.facts import RunsClaimed
-from rota.domain.ids import DefinitionId
 from rota.domain.records import Load, Pulse, Queue, Session
 from rota.domain.run import Reason, Run, State
 from rota.engine.engine import Engine, every, walk
+from rota.engine.recover import open_sessions
 from rota.engine.sessions import loads
 from rota.ports.store import LOOK_LIMIT, Hint, Term, Versioned, Want, Where
 from rota.scheduler.breaker import Breaker
@@ -61,7 +62,10 @@ class Dispatcher:
 
     async def place(self, term: Term) -> bool:
         """Place what is ready, as far as there is room; whether to look again at once."""
-        if self._deliver and self._again_at <= self._engine.clock.monotonic():
+        now = self._engine.clock.monotonic()
+        self._resting = {session: until for session, until in self._resting.items() if until > now}
+        self._lacking = {place: until for place, until in self._lacking.items() if until > now}
+        if self._deliver and self._again_at <= now:
             await self._deliver_again(self._deliver)
         queues = [queue for queue in (await self._engine.placed()).values() if not queue.paused]
         ready = {queue.id: lanes for queue in queues if (lanes := await self._ready(queue))}
@@ -86,7 +90,6 @@ class Dispatcher:
     async def _claim(self, wants: Sequence[Want], term: Term) -> bool:
         claimed = await self._engine.store.claim(wants, self._engine.clock.now())
         now = self._engine.clock.monotonic()
-        self._resting = {session: until for session, until in self._resting.items() if until > now}
         # They lack the handlers of what there is: others may have them.
         vain = [want.session for want, one in zip(wants, claimed, strict=True) if want.exclude and not one.runs]
         self._resting |= dict.fromkeys(vain, now + REST_MS)
@@ -110,34 +113,33 @@ class Dispatcher:
         """A post may be lost, or its leader; workers of ours find that by their beats, others cannot."""
         now, engine = self._engine.clock.now(), self._engine
         self._again_at = engine.clock.monotonic() + LATE_MS
-        for session in [one.record for one in await every(engine, Session, Where(open=True))]:
+        for session in await open_sessions(engine):
             if session.address and not session.asks:
                 held = await every(engine, Run, Where(session=session.id))
                 late = [one for one in held if one.record.started_at is None]
-                if late := [one for one in late if now - (one.record.claimed_at or now) >= LATE_MS]:
+                # One of a clock that was set back since, or is another leader's, is late as well: twice does no harm.
+                if late := [one for one in late if abs(now - (one.record.claimed_at or now)) >= LATE_MS]:
                     deliver(session, late)
 
     def _learn(self, runs: Sequence[Run], now: int) -> None:
         """What a session handed back because it lacks the handler, it is not given again for a while; and if it was for
         any other reason, nothing for a while.
         """
-        self._lacking = {place: until for place, until in self._lacking.items() if until > now}
-        at, breaker = self._engine.clock.now(), self._breaker
         for run in runs:
             for old in run.history:
                 if old.reason == Reason.NO_HANDLER:
                     self._lacking[old.session, f"{run.namespace}/{run.task}"] = now + EXCLUDE_MS
-                elif old.reason == Reason.RETURNED and (old.ended_at > at - REST_MS or breaker.knows(old.session)):
-                    breaker.handed_back(old.session, old.claimed_at, at, now)
-            breaker.given(run, now)
+            # What lies further back was looked at when the run was placed after it.
+            if run.history and run.history[-1].reason == Reason.RETURNED:
+                self._breaker.handed_back(run.history[-1].session, now)
+            self._breaker.given(run, now)
 
     async def _seats(self) -> list[Seat]:
         """Open sessions that beat and are not leaving."""
-        sessions = [one.record for one in await every(self._engine, Session, Where(open=True))]
+        sessions = await open_sessions(self._engine)
         now = self._engine.clock.monotonic()
         await self._judge([one.id for one in sessions], now)
-        sessions = [one for one in sessions if one.takes_runs and not one.draining]
-        sessions = [one for one in sessions if self._resting.get(one.id, -1) <= now]
+        sessions = [one for one in sessions if one.takes_runs and not one.draining and one.id not in self._resting]
         room = {one.id: self._breaker.room(one.id, now) for one in sessions}
         sessions = [one for one in sessions if room[one.id] != 0]
         self._reached = {one.id: one for one in sessions if one.address and not one.carrier}
@@ -151,7 +153,7 @@ class Dispatcher:
         self._breaker.keep(sessions)
         if probes := self._breaker.probes():
             found = await self._engine.store.get(Run, [one.run for one in probes.values()])
-            self._breaker.judge({one.record.id: one.record for one in found if one}, self._engine.clock.now(), now)
+            self._breaker.judge({one.record.id: one.record for one in found if one}, now)
 
     async def _alive(self, sessions: Sequence[Session]) -> list[Session]:
         """Those whose counter has not stood still for half their ttl. Only `recover` says that one is lost.
@@ -170,21 +172,16 @@ class Dispatcher:
         return [one for one in sessions if now - heard[one.id].since <= one.ttl_ms // 2]
 
     def _shared(
-        self, queues: Sequence[Queue], ready: Mapping[DefinitionId, Mapping[str, int]], seats: Sequence[Seat]
+        self, queues: Sequence[Queue], ready: Mapping[str, Mapping[str, int]], seats: Sequence[Seat]
     ) -> list[Want]:
         """How many runs of all of these queues each session is to get: which ones, their rank says."""
         given: Counter[Seat] = Counter()
         for queue in queues:
             for lane, number in ready[queue.id].items():
                 able = [seat for seat in seats if lane in seat.lanes and seat.free > 0]
-                for _ in range(number if able else 0):
-                    seat = STRATEGIES[queue.dispatch](able, "", self._memory(queue))
+                for seat in islice(STRATEGIES[queue.dispatch](able, "", self._memory(queue)), number):
                     seat.held += 1
                     given[seat] += 1
-                    if not seat.free:
-                        able.remove(seat)
-                        if not able:
-                            break
         lanes = [lane for queue in queues for lane in ready[queue.id]]
         return [
             self._want(seat, number, tuple(lane for lane in lanes if lane in seat.lanes))
@@ -194,9 +191,13 @@ class Dispatcher:
     async def _keyed(self, queue: Queue, seats: Sequence[Seat]) -> list[Want]:
         """Which runs of a queue each session is to get."""
         given: dict[Seat, list[str]] = defaultdict(list)
+        chosen: dict[tuple[str, str], Iterator[Seat]] = {}
         for run in sorted(await self._oldest(queue, seats), key=lambda run: (run.rank, run.id)):
-            if able := [seat for seat in seats if seat.free > 0 and self._suits(seat, run)]:
-                seat = STRATEGIES[KEYED](able, f"{run.namespace}/{run.task}", self._memory(queue))
+            alike = f"{run.namespace}/{run.task}", run.lane
+            if alike not in chosen:
+                able = [seat for seat in seats if seat.free > 0 and self._suits(seat, run)]
+                chosen[alike] = STRATEGIES[KEYED](able, alike[0], self._memory(queue))
+            if seat := next(chosen[alike], None):
                 seat.held += 1
                 given[seat].append(run.id)
         return [self._want(seat, len(runs), runs=tuple(runs)) for seat, runs in given.items()]
@@ -216,14 +217,11 @@ class Dispatcher:
         return found
 
     def _suits(self, seat: Seat, run: Run) -> bool:
-        return run.lane in seat.lanes and not self._lacks(seat, f"{run.namespace}/{run.task}")
+        return run.lane in seat.lanes and (seat.session, f"{run.namespace}/{run.task}") not in self._lacking
 
     def _want(self, seat: Seat, number: int, lanes: tuple[str, ...] = (), runs: tuple[str, ...] = ()) -> Want:
-        lacking = tuple(task for session, task in self._lacking if session == seat.session and self._lacks(seat, task))
+        lacking = tuple(task for session, task in self._lacking if session == seat.session)
         return Want(seat.session, seat.worker, self._engine.chance.bits(62), number, lanes, lacking, runs)
-
-    def _lacks(self, seat: Seat, task: str) -> bool:
-        return self._lacking.get((seat.session, task), -1) > self._engine.clock.monotonic()
 
     def _memory(self, queue: Queue) -> Memory:
         if queue.id not in self._memories:

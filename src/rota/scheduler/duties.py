@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from rota.domain.errors import Stale
 from rota.engine.account import Accountant
@@ -18,12 +18,16 @@ from rota.ports.store import Term
 from rota.scheduler.dispatch import Deliver, Dispatcher
 from rota.scheduler.leader import Leader
 from rota.scheduler.options import Options
+from rota.scheduler.progress import HUNG_MS
 
 BREATH_MS = 10
 """From a step to one for what was not due by then: thousands of fires a second come in batches worth their commits."""
 COUNT_EVERY = 30
 """Steps of prune between two that count."""
+COUNT_MS = 120_000
+"""How long counting may take, of tens of millions of runs on a slow disk."""
 
+T = TypeVar("T")
 Step = Callable[[Term], Awaitable[int | None]]
 """Does what is to be done; the instant (ms since the epoch) at which to look again, None: when asked or scanned.
 
@@ -37,6 +41,8 @@ class Duty(NamedTuple):
     step: Step
     topics: Sequence[str] = ()
     scan_ms: int = 5_000
+    patience_ms: int = HUNG_MS
+    """How long the store may take for one answer."""
 
 
 def _again(step: Callable[[Term], Awaitable[object]]) -> Step:
@@ -48,38 +54,37 @@ def _again(step: Callable[[Term], Awaitable[object]]) -> Step:
     return repeated
 
 
+def _anew(look: Callable[[], Callable[[Term], Awaitable[T]]]) -> Callable[[Term], Awaitable[T]]:
+    """A look that begins anew in each term, and after one that failed half-way: it has seen what it did not judge."""
+    looks, looked_in = look(), Term("", 0)
+
+    async def looked(term: Term) -> T:
+        nonlocal looks, looked_in
+        if term != looked_in:
+            looks = look()
+        looked_in = Term("", 0)
+        found = await looks(term)
+        looked_in = term
+        return found
+
+    return looked
+
+
 def duties(engine: Engine, options: Options, deliver: Deliver | None = None) -> list[Duty]:
     """Everything that needs a leader."""
-    watch, watched = Watch(engine), Term("", 0)
-    accountant, accounted_in = Accountant(engine), Term("", 0)
+    watch, account = _anew(lambda: Watch(engine).look), _anew(lambda: Accountant(engine).look)
+    dispatcher, steps = Dispatcher(engine, deliver), count(1)
 
-    async def recovered(term: Term) -> int | None:
-        nonlocal watched
-        if term != watched:
-            watch.forget()
-            watched = term
-        try:
-            again_ms = await watch.look(term)
-        except Exception:
-            watch.forget()
-            raise
+    async def recovered(term: Term) -> int:
+        again_ms = await watch(term)
         await recover(engine, term)
         return engine.clock.now() + again_ms
 
-    dispatcher, steps = Dispatcher(engine, deliver), count(1)
+    async def accounted(term: Term) -> int:
+        return engine.clock.now() + options.account_ms if await account(term) else 0
 
     async def pruned(term: Term) -> int:
         return await prune(engine, options.retention, term, next(steps) % COUNT_EVERY == 0)
-
-    async def accounted(term: Term) -> int | None:
-        nonlocal accountant, accounted_in
-        if term != accounted_in:
-            accountant = Accountant(engine)
-        # Known again only after a whole look: one that failed half-way has seen what it did not judge.
-        accounted_in = Term("", 0)
-        complete = await accountant.look(term)
-        accounted_in = term
-        return engine.clock.now() + options.account_ms if complete else 0
 
     news = ("lane:*", "ready", "done", "due", "session*")
     return [
@@ -90,7 +95,7 @@ def duties(engine: Engine, options: Options, deliver: Deliver | None = None) -> 
         Duty("recover", recovered, ("sessions",), options.scan_ms),
         Duty("seal", _again(lambda term: seal(engine, term)), (), options.scan_ms),
         Duty("account", accounted, (), options.account_ms),
-        Duty("prune", _again(pruned), (), options.prune_ms),
+        Duty("prune", _again(pruned), (), options.prune_ms, COUNT_MS),
     ]
 
 
@@ -104,16 +109,19 @@ async def perform(duty: Duty, leader: Leader, leading: asyncio.Event, engine: En
             if term is None:
                 leading.clear()
                 await wait_for_event(leading, duty.scan_ms / 1000)
+                await ear.wait(0)  # what was heard was for whoever led: of sessions that come and go it is ever more
                 continue
             began = engine.clock.now()
             try:
-                again_at = await duty.step(term)
+                with leader.progress.step(duty.name, duty.patience_ms):
+                    again_at = await duty.step(term)
                 backoff.reset()
             except Stale:
                 leader.doubt(term)
                 continue
             except Exception as error:
                 await backoff.failed(error)
+                await ear.wait(0)
                 continue
             await ear.wait(_rest_ms(duty, began, again_at, engine.clock.now()) / 1000)
     finally:

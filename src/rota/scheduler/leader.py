@@ -2,18 +2,21 @@
 
 What protects the data is not this belief but the term on every write: the store refuses an old one. The window keeps
 the belief honest: it ends, by the local monotonic clock, before the lease can, counted from when the renewal was sent.
-An unclear reply, an error or a blocked main loop means "not the leader" until the store has said otherwise.
+An unclear reply, an error or a blocked main loop means "not the leader" until the store has said otherwise. Whose
+duty hangs resigns, and lets whoever stands by go first.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 
 from rota.domain.facts import LeaderChanged, Trouble
 from rota.ports.loops import Backoff, keep
 from rota.ports.runtime import Clock, Emit
 from rota.ports.side import Side
 from rota.ports.store import Hint, Store, Term
+from rota.scheduler.progress import Progress
 
 NAME = "scheduler"
 NEWS = "lead"
@@ -53,7 +56,12 @@ class Leader:
         self._changed = changed
         self._lease: Lease | None = None
         self._told: int | None = None
-        self._side = Side("rota-leader", self._life, clock)
+        self.progress = Progress()
+        self._looked_at = clock.monotonic()
+        self._hung = ""
+        """The duty that was found to hang."""
+        self._rests_until = self._looked_at
+        self._side = Side("rota-leader", partial(keep, "lead", self._connected, emit), clock)
 
     @property
     def term(self) -> Term | None:
@@ -74,9 +82,6 @@ class Leader:
     async def stop(self) -> None:
         """Resign, so that another can take over at once."""
         await self._side.stop()
-
-    async def _life(self) -> None:
-        await keep("lead", self._connected, self._emit)
 
     async def _connected(self) -> None:
         backoff = Backoff("lead", self._emit, self._renew_ms / 1000)
@@ -103,12 +108,30 @@ class Leader:
             self._lease = None
             return
         sent = self._clock.monotonic()
+        if self._hung and self._lease:
+            await self._give_up(store, self._lease.term.number)
+        if sent < self._rests_until:
+            return
         lead = await store.lead(NAME, self._holder, self._ttl_ms)
         trusted_until = sent + self._ttl_ms - self._ttl_ms // 5
         self._lease = Lease(Term(NAME, lead.number), trusted_until) if lead.mine else None
         self._side.tell(self._tell, lead.holder, lead.number, lead.mine)
 
+    async def _give_up(self, store: Store, number: int) -> None:
+        """Somebody else goes first. Alone this node leads again after a while, the step that hung begun anew."""
+        hung, self._lease = self._hung, None
+        self._rests_until = self._clock.monotonic() + self._ttl_ms
+        if self._emit:
+            self._emit(Trouble("lead", TimeoutError(f"duty {hung} has waited too long for one answer: it resigns")))
+        self._side.tell(self.progress.cut, hung)
+        self._side.tell(self._tell, self._holder, number, False)
+        await self._resign(store)
+
     def _tell(self, holder: str, number: int, mine: bool) -> None:
+        passed_ms, self._looked_at = self._clock.monotonic() - self._looked_at, self._clock.monotonic()
+        if not mine:
+            self.progress.forget()
+        self._hung = self.progress.look(passed_ms) if mine else ""
         told, self._told = self._told, number if mine else -1
         if told != self._told and self._emit:
             self._emit(LeaderChanged(holder, number, mine))

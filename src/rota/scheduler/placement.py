@@ -4,9 +4,12 @@ A strategy only advises: whoever is chosen holds the run by its claim, as everyb
 once, or one who knows too little, cost evenness, never a run.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right, insort
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from heapq import heappop, heappush, heapreplace
+from operator import itemgetter
 from random import Random
 
 WEIGHT = "weight:"
@@ -45,46 +48,93 @@ class Memory:
     random: Random
     last: str = ""
     """Who was chosen last."""
-    credits: dict[str, float] = field(default_factory=dict)
-    """By session: how far it is behind its share."""
+    dues: dict[str, float] = field(default_factory=dict)
+    """By session: when it comes next, in rounds; a round is as many runs as all weigh together."""
+    reached: float = 0.0
+    """How far the rounds have come."""
 
 
-Strategy = Callable[[Sequence[Seat], str, Memory], Seat]
-"""Chooses among the seats that have room, of which there is one at least, for a run with this key."""
+Strategy = Callable[[Sequence[Seat], str, Memory], Iterator[Seat]]
+"""Whom to give the next run with this key, and the next, as long as one of these seats has room. Whoever asks for the
+next one has given the one before: none is dearer for the number of seats, for there may be thousands of either.
+"""
 
 
-def by_chance(seats: Sequence[Seat], key: str, memory: Memory) -> Seat:
+def by_chance(seats: Sequence[Seat], key: str, memory: Memory) -> Iterator[Seat]:
     """Any, all alike."""
-    return memory.random.choice(seats)
+    able = list(seats)
+    while able:
+        at = memory.random.randrange(len(able))
+        yield able[at]
+        if able[at].free <= 0:
+            able[at] = able[-1]
+            able.pop()
 
 
-def in_turn(seats: Sequence[Seat], key: str, memory: Memory) -> Seat:
+def in_turn(seats: Sequence[Seat], key: str, memory: Memory) -> Iterator[Seat]:
     """The next one in the order of their names."""
-    ordered = sorted(seats, key=_name)
-    chosen = next((seat for seat in ordered if _name(seat) > memory.last), ordered[0])
-    memory.last = _name(chosen)
-    return chosen
+    ordered = sorted((_name(seat), seat) for seat in seats)
+    at = bisect_right(ordered, memory.last, key=itemgetter(0))
+    while ordered:
+        at %= len(ordered)
+        memory.last, seat = ordered[at]
+        yield seat
+        if seat.free > 0:
+            at += 1
+        else:
+            del ordered[at]
 
 
-def least_loaded(seats: Sequence[Seat], key: str, memory: Memory) -> Seat:
+def least_loaded(seats: Sequence[Seat], key: str, memory: Memory) -> Iterator[Seat]:
     """The emptiest one; of equals the one with the fewest runs, then the next in turn."""
-    least = min((seat.load, seat.held) for seat in seats)
-    return in_turn([seat for seat in seats if (seat.load, seat.held) == least], key, memory)
+    alike: dict[tuple[float, int], list[tuple[str, Seat]]] = {}
+    for name, seat in sorted((_name(seat), seat) for seat in seats):
+        alike.setdefault((seat.load, seat.held), []).append((name, seat))
+    loads = sorted(alike)
+    while loads:
+        equals = alike[loads[0]]
+        at = bisect_right(equals, memory.last, key=itemgetter(0)) % len(equals)
+        memory.last, seat = turn = equals.pop(at)
+        if not equals:
+            del alike[heappop(loads)]
+        yield seat
+        if seat.free > 0:
+            load = seat.load, seat.held
+            if load not in alike:
+                alike[load] = []
+                heappush(loads, load)
+            insort(alike[load], turn, key=itemgetter(0))
 
 
-def by_weight(seats: Sequence[Seat], key: str, memory: Memory) -> Seat:
-    """As many for each as its weight says, well mixed: everybody earns its weight, whoever has most pays for all."""
-    memory.credits = {seat.session: memory.credits.get(seat.session, 0.0) + seat.weight for seat in seats}
-    chosen = max(seats, key=lambda seat: (memory.credits[seat.session], seat.session))
-    memory.credits[chosen.session] -= sum(seat.weight for seat in seats)
-    return chosen
+def by_weight(seats: Sequence[Seat], key: str, memory: Memory) -> Iterator[Seat]:
+    """As many for each as its weight says, well mixed: each comes at even intervals, the shorter the more it weighs."""
+    start = memory.reached
+
+    def due_of(seat: Seat) -> float:
+        return max(memory.dues.get(seat.session, start + 0.5 / seat.weight), start - 1 / seat.weight)
+
+    dues = sorted((due_of(seat), seat.session, seat) for seat in seats)
+    # Who has no room now, or does not suit, keeps its turn; nobody makes up for more than one.
+    memory.dues = {session: due for session, due in memory.dues.items() if due > start - 1}
+    memory.dues |= {session: due for due, session, _ in dues}
+    while dues:
+        due, _, seat = dues[0]
+        memory.reached, due = max(memory.reached, due), due + 1 / seat.weight
+        memory.dues[seat.session] = due
+        yield seat
+        if seat.free > 0:
+            heapreplace(dues, (due, seat.session, seat))
+        else:
+            heappop(dues)
 
 
-def by_hash(seats: Sequence[Seat], key: str, memory: Memory) -> Seat:
+def by_hash(seats: Sequence[Seat], key: str, memory: Memory) -> Iterator[Seat]:
     """Always the same one for the same key; when it comes, goes or is full, no key but its own moves (rendezvous
     hashing). Workers are told apart by their name, so that a restart moves nothing; those of one name by their session.
     """
-    return max(seats, key=lambda seat: (_drawn(key, seat.worker), _drawn(key, seat.session)))
+    for seat in sorted(seats, key=lambda seat: (_drawn(key, seat.worker), _drawn(key, seat.session)), reverse=True):
+        while seat.free > 0:
+            yield seat
 
 
 def _drawn(key: str, name: str) -> bytes:

@@ -57,7 +57,7 @@ class Client:
 
         With a user's own connection: in the transaction that is under way there, all or none.
         """
-        with submission(f"{len(orders)} runs") as trace:
+        with submission(orders[0].task if len(orders) == 1 else f"{len(orders)} runs") as trace:
             wanted = [order._replace(trace=trace) for order in self._mine(orders)]
             if connection is None:
                 return await submit(self.engine, wanted)
@@ -78,8 +78,11 @@ class Client:
     async def ended(self, run_id: str, timeout: float | None = None) -> Run:
         """The run once it has ended. Raises `TimeoutError` after `timeout` seconds, `Unavailable` if the store is away.
 
-        With a timeout it outlasts a store that is away, and raises `Unavailable` only if it still is at the end.
+        With a timeout it outlasts a store that is away, and raises `Unavailable` only if it still is at the end. With
+        one of 0 it looks once.
         """
+        if timeout == 0 and (run := await self.run(run_id)).state in TERMINAL:
+            return run
         waiters = self._waiters.setdefault(asyncio.get_running_loop(), Waiters(self.engine))
         limit, backoff = asyncio.timeout(timeout), Backoff("result", None)
         try:
@@ -100,11 +103,16 @@ class Client:
             raise
 
     async def result(self, run: Run) -> bytes | None:
-        """JSON of an ended run's result, fetched where it is too large for the run's own record."""
+        """JSON of an ended run's result, fetched where it is too large for the run's own record.
+
+        Raises `NotFound` where it went with its run meanwhile.
+        """
         if not run.spilled:
             return run.result
         found = (await self.engine.store.get(Blob, [f"{run.id}/result"]))[0]
-        return found.record.data if found else None
+        if found is None:
+            raise NotFound("result", f"{run.id}/result", "its retention time is over")
+        return found.record.data
 
     async def cancel(self, run_id: str) -> str:
         """`cancelled` or `cancelling`; see `engine.control.cancel`."""

@@ -3,10 +3,13 @@
 An argument is accepted if it is of its parameter's type, or if it is plain JSON that stands for such a value: text
 for a date, UUID, Decimal or enum, a dict for a dataclass or model, a list for a set. Text never becomes a number and a
 number never text. Submitter and worker follow the same rule, so what was accepted can be read.
+
+Fields are written by their names, whatever aliases they have, and read by both.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from inspect import Parameter
 from math import isfinite
 from reprlib import Repr
@@ -31,15 +34,18 @@ from rota.domain.names import nearest
 
 SUSPECT = (b"\\u0000", b"NaN", b"Infinity")
 DEPTH = 100
+FOREIGN = ("default", "metadata")
+"""Parts of a schema that are no schemas, but anything."""
 WORDED = {"invalid-json-value": "is not plain JSON; annotate the parameter with its type"}
 SHORT = Repr()
 SHORT.maxstring = SHORT.maxother = 60
 UNSUITABLE = (PydanticUserError, PydanticUndefinedAnnotation, TypeError)
-CONFIG = ConfigDict(allow_inf_nan=False, val_json_bytes="base64", revalidate_instances="always")
-# How values are written is the root's to say; what a TypedDict says about it is not heard.
-CORE_CONFIG = CoreConfig(
-    allow_inf_nan=False, val_json_bytes="base64", ser_json_bytes="base64", ser_json_inf_nan="constants"
-)
+CONFIG = ConfigDict(allow_inf_nan=False, revalidate_instances="always")
+WIRE = CoreConfig(ser_json_bytes="base64", val_json_bytes="base64", ser_json_temporal="iso8601")
+"""How values travel, whatever the config of a model says of JSON: what it writes it may not be able to read."""
+FINITE = CoreConfig(ser_json_inf_nan="constants")
+"""NaN stays NaN, which is refused, where a model does not say how to write it: by itself it would become null."""
+CORE_CONFIG = CoreConfig(allow_inf_nan=False, **FINITE, **WIRE)
 
 
 class Arguments:
@@ -48,14 +54,12 @@ class Arguments:
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
         """By member of the object. Raises `Invalid` for a parameter whose type has no JSON form."""
         self._parameters = parameters
-        schema = _record(parameters)
-        self._validator = SchemaValidator(schema, CORE_CONFIG)
-        self._serializer = SchemaSerializer(schema, CORE_CONFIG)
+        self._validator, self._serializer = _converters(_record(parameters))
 
     def encode(self, values: Mapping[str, Any]) -> bytes:
         """JSON of the values as given. Raises `Invalid` with the parameter's name."""
         try:
-            self._validator.validate_python(values, strict=True)
+            self._validator.validate_python(values, strict=True, by_alias=True, by_name=True)
         except ValidationError as error:
             self._check_plain(values, error)
         data = self._written(values)
@@ -65,11 +69,11 @@ class Arguments:
     def decode(self, data: bytes) -> dict[str, Any]:
         """Arguments by name. Raises `Invalid` with the parameter's name, or `payload` where there is no JSON object."""
         try:
-            values: dict[str, Any] = self._validator.validate_json(data, strict=True)
+            values: dict[str, Any] = self._validator.validate_json(data, strict=True, by_alias=True, by_name=True)
         except ValidationError as error:
             raise self._refusal(error) from None
-        for member, problem in _unstorable(data):
-            raise Invalid(self._name(member), problem)
+        for (member, *path), problem in _unstorable(data):
+            raise Invalid(self._name(str(member)), _placed(problem, path))
         return values
 
     def _check_plain(self, values: Mapping[str, Any], error: ValidationError) -> None:
@@ -85,7 +89,7 @@ class Arguments:
 
     def _written(self, values: Mapping[str, Any]) -> bytes:
         try:
-            return self._serializer.to_json(values, warnings=False)
+            return self._serializer.to_json(values, by_alias=False, round_trip=True, warnings=False)
         except ValueError as error:
             for member, value in values.items():
                 if len(values) > 1:
@@ -94,13 +98,13 @@ class Arguments:
 
     def _refusal(self, error: ValidationError) -> Invalid:
         details = error.errors(include_url=False)
-        # A misspelled name explains what else is wrong.
-        first = next((one for one in details if one["type"] == "extra_forbidden"), details[0])
-        if not first["loc"]:
-            return Invalid("payload", f'a JSON object such as {{"name": 1}} is wanted: {first["msg"]}')
-        member = str(first["loc"][0])
-        if first["type"] == "extra_forbidden":
-            return Invalid(self._name(member), f"there is no such parameter{nearest(member, self._parameters)}")
+        for one in details:  # a misspelled name explains what else is wrong
+            if one["type"] == "extra_forbidden" and len(one["loc"]) == 1:
+                member = str(one["loc"][0])
+                return Invalid(self._name(member), f"there is no such parameter{nearest(member, self._parameters)}")
+        if not details[0]["loc"]:
+            return Invalid("payload", f'a JSON object such as {{"name": 1}} is wanted: {details[0]["msg"]}')
+        member = str(details[0]["loc"][0])
         told = [_told(one, one["loc"][1:]) for one in details if one["loc"][0] == member]
         return Invalid(self._name(member), "; ".join(told[:3]))
 
@@ -117,18 +121,16 @@ class Result:
 
     def __init__(self, annotation: Any) -> None:
         """Raises `Invalid` for a type that has no JSON form."""
-        schema = _schema("return", annotation)
-        self._validator = SchemaValidator(schema, CORE_CONFIG)
-        self._serializer = SchemaSerializer(schema, CORE_CONFIG)
+        self._validator, self._serializer = _converters(_schema("return", annotation))
 
     def encode(self, value: Any) -> bytes:
         """JSON by the annotation, which can be read by it. Raises `Invalid`."""
         try:
-            data = self._serializer.to_json(value, warnings=False)
+            data = self._serializer.to_json(value, by_alias=False, round_trip=True, warnings=False)
         except ValueError as error:
             raise Invalid("result", _unwritable(error)) from None
-        for _, problem in _unstorable(data):
-            raise Invalid("result", problem)
+        for path, problem in _unstorable(data):
+            raise Invalid("result", _placed(problem, path))
         try:
             self.decode(data)
         except Invalid as error:
@@ -138,7 +140,7 @@ class Result:
     def decode(self, data: bytes) -> Any:
         """The value, of the annotated type. Raises `Invalid`."""
         try:
-            return self._validator.validate_json(data)
+            return self._validator.validate_json(data, by_alias=True, by_name=True)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise Invalid("result", _told(first, first["loc"])) from None
@@ -180,7 +182,53 @@ def _core_schema(annotation: Any) -> CoreSchema:
     adapter = TypeAdapter(annotation)
     # One with names that are not known yet would be left unfinished, and nobody told.
     adapter.rebuild(raise_errors=True)
+    if _hides(adapter.core_schema):
+        raise TypeError("secrets do not travel; let the worker read it from its own environment")
     return adapter.core_schema
+
+
+def _parts(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What may be or hold schemas in a schema, or in what holds schemas by the names of fields."""
+    return {key: part for key, part in node.items() if key not in FOREIGN} if _is_schema(node) else node
+
+
+def _is_schema(node: Mapping[str, Any]) -> bool:
+    return isinstance(node.get("type"), str)
+
+
+def _hides(node: Any) -> bool:
+    """Whether a schema writes asterisks for something: pydantic's secrets, where nobody says how to write them."""
+    if isinstance(node, dict):
+        if _is_schema(node) and (function := node.get("serialization", {}).get("function")):
+            return getattr(function, "__name__", "").startswith("_serialize_secret")
+        return any(map(_hides, _parts(node).values()))
+    return isinstance(node, list | tuple) and any(map(_hides, node))
+
+
+def _converters(schema: CoreSchema) -> tuple[SchemaValidator, SchemaSerializer]:
+    """Built anew through and through: those that models bring along obey their own config."""
+    wired = _wired(schema)
+    return (
+        SchemaValidator(wired, CORE_CONFIG, _use_prebuilt=False),
+        SchemaSerializer(wired, CORE_CONFIG, _use_prebuilt=False),
+    )
+
+
+def _wired(node: Any) -> Any:
+    """A schema, or a part of one, with WIRE and FINITE in each config."""
+    if type(node) in (list, tuple):  # what is more than that is a value, such as a member of an enum
+        return type(node)(map(_wired, node))
+    if type(node) is not dict:
+        return node
+    wired = node | {key: _wired(part) for key, part in _parts(node).items()}
+    if _is_schema(node) and node.get("config"):
+        wired["config"] = FINITE | node["config"] | WIRE
+    if node.get("type") == "dataclass-field":  # what was set after the class was called arrives as well
+        wired["init"] = True
+    if node.get("type") == "dataclass" and not all(one.init for one in fields(node["cls"])):
+        # A value has fields that nobody gives to its class.
+        wired["config"] |= {"extra_fields_behavior": "ignore"}
+    return wired
 
 
 def _is_plain(value: Any, depth: int = DEPTH) -> bool:
@@ -196,33 +244,36 @@ def _is_plain(value: Any, depth: int = DEPTH) -> bool:
 
 
 def _told(error: ErrorDetails, path: Sequence[int | str]) -> str:
-    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path[:8]).lstrip(".")
     text = WORDED.get(error["type"], error["msg"].removeprefix("Input "))
     got = "" if error["type"] == "missing" else f"; got {SHORT.repr(error['input'])}"
-    return f"{where}: {text}{got}" if where else text + got
+    return _placed(text + got, path)
+
+
+def _placed(problem: str, path: Sequence[int | str]) -> str:
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step:.60}" for step in path[:8]).lstrip(".")
+    return f"{where}: {problem}" if where else problem
 
 
 def _unwritable(error: ValueError) -> str:
     return f"cannot be written as JSON: {str(error).removeprefix('Error serializing to JSON: ')}"
 
 
-def _unstorable(data: bytes) -> Iterator[tuple[str, str]]:
-    """(member, problem) of what some store or reader would refuse. A look at the bytes clears nearly everything."""
-    if not any(mark in data for mark in SUSPECT):
-        return
-    whole = json.loads(data)
-    for member, value in whole.items() if isinstance(whole, dict) else [("", whole)]:
-        yield from ((str(member), problem) for problem in _problems(member) + _problems(value))
+def _unstorable(data: bytes) -> Iterator[tuple[list[int | str], str]]:
+    """(path, problem) of what some store or reader would refuse. A look at the bytes clears nearly everything."""
+    if any(mark in data for mark in SUSPECT):
+        yield from _problems(json.loads(data), [])
 
 
-def _problems(value: Any) -> list[str]:
+def _problems(value: Any, path: list[int | str]) -> Iterator[tuple[list[int | str], str]]:
     match value:
-        case str():
-            return ["text cannot hold NUL"] if "\0" in value else []
-        case float():
-            return [] if isfinite(value) else [f"{value} is not a number that JSON has"]
+        case str() if "\0" in value:
+            yield path, "text cannot hold NUL"
+        case float() if not isfinite(value):
+            yield path, f"{value} is not a number that JSON has"
         case list():
-            return [problem for one in value for problem in _problems(one)]
+            for place, one in enumerate(value):
+                yield from _problems(one, [*path, place])
         case dict():
-            return [problem for pair in value.items() for one in pair for problem in _problems(one)]
-    return []
+            for key, one in value.items():
+                yield from _problems(key, path or [key])
+                yield from _problems(one, [*path, key])

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
+from rota.domain.durations import to_ms
 from rota.domain.errors import RunFailed
 from rota.domain.run import Run, State
 from rota.sdk.client import Client
-from rota.sdk.duration import to_ms
 from rota.sdk.portal import Portal, synchronous
 from rota.sdk.signature import Signature
 

@@ -13,10 +13,13 @@ E = TypeVar("E", bound=StrEnum)
 
 
 def module_name(name: str) -> str:
-    """A module's name as others import it: a program started as `python shop.py` is `shop`, not `__main__`."""
-    if name != "__main__":
+    """A module's name as others import it: a program started as `python shop.py` is `shop`, not `__main__`.
+
+    Nor is it `__mp_main__`, which children that `multiprocessing` spawns call it.
+    """
+    if name not in ("__main__", "__mp_main__"):
         return name
-    main = sys.modules["__main__"]
+    main = sys.modules[name]
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
     return spec.name if spec else Path(file).stem if file else "main"
 
@@ -39,3 +42,10 @@ def choice(kind: type[E]) -> Callable[[Any, str], E]:
             raise Invalid(field, f"{value!r:.60} is none of {', '.join(kind)}") from None
 
     return convert
+
+
+def check_executor(executor: object, *members: str) -> None:
+    """Raises `Invalid` that names the first of these members that an object lacks."""
+    for member in members:
+        if not hasattr(executor, member):
+            raise Invalid(member, f"is missing; {executor!r:.60} is no executor without it")

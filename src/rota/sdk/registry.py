@@ -8,6 +8,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple, Unpack
 
+from rota.domain.durations import to_limit_ms
 from rota.domain.errors import Invalid
 from rota.domain.lane import LABEL_LIMIT
 from rota.domain.names import check_name, check_text
@@ -15,9 +16,9 @@ from rota.domain.payload import check_payload
 from rota.domain.priority import Priority, priority
 from rota.domain.retry import Defaults, Retry, check_retry
 from rota.domain.schedule import Schedule
-from rota.domain.task import ALIASES, COMMANDED, Clocks, Isolation, OnLost, Owner, Task
+from rota.domain.task import ALIASES, Clocks, Isolation, OnLost, Owner, Task
+from rota.engine.define import check_task
 from rota.ports.executor import Forms, Handler, Handlers
-from rota.sdk.duration import to_limit_ms
 from rota.sdk.options import check_options, choice, module_name
 from rota.sdk.schedules import Plan, ScheduleRules, schedules
 from rota.sdk.signature import Signature
@@ -131,11 +132,11 @@ class TaskRegistry:
         check_options(options, TaskOptions.__annotations__)
         signature = Signature(function)
         task = self._task(function, {**options})
+        if task.payload:
+            _check_fit(signature, task.payload)
         rules: Any = {name: value for name, value in options.items() if name in ScheduleRules.__annotations__}
         made = Declared(task, schedules(task, signature, options.get("schedule"), rules), signature, options)
         self._check_free(made)
-        if task.executor in self.forms:
-            self.forms[task.executor](task)
         self._declared[task.name] = made
         if task.executor == PYTHON:
             self._handlers[task.command] = signature
@@ -145,21 +146,23 @@ class TaskRegistry:
         name = check_name("name", options["name"] if "name" in options else _name(function))
         given = {slot: convert(options[key], key) for key, (slot, convert) in FIELDS.items() if key in options}
         clocks = {slot: to_limit_ms(options[key], key) for key, slot in CLOCKS.items() if key in options}
-        kind = given.get("executor", PYTHON)
-        given.setdefault("command", name if kind == PYTHON else "")
-        if kind == PYTHON and "command" in options:
-            raise Invalid("command", "a python task has none: its function is what runs")
-        if ALIASES.get(kind, kind) in COMMANDED and not given.get("command"):
-            raise Invalid("command", f"is missing; a task of executor {kind} needs one")
-        return Task(
+        kind = given.pop("executor", PYTHON)
+        kind = ALIASES.get(kind, kind)
+        if kind == PYTHON:
+            if "command" in options:
+                raise Invalid("command", "a python task has none: its function is what runs")
+            given["command"] = name
+        made = Task(
             namespace=self.namespace,
             name=name,
+            executor=kind,
             clocks=Clocks(**clocks),
             owner=Owner.CODE,
             app=self.app,
             version=self.version,
             **{"description": _first_line(function), "retry": Defaults().retry(kind), **given},
         )
+        return check_task(made, self.forms)
 
     def _check_free(self, made: Declared) -> None:
         if made.task.name in self._declared:
@@ -195,10 +198,13 @@ def to_payload(value: object, field: str) -> bytes:
     if not isinstance(value, Mapping):
         raise Invalid(field, f"{value!r:.60} is no dict of names and values")
     try:
-        data = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        raise Invalid(field, f"is not JSON: {error}") from None
-    check_payload(data)
+        data = json.dumps({**value}, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        if len(value) > 1:
+            for name in value:
+                to_payload({name: value[name]}, field)
+        raise Invalid(field, f"{next(iter(value))!r:.60} is not JSON: {error}") from None
+    check_payload(data, field)
     return data
 
 
@@ -209,6 +215,13 @@ def to_retry(value: object, field: str) -> Retry:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Retry(retries=value)
     raise Invalid(field, f"{value!r:.60} is neither a whole number from 0 on nor a Retry")
+
+
+def _check_fit(signature: Signature, payload: bytes) -> None:
+    try:
+        signature.values(payload)
+    except Invalid as error:
+        raise Invalid("payload", f"does not fit the function: {error}") from None
 
 
 def _labels(value: object, field: str) -> tuple[str, ...]:
@@ -226,7 +239,7 @@ FIELDS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
     "executor": ("executor", lambda value, field: check_name(field, value)),
     "command": ("command", lambda value, field: check_text(field, value, 32_000)),
     "payload": ("payload", to_payload),
-    "params": ("params", lambda value, _: dict(value)),
+    "params": ("params", lambda value, field: json.loads(to_payload(value, field))),
     "queue": ("queue", lambda value, field: check_name(field, value)),
     "priority": ("priority", lambda value, _: priority(value)),
     "retries": ("retry", to_retry),

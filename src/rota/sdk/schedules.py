@@ -5,12 +5,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, TypedDict, Unpack
 
+from rota.domain.durations import to_instant, to_limit_ms, to_ms
 from rota.domain.errors import Invalid
 from rota.domain.names import check_name
 from rota.domain.schedule import CatchUp, Overlap, Policy, Schedule
 from rota.domain.task import Owner, Task
 from rota.domain.triggers import AllOf, AnyOf, Cron, Except, Interval, Once, Trigger, parse
-from rota.sdk.duration import to_instant, to_limit_ms, to_ms
+from rota.domain.triggers.reading import check_clock
 from rota.sdk.options import check_options, choice
 from rota.sdk.signature import Signature
 
@@ -79,7 +80,7 @@ def _schedule(
         namespace=task.namespace,
         name=check_name("schedule", options.name or (task.name if place == 1 else f"{task.name}:{place}")),
         task=task.name,
-        trigger=_trigger(options.when, rules),
+        trigger=to_trigger(options.when, rules),
         payload=_payload(task, signature, rules),
         policy=Policy(**{slot: convert(said[name], name) for name, (slot, convert) in POLICY.items() if name in said}),
         owner=Owner.CODE,
@@ -90,11 +91,15 @@ def _schedule(
 
 def _check_for_text(rules: ScheduleRules, options: Sequence[ScheduleOptions]) -> None:
     stray = next((name for name in ("timezone", "gap", "fold") if name in rules), None)
-    if stray and not any(isinstance(one.when, str) for one in options):
-        raise Invalid(stray, "is for schedules written as text; a datetime or trigger has its own")
+    if stray:
+        texts = [one.when for one in options if isinstance(one.when, str)]
+        if not texts:
+            raise Invalid(stray, "is for schedules written as text; a datetime or trigger has its own")
+        check_clock(stray, texts)
 
 
-def _trigger(when: object, rules: ScheduleRules) -> Trigger:
+def to_trigger(when: object, rules: ScheduleRules) -> Trigger:
+    """When a schedule fires, from any form of it. Raises `Invalid`."""
     match when:
         case str():
             trigger = parse(when, str(rules.get("timezone", "UTC")))
@@ -116,15 +121,12 @@ def _payload(task: Task, signature: Signature, rules: ScheduleRules) -> bytes:
         raise Invalid("args", f"{args!r:.60} is no list or tuple; one argument is written (1,)")
     if not isinstance(kwargs, Mapping):
         raise Invalid("kwargs", f"{kwargs!r:.60} is no dict of names and values")
-    bare = not args and not kwargs and task.payload
+    if task.payload and not args and not kwargs:
+        return b""
     try:
-        if bare:
-            signature.values(task.payload)
-            return b""
         return signature.encode_arguments(args, kwargs)
     except Invalid as error:
-        source = "the payload= of its task" if bare else "these args= and kwargs="
-        raise Invalid("schedule", f"its runs cannot start with {source}: {error}") from None
+        raise Invalid("schedule", f"its runs cannot start with these args= and kwargs=: {error}") from None
 
 
 def _count(value: object, field: str) -> int:

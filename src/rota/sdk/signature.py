@@ -5,6 +5,7 @@ under `"*"`. Defaults are not sent: they are the worker's code to say. No argume
 """
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -102,8 +103,13 @@ class Signature:
         return None if result is None else data
 
     def decode_result(self, data: bytes | None) -> Any:
-        """A result from its JSON, of the type that the function is annotated to return. Raises `Invalid`."""
-        return None if data is None else self._result.decode(data)
+        """A result from its JSON, of the type that the function is annotated to return. Raises `Invalid`.
+
+        Where that is None the result is another executor's, which the function only stands for.
+        """
+        if data is None or self._returns in NOTHING:
+            return json.loads(data or b"null")
+        return self._result.decode(data)
 
     @cached_property
     def _arguments(self) -> "Arguments":

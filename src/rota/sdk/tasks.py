@@ -1,17 +1,17 @@
 """A declared task: still the function it was, and the way to have it run elsewhere."""
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack
 
+from rota.domain.durations import to_instant, to_limit_ms, to_ms
 from rota.domain.errors import Invalid
 from rota.domain.priority import priority
 from rota.domain.retry import Retry
 from rota.engine.submit import Order, Receipt
 from rota.ports.loops import at_once
 from rota.sdk.client import Client
-from rota.sdk.duration import to_instant, to_limit_ms, to_ms
 from rota.sdk.handle import Handle
 from rota.sdk.options import check_options
 from rota.sdk.portal import Portal
@@ -70,7 +70,7 @@ class TaskFunction(Generic[P, T]):
     def __repr__(self) -> str:
         return f"<Task {self.task.name}>"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.function(*args, **kwargs)
 
     def with_options(self, **options: Unpack[RunOptions]) -> "TaskFunction[P, T]":
@@ -79,10 +79,10 @@ class TaskFunction(Generic[P, T]):
         merged: RunOptions = {**self._options, **options}
         return TaskFunction(self._declared, self._client, self.portal, merged)
 
-    async def asubmit(self, *args: Any, **kwargs: Any) -> Handle:
+    async def asubmit(self, /, *args: Any, **kwargs: Any) -> Handle:
         """Have it run by a worker. Raises `Invalid` where the arguments do not fit the function."""
         client = await self._client()
-        order = self._order(client, args, kwargs)
+        order = self._order(client, self._payload(args, kwargs))
         receipt = await client.submit(order, self._options.get("connection"))
         return self._handle(receipt)
 
@@ -92,11 +92,12 @@ class TaskFunction(Generic[P, T]):
         All are checked before the first is written; beyond 1,000 they are written in several commits.
         """
         client = await self._client()
-        orders = [self._order(client, *_arguments(call)) for call in _listed(calls)]
+        payloads = [self._placed(call, place) for place, call in enumerate(_listed(calls))]
+        orders = [self._order(client, payload) for payload in payloads]
         receipts = await client.submit_many(orders, self._options.get("connection"))
         return [self._handle(receipt) for receipt in receipts]
 
-    def submit(self, *args: Any, **kwargs: Any) -> Handle:
+    def submit(self, /, *args: Any, **kwargs: Any) -> Handle:
         """Have it run by a worker. Raises `Invalid` where the arguments do not fit the function."""
         return self._called(self.asubmit(*args, **kwargs))
 
@@ -112,8 +113,19 @@ class TaskFunction(Generic[P, T]):
             self.portal.call(self._client())
             return at_once(work)
 
-    def _order(self, client: Client, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Order:
-        payload = self.signature.encode_arguments(tuple(args), kwargs)
+    def _payload(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """Of one call; empty where the task's own is meant."""
+        bare = self.task.payload and not args and not kwargs
+        return b"" if bare else self.signature.encode_arguments(args, kwargs)
+
+    def _placed(self, call: object, place: int) -> bytes:
+        """The payload of one of many calls."""
+        try:
+            return self._payload(*_arguments(call))
+        except Invalid as error:
+            raise type(error)(error.field, f"{error.message}; in calls[{place}]") from None
+
+    def _order(self, client: Client, payload: bytes) -> Order:
         order = Order(task=self.task.name, namespace=self.task.namespace, payload=payload)
         return _with(order, self._options, client.engine.clock.now()) if self._options else order
 
@@ -127,7 +139,7 @@ def _listed(calls: object) -> Iterable[object]:
     raise Invalid("calls", f"{calls!r:.60} is no list of calls; {CALLS}")
 
 
-def _arguments(call: object) -> tuple[Iterable[Any], Mapping[str, Any]]:
+def _arguments(call: object) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """By position and by name."""
     if isinstance(call, Mapping):
         return (), call
@@ -139,11 +151,13 @@ def _arguments(call: object) -> tuple[Iterable[Any], Mapping[str, Any]]:
 def _with(order: Order, options: RunOptions, now: int) -> Order:
     timeout = to_limit_ms(options["timeout"], "timeout") or 0 if "timeout" in options else None
     urgency, retries = options.get("priority"), options.get("retries")
+    if retries is not None:
+        to_retry(retries, "retries")
     return order._replace(
         due_at=_due(options, now),
         queue=options.get("queue"),
         priority=priority(urgency) if urgency is not None else None,
-        retry=to_retry(retries, "retries") if retries is not None else None,
+        retry=retries,
         timeout_ms=timeout,
         key=options.get("key"),
         unique=options.get("unique"),

@@ -6,11 +6,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-from rota.domain.durations import UNITS_MS
+from rota.domain.durations import UNITS_MS, to_ms
 from rota.domain.errors import Invalid
 from rota.domain.names import check_name
 from rota.identity.signed import LEAST_SECRET
-from rota.sdk.duration import to_ms
 
 SAMPLES = ("change", "default", "example", "insecure", "password", "placeholder", "replace", "sample", "secret", "your")
 ROWS = ("0123456789", "abcdefgh", "qwerty")

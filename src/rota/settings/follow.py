@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from watchfiles import awatch
 
 from rota.ports.loops import end
+from rota.settings.fields import Section
 from rota.settings.load import Loaded, SettingsError
 from rota.settings.tree import Settings
 
@@ -21,7 +22,7 @@ LIVE = (
 """What changes at once; all else needs a restart."""
 
 Apply = Callable[[Settings, frozenset[str]], Awaitable[None]]
-"""Takes over the named ones of the new settings."""
+"""Takes over the named ones of settings; all others are as they were."""
 
 log = logging.getLogger("rota.settings")
 
@@ -32,24 +33,24 @@ class Follower:
     def __init__(self, loaded: Loaded, apply: Apply) -> None:
         self.loaded = loaded
         self._apply = apply
-        self._effective = loaded.settings.flat()
+        self._effective = loaded.settings
 
     async def look(self) -> None:
         """Read the sources again, and take over what can be taken over."""
         try:
-            fresh = self.loaded.again()
-            found = fresh.settings.flat()
-            changed = {key for key, value in found.items() if value != self._effective[key]}
+            fresh, before = self.loaded.again().settings, self._effective.flat()
+            changed = {key for key, value in fresh.flat().items() if value != before[key]}
             live = frozenset(changed.intersection(LIVE))
+            taken = _taken(self._effective, fresh, live)
             if live:
-                await self._apply(fresh.settings, live)
+                await self._apply(taken, live)
         except Exception as error:
             why = str(error) if isinstance(error, SettingsError) else f"{type(error).__name__}: {error}"
             log.error("the settings stay as they were: %s", why)
             return
         for key in sorted(live):
-            log.warning("%s is now %s", key, fresh.settings.spoken(key))
-        self._effective |= {key: found[key] for key in live}
+            log.warning("%s is now %s", key, taken.spoken(key))
+        self._effective = taken
         if waiting := sorted(changed - live):
             log.warning("changed, but in effect only after a restart: %s", ", ".join(waiting))
 
@@ -75,6 +76,15 @@ async def following(loaded: Loaded, apply: Apply) -> AsyncIterator[None]:
         yield
     finally:
         await end(task)
+
+
+def _taken(settings: Settings, fresh: Settings, keys: Iterable[str]) -> Settings:
+    """The settings, but for these keys as the fresh ones have them."""
+    made: dict[str, Section] = {}
+    for section, _, name in (key.partition(".") for key in keys):
+        part: Section = made.get(section) or getattr(settings, section)
+        made[section] = part.model_copy(update={name: getattr(getattr(fresh, section), name)})
+    return settings.model_copy(update=made)
 
 
 def _content(path: Path) -> bytes:

@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from rota.domain.errors import Invalid
 from rota.domain.names import nearest
@@ -21,6 +22,7 @@ from rota.stores import connect
 from rota.wiring import HERE
 
 ENVIRONMENTS = "environments"
+SECTIONS: Mapping[str, Mapping[str, FieldInfo]] = {name: type(part).model_fields for name, part in Settings()}
 NOT_YET = ("dispatcher.max_workers",)
 """Settings of what this version has not got."""
 VARIABLE = re.compile(r"\$(\$(?=\{)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<other>[^}]*))?\}|\{)")
@@ -113,13 +115,13 @@ def load(
     `config`: the file, or what would stand in it; without one the file that ROTA_CONFIG names, or of the current
     folder. Raises `SettingsError`.
     """
-    environment, sections = environment or os.environ.get("ROTA_ENV", ""), Settings.model_fields
+    environment = environment or os.environ.get("ROTA_ENV", "")
     problems: list[str] = []
     try:
         path = None if isinstance(config, Mapping) else config or usual_file()
         said_here = config if isinstance(config, Mapping) else document(path) if path else {}
-        layers = [*_of_file(path, said_here, environment), Layer("secrets directory", from_secrets(sections))]
-        layers += [Layer("environment", from_environment(sections)), Layer("command line", _nested(given or {}))]
+        layers = [*_of_file(path, said_here, environment), Layer("secrets directory", from_secrets(SECTIONS))]
+        layers += [Layer("environment", from_environment(SECTIONS)), Layer("command line", _nested(given or {}))]
     except Invalid as error:
         raise SettingsError([str(error)]) from None
     said = {key: one for layer in layers for key, one in _flat(layer, problems)}
@@ -148,32 +150,25 @@ def _flat(layer: Layer, problems: list[str]) -> Iterator[tuple[str, Said]]:
     if not isinstance(layer.said, dict):
         problems.append(f"{layer.name}: {_kind(layer.said)} is given; write sections with keys and values in them")
         return
-    sections = Settings.model_fields
     for section, keys in layer.said.items():
-        known = sections.get(str(section))
+        known = SECTIONS.get(str(section))
         if known is None:
-            problems.append(f"{layer.name}: there is no section {section!s:.60}{nearest(str(section), sections)}")
-        elif not isinstance(keys, dict):
+            problems.append(f"{layer.name}: there is no section {section!s:.60}{nearest(str(section), SECTIONS)}")
+            continue
+        if not isinstance(keys, dict):
             problems.append(f"{layer.name}: {section} is {_kind(keys)}; it is a section, with keys and values in it")
-        else:
-            yield from _keys(layer, str(section), keys, known.annotation, problems)
-
-
-def _keys(layer: Layer, section: str, keys: Any, kind: Any, problems: list[str]) -> Iterator[tuple[str, Said]]:
-    seen: set[str] = set()
-    names = {name: name for name in kind.model_fields}
-    names |= {name + SECONDS: name for name, one in kind.model_fields.items() if is_length(one)}
-    for key, value in keys.items():
-        name = names.get(str(key))
-        if name is None:
-            problems.append(
-                f"{layer.name}: there is no setting {section}.{key!s:.60}{nearest(str(key), kind.model_fields)}"
-            )
-        elif name in seen:
-            problems.append(f"{layer.name}: {section}.{name} is given twice, once with {SECONDS}; keep one of them")
-        else:
-            seen.add(name)
-            yield f"{section}.{name}", Said(value, layer)
+            continue
+        names = {name: name for name in known} | {name + SECONDS: name for name in known if is_length(known[name])}
+        seen: set[str] = set()
+        for key, value in keys.items():
+            name = names.get(str(key))
+            if name is None:
+                problems.append(f"{layer.name}: there is no setting {section}.{key!s:.60}{nearest(str(key), known)}")
+            elif name in seen:
+                problems.append(f"{layer.name}: {section}.{name} is given twice, once with {SECONDS}; keep one of them")
+            else:
+                seen.add(name)
+                yield f"{section}.{name}", Said(value, layer)
 
 
 _BAD = object()
@@ -217,16 +212,14 @@ def _checked(values: Mapping[str, Any], said: Mapping[str, Said], problems: list
             key = ".".join(map(str, fault["loc"][:2]))
             sources = (one.layer.name for name, one in said.items() if f"{name}.".startswith(f"{key}."))
             where = ", ".join(dict.fromkeys(sources))
-            wanted, value = _wanted(fault["type"]), fault["input"]
+            kind, value = fault["type"], fault["input"]
+            misread = kind.endswith(("_type", "_parsing", "_from_float"))
+            wanted = WANTED.get(kind.partition("_")[0]) if misread else None
             # Text is not shown: it may be a secret that got to the wrong place.
             shown = _kind(value) if wanted else f"{value!r:.20}" if isinstance(value, int | float) else "wrong"
             remedy = wanted or re.sub(r"^\w+ should", "it should", fault["msg"].removeprefix("Value error, "))
             problems.append(f"{where}: {key}{f' is {shown};' if '.' in key else ':'} {remedy}")
     return None
-
-
-def _wanted(kind: str) -> str | None:
-    return WANTED.get(kind.partition("_")[0]) if kind.endswith(("_type", "_parsing", "_from_float")) else None
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -10,9 +10,9 @@ USUAL = ("rota.toml", "rota.yaml", "rota.yml")
 
 
 def usual_file() -> Path | None:
-    """The file that ROTA_CONFIG names, else that of the current folder, if any. Raises `Invalid` where it has two."""
+    """The file that ROTA_CONFIG names (/dev/null: none), else that of this folder. Raises `Invalid` for two."""
     if named := os.environ.get("ROTA_CONFIG"):
-        return Path(named)
+        return Path(named) if named != os.devnull else None
     found = [name for name in USUAL if Path(name).is_file()]
     if len(found) > 1:
         raise Invalid("config", f"there are {' and '.join(found)} here; name one by --config or ROTA_CONFIG")

@@ -101,9 +101,9 @@ class Api(Section):
     def _understood(self) -> "Api":
         if self.model_fields_set - {"host", "port"}:
             from rota.api.limits import Limits
-            from rota.api.places import places
+            from rota.api.places import Places
 
-            places(self.hosts, self.allow, self.proxies, self.cors_origins, True)
+            Places(self.hosts, self.allow, self.proxies, self.cors_origins, True)
             Limits(self._rates())
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key, paths of PEM files, belong together; set both or none")

@@ -1,7 +1,5 @@
 """Stores: they compare and set, they never decide. One is chosen by the scheme of its URL."""
 
-import re
-
 from rota.domain.errors import Invalid
 from rota.domain.names import without_password
 from rota.ports.store import Store
@@ -16,8 +14,6 @@ CHOICES = {
 }
 """A URL for each scheme there is."""
 
-_HOST = r"(\[[^]@/?#]+\]|[\w.%-]*)(:[0-9]+)?"
-_URL = re.compile(rf"\w+://([^/?#]*@)?{_HOST}(,{_HOST})*(/[^@?#]*)?(\?[^#]*)?")
 ROOM = {"redis": 200_000, "rediss": 200_000, "etcd": 100_000, "etcds": 100_000}
 """By scheme: how many ended runs are kept where nobody says it; others keep ENOUGH."""
 ENOUGH = 10_000_000
@@ -26,8 +22,6 @@ ENOUGH = 10_000_000
 def connect(url: str) -> Store:
     """The store that a URL names, not yet open. Raises `Invalid` that names the choices."""
     scheme = url.partition("://")[0]
-    if scheme in CHOICES and scheme != "sqlite":
-        _check_url(url)
     if scheme in ("redis", "rediss"):
         from rota.stores.redis.store import RedisStore
 
@@ -42,13 +36,6 @@ def connect(url: str) -> Store:
         return SqlStore(url)
     shown = without_password(url)
     raise Invalid("store", f"{shown!r} names no store; write a URL such as {', '.join(CHOICES.values())}")
-
-
-def _check_url(url: str) -> None:
-    """Raises `Invalid`, which shows nothing of it, for a URL that would be read otherwise than it is meant."""
-    if not _URL.fullmatch(url):
-        what = "behind :// stands user:password@host:port, with %2F, %3F and %23 for /, ? and # in a password"
-        raise Invalid("store", f"its URL cannot be read; {what}")
 
 
 async def migrate(url: str) -> list[str]:

@@ -46,9 +46,7 @@ def encode(record: Any, like: Any = None) -> bytes:
     It is read back for proof, but not where all that is intricate about it is the same as in `like`, which was stored.
     """
     try:
-        data = _ENCODE(_mirrored(record))
-        if holds_nul(data):
-            raise ValueError("text cannot hold NUL")
+        data = without_nul(_ENCODE(_mirrored(record)))
         if not _is_proven(record, like) and decode(type(record), data) != record:
             raise ValueError("a value would not come back as it was given (NaN, or a type that JSON lacks)")
     except Incompatible as error:
@@ -70,9 +68,11 @@ def decode(kind: type[R], data: bytes | str) -> R:
         raise Incompatible(f"a stored {kind.__name__} cannot be read: {error}") from error
 
 
-def holds_nul(data: bytes) -> bool:
-    """Whether JSON text holds an escaped NUL (and not just a backslash before `u0000`)."""
-    return b"\\u0000" in data and _NUL.search(data) is not None
+def without_nul(data: bytes) -> bytes:
+    """JSON text. Raises `ValueError` if it holds an escaped NUL (and not just a backslash before `u0000`)."""
+    if b"\\u0000" in data and _NUL.search(data):
+        raise ValueError("text cannot hold NUL")
+    return data
 
 
 def pack(value: Any) -> Any:
@@ -119,7 +119,7 @@ def _key(key: object) -> str:
 @lru_cache(maxsize=4_096)
 def _trigger(data: bytes) -> triggers.Trigger:
     """Triggers are immutable, and a cron expression takes longer to read than the rest of its schedule."""
-    return triggers.from_json(msgspec.json.decode(data))
+    return triggers.from_json(msgspec.json.decode(data), stored=True)
 
 
 _SPECIAL: dict[str, Callable[[Any], Any]] = {
@@ -165,8 +165,7 @@ def _special(kind: type) -> dict[str, _Field]:
 
 
 @cache
-def _shape(key: Hashable) -> _Shape:
-    kind: Any = key
+def _shape(kind: Any) -> _Shape:
     special, defaults, hints = _special(kind), _defaults(kind), get_type_hints(kind)
     columns: list[Any] = [("v", int)]
     for name, default in defaults.items():
@@ -196,16 +195,16 @@ def _defaults(kind: Any) -> dict[str, Any]:
 def _is_proven(record: Any, like: Any) -> bool:
     if type(like) is not type(record):
         return False
-    return all(getattr(record, name) is getattr(like, name) for name in _shape(cast(Hashable, type(record))).deep)
+    return all(getattr(record, name) is getattr(like, name) for name in _shape(record.__class__).deep)
 
 
 def _taken(shape: _Shape, whole: Any) -> list[Any]:
     values = shape.take(whole)
-    return list(values) if isinstance(values, tuple) else [values]
+    return [*values] if isinstance(values, tuple) else [values]  # a revision has one field
 
 
 def _mirrored(record: Any) -> Any:
-    shape = _shape(cast(Hashable, type(record)))
+    shape = _shape(record.__class__)
     values = _taken(shape, record)
     for place, field in shape.special:
         values[place] = field.dump(values[place])

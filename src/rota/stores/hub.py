@@ -16,7 +16,6 @@ class Ear:
 
     def __init__(self, topics: Sequence[str]) -> None:
         self._topics = tuple(topics)
-        self._exact = frozenset(topic for topic in topics if not topic.endswith("*"))
         self._starts = tuple(topic[:-1] for topic in topics if topic.endswith("*"))
         self._lock = Lock()
         self._heard: Counter[str] = Counter()
@@ -26,7 +25,6 @@ class Ear:
 
     def hear(self, hints: Mapping[str, int]) -> None:
         """Take note of hints that are for this ear; from any thread."""
-        mine = hints
         if ANYTHING in hints:
             # Beats and terms have their timers; woken by each other's writes they would never rest.
             mine = dict.fromkeys((topic for topic in self._topics if not topic.startswith(("session:", "lead"))), 1)
@@ -65,7 +63,7 @@ class Ear:
             self._rouse()
 
     def _listens(self, topic: str) -> bool:
-        return topic in self._exact or topic.startswith(self._starts)
+        return topic in self._topics or topic.startswith(self._starts)
 
     def _taken(self) -> Mapping[str, int]:
         heard, self._heard = self._heard, Counter()

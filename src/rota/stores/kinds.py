@@ -10,41 +10,33 @@ import msgspec
 from rota.domain.errors import Invalid
 from rota.domain.people import Token, User
 from rota.domain.records import Audit, Blob, Seal, Session, Tally, Unique
-from rota.domain.run import Run, State
+from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Schedule, Skip
 from rota.domain.task import Revision, Task
-from rota.ports.store import (
-    ALREADY,
-    GROUP_LIMIT,
-    LOOK_LIMIT,
-    Change,
-    Conflict,
-    Group,
-    Page,
-    Result,
-    Versioned,
-    Where,
-)
+from rota.ports.store import ALREADY, GROUP_LIMIT, LOOK_LIMIT, Change, Conflict, Group, Page, Result, Versioned, Where
 from rota.stores.codec import identity
 
-BORN: dict[type, Any] = {
-    Run: attrgetter("created_at"), Task: attrgetter("created_at"), Revision: attrgetter("task.updated_at"),
-    Schedule: attrgetter("created_at"), Session: attrgetter("opened_at"), Skip: attrgetter("first_at"),
-    Audit: attrgetter("at"), Seal: attrgetter("at"), User: attrgetter("created_at"), Token: attrgetter("created_at"),
-    Blob: attrgetter("created_at"), Tally: attrgetter("minute"),
+BORN: dict[type, str] = {
+    Run: "created_at", Task: "created_at", Revision: "task.updated_at", Schedule: "created_at", Session: "opened_at",
+    Skip: "first_at", Audit: "at", Seal: "at", User: "created_at", Token: "created_at", Blob: "created_at",
+    Tally: "minute",
 }  # fmt: skip
-"""When a record was made; listings follow it. The others are listed by id."""
-ENDED: dict[type, Any] = {
-    Run: attrgetter("ended_at"), Session: attrgetter("closed_at"), Unique: attrgetter("expires_at"),
-    Audit: attrgetter("sealed_at"), Token: attrgetter("expires_at"),
+"""The field that says when a record was made; listings follow it. The other kinds are listed by id."""
+ENDED: dict[type, str] = {
+    Run: "ended_at", Session: "closed_at", Unique: "expires_at", Audit: "sealed_at", Token: "expires_at",
 }  # fmt: skip
-"""When a record ended, closed or expired."""
+"""The field that says when a record ended, closed or expired."""
 OPENED = (Session, Audit)
 """Kinds of which what has not ended is called open."""
 FIELDS = ("namespace", "task", "queue", "schedule", "session")
 STEP = 500
 """Records read at once where only some of them fit."""
+_MOMENT = {name: attrgetter(name) for name in (*BORN.values(), *ENDED.values())}
 _READ = msgspec.json.Decoder(tuple[str, str]).decode
+
+
+Key = tuple[type, str]
+"""Kind and id of a record."""
 
 
 class Entry(NamedTuple):
@@ -54,13 +46,24 @@ class Entry(NamedTuple):
     id: str
 
 
-def kind_of(change: Change) -> type:
-    """The kind of the record that changes. Raises `Invalid` where it would become another record."""
+def born(record: Any) -> int | None:
+    """When a record was made, if its kind says so."""
+    return _MOMENT[BORN[type(record)]](record) if type(record) in BORN else None
+
+
+def ended(record: Any) -> int | None:
+    """When a record ended, closed or expired, if it has."""
+    return _MOMENT[ENDED[type(record)]](record) if type(record) in ENDED else None
+
+
+def key_of(change: Change) -> Key:
+    """Which record changes. Raises `Invalid` where it would become another one."""
     was, now = change
     record = now if was is None else was.record
-    if was is not None and now is not None and (type(now) is not type(record) or identity(now) != identity(record)):
-        raise Invalid(identity(record), "a change keeps kind and id; delete the one record and add the other instead")
-    return type(record)
+    key = type(record), identity(record)
+    if was is not None and now is not None and (type(now), identity(now)) != key:
+        raise Invalid(key[1], "a change keeps kind and id; delete the one record and add the other instead")
+    return key
 
 
 def check_groups(groups: Sequence[Group], keys: Sequence[Any]) -> None:
@@ -108,7 +111,7 @@ async def paged(
     limit: int,
     look: Callable[[Entry | None, int], Awaitable[tuple[list[Entry], bool]]],
     get: Callable[[list[str]], Awaitable[list[Versioned[Any] | None]]],
-    exact: bool,
+    exact: bool = False,
 ) -> Page[Any]:
     """One page. Where it is short, its cursor stands behind the last entry looked at.
 
@@ -134,12 +137,11 @@ def counted_by(kind: type, by: str, where: Where) -> Literal["states", "lanes", 
     """What says the numbers: the sizes of lists by state, those of lanes, or else all records. Raises `Invalid`."""
     if by not in get_type_hints(kind):
         raise Invalid("by", f"{by!r} is no field of a {kind.__name__}")
-    if kind is not Run:
-        return "records"
-    if by in ("state", "namespace") and where == Where(namespace=where.namespace, states=where.states):
+    if kind is Run and by == "state" and where == Where(where.namespace, where.states):
         return "states"
-    waiting = where == Where(namespace=where.namespace, queue=where.queue, states=(State.PENDING,))
-    return "lanes" if waiting and by in ("lane", "queue") and (where.namespace or not where.queue) else "records"
+    if kind is Run and by == "lane" and where == Where(where.namespace, (State.PENDING,)):
+        return "lanes"
+    return "records"
 
 
 async def counted(kind: type, by: str, find: Callable[[str], Awaitable[Page[Any]]]) -> dict[str, int]:
@@ -149,9 +151,15 @@ async def counted(kind: type, by: str, find: Callable[[str], Awaitable[Page[Any]
     while cursor is not None:
         page = await find(cursor)
         for record, _ in page.items:
-            pairs.append((str(getattr(record, by)), record.count if kind is Tally and by != "count" else 1))
+            pairs.append((str(getattr(record, by)), record.count if kind is Tally else 1))
         cursor = page.cursor or None
     return summed(pairs)
+
+
+def all_ended(kind: type, where: Where) -> bool:
+    """Whether each record that ended before `ended_until` is what a filter wants."""
+    states = not where.states or (kind is Run and {*where.states} >= TERMINAL)
+    return states and where._replace(states=()) == Where(ended_until=where.ended_until)
 
 
 def fits(record: Any, where: Where) -> bool:
@@ -165,12 +173,12 @@ def fits(record: Any, where: Where) -> bool:
     if where.prefix and not identity(record).startswith(where.prefix):
         return False
     if where.since is not None or where.until is not None:
-        born = BORN[kind](record) if kind in BORN else None
-        if born is None or born < (where.since or born) or (where.until is not None and born >= where.until):
+        at = born(record)
+        if at is None or at < (where.since or at) or (where.until is not None and at >= where.until):
             return False
     if where.ended_until is None and where.open is None:
         return True
-    ended = ENDED[kind](record) if kind in ENDED else None
-    if where.ended_until is not None and (ended is None or ended >= where.ended_until):
+    end = ended(record)
+    if where.ended_until is not None and (end is None or end >= where.ended_until):
         return False
-    return where.open is None or (kind in OPENED and (ended is None) == where.open)
+    return where.open is None or (kind in OPENED and (end is None) == where.open)

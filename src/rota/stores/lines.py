@@ -4,7 +4,7 @@ import msgspec
 
 from rota.domain.errors import Invalid
 from rota.ports.store import Line, Sought
-from rota.stores.codec import holds_nul
+from rota.stores.codec import without_nul
 
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -12,12 +12,9 @@ _ENCODE = msgspec.json.Encoder().encode
 def line_text(line: Line) -> str:
     """JSON of a line. Raises `Invalid`."""
     try:
-        data = _ENCODE(line)
+        return without_nul(_ENCODE(line)).decode()
     except ValueError as error:
         raise Invalid(line.run, f"cannot be stored: {error}") from None
-    if holds_nul(data):
-        raise Invalid(line.run, "cannot be stored: text cannot hold NUL")
-    return data.decode()
 
 
 def line_fits(line: Line, sought: Sought) -> bool:

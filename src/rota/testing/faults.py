@@ -7,31 +7,15 @@
 Only writes are counted and planned for; `down` makes every call fail until it is set back.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from rota.domain.errors import RotaError, Unavailable, Unclear
-from rota.ports.store import (
-    BeatReply,
-    Claimed,
-    Due,
-    Group,
-    Guard,
-    Hint,
-    Lead,
-    Page,
-    R,
-    Record,
-    Result,
-    Store,
-    Versioned,
-    Want,
-    Watch,
-    Where,
-)
+from rota.ports.store import Store, Watch
 
-T = TypeVar("T")
+V = TypeVar("V", bound=Callable[..., Any])
+WRITES = ("commit", "claim", "beat", "lead")
 
 
 class Call(NamedTuple):
@@ -80,8 +64,35 @@ def seeded(seed: int, rate: float = 0.1, faults: Sequence[Fault] = (UNAVAILABLE,
     return lambda _: random.choice(faults) if random.random() < rate else NO_FAULT
 
 
+def _faulty(verb: V) -> V:
+    """The same verb of the store behind, if it is reached."""
+    name = verb.__name__
+
+    async def reach(self: "FaultyStore", *args: Any, **named: Any) -> Any:
+        if self.down:
+            _refuse()
+        fault = self._planned(name) if name in WRITES else NO_FAULT
+        fault.before()
+        try:
+            for _ in range(fault.times - 1):
+                await getattr(self._store, name)(*args, **named)
+            answer = await getattr(self._store, name)(*args, **named)
+        except RotaError:
+            # A lost reply is lost whatever it was, a refusal included.
+            fault.after()
+            raise
+        fault.after()
+        return answer
+
+    return cast(V, reach)
+
+
 class FaultyStore:
     """A `Store` around a store, whose writes meet the faults of a plan. `plan` may be exchanged at any time."""
+
+    open, get, find, count = _faulty(Store.open), _faulty(Store.get), _faulty(Store.find), _faulty(Store.count)
+    due, commit, claim = _faulty(Store.due), _faulty(Store.commit), _faulty(Store.claim)
+    beat, lead = _faulty(Store.beat), _faulty(Store.lead)
 
     def __init__(self, store: Store, plan: Plan = lambda _: NO_FAULT) -> None:
         self.plan = plan
@@ -96,55 +107,9 @@ class FaultyStore:
     def late(self) -> "FaultyStore":
         return self
 
-    async def open(self) -> None:
-        await self._reached().open()
-
-    async def get(self, kind: type[R], ids: Sequence[str]) -> list[Versioned[R] | None]:
-        return await self._reached().get(kind, ids)
-
-    async def find(
-        self, kind: type[R], where: Where = Where(), cursor: str = "", limit: int = 50, oldest: bool = False
-    ) -> Page[R]:
-        return await self._reached().find(kind, where, cursor, limit, oldest)
-
-    async def count(self, kind: type[Record], by: str, where: Where = Where()) -> dict[str, int]:
-        return await self._reached().count(kind, by, where)
-
-    async def due(self, kind: type[R], now: int, limit: int) -> Due[R]:
-        return await self._reached().due(kind, now, limit)
-
-    async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
-        return await self._write("commit", lambda: self._store.commit(groups, guard, hints))
-
-    async def claim(self, wants: Sequence[Want], now: int) -> list[Claimed]:
-        return await self._write("claim", lambda: self._store.claim(wants, now))
-
-    async def beat(self, sessions: Sequence[str]) -> list[BeatReply]:
-        return await self._write("beat", lambda: self._store.beat(sessions))
-
-    async def lead(self, name: str, holder: str, ttl_ms: int) -> Lead:
-        return await self._write("lead", lambda: self._store.lead(name, holder, ttl_ms))
-
     def watch(self, topics: Sequence[str]) -> Watch:
         return self._store.watch(topics)
 
-    def _reached(self) -> Store:
-        if self.down:
-            _refuse()
-        return self._store
-
-    async def _write(self, verb: str, call: Callable[[], Awaitable[T]]) -> T:
-        self._reached()
+    def _planned(self, verb: str) -> Fault:
         self.calls.append(Call(len(self.calls) + 1, verb))
-        fault = self.plan(self.calls[-1])
-        fault.before()
-        try:
-            for _ in range(fault.times - 1):
-                await call()
-            answer = await call()
-        except RotaError:
-            # A lost reply is lost whatever it was, a refusal included.
-            fault.after()
-            raise
-        fault.after()
-        return answer
+        return self.plan(self.calls[-1])

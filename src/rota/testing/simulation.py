@@ -9,7 +9,7 @@ any await, as by SIGSTOP, and for good, as by a crash: then not even its `finall
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from heapq import heappop
 from math import ceil
@@ -145,12 +145,8 @@ async def pass_time(ms: float) -> None:
     await asyncio.sleep(ms / 1000)
 
 
-def simulate(seed: int, main: Callable[[VirtualLoop], Awaitable[T]], turns: int = 1_000_000) -> T:
+def simulate(seed: int, main: Callable[[VirtualLoop], Coroutine[Any, Any, T]], turns: int = 1_000_000) -> T:
     """What `main` returns. Raises `Stuck` where nothing can happen any more, or after so many turns of the loop."""
     loop = VirtualLoop(seed, turns)
-
-    async def whole() -> T:
-        return await main(loop)
-
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        return runner.run(whole())
+        return runner.run(main(loop))

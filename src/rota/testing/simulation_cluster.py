@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any
 
 from rota.domain.errors import RotaError, Unavailable, Unclear
 from rota.domain.facts import Fact, Trouble
@@ -19,9 +19,11 @@ from rota.domain.run import Run
 from rota.engine.engine import Engine
 from rota.ports.desk import Desk
 from rota.ports.executor import Executor
+from rota.ports.loops import at_once
 from rota.ports.store import Hint, Store
 from rota.scheduler.node import Scheduler
 from rota.scheduler.options import Options as SchedulerOptions
+from rota.sdk.gather import tell
 from rota.stores.hub import Ear
 from rota.stores.sql.store import SqlStore
 from rota.testing.clock import START_AT, SeededChance
@@ -31,8 +33,6 @@ from rota.worker.desks import LocalDesk
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.pulse import Listen
 from rota.worker.runtime import Worker
-
-T = TypeVar("T")
 
 Call = tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...]]
 """A verb of the store and its arguments, positional and named."""
@@ -103,7 +103,7 @@ class Host:
         self.clock = HostClock(loop)
         self.wire = Wire(self)
         self.chance = SeededChance(loop.random.getrandbits(64))
-        self.engine = Engine(self.wire, self.wire.logs, self.clock, self.chance, self._emit)
+        self.engine = Engine(self.wire, self.clock, self.chance, self._emit)
         self.cut = False
         self.disturbed_at = -1
         """When (loop ms) it was last stopped, cut or resumed."""
@@ -185,7 +185,7 @@ class Cluster:
         """Facts and faults that there were, by name."""
         self.trace = blake2b(digest_size=8)
         self._known: dict[type, dict[Any, Any]] = {}
-        _driven(self.store.open())
+        at_once(self.store.open())
 
     def host(self, name: str) -> Host:
         """A new process; there may have been others of that name."""
@@ -221,7 +221,7 @@ class Cluster:
         await pass_time(60_000)
         while Capture._users:  # a worker that crashed has not put the streams back
             Capture.stop()
-        _driven(self.store.close())
+        at_once(self.store.close())
 
     def send(self, host: Host, call: Call, answer: "asyncio.Future[Any]") -> None:
         """Let a call travel, with the faults of the weather."""
@@ -235,7 +235,7 @@ class Cluster:
 
         def arrive(replies: bool) -> None:
             if fault == "refused" or host.cut or self.down:
-                self._later(_settle, answer, Unavailable("planned fault: the store cannot be reached"))
+                self._later(tell, answer, Unavailable("planned fault: the store cannot be reached"))
             else:
                 outcome = self._serve(host, *call)
                 if replies:
@@ -244,10 +244,10 @@ class Cluster:
         def reply(outcome: Any) -> None:
             if fault == "lost" or host.cut or self.down:
                 outcome = (Unclear if writes else Unavailable)("planned fault: the reply was lost")
-            _settle(answer, outcome)
+            tell(answer, outcome)
 
         if fault == "late":
-            self._later(_settle, answer, Unclear("planned fault: no answer in time"))
+            self._later(tell, answer, Unclear("planned fault: no answer in time"))
             self._later(arrive, False, within_ms=self.weather.late_ms)
             return
         for _ in range(1 + (fault == "twice")):
@@ -284,7 +284,7 @@ class Cluster:
 
     def _asked(self, verb: str, args: tuple[Any, ...], named: tuple[tuple[str, Any], ...]) -> Any:
         try:
-            return _driven(getattr(self.store, verb)(*args, **dict(named)))
+            return at_once(getattr(self.store, verb)(*args, **dict(named)))
         except RotaError as error:
             return error
 
@@ -301,21 +301,3 @@ class Cluster:
         for host in self.alive() if counts else ():
             if self.loop.random.random() >= self.weather.deaf and not host.cut:
                 self._later(host.hear, counts, within_ms=self.weather.delay_ms * 10)
-
-
-def _settle(answer: "asyncio.Future[Any]", outcome: Any) -> None:
-    if answer.done():
-        return
-    if isinstance(outcome, BaseException):
-        answer.set_exception(outcome)
-    else:
-        answer.set_result(outcome)
-
-
-def _driven(call: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns that never waits, as those of an inline store."""
-    try:
-        call.send(None)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]  # what the coroutine returned
-    raise AssertionError("an inline store waited for something")

@@ -13,17 +13,7 @@ from pamqp.commands import Basic
 
 from rota.domain.errors import Barred, Invalid, RotaError, Unavailable
 from rota.ports.carrier import DESK
-from rota.transports.common import (
-    ANSWER_S,
-    BATCH,
-    CONNECT_S,
-    LIFE_S,
-    OLD_S,
-    ROOM,
-    check_messages,
-    check_own,
-    pause,
-)
+from rota.transports.common import ANSWER_S, BATCH, CONNECT_S, LIFE_S, OLD_S, ROOM, check_messages, check_own, pause
 from rota.transports.rabbitmq_link import Link
 
 AHEAD = 2 * BATCH

@@ -13,11 +13,13 @@ from aiormq import Channel, Connection
 from aiormq import exceptions as said_by
 
 from rota.domain.errors import Barred, Invalid, RotaError, Unavailable, Unclear
-from rota.transports.common import ANSWER_S, CONNECT_S, Form, read_url
+from rota.domain.names import without_password
+from rota.servers.address import Form, check_prefix, read_url
+from rota.transports.common import ANSWER_S, CONNECT_S
 
 HEARTBEAT_S = 10
 """A connection from which nothing came for three times as long is given up."""
-FORM = Form("amqp", "amqp://user:password@host:5672/vhost", (5672, 5671), ("ca", "cert", "key"))
+FORM = Form("carrier", "amqp://user:password@host:5672/vhost", (5672, 5671), ("ca", "cert", "key"), ("prefix",))
 
 # It logs each attempt that fails, with a traceback; our errors say it once.
 logging.getLogger("aiormq").setLevel(logging.CRITICAL)
@@ -28,7 +30,8 @@ class Link:
 
     def __init__(self, url: str) -> None:
         address = read_url(url, FORM)
-        self.place, self.prefix = address.place, address.prefix
+        self.place = without_password(url.partition("?")[0])
+        self.prefix = check_prefix("carrier", address.options.get("prefix", "rota"))
         self.open = False
         self._trust = _trust(*address.files) if address.secure else None
         user, password = quote(address.user or "guest", ""), quote(address.password or "guest", "")
@@ -100,6 +103,8 @@ class Link:
                     connection = Connection(url, context=self._trust)
                     async with asyncio.timeout(CONNECT_S):
                         await connection.connect()
+                        if not self.open:  # closed meanwhile, when there was none to end yet
+                            await connection.close()
                     return connection
             except (Unavailable, Barred) as error:
                 last = error

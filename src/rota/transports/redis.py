@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 from rota.domain.errors import Barred, Invalid, RotaError, Unavailable
 from rota.ports.carrier import DESK
 from rota.transports.common import BATCH, LIFE_S, OLD_S, ROOM, check_messages, check_own, pause
-from rota.transports.redis_link import Command, Link, read_redis_url
+from rota.transports.redis_link import Command, Link
 
 LOOK_S = 1
 """How long a read waits before it looks whether its stream is still there."""
@@ -20,9 +20,8 @@ class RedisCarrier:
     """A connection for each inbox that is read, and for each batch that is sent at once with others."""
 
     def __init__(self, url: str) -> None:
-        address = read_redis_url(url)
-        self._start = f"{{{address.prefix}}}:carrier:"
-        self._link = Link(address)
+        self._link = Link(url)
+        self._start = f"{{{self._link.prefix}}}:carrier:"
         self._own: set[str] = set()
         self._read: dict[str, bytes] = {}
         """By inbox: the last message that was received."""

@@ -1,5 +1,6 @@
 """The one place where the engine meets concrete stores and executors. It knows everything and decides nothing."""
 
+import inspect
 import logging
 import os
 import random
@@ -15,14 +16,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rota.domain.access import ANY, Actor, Grant
 from rota.domain.errors import Invalid
 from rota.domain.facts import Fact, Trouble
+from rota.domain.names import check_name
+from rota.domain.task import ALIASES
+from rota.engine.control import check_slots
 from rota.engine.engine import Engine
 from rota.executors import by_kind, forms
+from rota.executors.commands import ScriptExecutor, ShellExecutor
 from rota.executors.custom import FunctionExecutor
 from rota.executors.outgoing import Outgoing
 from rota.executors.python import PythonExecutor
 from rota.executors.samples import SAMPLES
-from rota.executors.script import ScriptExecutor
-from rota.executors.shell import ShellExecutor
 from rota.observe.traces import active, traced
 from rota.ports.desk import Desk
 from rota.ports.executor import Executor, Handlers
@@ -44,10 +47,11 @@ if TYPE_CHECKING:
     from rota.api.door import Door
     from rota.api.guard import Guard, GuardOptions
     from rota.api.limits import Rates
-    from rota.api.posting import Posting
+    from rota.api.push import Pusher
     from rota.api.serve import Address
     from rota.identity import Identity
     from rota.observe.metrics import Metrics
+    from rota.worker.poster import Poster
 
 T = TypeVar("T")
 
@@ -75,7 +79,6 @@ class SystemClock:
     """The machine's clocks."""
 
     def now(self) -> int:
-        """Milliseconds since the epoch."""
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> int:
@@ -86,13 +89,8 @@ class SystemClock:
 class SystemChance:
     """The operating system's randomness."""
 
-    def bits(self, count: int) -> int:
-        """`count` random bits."""
-        return secrets.randbits(count)
-
-    def fraction(self) -> float:
-        """From [0, 1)."""
-        return random.random()  # jitter is no secret
+    bits = staticmethod(secrets.randbits)
+    fraction = staticmethod(random.random)  # jitter is no secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +130,18 @@ def executors(handlers: Handlers, kinds: Kinds, own: Mapping[str, Executor]) -> 
 
 
 def own_executor(kind: str, function: Callable[..., Any]) -> FunctionExecutor:
-    """An executor made of a user's function(context, task) -> result."""
+    """An executor made of a user's function(context, task) -> result. Raises `Invalid` for what is none."""
+    if kind in ALIASES:  # no task would come to it
+        raise Invalid("executor", f"{kind!r} is another word for {ALIASES[kind]}; give it a kind of its own")
+    if not callable(function):
+        raise Invalid("executor", f"{function!r:.60} is not a function")
+    try:
+        # What a decorator made is called as it says itself, not as the function within.
+        inspect.signature(function, follow_wrapped=False).bind("context", "task")
+    except TypeError as error:
+        raise Invalid("executor", f"{function!r:.60} cannot be called with (context, task): {error}") from None
+    except ValueError:
+        pass  # built in, and tells no signature
     return FunctionExecutor(kind, function)
 
 
@@ -155,7 +164,7 @@ async def open_engine(url: str, *emits: Emit) -> Engine:
     """An engine over the store at `url`; whoever opens it closes `engine.store`."""
     store = connect(url)
     await store.open()
-    return Engine(store, store.logs, SystemClock(), SystemChance(), listening(*emits), FORMS)
+    return Engine(store, SystemClock(), SystemChance(), listening(*emits), FORMS)
 
 
 @asynccontextmanager
@@ -186,7 +195,10 @@ async def inside(engine: Engine, connection: Any, verb: Callable[[Engine], Corou
 
 
 def make_worker(url: str, engine: Engine, made: Mapping[str, Executor], options: WorkerOptions) -> Worker:
-    """A worker with a desk beside the store."""
+    """A worker with a desk beside the store. Raises `Invalid` for slots or queues that it cannot have."""
+    check_slots(options.slots)
+    for queue in options.queues:
+        check_name("queues", queue)
 
     @asynccontextmanager
     async def desk() -> AsyncIterator[tuple[Desk, Listen]]:
@@ -197,11 +209,16 @@ def make_worker(url: str, engine: Engine, made: Mapping[str, Executor], options:
     return Worker(LocalDesk(engine), engine.store.watch, desk, made, options, runtime)
 
 
-def make_posting(engine: Engine) -> "Posting":
+def make_pusher(engine: Engine) -> "Pusher":
     """What posts runs to workers at a URL. Whoever makes it closes it."""
-    from rota.api.posting import Posting
+    from rota.api.push import Pusher
 
-    return Posting(engine, lambda: make_door("", engine, os.urandom(32)))
+    def means() -> "tuple[Door, Poster]":
+        from rota.worker.poster import Poster
+
+        return make_door(engine), Poster(engine.clock, engine.chance)
+
+    return Pusher(engine, means)
 
 
 def make_scheduler(url: str, engine: Engine, options: SchedulerOptions, deliver: Deliver | None = None) -> Scheduler:
@@ -222,14 +239,11 @@ def fitted(url: str, options: SchedulerOptions) -> SchedulerOptions:
     return replace(options, retention=replace(kept, runs=most))
 
 
-def make_door(url: str, engine: Engine, secret: bytes = b"", rates: "Rates | None" = None) -> "Door":
-    """What lets people in. Without a secret of the settings, one is kept in a private file beside an SQLite database.
-
-    Raises `Invalid` for a short secret, and for none where there is no such place.
-    """
+def make_door(engine: Engine, secret: bytes = b"", rates: "Rates | None" = None) -> "Door":
+    """What lets people in. Without a secret, what it signs nobody else believes. Raises `Invalid` for a short one."""
     from rota.api.door import Door
 
-    return Door(engine, locks(secret or _own_secret(url)), rates)
+    return Door(engine, locks(secret), rates)
 
 
 @asynccontextmanager
@@ -244,16 +258,16 @@ async def make_api(
 ) -> AsyncIterator[tuple[str, str]]:
     """Serve the API while the block lasts: where, and where nobody was yet, the link to log in by. `made`: its guard.
 
-    Raises `Invalid` for an address that cannot be listened on.
+    Raises `Invalid` for an address that cannot be listened on, and for what `own_secret` refuses.
     """
     from rota.api.app import Options, make_app
     from rota.api.feed import Feed
     from rota.api.serve import served
 
-    secret = secret or _own_secret(url)
+    secret = secret or own_secret(url)
     feed = Feed(engine.store.watch, engine.emit)
     sealing = blake2b(secret, digest_size=32, person=b"rota cursors").digest()
-    app = make_app(engine, make_door(url, engine, secret, guard.rates), Options(sealing, guard, feed, metrics))
+    app = make_app(engine, make_door(engine, secret, guard.rates), Options(sealing, guard, feed, metrics))
     made(app)
     async with served(app, address, feed.close) as server:
         yield server, await first_start(url, engine, server)
@@ -286,10 +300,14 @@ def inner_api(engine: Engine, name: str) -> "ASGIApp":
     """The API in this process, for whoever may open the store: they may do everything in it. `name`: for the audit."""
     from rota.api.bare import inner
 
-    return inner(engine, Actor(name, (Grant("admin", ANY),)), lambda: make_door("", engine, os.urandom(32)))
+    return inner(engine, Actor(name, (Grant("admin", ANY),)), lambda: make_door(engine))
 
 
-def _own_secret(url: str) -> bytes:
+def own_secret(url: str) -> bytes:
+    """The secret where the settings have none, kept in a private file beside an SQLite database.
+
+    Raises `Invalid` where there is no such place.
+    """
     from rota.identity.files import signing_secret
 
     if file := database(url):

@@ -1,12 +1,11 @@
 """Workers that know no store, and what they are reached by: the API, a URL of their own, a broker between."""
 
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-from rota.api.posting import Listening, posted_to
 from rota.domain.errors import Barred
 from rota.domain.facts import Fact, Trouble
 from rota.domain.names import without_password
@@ -21,6 +20,13 @@ from rota.worker.options import Options
 from rota.worker.pulse import Listen
 from rota.worker.remote import DeskClock, RemoteDesk, Server, reached
 from rota.worker.runtime import Worker
+
+if TYPE_CHECKING:
+    from rota.api.serve import Address
+    from rota.worker.posted import Post
+
+Listening = tuple["Address", str]
+"""The address, and the URL if others know it by another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +78,31 @@ async def remote_worker(
 
     clock = DeskClock(SystemClock())
     runtime = (clock, SystemChance(), listening(told))
-    try:
-        async with there.reach(clock) as desk, posted_to(there.token, clock, there.listening) as (post, url):
-            worker = Worker(desk, desk.listen, another, made, replace(options, address=url), runtime)
-            if post:
-                post.worker = worker
-            try:
-                await worker.start()
-                yield worker
-            finally:
-                await worker.stop()
-    finally:
+    async with AsyncExitStack() as stack:
         for executor in made.values():
-            await executor.close()
+            stack.push_async_callback(executor.close)
+        desk = await stack.enter_async_context(there.reach(clock))
+        post, url = await stack.enter_async_context(_posted_to(there, clock))
+        worker = Worker(desk, desk.listen, another, made, replace(options, address=url), runtime)
+        if post:
+            post.worker = worker
+        stack.push_async_callback(worker.stop)
+        await worker.start()
+        yield worker
+
+
+@asynccontextmanager
+async def _posted_to(there: Elsewhere, clock: DeskClock) -> AsyncIterator[tuple["Post | None", str]]:
+    """Listen for posts while the block lasts, if that is wanted: who answers them, and the URL."""
+    if there.listening is None:
+        yield None, ""
+        return
+    from rota.api.serve import served
+    from rota.worker.posted import Post
+
+    post, (address, url) = Post(there.token, clock), there.listening
+    async with served(post, address) as at:
+        yield post, url or at
 
 
 @asynccontextmanager
@@ -93,7 +111,7 @@ async def desk_behind(broker: str, engine: Engine) -> AsyncIterator[None]:
     from rota.api.carried import CarriedDesk
 
     connect(broker)  # a wrong address is told at once
-    door = make_door("", engine, os.urandom(32))
+    door = make_door(engine)
     try:
         async with CarriedDesk(engine, door, partial(connect, broker), _kind(broker)).served():
             yield

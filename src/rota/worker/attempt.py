@@ -49,12 +49,8 @@ class Attempt:
 
     def settlement(self, outcome: Outcome) -> Settlement:
         """Its end, ready for the desk."""
-        return Settlement(
-            self.fence,
-            outcome._replace(started_at=self.started_at or None, progress=self.context.news),
-            self.assignment.held,
-            self.assignment.task,
-        )
+        whole = Outcome._make((*outcome[:-2], self.started_at or None, self.context.news))
+        return Settlement(self.fence, whole, self.assignment.held, self.assignment.task)
 
 
 def time_left(run: Run, now: int) -> int | None:

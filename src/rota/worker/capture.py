@@ -39,6 +39,11 @@ class _Stream:
         for text in texts:
             self.write(text)
 
+    def close(self) -> None:
+        """A task cannot close what all of them write to."""
+        if current.get() is None:
+            self._behind.close()
+
     def finish(self, context: RunContext) -> None:
         """The task is over: what it left without a line end is its last line."""
         if rest := self._open.pop(context, ""):

@@ -38,16 +38,13 @@ class RunContext(About):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the task should stop: cancelled, out of time, or its worker must leave."""
         return bool(self.stopping)
 
     def progress(self, text: object) -> None:
-        """Say how far it is: shown live, and restarts the silence clock."""
         self.news = storable(str(text)[:500])
         self.news_at = self._clock.monotonic()
 
     def line(self, stream: str, level: str, text: str) -> None:
-        """Keep one line of output."""
         self._lines += 1
         if self._lines > LINES_LIMIT:
             return
@@ -55,4 +52,4 @@ class RunContext(About):
             level, text = "warning", f"more than {LINES_LIMIT} lines: the rest of this attempt's output is not kept"
         cut = text if len(text) <= LINE_LIMIT else text[:LINE_LIMIT] + " … cut"
         run, known = self.assignment.run, stream if stream in STREAMS else "log"
-        self._sink(Line(run.id, run.attempt, self._clock.now(), known, level[:LEVEL_LIMIT], storable(cut)))
+        self._sink(Line(run.id, run.attempt, self._clock.now(), known, storable(level[:LEVEL_LIMIT]), storable(cut)))

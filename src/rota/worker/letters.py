@@ -13,14 +13,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from rota.domain.errors import Invalid
-from rota.domain.names import NAME
 from rota.identity import keys
+from rota.worker.wire import Id, Instant, Name
 
-Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Key = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]
-Place = Annotated[str, Meta(pattern=rf"\A{NAME.pattern}\Z")]
 Call = Annotated[str, Meta(pattern=r"\A[a-z]{1,20}\Z")]
-Instant = Annotated[int, Meta(ge=0, le=2**48)]
 MOST_AHEAD_MS = 120_000
 """No question is for longer: so long its id has to be remembered by who may be asked twice."""
 
@@ -40,9 +37,9 @@ class Question(Struct, frozen=True, tag="question", tag_field="kind"):
     id: Id
     key: Key
     """Public part of the credential that signs it."""
-    to: Place
+    to: Name
     """Inbox or session that it is for."""
-    reply: Place
+    reply: Name
     """Inbox for the answer."""
     call: Call
     until: Instant

@@ -1,16 +1,11 @@
 """What a worker says of itself: what it did, and what it takes of its machine."""
 
 import os
-import resource
-import sys
 import time
 from collections.abc import Sized
-from pathlib import Path
 
 from rota.domain.records import Load
 from rota.domain.run import End
-
-_PAGES, _MEMORY = Path("/proc/self/statm"), Path("/proc/meminfo")
 
 
 class Counted:
@@ -32,23 +27,16 @@ class Counted:
         self._at, self._spent = at, spent
         ended = self._ends[End.SUCCESS], self._ends[End.FAILURE]
         total = sum(self._ends.values()) + len(self._running)
-        return Load(total, *ended, cpu, memory_mb(), busy_percent())
+        memory, taken = _memory()
+        busy = max(100 * os.getloadavg()[0] / (os.cpu_count() or 1), taken)
+        return Load(total, *ended, cpu, memory >> 20, min(round(busy), 100))
 
 
-def memory_mb() -> int:
-    """MiB that this process has in memory; where that cannot be asked, the most it ever had."""
+def _memory() -> tuple[int, float]:
+    """Bytes that this process has in memory, and percent of the machine's that are taken; 0 of what is not told."""
+    import psutil  # as late as that: programs that only submit do without
+
     try:
-        return int(_PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
-
-
-def busy_percent() -> int:
-    """How busy this machine is: by what wants its processors, or by its memory where that can be asked."""
-    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
-    try:
-        said = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())
-        left = int(said["MemAvailable"].split()[0]) / int(said["MemTotal"].split()[0])
-    except (OSError, KeyError, ValueError):
-        left = 1.0
-    return min(round(100 * max(busy, 1 - left)), 100)
+        return psutil.Process().memory_info().rss, psutil.virtual_memory().percent
+    except (OSError, psutil.Error):
+        return 0, 0.0

@@ -6,11 +6,13 @@ that is doubtful is refused. Answers are signed as well, once it is proved who a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from rota.domain.errors import Invalid
 from rota.ports.runtime import Clock
@@ -28,10 +30,6 @@ MOST_READING = 16
 MOST_REMEMBERED = 10_000
 JSON = "application/json"
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
 
 class _No(Exception):
     """The answer is this status; nothing was begun."""
@@ -39,14 +37,6 @@ class _No(Exception):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
-
-
-class Answered(NamedTuple):
-    """An answer and, where it is proved who asked, what it is the answer to."""
-
-    status: int
-    body: bytes
-    question: Question | None = None
 
 
 class Post:
@@ -60,66 +50,51 @@ class Post:
         self._seen: dict[str, int] = {}
         """Letters by id, and until when they have to be remembered."""
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        request, question, kind = Request(scope, receive), None, JSON
         try:
-            said = await self._answer(scope, receive)
+            if _asks_for_health(request):
+                status, body = 200, b'{"status":"ok"}'
+            else:
+                question, asked = await self._proved(request)
+                ran = await self._checked(question).take(_work(asked))
+                status, body = 202, wire.encode(wire.Took(tuple(ran)))
         except _No as no:
-            said = _refusal(no)
-        headers = [(b"content-type", (JSON if said.status < 400 else "application/problem+json").encode())]
-        if said.question:
-            head = Answer(said.question.id, said.status, self._clock.now())
-            letter = sealed(head, said.body, self._digest)
-            headers += [(HEAD.lower().encode(), letter.head), (SIGNATURE.lower().encode(), letter.signature)]
-        headers.append((b"content-length", str(len(said.body)).encode()))
-        await send({"type": "http.response.start", "status": said.status, "headers": headers})
-        await send({"type": "http.response.body", "body": said.body})
+            status, body, kind = no.status, _problem(no), "application/problem+json"
+        headers = {"Content-Type": kind}
+        if question:
+            letter = sealed(Answer(question.id, status, self._clock.now()), body, self._digest)
+            headers |= {HEAD: letter.head.decode(), SIGNATURE: letter.signature.decode()}
+        await Response(body, status, headers)(scope, receive, send)
 
-    async def _answer(self, scope: Mapping[str, Any], receive: Receive) -> Answered:
-        """Raises `_No` where it is not proved who asks."""
-        path, method = scope["path"], scope["method"]
-        if path not in (EXECUTE, HEALTH):
-            raise _No(404, f"there is nothing at this path; runs are posted to {EXECUTE}")
-        if method != ("POST" if path == EXECUTE else "GET"):
-            raise _No(405, "this path has no such method")
-        if path == HEALTH:
-            return Answered(200, b'{"status":"ok"}')
-        headers = dict(scope["headers"])
-        if headers.get(b"content-type", b"").partition(b";")[0].strip() != JSON.encode():
-            raise _No(415, f"write {JSON}")
-        question, body = await self._proved(headers, receive)
-        try:
-            worker = self._checked(question)
-            ran = await worker.take(_work(body))
-            return Answered(202, wire.encode(wire.Took(tuple(ran))), question)
-        except _No as no:
-            return _refusal(no)._replace(question=question)
-
-    async def _proved(self, headers: Mapping[bytes, bytes], receive: Receive) -> tuple[Question, bytes]:
+    async def _proved(self, request: Request) -> tuple[Question, bytes]:
         """The question and its body. Raises `_No` where the worker's credential has not signed them."""
-        letter = Letter(headers.get(SIGNATURE.lower().encode(), b""), headers.get(HEAD.lower().encode(), b""), b"")
+        if request.headers.get("content-type", "").partition(";")[0].strip() != JSON:
+            raise _No(415, f"write {JSON}")
+        letter = Letter(request.headers.get(SIGNATURE, "").encode(), request.headers.get(HEAD, "").encode(), b"")
         try:
             head = head_of(letter)
         except Invalid as error:
             raise _No(401, f"{HEAD} is no head of a letter: {error.message}") from None
         if not isinstance(head, Question) or head.key != self._key:
             raise _No(401, "this letter is not of the credential of this worker")
-        letter = letter._replace(body=await self._read(headers, receive))
+        letter = letter._replace(body=await self._read(request))
         if not letter.bears(self._digest):
             raise _No(401, f"{SIGNATURE} is not that of the credential of this worker")
         return head, letter.body
 
-    async def _read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > BODY_BYTES:
+    async def _read(self, request: Request) -> bytes:
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > BODY_BYTES:
             raise _No(413, f"a body has at most {BODY_BYTES} bytes")
         if self._reading >= MOST_READING:
             raise _No(503, f"{MOST_READING} bodies are being read; come again")
         self._reading += 1
         try:
             async with asyncio.timeout(READ_S):
-                return await _whole(receive)
+                return await _whole(request)
         except TimeoutError:
             raise _No(408, f"the body did not come within {READ_S:.0f} s") from None
         finally:
@@ -144,6 +119,16 @@ class Post:
         return worker
 
 
+def _asks_for_health(request: Request) -> bool:
+    """Whether it does, or is a post. Raises `_No` for anything else."""
+    path = request.scope["path"]
+    if path not in (EXECUTE, HEALTH):
+        raise _No(404, f"there is nothing at this path; runs are posted to {EXECUTE}")
+    if request.method != ("POST" if path == EXECUTE else "GET"):
+        raise _No(405, "this path has no such method")
+    return bool(path == HEALTH)
+
+
 def _work(body: bytes) -> Any:
     """What was posted. Raises `_No` for what is malformed."""
     try:
@@ -159,21 +144,20 @@ def _work(body: bytes) -> Any:
     return found
 
 
-async def _whole(receive: Receive) -> bytes:
+async def _whole(request: Request) -> bytes:
     """A body. Raises `_No` for one that is too large or breaks off."""
     body = bytearray()
-    while True:
-        part = await receive()
-        if part["type"] != "http.request":
-            raise _No(400, "the body broke off")
-        body += part.get("body", b"")
-        if len(body) > BODY_BYTES:
-            raise _No(413, f"a body has at most {BODY_BYTES} bytes")
-        if not part.get("more_body"):
-            return bytes(body)
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > BODY_BYTES:
+                raise _No(413, f"a body has at most {BODY_BYTES} bytes")
+    except ClientDisconnect:
+        raise _No(400, "the body broke off") from None
+    return bytes(body)
 
 
-def _refusal(no: _No) -> Answered:
-    status = HTTPStatus(no.status)
-    problem = {"type": "about:blank", "title": status.phrase, "status": no.status, "detail": str(no), "errors": []}
-    return Answered(no.status, msgspec.json.encode(problem))
+def _problem(no: _No) -> bytes:
+    title = HTTPStatus(no.status).phrase
+    problem = {"type": "about:blank", "title": title, "status": no.status, "detail": str(no), "errors": []}
+    return msgspec.json.encode(problem)

@@ -6,6 +6,7 @@ people want, and whether the store's idea of what the session holds is the worke
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 from rota.domain.errors import Barred
 from rota.domain.facts import Beaten, Trouble
@@ -25,7 +26,7 @@ SAY_MS = 10_000
 """How often a beat takes along what the worker does: that is written, and changes nearly always."""
 
 
-class Pulse:
+class Pulse(Side):
     """Beats every `beat_ms`, and at once when a hint names the session."""
 
     def __init__(
@@ -38,25 +39,13 @@ class Pulse:
         emit: Emit | None,
         load: Callable[[], Load] | None = None,
     ) -> None:
+        super().__init__("rota-pulse", partial(keep, "pulse", self._connected, emit), clock)
         self._session = session
         self._beat_ms = beat_ms
         self._connect = connect
         self._heard = heard
         self._emit = emit
         self._load = load
-        self._clock = clock
-        self._side = Side("rota-pulse", self._life, clock)
-
-    async def start(self, thread: bool) -> None:
-        """Begin to beat."""
-        await self._side.start(thread)
-
-    async def stop(self) -> None:
-        """Beat no more."""
-        await self._side.stop()
-
-    async def _life(self) -> None:
-        await keep("pulse", self._connected, self._emit)
 
     async def _connected(self) -> None:
         # No wait is longer than a beat: an outage must not cost more than the time that it lasts.
@@ -83,12 +72,12 @@ class Pulse:
                         if self._emit:
                             self._emit(Beaten(self._clock.monotonic() - asked))
                         reply = reply._replace(hinted=hinted or reply.hinted)
-                    self._side.tell(self._heard, reply, asked)
+                    self.tell(self._heard, reply, asked)
                     hinted = bool(await ear.wait(self._beat_ms / 1000))
             finally:
                 ear.close()
 
     def _tell_of_stall(self) -> None:
-        if self._side.stalled_ms >= self._beat_ms and self._emit:
-            stall = f"blocked for {self._side.stalled_ms} ms by {self._side.culprit()}"
+        if self.stalled_ms >= self._beat_ms and self._emit:
+            stall = f"blocked for {self.stalled_ms} ms by {self.culprit()}"
             self._emit(Trouble("worker loop", RuntimeError(stall)))

@@ -10,9 +10,9 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -25,6 +25,7 @@ from rota.ports.desk import Assignment, Progress, Settlement, Taken
 from rota.ports.loops import wait_for_event
 from rota.ports.runtime import Clock
 from rota.ports.store import BeatReply, Line, Want
+from rota.servers.address import is_http
 from rota.worker import wire
 
 T = TypeVar("T")
@@ -55,8 +56,7 @@ class Server:
     """File of the authorities (PEM) that its certificate is checked against; empty: those of this machine."""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+        if not is_http(self.url):
             raise Invalid("scheduler", f"{self.url!r:.80} is no address; write one such as https://rota.example:8080")
         if not self.token or not self.token.isascii() or not self.token.isprintable():
             raise Invalid("token", "is missing; `rota tokens add NAME --grant worker` makes one; give it by ROTA_TOKEN")
@@ -77,11 +77,9 @@ class DeskClock:
         self._ahead = 0
 
     def now(self) -> int:
-        """Milliseconds since the epoch."""
         return self._own.now() + self._ahead
 
     def monotonic(self) -> int:
-        """Milliseconds that never go back."""
         return self._own.monotonic()
 
     def follow(self, at: int) -> None:
@@ -212,11 +210,12 @@ class RemoteDesk:
 
 
 def _problem(data: bytes) -> tuple[str, str]:
-    """Detail and first field of a problem; of an answer that is none, its beginning."""
+    """Detail, without its field, and first field of a problem; of an answer that is none, its beginning."""
     try:
         found = msgspec.json.decode(data)
         errors = found.get("errors") or [{"field": ""}]
-        return str(found["detail"])[:500], str(errors[0]["field"])
+        field = str(errors[0]["field"])
+        return str(found["detail"])[:500].removeprefix(f"{field}: "), field
     except (ValueError, LookupError, TypeError, AttributeError):
         return repr(data[:80].decode(errors="replace")), ""
 
@@ -259,27 +258,23 @@ class _Ear:
         """Nothing is held."""
 
 
-class _Http:
-    """Asks by HTTP."""
-
-    def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
-        self._http = http
-        self._url = url
-
-    async def ask(self, call: str, message: bytes, within_s: float) -> tuple[int, bytes]:
-        url, within = f"{self._url}/api/worker/{call}", aiohttp.ClientTimeout(total=within_s)
-        try:
-            async with self._http.post(url, data=message, timeout=within, allow_redirects=False) as found:
-                return found.status, await found.read()
-        except aiohttp.ClientConnectorCertificateError as error:
-            trouble = f"shows a certificate that is not trusted here: {error.certificate_error}"
-            raise Unavailable(f"{self._url} {trouble}; name its authority by --ca") from None
-        except aiohttp.ClientConnectorError as error:
-            number = error.os_error.errno or 0
-            said = os.strerror(number) if number > 0 else str(error)
-            raise Unavailable(f"{self._url} cannot be reached: {said}") from None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unclear(f"no answer from {self._url}: {type(error).__name__} {error}".rstrip()) from None
+async def _asked(
+    http: aiohttp.ClientSession, server: str, call: str, message: bytes, within_s: float
+) -> tuple[int, bytes]:
+    """`Ask` by HTTP."""
+    url, within = f"{server}/api/worker/{call}", aiohttp.ClientTimeout(total=within_s)
+    try:
+        async with http.post(url, data=message, timeout=within, allow_redirects=False) as found:
+            return found.status, await found.read()
+    except aiohttp.ClientConnectorCertificateError as error:
+        trouble = f"shows a certificate that is not trusted here: {error.certificate_error}"
+        raise Unavailable(f"{server} {trouble}; name its authority by --ca") from None
+    except aiohttp.ClientConnectorError as error:
+        number = error.os_error.errno or 0
+        said = os.strerror(number) if number > 0 else str(error)
+        raise Unavailable(f"{server} cannot be reached: {said}") from None
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Unclear(f"no answer from {server}: {type(error).__name__} {error}".rstrip()) from None
 
 
 @asynccontextmanager
@@ -297,4 +292,4 @@ async def reached(server: Server, clock: DeskClock) -> AsyncIterator[RemoteDesk]
     )
     async with http:
         url = server.url.rstrip("/")
-        yield RemoteDesk(_Http(http, url).ask, url, clock)
+        yield RemoteDesk(partial(_asked, http, url), url, clock)

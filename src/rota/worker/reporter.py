@@ -57,8 +57,10 @@ class Reporter:
                 except Exception as error:
                     self._failed(error, news)
                     if not isinstance(error, Invalid):
-                        # What may have been written is not written again; the rest waits.
-                        self._keep(lines if isinstance(error, Unavailable) else lines[BATCH:])
+                        # What may have been written is not written again; the rest waits, to go first the next time.
+                        kept = lines if isinstance(error, Unavailable) else lines[BATCH:]
+                        with self._guard:
+                            self._lines = (kept + self._lines)[:LINES_LIMIT]
                         return
                 lines, news = lines[BATCH:], []
 
@@ -68,11 +70,6 @@ class Reporter:
         if news:
             for attempt in self._attempts.values():
                 attempt.told_start = False
-
-    def _keep(self, lines: list[Line]) -> None:
-        """They go first the next time."""
-        with self._guard:
-            self._lines = (lines + self._lines)[:LINES_LIMIT]
 
     def _news(self) -> list[Progress]:
         """Attempts that have something new to say."""

@@ -51,7 +51,6 @@ class Worker:
         self._listen = listen
         self._connect = connect
         self._executors = executors
-        self._distinct = {id(executor): executor for executor in executors.values()}.values()
         self._options = options
         self._clock, self._chance, self._emit = runtime
         self.slots, self.scan_ms = options.slots, options.scan_ms
@@ -66,7 +65,9 @@ class Worker:
         self._reporter = Reporter(desk, self._attempts, options.report_ms, self._emit)
         self._outbox = Outbox(self._settle, self._emit)
         self._wheel = Wheel(self._attempts, self._clock, options.grace_ms, self._give_up)
-        self._session, self._counted = "", Counted(self._attempts)
+        self.session = ""
+        """Id of the one now open."""
+        self._counted = Counted(self._attempts)
         self._closed = self._doubt = self._claiming = False
         self._placed, self._differing = Placed(), 0
         self._leaving = self._hurried = self._barred = False
@@ -75,11 +76,6 @@ class Worker:
         self._taking: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._loops: list[asyncio.Task[None]] = []
-
-    @property
-    def session(self) -> str:
-        """Id of the session now open."""
-        return self._session
 
     @property
     def running(self) -> int:
@@ -158,15 +154,15 @@ class Worker:
     async def _enter(self) -> None:
         """A new session for this life, and the pulse that keeps it."""
         options, now = self._options, self._clock.now()
-        self._session = session_id(options.name, now, self._chance.bits(80))
-        session = options.session(self._session, self._lanes, tuple(self._executors), now)
+        self.session = session_id(options.name, now, self._chance.bits(80))
+        session = options.session(self.session, self._lanes, tuple(self._executors), now)
         topics = [f"lane:{space}/{queue}/*" for space in options.namespaces for queue in options.queues]
         self._ear = self._listen(topics)
         self._placed.vouched = self._clock.monotonic()
         await self._desk.enter(replace(session, labels=self._labels, slots=self.slots))
-        heard = partial(self._heard, self._session)
+        heard = partial(self._heard, self.session)
         load = self._counted.load if options.thread else None
-        self._pulse = Pulse(self._session, options.beat_ms, self._connect, heard, self._clock, self._emit, load)
+        self._pulse = Pulse(self.session, options.beat_ms, self._connect, heard, self._clock, self._emit, load)
         await self._pulse.start(options.thread)
 
     async def _exit(self) -> None:
@@ -175,7 +171,7 @@ class Worker:
         if self._ear:
             self._ear.close()
         with contextlib.suppress(Exception):  # the session lapses by itself where the store can't be reached
-            await self._desk.leave(self._session, "drained")
+            await self._desk.leave(self.session, "drained")
 
     async def _finish(self, within_ms: int) -> None:
         """Wait until no attempt runs, or so long; in a hurry hardly at all."""
@@ -211,7 +207,7 @@ class Worker:
             await wait_for_event(self._room, self.scan_ms / 1000)
             return
         name, token = self._options.name, self._chance.bits(62)
-        want = Want(self._session, name, token, min(free, CLAIM_LIMIT), self._lanes, self._lacking.tasks())
+        want = Want(self.session, name, token, min(free, CLAIM_LIMIT), self._lanes, self._lacking.tasks())
         self._claiming, asked = True, self._clock.monotonic()
         taken = await self._desk.claim(want)
         self._claiming, self._closed = False, self._closed or not taken.open
@@ -249,7 +245,7 @@ class Worker:
         async with self._placed.lock:
             if self._closed or self._barred or self._clock.monotonic() >= self._placed.vouched + self._options.ttl_ms:
                 return []  # the session may have lapsed, and its runs be with others
-            ours = self._placed.ours(taken.assignments, self._session, self._lanes)
+            ours = self._placed.ours(taken.assignments, self.session, self._lanes)
             self._begin(self._placed.new(ours, self._known()), 0 if self._leaving else self._free())
             return [one.run.id for one in ours]
 
@@ -294,7 +290,7 @@ class Worker:
 
     def _held_up(self) -> int:
         """Slots held by what nobody can end: attempts that were given up, threads that their executor left behind."""
-        return len(self._abandoned) + sum(getattr(executor, "abandoned", 0) for executor in self._distinct)
+        return len(self._abandoned) + sum(getattr(executor, "abandoned", 0) for executor in self._executors.values())
 
     def _check_threads(self) -> None:
         if not self._leaving and self._held_up() > self.slots / 2:
@@ -318,7 +314,7 @@ class Worker:
 
     def _heard(self, session: str, reply: BeatReply | Barred, asked: int) -> None:
         """The answer to a beat that was asked then, on the worker's loop."""
-        if session != self._session:
+        if session != self.session:
             return
         if isinstance(reply, Barred):
             return self._stop_barred(reply)
@@ -363,7 +359,7 @@ class Worker:
             # A doubt that comes up meanwhile is a new one.
             self._doubt, self._differing = False, 0
             known, asked = self._known(), self._clock.monotonic()
-            held = [run.fence for run in await self._desk.held(self._session)]
+            held = [run.fence for run in await self._desk.held(self.session)]
             known |= self._known()
             unknown = [fence for fence in held if fence not in known]
             for fence, attempt in self._attempts.items():
@@ -375,7 +371,7 @@ class Worker:
                 self._outbox.put(Settlement(fence, FULL))
             if unknown[:room]:
                 # Placed here by the leader, or the answer to their claim was lost.
-                taken = await self._desk.given(self._session, [fence.run for fence in unknown[:room]])
+                taken = await self._desk.given(self.session, [fence.run for fence in unknown[:room]])
                 if self._was_away(asked):
                     self._doubt = True
                 else:

@@ -1,7 +1,7 @@
 import pytest
 
 from rota.domain.errors import Incompatible, Invalid, NotFound, RotaError, RunFailed, TooLarge, Unavailable
-from rota.domain.names import check_key, check_name, check_text
+from rota.domain.names import check_key, check_name, check_text, number_of
 
 
 @pytest.mark.parametrize("name", ["a", "_", "9", "jobs.mail:send@v1+x-y_Z", "x" * 128])
@@ -29,6 +29,12 @@ def test_keys_are_printable(key):
 def test_other_keys_are_refused(key):
     with pytest.raises(Invalid, match="1 to 512 printable characters"):
         check_key("key", key)
+
+
+@pytest.mark.parametrize("told", ["0 runs", "1 run", "2 runs", "1 entry", "2 entries"])
+def test_what_is_counted_has_its_plural(told):
+    number, _, _ = told.partition(" ")
+    assert number_of(int(number), "entry" if "entr" in told else "run") == told
 
 
 def test_text_is_whatever_can_be_stored():

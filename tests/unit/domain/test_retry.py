@@ -83,4 +83,5 @@ def test_programs_are_not_run_again_unless_somebody_says_so():
 def test_a_policy_that_cannot_be_followed_is_refused(policy):
     with pytest.raises(Invalid):
         check_retry(policy)
-    assert check_retry(Retry()) == Retry()
+    for sound in (Retry(), Retry(1_000, LONGEST_MS, 100, LONGEST_MS, 1), Retry(0, 0, 0.1, 0, 0)):
+        assert check_retry(sound) == sound

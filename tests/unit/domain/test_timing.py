@@ -16,7 +16,6 @@ from rota.domain.timing import (
     plan,
     preview,
     resumed,
-    run_id,
     started,
     upcoming,
 )
@@ -99,7 +98,7 @@ def test_an_outage_of_any_length_is_caught_up_exactly_and_without_walking(kind, 
     one = schedule(trigger, catch_up=catch_up, overlap=Overlap.ALLOW)
     trigger.questions = 0
     fired, skips, after, slowest = caught_up(one, minute(periods) + HALF)
-    assert trigger.questions < 250
+    assert trigger.questions < 300
     assert slowest < 0.05 or caught_up(one, minute(periods) + HALF)[3] < 0.05
     assert fired == POLICIES[catch_up]([minute(number) for number in range(1, periods + 1)])
     assert sum(skip.count for skip in skips) == periods - len(fired) == after.skipped
@@ -108,6 +107,15 @@ def test_an_outage_of_any_length_is_caught_up_exactly_and_without_walking(kind, 
     normal = plan(after, minute(periods + 1) + 3, ())
     assert nominal(normal) == [minute(periods + 1)]
     assert normal.schedule.next_at == minute(periods + 2)
+
+
+def test_an_occurrence_on_time_asks_its_trigger_no_more_than_it_must():
+    """For itself, whether there is another one by now, and for the next look."""
+    trigger = Counted(EACH_MINUTE)
+    one = schedule(trigger)
+    trigger.questions = 0
+    assert nominal(plan(one, minute(1) + 3, ())) == [minute(1)]
+    assert trigger.questions == 3
 
 
 def test_an_occurrence_on_time_is_fired_whatever_catch_up_says():
@@ -147,6 +155,23 @@ def test_the_earliest_missed_one_runs_before_those_that_are_skipped_and_those_on
     assert made.skips == (Skip("main/s", 1, minute(2), minute(9), 8, SkipReason.MISFIRE),)
 
 
+def test_the_earliest_missed_one_is_the_only_one_however_few_one_look_may_fire():
+    one = schedule(catch_up=CatchUp.EARLIEST, overlap=Overlap.ALLOW)
+    fired: list[int] = []
+    while one.next_at is not None and one.next_at <= minute(10) + HALF:
+        made = plan(one, minute(10) + HALF, (), limit=1)
+        fired, one = fired + nominal(made), made.schedule
+    assert fired == [minute(1)]
+    assert one.skip == Skip("main/s", 1, minute(2), minute(10), 9, SkipReason.MISFIRE)
+
+
+@pytest.mark.parametrize("catch_up", CatchUp)
+def test_one_that_is_missed_by_nothing_is_disposed_of_like_those_before(catch_up):
+    """At the very instant from which on an occurrence is on time."""
+    made = plan(schedule(catch_up=catch_up, misfire_ms=HALF), minute(1) + HALF, ())
+    assert (len(made.fires), made.schedule.skipped) == ((0, 1) if catch_up is CatchUp.SKIP else (1, 0))
+
+
 def test_an_earliest_one_that_overlaps_is_booked_before_those_behind_it():
     made = plan(schedule(catch_up=CatchUp.EARLIEST), minute(10), ("earlier",))
     assert [(skip.first_at, skip.last_at, skip.reason) for skip in made.skips] == [
@@ -154,6 +179,13 @@ def test_an_earliest_one_that_overlaps_is_booked_before_those_behind_it():
         (minute(2), minute(9), SkipReason.MISFIRE),
     ]
     assert made.schedule.skip == Skip("main/s", 1, minute(10), minute(10), 1, SkipReason.OVERLAP)
+
+
+@pytest.mark.parametrize("catch_up", CatchUp)
+def test_an_occurrence_that_newer_zone_data_has_earlier_is_not_left_out(catch_up):
+    one = replace(schedule(Once(minute(1)), catch_up=catch_up), next_at=minute(2))
+    made = plan(one, minute(2), ())
+    assert (len(made.fires), made.schedule.skipped) == ((0, 1) if catch_up is CatchUp.SKIP else (1, 0))
 
 
 def test_what_is_older_than_the_window_is_skipped_as_such():
@@ -322,10 +354,6 @@ def test_what_comes_next_is_nothing_of_a_paused_schedule_and_never_before_the_cu
     assert upcoming(one, minute(2), 2) == [minute(3), minute(4)]
     assert upcoming(one, minute(1), 1) == [minute(3)]
     assert upcoming(paused(one, "why", minute(2)), minute(2), 2) == []
-
-
-def test_the_id_of_an_occurrence_can_be_known_beforehand():
-    assert run_id(schedule(), Fire(minute(7))) == occurrence_id("main/s", minute(7))
 
 
 def test_code_may_outlive_its_instants():

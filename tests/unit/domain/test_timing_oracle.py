@@ -69,8 +69,8 @@ class Twin:
     def look(self, now, live):
         """The instants that fire; looks no further than the last of FIRE_LIMIT wanted ones."""
         verdicts = self.judged(now)
-        wanted = [moment for moment, verdict in verdicts.items() if verdict == "fire"][:FIRE_LIMIT]
-        cut = wanted[-1] if len(wanted) == FIRE_LIMIT else now
+        wanted = [moment for moment, verdict in verdicts.items() if verdict == "fire"]
+        cut, wanted = wanted[FIRE_LIMIT - 1] if len(wanted) > FIRE_LIMIT else now, wanted[:FIRE_LIMIT]
         fires = []
         for moment, verdict in verdicts.items():
             if moment > cut:

@@ -46,7 +46,7 @@ class House:
 
     def another(self) -> Engine:
         """Another process on the same store: it shares no memory with the first."""
-        return Engine(self.store, self.store.logs, self.clock, SeededChance(next(self.seeds)), self.facts)
+        return Engine(self.store, self.clock, SeededChance(next(self.seeds)), self.facts)
 
     async def lead(self) -> Term:
         """A new term, the old one of which is over."""

@@ -163,9 +163,40 @@ async def test_many_schedules_take_several_steps(house, accountant, monkeypatch)
 async def test_an_attempt_without_a_session_is_found_in_the_second_round(house, engine, accountant):
     run = await house.submit()
     one = await house.claim_one()
-    await leave(engine, "session-1", "gone", house.term)
+    await leave(engine, "session-1", "gone")
     assert (await whole_round(house, accountant)).unaccounted == 0
     assert (await whole_round(house, accountant)).orphans == (one.run.fence,)
     assert run.id in str(house.facts.of(Trouble)[-1].error)
     await recover(engine, house.term)
     assert (await whole_round(house, accountant)).unaccounted == 0
+
+
+def test_a_report_says_nothing_once_it_is_old_or_of_a_clock_that_was_set_back_or_far_behind():
+    found = account.Report(START_AT, START_AT)
+    late = account.STALE_MS
+    assert [found.said(START_AT + ms) for ms in (1 - late, 0, late - 1)] == [0, 0, 0]
+    assert [found.said(START_AT + ms) for ms in (-late, late)] == [None, None]
+    behind = found._replace(until=START_AT - late)
+    assert behind.said(START_AT) is None, "what came since is not looked at"
+    lost = behind._replace(missing=(Occurrence("main/s", 1),))
+    assert (lost.said(START_AT), lost.said(START_AT + late)) == (1, None)
+
+
+async def test_many_vanished_sessions_at_once_do_not_hold_up_the_round(house, engine, accountant, monkeypatch):
+    """They are taken back in a moment: what was lost for good is among those of the next rounds."""
+    monkeypatch.setattr(account, "KEPT", 3)
+    for number in range(2, 8):
+        await house.session(number)
+        await house.submit()
+        await house.claim_one(number)
+        await leave(engine, f"session-{number}", "gone")
+    looks, find = [], house.store.find
+
+    def found(kind, where, *rest):
+        looks.append(where.session)
+        return find(kind, where, *rest)
+
+    monkeypatch.setattr(house.store, "find", found)
+    await whole_round(house, accountant)
+    assert [one for one in looks if one] == ["session-2", "session-3", "session-4"]
+    assert len((await whole_round(house, accountant)).orphans) == 3

@@ -8,7 +8,7 @@ from rota.domain.run import GRACE_MS, Reason, Run, State
 from rota.domain.schedule import Overlap, Policy
 from rota.domain.task import Revision
 from rota.engine.admit import LIMIT, ripen
-from rota.engine.claim import claim
+from rota.engine.claim import claim, given
 from rota.engine.control import cancel, order_queue, pause_queue, resume_queue, retry
 from rota.engine.define import delete_task, update_task
 from rota.engine.query import run_detail
@@ -185,6 +185,15 @@ class TestClaim:
         assert ended[0].error == f"its payload {without.id}/payload is missing in the store"
         assert ended[1].error == "its task revision main/task-2@1 is missing in the store"
         assert (await run_detail(engine, (await retry(engine, orphan.id, "ann")).id)).run.state is State.PENDING
+
+    async def test_gives_nobody_what_another_session_holds(self, house, engine):
+        await house.task()
+        await house.session()
+        await house.session(2)
+        await house.submit()
+        held = await house.claim_one()
+        assert (await given(engine, "session-2", [held.run.id])).assignments == ()
+        assert (await given(engine, "session-1", [held.run.id])).assignments == (held,)
 
     async def test_goes_by_rank(self, house, engine):
         await house.task()

@@ -68,7 +68,9 @@ class TestCancel:
     async def test_of_a_run_without_an_attempt_is_absolute(self, house, engine, state):
         run = await in_state(house, state)
         assert run.state is state
+        ear = house.store.watch(["done", "gate"])
         assert await cancel(engine, run.id, "ann") == "cancelled"
+        assert (await ear.wait(0)).keys() == {"done", *(["gate"] if run.gate else [])}
         after = await house.run(run.id)
         assert (after.state, after.cancel, after.due_at) == (State.CANCELLED, "ann", None)
         assert await cancel(engine, run.id, "bob") == "cancelled"
@@ -286,7 +288,8 @@ class TestQueues:
             await pause_queue(engine, "main", "default", "x" * 201, "ann")
 
     async def test_changes_are_audited_with_what_differs(self, house, engine):
-        await pause_queue(engine, "main", "default", "why", "ann")
+        for _ in range(2):  # the second changes nothing
+            await pause_queue(engine, "main", "default", "why", "ann")
         (entry,) = (one for one in await house.all(Audit) if one.action == "queue")
         assert (entry.actor, entry.target) == ("ann", "queue:main/default")
         assert '"paused": ""' in entry.before
@@ -296,7 +299,8 @@ class TestQueues:
 
 class TestSessions:
     async def test_are_resized_while_they_work(self, house, engine):
-        assert (await resize(engine, "session-1", 3, "ann")).slots == 3
+        for most in (1, SLOT_LIMIT, 3):
+            assert (await resize(engine, "session-1", most, "ann")).slots == most
         assert (await house.store.beat(["session-1"]))[0].slots == 3
         assert (await house.get(Session, "session-1")).slots == 3
         assert ("ann", "resize", "session:session-1") in await house.deeds()

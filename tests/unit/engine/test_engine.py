@@ -72,7 +72,7 @@ class TestCommit:
 
 class TestMemory:
     async def test_is_emptied_when_it_is_full(self, house, engine, monkeypatch):
-        monkeypatch.setattr(module, "REVISIONS", 3)
+        monkeypatch.setattr(module, "REMEMBERED", 3)
         for number in range(8):
             await house.task(number)
             run = await house.submit(f"task-{number}")
@@ -115,9 +115,8 @@ class TestMemory:
 
     async def test_queues_without_a_record_have_defaults(self, engine):
         assert await engine.queues(["main/a"]) == {"main/a": Queue("main", "a")}
-        assert await engine.strict(["main/a"]) == {"main/a": False}
         await order_queue(engine, "main", "a", True, "ann")
-        assert await engine.strict(["main/a"]) == {"main/a": True}
+        assert (await engine.queues(["main/a"]))["main/a"].strict
 
 
 async def test_reading_what_is_not_there_says_where_to_look(engine):
@@ -136,7 +135,7 @@ async def test_listings_are_read_to_their_end(house, engine):
 
 
 async def test_nothing_needs_a_listener(house):
-    engine = Engine(house.store, house.store.logs, house.clock, SeededChance(9))
+    engine = Engine(house.store, house.clock, SeededChance(9))
     await create_task(engine, make_task(), [], "ann")
     await house.schedule()
     await enter(engine, make_session(1))

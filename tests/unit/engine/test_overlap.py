@@ -2,19 +2,23 @@ from dataclasses import replace
 
 import pytest
 
+from rota.domain.errors import Stale, Unavailable
 from rota.domain.facts import RunsSettled
+from rota.domain.priority import rank
 from rota.domain.records import Tally, Unique
 from rota.domain.run import Reason, Run, State
-from rota.domain.schedule import Overlap, Policy, Schedule, Skip
+from rota.domain.schedule import CatchUp, Overlap, Policy, Schedule, Skip
 from rota.domain.task import Owner
 from rota.domain.triggers import Interval
 from rota.engine.admit import release
-from rota.engine.control import cancel, trigger
+from rota.engine.control import cancel, order_queue, trigger
 from rota.engine.define import delete_schedule, register, update_schedule
+from rota.engine.fire import CANCEL_LIMIT
 from rota.engine.submit import Order, submit
-from rota.ports.store import Change, Group
+from rota.ports.store import Change, Group, Page
 from rota.testing.clock import START_AT
 from rota.testing.factories import make_run
+from rota.testing.faults import UNAVAILABLE, at
 from tests.unit.engine.support import FAILURE, MINUTE, SUCCESS, House
 
 SECOND = 1_000
@@ -34,6 +38,55 @@ async def minutes(house: House, number: int) -> None:
     for _ in range(number):
         await house.fire(MINUTE)
         await release(house.engine, house.term)
+
+
+async def test_a_leader_of_the_past_releases_nobody(house, engine):
+    await house.schedule(policy=Policy(overlap=Overlap.BUFFER_ALL))
+    await house.session()
+    await minutes(house, 2)
+    await house.settle(await house.claim_one())
+    old, _ = house.term, await house.lead()
+    with pytest.raises(Stale):
+        await release(engine, old)
+    assert await states(house) == [State.SUCCESS, State.BLOCKED]
+
+
+async def test_schedules_of_one_name_in_two_namespaces_wait_for_their_own_runs(house, engine):
+    await house.task(namespace="other")
+    for space in ("main", "other"):
+        await house.schedule(namespace=space, policy=Policy(overlap=Overlap.BUFFER_ALL))
+    await minutes(house, 2)
+    await house.session()
+    await house.settle(await house.claim_one())
+    assert await release(engine, house.term) == 1
+    found = [(run.namespace, run.state) for run in await house.all(Run) if run.state is not State.SUCCESS]
+    assert sorted(found) == [("main", "pending"), ("other", "blocked"), ("other", "pending")]
+
+
+async def test_a_page_without_runs_is_not_the_end_of_those_that_wait(house, engine):
+    """A store that looks through an index page by page may find nothing on one."""
+    await house.schedule(policy=Policy(overlap=Overlap.BUFFER_ALL))
+    await minutes(house, 2)
+    await house.session()
+    await house.settle(await house.claim_one())
+    original = house.store.find
+
+    async def find(kind, where, cursor="", limit=50, oldest=False):
+        return await original(kind, where, "", limit, oldest) if cursor else Page((), "further on")
+
+    house.store.find = find
+    assert await release(engine, house.term) == 1
+
+
+async def test_what_is_released_into_a_strict_queue_gets_an_endless_head_start(house, engine):
+    await house.schedule(policy=Policy(overlap=Overlap.BUFFER_ALL))
+    await order_queue(engine, "main", "default", True, "ann")
+    await minutes(house, 2)
+    await house.session()
+    await house.settle(await house.claim_one())
+    assert await release(engine, house.term) == 1
+    (run,) = await house.claim()
+    assert run.run.rank == rank(run.run.ready_at, run.run.priority, strict=True)
 
 
 class TestOverlap:
@@ -93,6 +146,25 @@ class TestOverlap:
             assert await release(house.engine, house.term) == 0
         assert order == [START_AT + number * MINUTE for number in range(1, 6)]
 
+    async def test_one_fired_during_the_look_waits_for_the_one_fired_before_it(self, house, engine):
+        await house.schedule(policy=Policy(overlap=Overlap.BUFFER_ALL, catch_up=CatchUp.ALL))
+        await minutes(house, 2)
+        first, second = await house.all(Run)
+        await cancel(engine, first.id, "ann")
+        original = house.store.get
+
+        async def get(kind, ids):
+            found = await original(kind, ids)
+            if kind is Schedule:
+                house.store.get = original
+                await cancel(engine, second.id, "ann")
+                await house.fire(2 * MINUTE)
+            return found
+
+        house.store.get = get
+        await release(engine, house.term)
+        assert await states(house) == [State.CANCELLED, State.CANCELLED, State.PENDING, State.BLOCKED]
+
     async def test_one_that_many_wait_for_does_not_keep_another_waiting(self, house, engine):
         for name in ("many", "few"):
             await house.schedule(name, policy=Policy(overlap=Overlap.BUFFER_ALL))
@@ -130,6 +202,46 @@ class TestOverlap:
         await house.settle(first, SUCCESS)
         await release(house.engine, house.term)
         assert await states(house) == [State.CANCELLED, State.CANCELLED, State.PENDING]
+
+    async def test_cancel_other_leaves_alone_whose_cancel_was_asked_before(self, house, engine):
+        """It stays that of who asked for it, and nothing is written for it again with each occurrence."""
+        await house.session()
+        await house.schedule(policy=Policy(overlap=Overlap.CANCEL_OTHER))
+        await minutes(house, 1)
+        run = (await house.claim_one()).run
+        await cancel(engine, run.id, "ann")
+        (before,) = await house.store.get(Run, [run.id])
+        await minutes(house, 2)
+        (after,) = await house.store.get(Run, [run.id])
+        assert after.record.cancel == "ann"
+        assert after == before
+
+    async def test_cancel_other_tells_as_many_as_a_group_holds_and_the_others_once_that_is_done(self, house, engine):
+        """So many run at once only where the schedule allowed it before."""
+        await house.session()
+        made = await house.schedule()
+        await minutes(house, CANCEL_LIMIT + 3)
+        assert len(await house.claim(limit=100)) == CANCEL_LIMIT + 3
+        await update_schedule(engine, made.id, {"policy": Policy(overlap=Overlap.CANCEL_OTHER)}, "ann")
+        told, ear = [], house.store.watch(["session:session-1"])
+        for step in (house.fire(MINUTE), release(engine, house.term)):
+            await step
+            assert await ear.wait(0), "its worker hears of it at its next beat only"
+            told.append(len([run for run in await house.all(Run) if run.cancel and run.state is State.RUNNING]))
+        assert told == [CANCEL_LIMIT, CANCEL_LIMIT + 3]
+
+    async def test_cancel_other_ends_what_waits_though_its_leader_did_not_get_so_far(self, house, engine):
+        await house.schedule(policy=Policy(overlap=Overlap.CANCEL_OTHER))
+        await house.session()
+        await minutes(house, 1)
+        await house.settle(await house.claim_one(), FAILURE)
+        house.store.plan = at(len(house.store.calls) + 2, UNAVAILABLE)
+        with pytest.raises(Unavailable):
+            await house.fire(MINUTE)
+        assert await states(house) == [State.RETRYING, State.BLOCKED]
+        await release(engine, house.term)
+        await release(engine, house.term)
+        assert await states(house) == [State.CANCELLED, State.PENDING]
 
     async def test_cancel_other_frees_the_keys_of_what_it_ends(self, house, engine):
         await house.schedule("task-1", policy=Policy(overlap=Overlap.CANCEL_OTHER))

@@ -12,7 +12,7 @@ from rota.engine.prune import STEP, Retention, prune
 from rota.engine.seal import seal
 from rota.engine.sessions import beat, leave
 from rota.engine.submit import KEY_MS, Order, submit
-from rota.ports.store import Line
+from rota.ports.store import Line, Sought, Where
 from rota.testing.clock import START_AT
 from rota.testing.faults import UNAVAILABLE, at
 from tests.unit.engine.support import MINUTE
@@ -58,7 +58,7 @@ class TestByAge:
         assert await pruned(house) > 0
         assert {run.id for run in await house.all(Run)} == {live.id, young}
         assert {blob.id for blob in await house.all(Blob)} == {f"{live.id}/payload", f"{young}/result"}
-        assert [line.run for line in (await engine.logs.read(""))[0]] == [live.id]
+        assert [line.run for line in (await engine.logs.search(Sought()))[0]] == [live.id]
 
     async def test_everything_else_goes_when_it_is_old_enough(self, house, engine):
         await ended(house, key="k")
@@ -107,6 +107,25 @@ class TestByNumber:
         left = {run.id for run in await house.all(Run)}
         assert len(left) == 7
         assert set(runs[16:]) < left < set(runs[12:])
+
+    async def test_a_clock_that_was_set_back_keeps_none_of_them(self, house):
+        await ended(house, 12)
+        house.clock.jump(-400 * DAY)
+        assert await pruned(house, replace(LONG, runs=7), counting=True) == 5
+        assert len(await house.all(Run)) == 7
+
+    async def test_what_does_not_go_now_is_left_to_the_next_step(self, house, monkeypatch):
+        """Not looked for again and again, once for each run that is too many."""
+        await ended(house, 12)
+        looks, find = [], house.store.find
+
+        async def found(kind, where=Where(), *rest, **more):
+            looks.append(kind)
+            return await find(kind, where._replace(prefix="none") if where.ended_until else where, *rest, **more)
+
+        monkeypatch.setattr(house.store, "find", found)
+        assert await prune(house.engine, replace(LONG, runs=0), house.term, True) == 0
+        assert looks.count(Run) == 2
 
     async def test_live_runs_do_not_count(self, house):
         await submit(house.engine, [Order("task-1")] * 9)

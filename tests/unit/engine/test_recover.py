@@ -1,22 +1,19 @@
 import pytest
 
 from rota.domain.errors import Stale
-from rota.domain.facts import SessionChanged
-from rota.domain.records import Load, Session
+from rota.domain.records import Session
 from rota.domain.run import LOST_LIMIT, End, Outcome, Reason, Run, State
 from rota.domain.states import Verdict
 from rota.domain.task import OnLost
-from rota.engine import sessions
-from rota.engine.control import cancel, drain, resize
+from rota.engine.control import cancel, drain
 from rota.engine.define import update_task
 from rota.engine.engine import PAGE
 from rota.engine.explain import explain_run
 from rota.engine.recover import GAP, TICKS, Watch, open_sessions, recover
-from rota.engine.sessions import TRIES, beat, enter, leave
+from rota.engine.sessions import enter, leave
 from rota.engine.submit import Order, submit
 from rota.ports.store import Change, Group
 from rota.testing.factories import make_session
-from rota.testing.faults import LOST_REPLY, UNAVAILABLE, at
 from tests.unit.engine.support import SUCCESS
 
 TTL = 9_000
@@ -42,65 +39,6 @@ async def looks(house, watch, steps, beat=False):
             await house.store.beat(["session-1"])
         await watch.look(house.term)
     return (await house.get(Session, "session-1")).open
-
-
-class TestSessions:
-    async def test_open_and_close_by_one_write_each(self, house, engine):
-        assert [session.id for session in await open_sessions(engine)] == ["session-1"]
-        ear = house.store.watch(["sessions", "session:session-1"])
-        assert await leave(engine, "session-1", "bye")
-        assert set(await ear.wait(0)) == {"sessions", "session:session-1"}
-        closed = await house.get(Session, "session-1")
-        assert (closed.open, closed.closed_at, closed.reason) == (False, house.clock.now(), "bye")
-        assert house.facts.of(SessionChanged) == [
-            SessionChanged("session-1", True, ""),
-            SessionChanged("session-1", False, "bye"),
-        ]
-
-    @pytest.mark.parametrize("fault", [UNAVAILABLE, LOST_REPLY], ids=lambda one: one.name)
-    async def test_beat_whatever_becomes_of_what_is_said_with_it(self, house, engine, fault):
-        house.store.plan = at(len(house.store.calls) + 2, fault)
-        assert (await beat(engine, "session-1", Load(0, 0, 0, 0, 50, 0))).open
-        assert house.store.calls[-1].verb == "commit"
-
-    async def test_close_once(self, house, engine):
-        assert await leave(engine, "session-1", "bye")
-        assert not await leave(engine, "session-1", "again")
-        assert not await leave(engine, "nobody", "bye")
-        assert (await house.get(Session, "session-1")).reason == "bye"
-
-    async def test_are_not_opened_twice_by_a_lost_reply(self, house, engine):
-        house.store.plan = at(len(house.store.calls) + 1, LOST_REPLY)
-        await enter(engine, make_session(2))
-        assert len(await open_sessions(engine)) == 2
-
-    async def test_closed_while_people_change_them_are_closed(self, house, engine):
-        original = house.store.commit
-
-        async def commit(groups, guard=None, hints=()):
-            house.store.commit = original
-            await resize(engine, "session-1", 3, "ann")
-            return await original(groups, guard, hints)
-
-        house.store.commit = commit
-        assert await leave(engine, "session-1", "bye")
-        closed = await house.get(Session, "session-1")
-        assert (closed.open, closed.slots) == (False, 3)
-
-    async def test_that_change_all_the_time_stay_open_for_now(self, house, engine):
-        original, calls = house.store.commit, []
-
-        async def commit(groups, guard=None, hints=()):
-            house.store.commit = original
-            calls.append(1)
-            await resize(engine, "session-1", len(calls), "ann")
-            house.store.commit = commit
-            return await original(groups, guard, hints)
-
-        house.store.commit = commit
-        assert not await leave(engine, "session-1", "bye")
-        assert len(calls) == TRIES
-        assert sessions.TRIES == TRIES
 
 
 class TestWatch:
@@ -139,13 +77,6 @@ class TestWatch:
             house.clock.advance(TTL // GAP)
             await watch.look(house.term)
         assert not (await house.get(Session, "session-1")).open
-
-    async def test_a_failed_look_starts_it_anew(self, house, watch):
-        await watch.look(house.term)
-        await looks(house, watch, TICKS - 1)
-        watch.forget()
-        await watch.look(house.term)
-        assert await looks(house, watch, TICKS - 1)
 
     async def test_a_new_term_has_its_own_watch(self, house, watch, engine):
         await watch.look(house.term)
@@ -186,6 +117,19 @@ class TestWatch:
         await watch.look(house.term)
         house.store.get = original
         assert (await house.get(Session, "session-1")).open
+        assert not await looks(house, watch, 1)
+
+    async def test_the_time_that_the_first_answer_took_does_not_count(self, house, watch):
+        original = house.store.get
+
+        async def get(kind, ids):
+            house.clock.advance(TTL - STEP)
+            return await original(kind, ids)
+
+        house.store.get = get
+        await watch.look(house.term)
+        house.store.get = original
+        assert await looks(house, watch, TICKS - 1)
         assert not await looks(house, watch, 1)
 
     async def test_a_gap_lasts_from_the_question_to_the_next_answer(self, house, watch):
@@ -229,6 +173,33 @@ class TestWatch:
         with pytest.raises(Stale):
             await watch.look(old)
         assert (await house.get(Session, "session-1")).open
+
+    async def test_many_that_lapse_at_once_are_closed_by_one_write_and_their_runs_taken_back_by_one(
+        self, house, watch, engine
+    ):
+        for number in range(2, 42):
+            await house.session(number, ttl_ms=TTL)
+            await house.submit()
+            await house.claim_one(number)
+        await house.submit()
+        await house.claim_one()
+        await watch.look(house.term)
+        await looks(house, watch, TICKS - 1, beat=True)
+        await house.store.beat(["session-1"])
+        reads, find = [], house.store.find
+
+        def found(*given, **more):
+            reads.append(given[0])
+            return find(*given, **more)
+
+        house.store.find = found
+        writes = len(house.store.calls)
+        house.clock.advance(STEP)
+        await watch.look(house.term)
+        assert await recover(engine, house.term) == 40
+        assert (len(house.store.calls) - writes, len(reads)) == (2, 2)
+        assert [session.id for session in await open_sessions(engine)] == ["session-1"]
+        assert {run.session for run in await house.all(Run)} == {"", "session-1"}
 
     async def test_two_lives_of_one_worker_are_watched_apart(self, house, watch, engine):
         await enter(engine, make_session(2, worker="worker-1", ttl_ms=TTL))

@@ -1,8 +1,7 @@
 import pytest
 
-from rota.domain.errors import Invalid, Stale, Unavailable, Unclear
+from rota.domain.errors import Invalid, Unavailable, Unclear
 from rota.domain.facts import ReportsRefused, RunsSettled
-from rota.domain.ids import RunId
 from rota.domain.records import INLINE_LIMIT, VALUE_LIMIT, Blob, Tally, Unique
 from rota.domain.retry import Retry
 from rota.domain.run import End, Fence, Outcome, Reason, Run, State
@@ -15,7 +14,7 @@ from rota.engine.sessions import leave
 from rota.engine.settle import TRIES, settle
 from rota.engine.submit import Order, submit
 from rota.ports.desk import Progress, Settlement
-from rota.ports.store import Change, Group, Line, Open
+from rota.ports.store import Change, Group, Line, Sought
 from rota.testing.clock import START_AT
 from rota.testing.faults import LOST_REPLY, NO_FAULT, UNAVAILABLE, at
 from tests.unit.engine.support import FAILURE, SUCCESS
@@ -73,7 +72,7 @@ class TestVerdicts:
 
     async def test_unknown_runs_are_stale(self, house, engine):
         fence = Fence((await held(house))[0].run.id, 1, 999)
-        gone = Fence(RunId("0" * 32), 1, 1)
+        gone = Fence("0" * 32, 1, 1)
         assert await settle(engine, [Settlement(fence, SUCCESS), Settlement(gone, SUCCESS)]) == [STALE, STALE]
 
     async def test_a_run_that_vanished_meanwhile_is_stale(self, house, engine):
@@ -89,6 +88,13 @@ class TestVerdicts:
         settlements = ends(batch)
         settlements[2] = settlements[2]._replace(fence=batch[2].run.fence._replace(token=1))
         assert await settle(engine, settlements) == [FRESH, ALREADY, STALE]
+
+    async def test_each_of_a_batch_is_tried_again_at_its_own_time(self, house, engine):
+        """What failed together, as an outage makes it, does not come back as one crowd."""
+        await house.task(2, retry=Retry(jitter=0.5))
+        await submit(engine, [Order("task-2") for _ in range(5)])
+        await settle(engine, ends(await house.claim(), FAILURE))
+        assert len({run.due_at for run in await house.all(Run)}) == 5
 
     async def test_the_same_twice_in_a_batch_counts_once(self, house, engine):
         (one,) = await held(house)
@@ -205,8 +211,6 @@ class TestRaces:
     async def test_under_a_closed_session_the_fence_alone_decides(self, house, engine):
         (one,) = await held(house)
         await leave(engine, "session-1", "bye")
-        with pytest.raises(Stale):
-            await settle(engine, ends([one]), Open("session-1"))
         assert await house.settle(one) is FRESH
 
 
@@ -273,6 +277,25 @@ class TestCounting:
             await house.settle(one, outcome)
         assert await house.all(Tally) == []
 
+    @pytest.mark.parametrize("order", [1, -1])
+    async def test_a_key_that_passed_on_is_freed_beside_a_late_report_of_its_former_run(
+        self, house, engine, order, monkeypatch
+    ):
+        commit, freed = engine.store.commit, []
+
+        async def noting(groups, *more):
+            freed.append([change.was.record.run for group in groups for change in group.changes if change.now is None])
+            return await commit(groups, *more)
+
+        (late,) = await held(house, unique="u")
+        await house.settle(late)
+        house.clock.advance(1)
+        (newer,) = await held(house, unique="u")
+        monkeypatch.setattr(engine.store, "commit", noting)
+        assert await settle(engine, ends([late, newer][::order])) == [ALREADY, FRESH][::order]
+        assert await house.all(Unique) == []
+        assert freed == [[newer.run.id]]  # by its own run alone, in one commit
+
     async def test_keys_are_freed_with_the_end_and_not_before(self, house):
         (one,) = await held(house, unique="u")
         await house.settle(one, Outcome(End.RETURNED))
@@ -321,9 +344,38 @@ class TestReport:
         ]
         news = [Progress(zombie.run.fence, 5, "old"), Progress(heir.run.fence, 7, "new")]
         assert await report(engine, news, [*lines, Line("0" * 32, 1, 0, "stdout", "", "unknown")]) == [STALE, FRESH]
-        assert [line.text for line in (await engine.logs.read(""))[0]] == ["new"]
+        assert [line.text for line in (await engine.logs.search(Sought()))[0]] == ["new"]
         after = await house.run(heir.run.id)
         assert (after.started_at, after.progress) == (7, "new")
+
+    async def test_news_change_nothing_of_a_run_that_moved_on(self, house, engine):
+        (zombie,) = await held(house)
+        await house.settle(zombie, Outcome(End.LOST))
+        for _ in range(2):
+            before = await house.run(zombie.run.id)
+            assert await report(engine, [Progress(zombie.run.fence, 5, "old")], []) == [STALE]
+            assert await house.run(zombie.run.id) == before
+            await house.claim()
+
+    async def test_news_outlive_a_cancel_in_between(self, house, engine):
+        (one,) = await held(house)
+        original = house.store.commit
+
+        async def commit(groups, guard=None, hints=()):
+            house.store.commit = original
+            await cancel(engine, one.run.id, "ann")
+            return await original(groups, guard, hints)
+
+        house.store.commit = commit
+        assert await report(engine, [Progress(one.run.fence, 5, "half")], []) == [FRESH]
+        after = await house.run(one.run.id)
+        assert (after.cancel, after.started_at, after.progress) == ("ann", 5, "half")
+
+    async def test_lines_of_a_zombie_are_dropped_while_nobody_has_its_run(self, house, engine):
+        (zombie,) = await held(house)
+        await house.settle(zombie, Outcome(End.LOST))
+        await report(engine, [], [Line(zombie.run.id, 1, START_AT, "stdout", "", "old")])
+        assert (await engine.logs.search(Sought()))[0] == []
 
     async def test_lines_that_come_after_the_end_are_kept(self, house, engine):
         (one,) = await held(house)

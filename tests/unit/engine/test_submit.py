@@ -170,6 +170,7 @@ class TestIdempotencyKeys:
     @pytest.mark.parametrize(
         "change",
         [
+            {"task": "task-2"},
             {"payload": b"2"},
             {"queue": "b"},
             {"priority": 1},
@@ -179,6 +180,7 @@ class TestIdempotencyKeys:
         ],
     )
     async def test_with_another_body_are_refused(self, house, change):
+        await house.task(2)
         await house.receipt(key="k", payload=b"1")
         with pytest.raises(Refused, match="'k' came before with another body"):
             await house.receipt(key="k", **({"payload": b"1"} | change))

@@ -2,15 +2,17 @@
 
 import pytest
 
-from rota.domain.errors import NotFound, Refused
+from rota.domain.errors import Invalid, NotFound, Refused
 from rota.domain.facts import RunsSubmitted
 from rota.domain.priority import Priority, rank
+from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import Cause, Run, State
 from rota.domain.schedule import Overlap, Policy, Schedule
+from rota.engine.admit import release
 from rota.engine.control import order_queue, trigger
 from rota.engine.submit import Order
 from rota.testing.clock import START_AT
-from rota.testing.faults import LOST_REPLY, at
+from rota.testing.faults import LOST_REPLY, UNAVAILABLE, at
 from tests.unit.engine.support import MINUTE
 
 
@@ -55,6 +57,17 @@ class TestTrigger:
         assert (await house.get(Schedule, "main/task-1")).open == tuple(run.id for run in runs)
         assert len(house.facts.of(RunsSubmitted)) == 2
 
+    async def test_in_turn_is_looked_after_as_soon_as_it_waits_and_as_what_it_waits_for_ends(self, house, engine):
+        """What it waits for may have ended while it was written."""
+        await house.schedule("task-1", policy=Policy(overlap=Overlap.BUFFER_ALL))
+        ear = house.store.watch(["gate"])
+        await trigger(engine, Order("task-1"), "ann", overlap=True)
+        assert await ear.wait(0) == {}
+        await trigger(engine, Order("task-1"), "ann", overlap=True)
+        assert await ear.wait(0) == {"gate": 1}
+        await house.settle(await house.claim_one())
+        assert await ear.wait(0) == {"gate": 1}
+
     async def test_in_turn_is_refused_where_the_buffer_is_full(self, house, engine):
         await house.schedule("task-1", policy=Policy(overlap=Overlap.BUFFER_ONE))
         for _ in range(2):
@@ -73,6 +86,16 @@ class TestTrigger:
         newest = await trigger(engine, Order("task-1"), "ann", overlap=True)
         assert (await house.run(newer.id)).state is State.CANCELLED
         assert (await house.run(newest.id)).state is State.BLOCKED
+
+    async def test_in_turn_is_made_though_the_store_is_away_before_what_it_replaces_is_cancelled(self, house, engine):
+        """Told that nothing happened, who asked would ask again."""
+        await house.schedule("task-1", policy=Policy(overlap=Overlap.CANCEL_OTHER))
+        older = await trigger(engine, Order("task-1"), "ann", overlap=True)
+        house.store.plan = at(len(house.store.calls) + 2, UNAVAILABLE)
+        newer = await trigger(engine, Order("task-1"), "ann", overlap=True)
+        for _ in range(2):
+            await release(engine, house.term)
+        assert [(await house.run(one.id)).state for one in (older, newer)] == [State.CANCELLED, State.PENDING]
 
     async def test_in_turn_goes_at_once_under_allow(self, house, engine):
         await house.schedule("task-1", policy=Policy(overlap=Overlap.ALLOW))
@@ -112,6 +135,19 @@ class TestTrigger:
         await order_queue(engine, "main", "default", True, "ann")
         run = await house.run((await trigger(engine, Order("task-1"), "ann", overlap=True)).id)
         assert run.rank == rank(START_AT, Priority.NORMAL, strict=True)
+
+    @pytest.mark.parametrize("payload", [b"{", b'"%s"' % (b"x" * VALUE_LIMIT)])
+    async def test_in_turn_has_arguments_that_make_sense(self, house, engine, payload):
+        await house.schedule("task-1")
+        with pytest.raises(Invalid):
+            await trigger(engine, Order("task-1", payload=payload), "ann", overlap=True)
+        assert await house.all(Run) == []
+
+    async def test_in_turn_has_no_time_of_its_own(self, house, engine):
+        await house.schedule("task-1")
+        with pytest.raises(Invalid, match="overlap: a run that waits its turn has no time of its own"):
+            await trigger(engine, Order("task-1", due_at=START_AT + MINUTE), "ann", overlap=True)
+        assert await house.all(Run) == []
 
     async def test_in_turn_wants_a_schedule(self, engine):
         with pytest.raises(NotFound, match="no schedule"):

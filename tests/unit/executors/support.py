@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from rota.domain.ids import RunId
 from rota.domain.run import Run, State
 from rota.domain.task import Isolation, Task
 from rota.ports.desk import Assignment
@@ -22,7 +21,7 @@ def assigned(command: str = "", payload: Any = None, lost: int = 0, tries: int =
     """A claimed run of a task called `t`; `payload` as a value, or as bytes that may be no JSON."""
     data = payload if isinstance(payload, bytes) else b"" if payload is None else msgspec.json.encode(payload)
     run = Run(
-        RunId("run-1"), "main", "t", 1, "default", "lane", 1, State.RUNNING, "claimed", "", 0, None, 0, 0, data,
+        "run-1", "main", "t", 1, "default", "lane", 1, State.RUNNING, "claimed", "", 0, None, 0, 0, data,
         nominal_at=1_700_000_000_000, attempt=2, token=7, tries=tries, lost=lost,
     )  # fmt: skip
     return Assignment(run, Task("main", "t", command=command, **task), data, 1)
@@ -112,6 +111,16 @@ class Plain:
 
     def encode(self, result):
         return None if result is None else msgspec.json.encode(result)
+
+
+def refuse(error):
+    raise RuntimeError("look away")
+
+
+class Shy(Exception):
+    """An error that cannot be looked at."""
+
+    __class__ = __cause__ = property(refuse)
 
 
 ISOLATED = Isolation.PROCESS

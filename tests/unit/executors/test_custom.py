@@ -1,14 +1,26 @@
 import asyncio
 import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from uuid import UUID
 
 import msgspec
+import pytest
 
 from rota.domain.flow import Fail
+from rota.domain.payload import DEEPEST
 from rota.domain.run import End, Reason
+from rota.executors import samples
 from rota.executors.custom import FunctionExecutor
 from rota.executors.python import PythonExecutor
 from rota.executors.samples import SAMPLES
 from tests.unit.executors.support import Attempt, assigned, outcome
+
+
+@dataclass
+class Reading:
+    celsius: float
 
 
 def report(context, task):
@@ -41,6 +53,29 @@ async def test_its_errors_and_bad_results_are_told_as_elsewhere():
         assert (end.end, end.reason, end.final) == (End.FAILURE, Reason.BAD_RESULT, True)
     end, _ = await outcome(FunctionExecutor("mail", report), assigned("", b"{"))
     assert (end.end, end.reason, end.final) == (End.FAILURE, Reason.BAD_PAYLOAD, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (float("nan"), "float is not JSON (it has no NaN)"),
+        ({1: None, "1": 2}, "dict is not JSON (key '1' stands twice in one object)"),
+        ({"a": [None, -float("inf")]}, "dict is not JSON (it has no -Infinity)"),
+        ([Reading(float("inf"))], "list is not JSON (it has no Infinity)"),
+        (msgspec.json.decode(b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1)), f"nested in more than {DEEPEST} levels"),
+        ({1: "a", "1": "b"}, "key '1' stands twice"),
+    ],
+)
+async def test_a_result_that_not_every_reader_reads_alike_is_refused(value, told):
+    end, _ = await outcome(FunctionExecutor("mail", lambda context, task: value), assigned())
+    assert (end.end, end.reason, end.final) == (End.FAILURE, Reason.BAD_RESULT, True)
+    assert told in end.error
+
+
+async def test_a_result_may_have_nothing_at_some_place():
+    value = {UUID(int=1): None, "at": [None, datetime(2026, 1, 1, tzinfo=UTC), b"x", Reading(1.5)]}
+    end, _ = await outcome(FunctionExecutor("mail", lambda context, task: value), assigned())
+    assert b"null" in end.result
 
 
 async def test_an_object_can_be_the_function():
@@ -76,10 +111,11 @@ async def test_echo_gives_back():
     assert msgspec.json.decode(end.result) == {"seconds": 0, "x": [1]}
 
 
-async def test_compute_counts_and_tells():
-    end, notes = await sample("compute", {"seconds": 0.05})
-    assert msgspec.json.decode(end.result)["rounds"] > 0
-    assert notes.told[-1].endswith("%")
+async def test_compute_counts_and_tells(monkeypatch):
+    monkeypatch.setattr(samples, "monotonic", count().__next__)
+    end, notes = await sample("compute", {"seconds": 4})
+    assert msgspec.json.decode(end.result)["rounds"] == 3
+    assert notes.told == ["20 %", "50 %", "70 %"]
 
 
 async def test_compute_stops_when_cancelled():

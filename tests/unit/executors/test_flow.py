@@ -6,6 +6,7 @@ from rota.domain.errors import Invalid
 from rota.domain.flow import Cancel, Fail, Snooze, TryAgain, outcome_of
 from rota.domain.names import TEXT_LIMIT
 from rota.domain.run import End
+from tests.unit.executors.support import Shy, refuse
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
@@ -59,6 +60,45 @@ def test_an_error_whose_text_fails_is_told_all_the_same():
             raise RuntimeError("no text")
 
     assert "Mute" in outcome_of(raised(Mute())).error
+
+
+class Halfway(Snooze):
+    def __init__(self):
+        """Without a time, as its base was not asked."""
+
+
+class Nested(ExceptionGroup):
+    @property
+    def exceptions(self):
+        return (self,)
+
+
+def test_an_error_that_nobody_can_look_at_is_told_by_its_type():
+    for error in (Shy(), Halfway()):
+        outcome = outcome_of(error)
+        assert outcome.end is End.FAILURE
+        assert f"{type(error).__name__}'>, which cannot be described" in outcome.error
+
+
+def test_a_cancel_whose_text_fails_is_a_cancel():
+    class Mute(Cancel):
+        __str__ = refuse
+
+    assert outcome_of(Mute())[:1] == (End.CANCELLED,)
+
+
+def test_an_error_without_an_end_is_told_as_far_as_there_is_room():
+    assert "Nested: g" in outcome_of(raised(Nested("g", [ValueError()]))).error
+    deep: Exception = ValueError("the first")
+    for _ in range(5_000):
+        deep = ExceptionGroup("deep", [deep])
+    assert outcome_of(raised(deep)).error.startswith("ExceptionGroup: deep")
+
+
+def test_notes_are_told():
+    error = ValueError("x")
+    error.add_note("in the third line")
+    assert outcome_of(error).error == "ValueError: x\nin the third line"
 
 
 def test_frames_of_rota_are_left_out():

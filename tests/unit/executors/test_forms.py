@@ -22,6 +22,7 @@ BAD = [
     ("http", "https://example.org/", {"headers": "X: 1"}, "params.headers"),
     ("http", "https://example.org/", {"headers": {"Host": "x"}}, "params.headers"),
     ("http", "https://example.org/", {"success": "all"}, "params.success"),
+    ("http", "https://example.org/", {"success": 0}, "params.success"),
     ("http", "https://example.org/", {"methd": "GET"}, "params.methd"),
     ("grpc", "host/a.B/C", {}, "command"),
     ("grpc", "host:0/a.B/C", {}, "command"),

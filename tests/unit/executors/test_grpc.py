@@ -1,11 +1,12 @@
 import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from google.protobuf import message_factory
+from google.protobuf import any_pb2, message_factory
 from google.protobuf.descriptor_database import DescriptorDatabase
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -20,7 +21,7 @@ from tests.unit.executors.support import PATIENCE, Attempt, assigned, outcome
 
 SERVER = "127.0.0.2"
 ALLOWED = (SERVER,)
-STRING, INT64, MESSAGE, OPTIONAL = 9, 3, 11, 1
+DOUBLE, STRING, INT64, MESSAGE, OPTIONAL = 1, 9, 3, 11, 1
 
 
 def text_field(message, name, number, kind=STRING, type_name=None):
@@ -31,19 +32,26 @@ def types() -> DescriptorPool:
     """package shop: service Till { Sum(Order) -> Bill; Watch(Order) -> stream Bill }, in files that need each other."""
     money = FileDescriptorProto(name="money.proto", package="shop", syntax="proto3")
     text_field(money.message_type.add(name="Money"), "amount", 1, INT64)
-    order = FileDescriptorProto(name="order.proto", package="shop", syntax="proto3", dependency=["money.proto"])
+    any_file = FileDescriptorProto.FromString(any_pb2.DESCRIPTOR.serialized_pb)
+    order = FileDescriptorProto(
+        name="order.proto", package="shop", syntax="proto3", dependency=["money.proto", any_file.name]
+    )
     wanted = order.message_type.add(name="Order")
     text_field(wanted, "customer_name", 1)
     text_field(wanted, "price", 2, MESSAGE, ".shop.Money")
+    text_field(wanted, "weight", 3, DOUBLE)
+    text_field(wanted, "extra", 4, MESSAGE, ".google.protobuf.Any")
     till = FileDescriptorProto(
-        name="till.proto", package="shop", syntax="proto3", dependency=["order.proto", "money.proto"]
+        name="till.proto", package="shop", syntax="proto3", dependency=["order.proto", "money.proto", any_file.name]
     )
-    text_field(till.message_type.add(name="Bill"), "text", 1)
+    bill = till.message_type.add(name="Bill")
+    text_field(bill, "text", 1)
+    text_field(bill, "extra", 2, MESSAGE, ".google.protobuf.Any")
     service = till.service.add(name="Till")
     service.method.add(name="Sum", input_type=".shop.Order", output_type=".shop.Bill")
     service.method.add(name="Watch", input_type=".shop.Order", output_type=".shop.Bill", server_streaming=True)
     database = DescriptorDatabase()
-    for file in (money, order, till):
+    for file in (money, any_file, order, till):
         database.Add(file)
     return DescriptorPool(database)
 
@@ -62,6 +70,8 @@ class Till:
     metadata: list[dict[str, Any]] = field(default_factory=list)
     code: grpc.StatusCode | None = None
     text: str = ""
+    extra: Any = None
+    answer: Callable[[Any], bytes] = ServerReflectionResponse.SerializeToString
     asked: list[str] = field(default_factory=list)
     hold: asyncio.Event | None = None
     left: asyncio.Event = field(default_factory=asyncio.Event)
@@ -78,7 +88,7 @@ class Till:
                 self.left.set()
         if self.code:
             await context.abort(self.code, "the till says no")
-        return Bill(text=self.text or f"{order.customer_name} pays {order.price.amount}")
+        return Bill(extra=self.extra, text=self.text or f"{order.customer_name} pays {order.price.amount}")
 
     def reflect(self, version):
         servicer = ReflectionServicer(["shop.Till"], POOL)
@@ -88,9 +98,7 @@ class Till:
             for response in servicer.ServerReflectionInfo([request async for request in requests], context):
                 yield response
 
-        handler = grpc.stream_stream_rpc_method_handler(
-            info, ServerReflectionRequest.FromString, ServerReflectionResponse.SerializeToString
-        )
+        handler = grpc.stream_stream_rpc_method_handler(info, ServerReflectionRequest.FromString, self.answer)
         name = f"grpc.reflection.{version}.ServerReflection"
         return grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
 
@@ -160,6 +168,39 @@ async def test_without_reflection_the_failure_says_so(open_till):
     assert "does not offer reflection" in end.error
 
 
+class Ended:
+    """A channel of which each call is over before the question was written, with what the library says then."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        self.error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+
+    def stream_stream(self, path: str, **_: Any) -> Callable[..., "Ended"]:
+        return lambda questions: self
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        raise self.error
+        yield b""
+
+    def cancel(self) -> None: ...
+
+
+async def test_a_call_that_was_over_before_it_was_written_offers_no_reflection():
+    channel: Any
+    for code, details in ((grpc.StatusCode.CANCELLED, ""), (grpc.StatusCode.INTERNAL, "Internal error from Core")):
+        channel = Ended(code, details)
+        with pytest.raises(NoSuchMethod, match="does not offer reflection"):
+            await grpc_client.method_of(channel, "shop.Till", "Sum")
+    channel = Ended(grpc.StatusCode.INTERNAL, "the server's own")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await grpc_client.method_of(channel, "shop.Till", "Sum")
+
+
+async def test_an_answer_of_reflection_that_is_none_is_final(open_till):
+    till = await open_till(Till(answer=lambda response: b"\xff"))
+    end = await called(f"{till.address}/shop.Till/Sum", PAYLOAD)
+    assert (end.end, end.final, end.errors) == (End.FAILURE, True, ("UNIMPLEMENTED",))
+
+
 async def test_types_are_asked_for_once(till):
     executor = Outgoing("grpc", ALLOWED)
     for _ in range(3):
@@ -194,6 +235,10 @@ async def test_streams_are_no_tasks(till):
         {"unknown": 1},
         {"price": 3},
         {"price": {"amount": "x"}},
+        {"weight": 10**400},
+        {"extra": {"@type": 5}},
+        {"extra": {"@type": "type.googleapis.com/google.protobuf.Any"}},
+        {"extra": {"@type": "type.googleapis.com/shop.Unknown"}},
         [1],
         "x",
         b"{",
@@ -227,6 +272,16 @@ async def test_a_reply_over_the_limit_is_a_bad_result(till):
     till.text = "x" * 300_000
     end = await called(f"{till.address}/shop.Till/Sum", PAYLOAD)
     assert (end.end, end.reason, end.final) == (End.FAILURE, Reason.BAD_RESULT, True)
+
+
+@pytest.mark.parametrize("levels", [1, 400])
+async def test_a_reply_that_is_no_json_is_a_bad_result(till, levels):
+    till.extra = {"type_url": "type.googleapis.com/shop.Unknown", "value": b"x"}
+    for _ in range(levels - 1):
+        till.extra = {"type_url": "type.googleapis.com/shop.Bill", "value": Bill(extra=till.extra).SerializeToString()}
+    end = await called(f"{till.address}/shop.Till/Sum", PAYLOAD)
+    assert (end.end, end.reason, end.final) == (End.FAILURE, Reason.BAD_RESULT, True)
+    assert "the reply is no shop.Bill" in end.error
 
 
 async def test_an_endless_reply_is_cut(till):

@@ -5,6 +5,7 @@ from aiohttp import web
 
 from rota.domain.run import End
 from rota.executors.outgoing import Outgoing
+from tests.services.listener import listening
 from tests.unit.executors.support import PATIENCE, Attempt, assigned, outcome
 from tests.unit.executors.website import ALLOWED, OTHER, PRIVATE, SERVER, sent, value
 
@@ -179,12 +180,10 @@ async def test_cancelling_drops_the_connection():
         gone.set()
         writer.close()
 
-    server = await asyncio.start_server(serve, SERVER, 0)
     executor = Outgoing("http", ALLOWED)
-    attempt = Attempt(executor, assigned(f"http://{SERVER}:{server.sockets[0].getsockname()[1]}/"))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE), listening(serve, SERVER) as port:
+        attempt = Attempt(executor, assigned(f"http://{SERVER}:{port}/"))
         await arrived.wait()
         await attempt.cancel()
         await gone.wait()
-    server.close()
     await executor.close()

@@ -6,6 +6,7 @@ import psutil
 import pytest
 from aiohttp import web
 
+from rota.domain.payload import DEEPEST, check_payload
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import End
 from tests.unit.executors.website import raw, sent, value
@@ -24,6 +25,26 @@ async def test_text_is_text_whatever_its_charset_says(site):
 async def test_json_that_is_none_is_text(site, body):
     site.answer = lambda request: web.Response(body=body, content_type="application/json")
     assert isinstance(value(await sent(site.url()))["body"], str)
+
+
+async def test_json_may_be_in_a_charset_of_its_own(site):
+    for charset in ("latin-1", "utf-16", "no-such"):
+        body = '{"name":"caf\xe9"}'.encode("utf-8" if charset == "no-such" else charset)
+        headers = {"Content-Type": f"application/json; charset={charset}"}
+        site.answer = lambda request, body=body, headers=headers: web.Response(body=body, headers=headers)
+        assert value(await sent(site.url()))["body"] == {"name": "café"}
+    site.answer = lambda request: web.Response(body=b'"' + b"\xe9" * 200_000 + b'"', headers=headers)
+    headers = {"Content-Type": "application/json; charset=latin-1"}
+    assert value(await sent(site.url()))["truncated"]
+
+
+async def test_json_is_told_as_text_where_the_result_would_be_too_deep(site):
+    for levels in (DEEPEST - 1, DEEPEST, 5_000):
+        body = b"[" * levels + b"]" * levels
+        site.answer = lambda request, body=body: web.Response(body=body, content_type="application/json")
+        end = await sent(site.url())
+        check_payload(end.result)
+        assert isinstance(value(end)["body"], str if levels >= DEEPEST else list)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 422, 304, 300])
@@ -48,6 +69,7 @@ async def test_what_may_be_better_later_is_tried_again(site, status):
         ("Wed, 21 Oct 2015 07:28:30 GMT", 30_000),
         ("Wed, 21 Oct 2015 07:27:00 GMT", 0),
         ("999999999999999999", 86_400_000),
+        ("Wed, 21 Oct 2015 07:28:30 +99999999999999999999", 0),
         ("soon", 0),
         ("-5", 0),
         ("", 0),

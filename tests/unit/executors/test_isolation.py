@@ -18,7 +18,12 @@ from tests.unit.executors.support import ISOLATED, Attempt, Life, Notes, Plain, 
 APP = "tests.unit.executors.tasks_isolated:app"
 NAMES = (
     "whoami", "talk", "crash", "vanish", "quit_politely", "sleep", "family", "wait", "flood", "log_flood", "large",
-    "broken", "look", "heed", "missing", "mumble",
+    "broken", "look", "heed", "missing", "mumble", "fork", "fork_later", "leave", "linger", "rouse", "cut", "shy",
+    "migrate",
+)  # fmt: skip
+TRACES = (
+    "folder", "variable", "umask", "handler", "alarm", "limit", "thread", "child", "closed", "input", "path", "logging",
+    "gone",
 )  # fmt: skip
 
 
@@ -51,6 +56,7 @@ async def test_what_cannot_be_said_does_not_fail_the_attempt(python):
     end, notes = await outcome(python, isolated("mumble"))
     assert (end.end, end.result) == (End.SUCCESS, b'"said"')
     assert ("log", "warning", "half a ?") in notes.lines
+    assert ("half a ?", "half a ?", "loud") in notes.lines
     assert notes.told == ["half a ?"]
     assert any("--- Logging error ---" in line for line in notes.texts("stderr"))
 
@@ -58,6 +64,26 @@ async def test_what_cannot_be_said_does_not_fail_the_attempt(python):
 async def test_children_are_used_again_one_after_the_other(python):
     first, second = [(await outcome(python, isolated("whoami")))[0].result for _ in range(2)]
     assert first == second
+
+
+@pytest.mark.parametrize("what", TRACES)
+async def test_who_leaves_a_trace_takes_its_child_along(python, what):
+    end, _ = await outcome(python, isolated("leave", {"what": what}))
+    assert (end.end, children()) == (End.SUCCESS, [])
+
+
+async def test_children_are_looked_for_where_that_takes_them(python):
+    first = (await outcome(python, isolated("whoami")))[0].result
+    await outcome(python, isolated("migrate"))
+    assert (await outcome(python, isolated("whoami")))[0].result == first
+    await outcome(python, isolated("leave", {"what": "child"}))
+    assert children() == []
+
+
+async def test_nobody_speaks_in_the_place_of_the_next_attempt(python):
+    await outcome(python, isolated("linger"))
+    end, notes = await outcome(python, isolated("rouse"))
+    assert (end.end, notes.told) == (End.SUCCESS, [])
 
 
 async def test_children_are_not_shared_at_the_same_time(python):
@@ -97,6 +123,15 @@ async def test_a_crash_is_named_by_its_signal_and_last_words(python):
     assert (await outcome(python, isolated("whoami")))[0].end is End.SUCCESS
 
 
+@pytest.mark.parametrize("first", [3, 0])
+async def test_who_closes_the_line_to_the_worker_fails_at_once(python, first):
+    end, _ = await outcome(python, isolated("cut", {"first": first}))
+    assert (end.end, end.errors) == (End.FAILURE, ("ExitCode",))
+    assert first == 0 or "closed a descriptor that was not its own" in end.error
+    assert "overheard" not in end.error
+    assert children() == []
+
+
 async def test_leaving_is_named_by_its_exit_code(python):
     end, _ = await outcome(python, isolated("vanish"))
     assert (end.end, end.error) == (End.FAILURE, "exit code 7")
@@ -108,6 +143,16 @@ async def test_errors_are_told_as_elsewhere(python):
     assert "return 1 / 0" in end.error
     end, _ = await outcome(python, isolated("quit_politely"))
     assert end.error.startswith("SystemExit: enough")
+    end, _ = await outcome(python, isolated("shy"))
+    assert "Shy'>, which cannot be described" in end.error
+
+
+@pytest.mark.parametrize("command", ["fork", "fork_later"])
+async def test_a_forked_copy_has_no_say_in_the_outcome(python, command):
+    for _ in range(2):
+        end, notes = await outcome(python, isolated(command))
+        assert (end.result, notes.lines) == (b'"original"', [])
+    assert len(children()) == 1
 
 
 async def test_a_name_that_only_the_worker_knows_is_handed_back(python):

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import threading
 from contextvars import ContextVar
 
@@ -9,7 +10,7 @@ from rota.domain.flow import Snooze
 from rota.domain.run import End, Reason
 from rota.domain.task import Isolation
 from rota.executors.python import PythonExecutor
-from tests.unit.executors.support import Attempt, Notes, Plain, assigned, outcome
+from tests.unit.executors.support import Attempt, Notes, Plain, Shy, assigned, outcome
 
 
 def python(grace_ms: int = 5_000, **functions) -> PythonExecutor:
@@ -85,6 +86,36 @@ async def test_a_sync_error_is_a_failure_even_if_it_would_end_the_program():
 
     end, _ = await outcome(python(leave=leave), assigned("leave"))
     assert (end.end, end.errors) == (End.FAILURE, ("SystemExit",))
+
+
+async def test_a_forked_copy_of_the_worker_ends_with_the_code():
+    def fork():
+        copy = os.fork()
+        return os.waitpid(copy, 0)[1] if copy else "copy"
+
+    async def fork_here():
+        return fork()
+
+    def leave():
+        statuses = []
+        for error in (SystemExit(3), SystemExit(0), SystemExit(), SystemExit("bye"), ValueError()):
+            if (status := fork()) == "copy":
+                raise error
+            statuses.append(os.waitstatus_to_exitcode(status))
+        return statuses
+
+    executor = python(fork=fork, fork_here=fork_here, leave=leave)
+    ends = [(await outcome(executor, assigned(name)))[0] for name in ("fork", "fork_here", "leave")]
+    assert [end.result for end in ends] == [b"0", b"0", b"[3,0,0,1,1]"]
+
+
+@pytest.mark.parametrize("isolation", [Isolation.AUTO, Isolation.THREAD])
+async def test_an_error_that_nobody_can_look_at_ends_the_attempt(isolation):
+    async def shy():
+        raise Shy
+
+    end, _ = await outcome(python(shy=shy), assigned("shy", isolation=isolation))
+    assert "Shy'>, which cannot be described" in end.error
 
 
 async def test_flow_is_understood():

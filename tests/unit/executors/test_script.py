@@ -8,7 +8,7 @@ import pytest
 
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import End, Reason
-from rota.executors.script import ScriptExecutor
+from rota.executors.commands import ScriptExecutor
 from tests.unit.executors.children import children
 from tests.unit.executors.support import Attempt, Life, assigned, outcome
 

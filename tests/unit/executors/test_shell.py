@@ -8,7 +8,7 @@ import pytest
 
 from rota.domain.run import End, Reason
 from rota.executors import programs
-from rota.executors.shell import ShellExecutor
+from rota.executors.commands import ShellExecutor
 from tests.unit.executors.children import children
 from tests.unit.executors.support import Attempt, Life, assigned, outcome
 
@@ -52,6 +52,13 @@ async def test_arguments_are_never_part_of_the_command(text):
 async def test_a_payload_that_fits_no_variable_is_refused(payload):
     end, _ = await output("true", payload)
     assert (end.end, end.reason, end.final) == (End.FAILURE, Reason.BAD_PAYLOAD, True)
+
+
+async def test_the_end_of_a_program_shows_where_nobody_may_look_at_a_child_without_taking_it(monkeypatch):
+    monkeypatch.delattr(os, "waitid")  # as on macOS before Python 3.13
+    assert (await output("echo one"))[1] == ["one"]
+    assert (await output("exit 3"))[0].error == "exit code 3"
+    assert (await output("kill -9 $$"))[0].error == "killed by signal 9 (SIGKILL)"
 
 
 async def test_what_is_too_long_is_named():

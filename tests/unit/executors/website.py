@@ -1,6 +1,5 @@
 """A web server for the tests of the `http` executor, on addresses of this machine."""
 
-import asyncio
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 
@@ -9,6 +8,7 @@ from aiohttp import web
 
 from rota.domain.run import End
 from rota.executors.outgoing import Outgoing
+from tests.services.listener import listening
 from tests.unit.executors.support import assigned, outcome
 
 PRIVATE = "127.0.0.1"
@@ -41,10 +41,9 @@ async def serving():
     found = Site()
     runner = web.ServerRunner(web.Server(found), shutdown_timeout=1)
     await runner.setup()
-    for host in (SERVER, OTHER, PRIVATE):
-        place = web.TCPSite(runner, host, found.port)
-        await place.start()
-        found.port = found.port or runner.addresses[0][1]
+    # All of this machine's at once: a port that is free on one of them need not be so on the next.
+    await web.TCPSite(runner, "0.0.0.0", 0).start()
+    found.port = runner.addresses[0][1]
     yield found
     await runner.cleanup()
 
@@ -64,9 +63,8 @@ async def raw(answer: bytes, endless: bytes = b""):
             pass
         writer.close()
 
-    server = await asyncio.start_server(serve, SERVER, 0)
-    yield f"http://{SERVER}:{server.sockets[0].getsockname()[1]}/"
-    server.close()
+    async with listening(serve, SERVER) as port:
+        yield f"http://{SERVER}:{port}/"
 
 
 async def sent(command, payload=None, allow=ALLOWED, resolve=None, **params):

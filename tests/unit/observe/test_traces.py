@@ -9,7 +9,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from rota.domain.ids import RunId
 from rota.executors.outgoing import Outgoing
 from rota.observe import traces
 from rota.ports.runtime import TRACE
@@ -67,6 +66,12 @@ async def test_what_a_task_submits_goes_on_in_its_trace(spans, app):
     assert submitted.parent.span_id == outer.context.span_id
 
 
+async def test_many_submissions_share_a_span(spans, app):
+    await app.whole.asubmit_many([()])
+    await app.whole.asubmit_many([(), ()])
+    assert len(named(spans, "submit whole")) == len(named(spans, "submit 2 runs")) == 1
+
+
 async def test_tries_lie_side_by_side(spans, app):
     handle = await app.again.asubmit()
     await app.app.client.ended(handle.id, 30)
@@ -87,7 +92,7 @@ async def test_without_sdk_a_run_keeps_the_trace_and_makes_no_span(app):
 
 def request(url, above, run="5" * 32):
     found = assigned(url, {"a": 1}, executor="http")
-    return found._replace(run=found.run._replace(id=RunId(run), trace=above))
+    return found._replace(run=found.run._replace(id=run, trace=above))
 
 
 async def test_a_request_carries_the_trace_on(spans):

@@ -17,6 +17,7 @@ from rota.stores.sql.store import SqlStore
 from rota.testing.clock import MovableClock, SeededChance
 from rota.testing.faults import Call, Fault, FaultyStore
 from rota.testing.recorder import Recorder
+from tests.services.turns import breathe
 
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ class Court:
         return made
 
     def engine(self) -> Engine:
-        return Engine(self.store, self.store.logs, self.clock, SeededChance(len(self.nodes)), self.emit)
+        return Engine(self.store, self.clock, SeededChance(len(self.nodes)), self.emit)
 
     async def node(self, name: str = "node", **options: Any) -> Scheduler:
         """A node that has begun."""
@@ -136,15 +137,6 @@ class Court:
         for leader in self.leaders:
             await leader.stop()
         await self.store.close()
-
-
-async def breathe() -> None:
-    """Let everything run that is ready to."""
-    loop = asyncio.get_running_loop()
-    for _ in range(20):
-        turn = loop.create_future()
-        loop.call_soon(turn.set_result, None)
-        await turn
 
 
 def threads() -> set[str]:

@@ -1,21 +1,26 @@
 """A duty: repeated while this node leads; woken by hints, by its own next instant, or by the scan."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import pairwise
 
 import pytest
 
 from rota.domain.errors import Stale, Unavailable
+from rota.domain.records import Session
 from rota.engine.engine import Engine
+from rota.engine.sessions import enter
 from rota.ports.loops import end
-from rota.ports.store import Term
-from rota.scheduler.duties import BREATH_MS, Duty, perform
+from rota.ports.store import Term, Watch
+from rota.scheduler.duties import BREATH_MS, Duty, duties, perform
 from rota.scheduler.leader import NAME
+from rota.stores.hub import Ear
 from rota.testing.clock import SeededChance
+from rota.testing.factories import make_session
 from rota.testing.faults import UNAVAILABLE
 from rota.wiring import SystemClock
-from tests.unit.scheduler.support import LONG_MS, TTL_MS, Court, breathe
+from tests.services.turns import breathe
+from tests.unit.scheduler.support import LONG_MS, PATIENCE, QUIET, TTL_MS, Court
 
 
 class Doing:
@@ -50,6 +55,29 @@ class Doing:
         await breathe()
 
 
+class Noting(SystemClock):
+    """Knows what it said last."""
+
+    said = 0
+
+    def now(self) -> int:
+        self.said = super().now()
+        return self.said
+
+
+class Timely(Doing):
+    """On the machine's own clock. Knows when each step was begun, by whoever began it: a busy machine runs it later."""
+
+    def __init__(self, court: Court) -> None:
+        self.clock = Noting()
+        self.begun: list[int] = []
+        super().__init__(court, Engine(court.store, self.clock, SeededChance(), court.emit))
+
+    async def step(self, term: Term) -> int | None:
+        self.begun.append(self.clock.said)
+        return await super().step(term)
+
+
 @pytest.fixture
 async def doing(court: Court) -> AsyncIterator[Doing]:
     made = Doing(court, court.engine())
@@ -58,9 +86,8 @@ async def doing(court: Court) -> AsyncIterator[Doing]:
 
 
 @pytest.fixture
-async def timely(court: Court) -> AsyncIterator[Doing]:
-    """On the machine's own clock."""
-    made = Doing(court, Engine(court.store, court.store.logs, SystemClock(), SeededChance(), court.emit))
+async def timely(court: Court) -> AsyncIterator[Timely]:
+    made = Timely(court)
     yield made
     await end(*made.loops)
 
@@ -76,6 +103,29 @@ async def test_it_is_not_done_without_the_term(court: Court, doing: Doing):
     await court.hint("lead")
     await doing.done(1)
     assert set(doing.terms) == {2}
+
+
+@pytest.mark.parametrize("leads", [False, True])
+async def test_who_stands_by_or_fails_does_not_gather_what_it_hears(court: Court, doing: Doing, monkeypatch, leads):
+    ears = []
+
+    def watch(topics: Sequence[str]) -> Watch:
+        ears.append(court.behind.watch(topics))
+        return ears[-1]
+
+    if not leads:
+        await court.store.lead(NAME, "somebody else", TTL_MS)
+    monkeypatch.setattr(court.store, "watch", watch)
+    doing.answers = [RuntimeError("a bug")] * 1_000
+    await doing.begin(scan_ms=1)
+    await court.until(lambda: court.told() and len(ears) == 2)
+    (ear,) = (ear for ear in ears if isinstance(ear, Ear) and ear._listens("topic"))
+    await court.hint("topic")
+    await breathe()
+    async with asyncio.timeout(PATIENCE):
+        while ear._heard:
+            await breathe()
+    assert bool(doing.times) == leads
 
 
 async def test_it_is_not_done_after_the_window_and_goes_on_with_the_next_grant(court: Court, doing: Doing):
@@ -148,18 +198,26 @@ async def test_it_is_done_again_at_its_next_instant_and_not_before(timely: Doing
     assert max(lags) < 1_000
 
 
-async def test_what_is_due_a_moment_after_a_step_waits_to_be_one_batch(timely: Doing):
+async def test_what_is_due_a_moment_after_a_step_waits_to_be_one_batch(timely: Timely):
     timely.answers = [lambda: timely.engine.clock.now() + 1] * 5
     await timely.begin()
     await timely.done(6)
-    assert min(later - earlier for earlier, later in pairwise(timely.times)) >= BREATH_MS
+    assert min(later - earlier for earlier, later in pairwise(timely.begun)) >= BREATH_MS
 
 
-async def test_what_is_due_already_does_not(timely: Doing):
-    timely.answers = [lambda: timely.times[-1]] * 300
-    await timely.begin()
-    await timely.done(301)
-    assert timely.times[-1] - timely.times[0] < 300 * BREATH_MS
+async def test_what_is_due_already_does_not(doing: Doing, monkeypatch):
+    rests: list[float] = []
+    wait = Ear.wait
+
+    async def noted(ear: Ear, seconds: float) -> Mapping[str, int]:
+        rests.extend([seconds] if ear._listens("topic") else [])
+        return await wait(ear, seconds)
+
+    monkeypatch.setattr(Ear, "wait", noted)
+    doing.answers = [lambda: doing.times[-1]] * 5
+    await doing.begin()
+    await doing.done(6)
+    assert rests[-6:] == [0] * 5 + [LONG_MS / 1_000]
 
 
 async def test_an_instant_that_is_past_means_at_once_and_starves_nobody(court: Court, doing: Doing):
@@ -187,3 +245,26 @@ async def test_a_renewal_that_failed_costs_a_duty_no_scan(court: Court, doing: D
     await court.hint("topic")
     await doing.done(2)
     assert doing.terms == [1, 1]
+
+
+async def test_what_was_seen_before_a_look_that_failed_costs_nobody_the_session(court: Court):
+    engine = court.engine()
+    await enter(engine, make_session(1, ttl_ms=TTL_MS))
+    term = Term(NAME, (await court.store.lead(NAME, "a", LONG_MS)).number)
+    look = next(duty.step for duty in duties(engine, QUIET) if duty.name == "recover")
+
+    async def looks(times: int) -> bool:
+        for _ in range(times):
+            court.clock.advance(TTL_MS // 10)
+            await look(term)
+        (held,) = await engine.store.get(Session, ["session-1"])
+        return held is not None and held.record.open
+
+    await looks(1)
+    assert await looks(9)
+    court.store.down = True
+    with pytest.raises(Unavailable):
+        await look(term)
+    court.store.down = False
+    assert await looks(10)
+    assert not await looks(1)

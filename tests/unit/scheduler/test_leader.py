@@ -10,7 +10,8 @@ from rota.ports.store import Term
 from rota.scheduler.leader import EAGER, NAME, Leader
 from rota.stores.hub import Ear
 from rota.testing.faults import LOST_REPLY, UNAVAILABLE, Fault
-from tests.unit.scheduler.support import LONG_MS, PATIENCE, TTL_MS, Court, breathe, threads
+from tests.services.turns import breathe
+from tests.unit.scheduler.support import LONG_MS, PATIENCE, TTL_MS, Court, threads
 
 WINDOW_MS = TTL_MS - TTL_MS // 5
 

@@ -21,7 +21,8 @@ from rota.ports.store import Want, Where
 from rota.scheduler.leader import NAME
 from rota.testing.factories import make_session
 from rota.testing.faults import LOST_REPLY, UNAVAILABLE
-from tests.unit.scheduler.support import PATIENCE, TTL_MS, Court, breathe, threads
+from tests.services.turns import breathe
+from tests.unit.scheduler.support import PATIENCE, TTL_MS, Court, threads
 
 MINUTE_MS = 60_000
 LANE = lane("main", "default", "python")

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
 from rota.domain.lane import lanes
 from rota.domain.records import Session
 from rota.domain.run import End, Outcome, Run
@@ -79,18 +81,31 @@ async def test_what_a_worker_that_cannot_ask_has_not_begun_is_posted_again(yard:
     assert posts.got == [("theirs", [waits.id])]
     await yard.place()
     assert len(posts.got) == 1
+    yard.court.clock.advance(LATE_MS)
+    yard.court.clock.jump(-3_600_000)
+    await yard.place()
+    assert len(posts.got) == 2, "the wall clock was set back"
 
 
-async def test_who_hands_back_rests_longer_each_time_and_is_whole_again_by_one_run(yard: Yard):
+@pytest.mark.parametrize("ahead_ms", [0, -3_600_000, 3_600_000])
+async def test_who_hands_back_rests_longer_each_time_and_is_whole_again_by_one_run(yard: Yard, ahead_ms: int):
+    """However far its clock, by which what it hands back has ended, is from the leader's."""
     await yard.begin("round_robin")
+    settle = yard.finish
+
+    async def finish(runs: Sequence[Run], outcome: Outcome) -> None:
+        yard.court.clock.jump(ahead_ms)
+        await settle(runs, outcome)
+        yard.court.clock.jump(-ahead_ms)
+
     await yard.worker("a", 10)
     await yard.submit(3)
     back, rest = Outcome(End.RETURNED, reason="it was not delivered"), REST_MS
     assert await yard.place() == {"a": 3}
-    await yard.finish(await yard.running(), back)
+    await finish(await yard.running(), back)
     # It is known as they are placed again.
     assert await yard.place() == {"a": 3}
-    await yard.finish(await yard.running(), back)
+    await finish(await yard.running(), back)
     assert await yard.place() == {}
     for _ in range(2):
         yard.court.clock.advance(rest - 1)
@@ -98,7 +113,7 @@ async def test_who_hands_back_rests_longer_each_time_and_is_whole_again_by_one_r
         assert await yard.place() == {}
         yard.court.clock.advance(1)
         assert await yard.place() == {"a": 1}
-        await yard.finish(await yard.running(), back)
+        await finish(await yard.running(), back)
         assert await yard.place() == {}
         rest *= 2
     yard.court.clock.advance(rest)
@@ -106,6 +121,20 @@ async def test_who_hands_back_rests_longer_each_time_and_is_whole_again_by_one_r
     assert await yard.place() == {"a": 1}
     (probe,) = await yard.running()
     await report(yard.engine, [Progress(probe.fence, yard.court.clock.now(), "")], [])
+    assert await yard.place() == {"a": 3}
+
+
+async def test_nobody_rests_for_a_run_that_was_given_to_others_since(yard: Yard):
+    await yard.begin("round_robin")
+    await yard.worker("a", 10)
+    await yard.submit(1)
+    assert await yard.place() == {"a": 1}
+    await yard.finish(await yard.running(), Outcome(End.RETURNED, reason="it was not delivered"))
+    assert await yard.place() == {"a": 1}
+    await yard.finish(await yard.running(), Outcome(End.LOST, reason="its worker vanished"))
+    yard.dispatcher = Dispatcher(yard.engine)  # of another leader, who knows of no rest
+    assert await yard.place() == {"a": 1}
+    await yard.submit(2)
     assert await yard.place() == {"a": 3}
 
 

@@ -199,6 +199,25 @@ async def test_only_one_role(url):
         assert (bool(roles.worker), roles.scheduler) == (True, None)
 
 
+async def test_one_queue_may_be_named_alone(url):
+    app = Rota(url)
+    async with app.running(scheduler=False, queues="mail"):
+        assert [one.queues for one in await open_sessions(app.engine)] == [("mail",)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("slots", 0), ("slots", -1), ("slots", "x"), ("slots", True), ("slots", 10_001), ("queues", ["a b"])],
+)
+async def test_what_a_worker_cannot_have_is_refused(url, field, value):
+    app = Rota(url)
+    with pytest.raises(Invalid, match=rf"^{field}: .* is not a "):
+        async with app.running(**{field: value}):
+            pass
+    with pytest.raises(RotaError, match="not open"):
+        _ = app.engine
+
+
 async def test_a_worker_that_cannot_begin_takes_all_back(url, monkeypatch):
     async def refusing(*_: object) -> None:
         raise Unavailable("no session today")

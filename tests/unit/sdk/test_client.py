@@ -59,7 +59,7 @@ async def store() -> AsyncIterator[Counting]:
 
 @pytest.fixture
 async def client(store: Counting) -> Client:
-    engine = Engine(store, store.logs, MovableClock(), SeededChance())
+    engine = Engine(store, MovableClock(), SeededChance())
     await create_task(engine, Task("main", "report"), [], "test")
     await enter(engine, SESSION)
     store.calls.clear()
@@ -220,7 +220,7 @@ def test_loops_that_are_over_are_forgotten(tmp_path):
     async def once(client: Client | None) -> Client:
         store = connect(f"sqlite:///{tmp_path / 'rota.db'}")
         await store.open()
-        made = client or Client(Engine(store, store.logs, MovableClock(), SeededChance()))
+        made = client or Client(Engine(store, MovableClock(), SeededChance()))
         if client is None:
             await create_task(made.engine, Task("main", "report"), [], "test")
         made.engine.store = store

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,8 +12,12 @@ import pytest
 
 from rota import Rota, RunFailed
 from rota.domain.errors import Invalid, NotFound, Refused, Unavailable
+from rota.domain.records import Blob
+from rota.domain.retry import Retry
 from rota.domain.run import State
+from rota.engine.define import update_task
 from rota.ports.loops import Backoff
+from rota.ports.store import Change, Group
 from rota.testing.faults import FaultyStore
 from rota.worker.options import Options
 
@@ -85,6 +89,23 @@ async def test_by_its_id_alone_a_result_is_plain_json(program: Program):
 async def test_a_large_result_is_fetched_from_where_it_lies(program: Program):
     async with program.app.running():
         assert await (await program.large.asubmit(size=100_000)).aresult(20) == "x" * 100_000
+
+
+async def test_who_does_not_wait_gets_the_result_of_what_has_ended(program: Program):
+    async with program.app.running():
+        handle = await program.point.asubmit(3)
+        await handle.aresult(20)
+        assert (await handle.aresult(0)).x == 3
+
+
+async def test_a_large_result_that_is_gone_is_not_taken_for_none(program: Program):
+    async with program.app.running():
+        handle = await program.large.asubmit(size=100_000)
+        await handle.aresult(20)
+        store = program.app.engine.store
+        await store.commit([Group((Change((await store.get(Blob, [f"{handle.id}/result"]))[0], None),))])
+        with pytest.raises(NotFound, match=f"no result .{handle.id}"):
+            await handle.aresult(20)
 
 
 async def test_a_failed_run_says_what_happened(program: Program):
@@ -216,6 +237,20 @@ async def test_options_of_one_submission(program: Program):
     assert run.retry.retries == 7
     endless = await (await points.with_options(timeout=None).asubmit(1)).arun()
     assert endless.timeout_ms is None
+
+
+async def test_another_number_of_retries_leaves_the_rest_of_the_policy(program: Program):
+    policy = Retry(retries=1, delay_ms=20, jitter=0, never_on=("KeyError",))
+    careful = program.app.task(name="careful", retries=policy)(point)
+    run = await (await careful.with_options(retries=7).asubmit(1)).arun()
+    assert run.retry == replace(policy, retries=7)
+    await update_task(program.app.engine, "main/careful", {"retry": replace(policy, delay_ms=30)}, "people")
+    run = await (await careful.with_options(retries=0).asubmit(1)).arun()
+    assert run.retry == replace(policy, retries=0, delay_ms=30), "what people changed of the task holds, too"
+    with pytest.raises(Invalid, match="retries: 1001 is not between 0 and 1000"):
+        await careful.with_options(retries=1_001).asubmit(1)
+    with pytest.raises(Invalid, match="retries: True is neither"):
+        await careful.with_options(retries=True).asubmit(1)
 
 
 def test_a_program_without_a_loop_does_it_all_synchronously():

@@ -46,6 +46,24 @@ if __name__ == "__main__":
     app.close()
 """
 
+SPAWNS = """
+import multiprocessing
+from rota import Rota
+
+app = Rota("sqlite:///spawns.db")
+
+@app.task
+def double(number: int) -> int:
+    return 2 * number
+
+def names() -> tuple[str, str, str]:
+    return app.name, double.task.name, app.target
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.apply(names) == names(), *names())
+"""
+
 PRELOADED = """
 import asyncio
 import os
@@ -101,18 +119,18 @@ app.serve()
 """
 
 
-def begun(folder: Path, text: str, **env: str) -> "subprocess.Popen[str]":
+def begun(folder: Path, text: str, *how: str) -> "subprocess.Popen[str]":
     """A program in a folder of its own."""
     (folder / "program.py").write_text(text)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ROTA_")}
-    command = [sys.executable, "-W", "error", "program.py"]
+    command = [sys.executable, "-W", "error", *(how or ["program.py"])]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=folder, env=kept | env, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(command, cwd=folder, env=kept, stdout=pipe, stderr=pipe, text=True)
 
 
-def said(folder: Path, text: str) -> list[str]:
+def said(folder: Path, text: str, *how: str) -> list[str]:
     """What a program prints that must end well."""
-    out, err = begun(folder, text).communicate(timeout=60)
+    out, err = begun(folder, text, *how).communicate(timeout=60)
     assert err == ""
     return out.splitlines()
 
@@ -120,6 +138,11 @@ def said(folder: Path, text: str) -> list[str]:
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files")
 def test_a_forked_child_submits_by_itself(tmp_path):
     assert said(tmp_path, FORKS) == ["pending"] * 2
+
+
+@pytest.mark.parametrize("how", [[], ["-m", "program"]])
+def test_a_spawned_child_knows_tasks_by_the_same_names(tmp_path, how):
+    assert said(tmp_path, SPAWNS, *how) == ["True program program.double program:app"]
 
 
 def test_a_child_of_a_program_with_an_open_app_works(tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rota import Rota
 from rota.domain.errors import Invalid
 from rota.domain.priority import Priority
 from rota.domain.retry import Retry
@@ -208,6 +209,18 @@ class TestOtherExecutors:
         assert not made.handlers
         assert made.tasks[0].params == {"method": "PUT"}
 
+    def test_an_executor_may_be_called_by_its_other_word(self):
+        made = registry()
+        assert made.declare(greet, name="hello", executor="local").task.executor == "python"
+        assert list(made.handlers) == ["hello"], "a worker of the app has the function"
+        call = "rpc.example:9000/greeter.Greeter/Hello"
+        assert made.declare(greet, name="far", executor="rpc", command=call).task.executor == "grpc"
+
+    def test_a_function_that_is_called_as_a_file_is_no_script(self):
+        made = registry()
+        assert made.declare(greet, name="greet.py").task.executor == "python"
+        assert list(made.handlers) == ["greet.py"]
+
     def test_a_command_belongs_to_another_executor_and_that_one_needs_it(self):
         for options in (
             {"command": "x"},
@@ -218,6 +231,11 @@ class TestOtherExecutors:
             with pytest.raises(Invalid, match=r"^command: "):
                 registry().declare(greet, name="hello", **options)  # type: ignore[arg-type]  # a mapping of options
 
+    @pytest.mark.parametrize("params", [None, 5, ["a"], {"a": object()}, {"a": b"x"}, {"a": "x" * 300_000}])
+    def test_its_settings_are_json(self, params):
+        with pytest.raises(Invalid, match=r"^params: "):
+            registry().declare(greet, name="hello", executor="http", command="https://example.org", params=params)
+
     def test_one_of_the_users_own_may_do_without(self):
         made = registry().declare(greet, name="hello", executor="count_words", params={"file": "a.txt"})
         assert (made.task.executor, made.task.command) == ("count_words", "")
@@ -225,3 +243,46 @@ class TestOtherExecutors:
 
 def registry() -> TaskRegistry:
     return TaskRegistry()
+
+
+@pytest.mark.parametrize("kind", ["a b", "", 5, print])
+def test_an_executor_has_a_name(kind):
+    with pytest.raises(Invalid, match=r"^executor: .* is not a name"):
+        Rota("sqlite://").executor(kind)
+
+
+@pytest.mark.parametrize(("kind", "means"), [("local", "python"), ("rpc", "grpc")])
+def test_an_executor_is_not_called_by_another_word_for_ours_as_no_task_would_come_to_it(kind, means):
+    with pytest.raises(Invalid, match=rf"^executor: '{kind}' is another word for {means}"):
+        Rota("sqlite://").executor(kind)(print)
+
+
+def test_an_executor_is_a_function():
+    with pytest.raises(Invalid, match=r"^executor: 5 is not a function"):
+        Rota("sqlite://").executor("count")(5)  # type: ignore[arg-type]  # that is the test
+
+
+@pytest.mark.parametrize(
+    "function", [lambda: 1, lambda context: 1, lambda context, task, more: 1, lambda a, b, *, c: 1]
+)
+def test_an_executor_takes_context_and_task(function):
+    with pytest.raises(Invalid, match=r"^executor: .* cannot be called with \(context, task\): "):
+        Rota("sqlite://").executor("count")(function)
+
+
+@pytest.mark.parametrize("function", [lambda *_: 1, lambda context, task, more=1: 1, dict.get, max])
+def test_an_executor_that_can_take_both_is_accepted(function):
+    app = Rota("sqlite://")
+    app.executor("count")(function)
+    assert "count" in app.executors()
+
+
+def test_an_executor_in_a_decorator_takes_what_that_takes():
+    def connected(function: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(function)
+        def inner(*args: object) -> int:
+            return function(*args, "connection")
+
+        return inner
+
+    Rota("sqlite://").executor("count")(connected(lambda context, task, connection: 1))

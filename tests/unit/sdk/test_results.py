@@ -88,6 +88,12 @@ def test_a_result_that_belies_its_annotation_is_refused(value):
         Signature(add).encode(value)
 
 
+@pytest.mark.parametrize("value", ["3", 3.0, Decimal(3)])
+def test_a_result_that_can_be_read_as_promised_is_taken(value):
+    signature = Signature(add)
+    assert signature.decode_result(signature.encode(value)) == 3
+
+
 def test_a_result_of_other_code_is_told_to_who_reads_it():
     with pytest.raises(Invalid, match=r"^result: should be a valid integer"):
         Signature(add).decode_result(b'"three"')

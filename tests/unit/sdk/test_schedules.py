@@ -120,6 +120,9 @@ def test_several_schedules_share_the_rules_of_the_task_and_may_have_their_own():
         ({"schedule": timedelta(hours=1), "timezone": "UTC"}, "timezone", "is for schedules written as text"),
         ({"schedule": Cron("@daily"), "fold": "both"}, "fold", "is for schedules written as text"),
         ({"schedule": ["@daily", ScheduleOptions(Cron("@daily"), gap="skip")]}, "gap", "written as text"),
+        ({"schedule": "every 1m", "timezone": "Nowhere"}, "timezone", "is for cron text"),
+        ({"schedule": [" Every 1m", timedelta(hours=1)], "timezone": "UTC"}, "timezone", "is for cron text"),
+        ({"schedule": ["@daily", ScheduleOptions("every 1m", fold="both")]}, "fold", "is for cron text"),
         ({"catch_up": "all"}, "catch_up", "give schedule= as well"),
         ({"schedule": [ScheduleOptions("@daily", name="a b")]}, "schedule", "is not a name"),
         ({"schedule": ["@daily", ScheduleOptions("@hourly", name="backup")]}, "schedule", "ScheduleOptions(name=...)"),
@@ -165,9 +168,9 @@ def test_a_schedule_without_arguments_does_with_those_of_its_task():
 
 
 @pytest.mark.parametrize("payload", [{"goal": "disk"}, {"target": 5}, {}])
-def test_a_tasks_arguments_must_fit_where_its_schedule_needs_them(payload):
-    with pytest.raises(Invalid, match=r"its runs cannot start with the payload= of its task: (goal|target): "):
-        TaskRegistry().declare(needy, name="needy", schedule="@daily", payload=payload)
+def test_a_tasks_arguments_must_fit_it(payload):
+    with pytest.raises(Invalid, match=r"^payload: does not fit the function: (goal|target): "):
+        TaskRegistry().declare(needy, name="needy", payload=payload)
 
 
 def test_arguments_of_a_schedule_replace_those_of_its_task():

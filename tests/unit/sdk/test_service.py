@@ -1,6 +1,7 @@
 """A service's own scheduler: what may be said of it, and its life from start to close."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -111,6 +112,21 @@ async def test_one_only_works_and_one_only_schedules(url):
         await leader.aclose()
 
 
+async def test_it_lives_and_dies_with_a_web_program(service):
+    service.define(WHOLE)
+    async with service.lifespan(None):
+        assert service.roles
+        assert service.roles.worker.session.startswith("pod-1-")
+        assert (await (await service.asubmit("double-it")).aresult(timeout=30))["twice"] == 8
+    assert service.roles is None
+
+
+async def test_it_keeps_its_name_in_a_block_too(service):
+    async with service.running(scheduler=False) as roles:
+        assert roles.worker
+        assert roles.worker.session.startswith("pod-1-")
+
+
 def test_what_a_definition_says_is_kept(service):
     service.define(WHOLE)
     (task,), (schedule,) = service.registry.tasks, service.registry.schedules
@@ -139,6 +155,12 @@ def test_types_choose_who_does_it(service, said, executor, command):
     assert (task.retry.retries, task.retry.delay_ms) == (5, 7_000)
 
 
+def cyclic() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
 @pytest.mark.parametrize(
     ("said", "word"),
     [
@@ -156,8 +178,16 @@ def test_types_choose_who_does_it(service, said, executor, command):
         ({"name": "x", "cron_expression": "never"}, "cron_expression: 'never' has 1 field"),
         ({"name": "x", "timeout": "soon"}, "timeout"),
         ({"name": "x", "payload": [1]}, "no dict"),
-        ({"name": "x", "payload": {"n": float("nan")}}, "JSON"),
+        ({"name": "x", "payload": {"m": 1, "n": float("nan")}}, "^payload: 'n' is not JSON: .*; in definition 'x'"),
+        ({"name": "x", "payload": {"m": cyclic()}}, "^payload: 'm' is not JSON: "),
         ({"name": "x", "retry_policy": {"retries": 1}}, "max_retries"),
+        ({"name": "x", "retry_policy": {"delay": "soon"}}, "^delay: 'soon' is not .*; in definition 'x'$"),
+        ({"name": "x", "retry_policy": [1]}, r"^retry_policy: \[1\] is no dict of max_retries"),
+        ({"name": "x", "executor": ["double"]}, r"^executor: \['double'\] is not a name"),
+        ({"name": "x", "enabled": "no"}, "^enabled: 'no' is neither True nor False"),
+        ({"name": "x", "enabled": False, "cron_expression": "never"}, "^cron_expression: 'never' has 1 field"),
+        ({"id": "x", "name": 5}, "^name: text is wanted"),
+        ("x", "^definition: 'x' is no dict of fields"),
         ({"name": "x", "retry_policy": {"max_retries": -1}}, "between 0"),
     ],
 )
@@ -165,6 +195,40 @@ def test_what_is_wrong_is_named_and_defines_nothing(service, said, word):
     with pytest.raises(Invalid, match=word):
         service.define(said)
     assert service.registry.tasks == []
+
+
+@pytest.mark.parametrize("executor", ["nope", "python"])
+async def test_an_executor_that_nobody_registered_is_refused_at_the_start(service, executor):
+    service.define({"id": "a", "executor": executor})
+    refusal = f"executor: '{executor}' is registered by nobody, known are: double; in definition 'a'"
+    with pytest.raises(Invalid, match=refusal):
+        await service.astart()
+    with pytest.raises(Invalid, match=refusal):
+        await service.lifespan().__aenter__()
+    with pytest.raises(Invalid, match=refusal):
+        await service.running().__aenter__()
+    await service.aopen()
+    await service.asubmit("a")
+    await service.astart(worker=False)
+    await service.aclose()
+
+
+async def test_an_executor_may_be_registered_after_the_definition(service):
+    service.define({"id": "a", "executor": "late"})
+    service.executor("late")(lambda context, task: "found")
+    await service.astart()
+    assert await (await service.asubmit("a")).aresult(timeout=30) == "found"
+    await service.aclose()
+
+
+def test_an_object_that_is_no_executor_is_refused(service):
+    with pytest.raises(Invalid, match=r"^type: is missing; .* is no executor"):
+        service.register(object())
+    lame = type("Lame", (), {"type": "lame", "protocol": "local"})
+    with pytest.raises(Invalid, match=r"^execute: is missing"):
+        service.register(lame())
+    with pytest.raises(Invalid, match=r"^kind: is missing"):
+        service.use(lame())
 
 
 def test_an_id_is_defined_once(service):
@@ -181,6 +245,9 @@ def test_an_executor_is_of_a_known_protocol_and_registered_once(service):
     wrong = Bus()
     wrong.protocol = "smoke"
     with pytest.raises(Invalid, match="smoke"):
+        service.register(wrong)
+    wrong.type, wrong.protocol = "a b", "local"
+    with pytest.raises(Invalid, match=r"^executor: 'a b' is not a name"):
         service.register(wrong)
 
 
@@ -205,6 +272,18 @@ def test_a_configuration_comes_from_where_one_likes(tmp_path, monkeypatch):
         new({"reddis": {}})
     secret = new({"redis": {"addr": "h:1", "password": "a@b/", "prefix": "shop"}}).store
     assert secret == "redis://:a%40b%2F@h:1/0?prefix=shop&pool=10"
+
+
+@pytest.mark.parametrize("config", [5, ["rota.yaml"], b"rota.yaml"])
+def test_what_is_no_configuration_is_refused(config):
+    with pytest.raises(Invalid, match=r"^config: .* is no configuration; write a dict of sections, a file's path"):
+        new(config)
+
+
+@pytest.mark.parametrize("pod", ["a b", "pod/1", 5])
+def test_a_pod_has_a_name(pod):
+    with pytest.raises(Invalid, match=r"^pod: .* is not a name"):
+        new({}, pod=pod)
 
 
 def test_statuses_are_the_six_that_are_known():

@@ -52,7 +52,7 @@ def of(hint: Any) -> st.SearchStrategy[Any]:
         return st.dictionaries(texts, values, max_size=3)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return st.sampled_from(hint)
-    return record(hint) if isinstance(hint, type) else of(hint.__supertype__)
+    return record(hint)
 
 
 def record(kind: type[Any], **special: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

@@ -6,8 +6,7 @@ from grpc.aio import AioRpcError, Metadata
 
 from rota.domain.errors import Incompatible, Invalid, Unavailable, Unclear
 from rota.stores.etcd.address import read_url
-from rota.stores.etcd.client import Compacted, Full
-from rota.stores.etcd.client.faults import Next, fault
+from rota.stores.etcd.client.faults import Compacted, Full, Next, fault
 
 
 @pytest.mark.parametrize(
@@ -16,7 +15,7 @@ from rota.stores.etcd.client.faults import Next, fault
         ("etcd://", "no host"),
         ("etcd:///rota", "no host"),
         ("etcd://h,/rota", "no host"),
-        ("etcd://h:six", "h:six"),
+        ("etcd://h:six", "its URL cannot be read"),
         ("etcd://h:99999", "99999"),
         ("etcd://h/a/b", "a/b"),
         ("etcd://h/{a}", "prefix"),
@@ -36,11 +35,11 @@ def test_a_bad_url_is_named_and_its_password_is_not(url, word):
 
 def test_a_good_url_is_understood():
     plain = read_url("etcd://h")
-    assert plain == ((("h", 2379),), "rota", "", "", False, "", "", "")
+    assert plain == (False, (("h", 2379),), "", "", "rota", ("", "", ""), {})
     said = read_url(f"etcds://ann:a%40b@h1,h2:7,[::1]:8/shop/?ca={__file__}&cert={__file__}&key={__file__}")
-    assert said.endpoints == (("h1", 2379), ("h2", 7), ("::1", 8))
-    assert (said.prefix, said.user, said.password) == ("shop", "ann", "a@b")
-    assert (said.secure, said.ca, said.cert, said.key) == (True, __file__, __file__, __file__)
+    assert said.hosts == (("h1", 2379), ("h2", 7), ("::1", 8))
+    assert (said.path, said.user, said.password) == ("shop", "ann", "a@b")
+    assert (said.secure, said.files) == (True, (__file__, __file__, __file__))
 
 
 REFUSED = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: "

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -205,6 +206,15 @@ def test_what_the_killed_left_of_any_database_goes_when_the_next_one_listens(pat
 def test_nothing_is_left_by_the_last_one(path):
     one = post(path)
     one.listen()
+    one.close()
+    assert not folder(str(path)).parent.exists()
+
+
+def test_what_a_sweep_was_quicker_with_keeps_nobody_from_the_rest(path, monkeypatch):
+    monkeypatch.setattr(hints, "sweep", lambda meeting: None)  # its own would come at any moment
+    one = post(path)
+    one.listen()
+    shutil.rmtree(folder(str(path)))
     one.close()
     assert not folder(str(path)).parent.exists()
 

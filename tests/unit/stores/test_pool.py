@@ -1,20 +1,17 @@
 """Connections of the PostgreSQL store: whose they are after a cancel and at the close, and at which level they work."""
 
 import asyncio
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 import pytest
 
-from rota.domain.errors import Unavailable
 from rota.domain.records import Tally
-from rota.domain.run import Run
 from rota.ports.store import APPLIED, Change, Group
+from rota.stores.postgres import pool
 from rota.testing.factories import make_run
 from tests.services.postgresql import do
 from tests.services.proxy import between
-from tests.unit.stores.files import put, reached
+from tests.unit.stores.files import closed_on_a_call_from_elsewhere, put, reached
 
 
 async def test_a_call_that_is_cancelled_while_it_is_undone_leaves_its_connection_to_nobody(database):
@@ -31,24 +28,24 @@ async def test_a_call_that_is_cancelled_while_it_is_undone_leaves_its_connection
             proxy.may_close.set()
 
 
-async def test_a_call_from_elsewhere_that_comes_with_the_close_is_told_so(database, monkeypatch):
-    loop, came = asyncio.get_running_loop(), threading.Event()
-    original = loop.call_soon_threadsafe
-
-    def soon(*arguments, **more):
-        handle = original(*arguments, **more)
-        came.set()
-        return handle
-
-    async with reached(database) as store:
+async def test_a_close_leaves_nobody_behind_who_ends_a_transaction(database, monkeypatch):
+    monkeypatch.setattr(pool, "COOL_S", 0.0)
+    async with between(database) as (proxy, url), reached(url) as store:
+        proxy.may_close.clear()
+        proxy.cut = b"ROLLBACK"
         await put(store, make_run(1))
-        monkeypatch.setattr(loop, "call_soon_threadsafe", soon)
-        with ThreadPoolExecutor(1) as thread:
-            asked = thread.submit(lambda: asyncio.run(asyncio.wait_for(store.get(Run, [make_run(1).id]), 5)))
-            assert came.wait(30)
+        try:
+            async with asyncio.timeout(30):
+                while not proxy.cuts:
+                    await do(database, "SELECT 1")
             await store.close()
-            with pytest.raises(Unavailable, match="closed meanwhile"):
-                await asyncio.wrap_future(asked)
+            assert not [task for task in asyncio.all_tasks() if "Pool" in str(task.get_coro())]
+        finally:
+            proxy.may_close.set()
+
+
+async def test_a_call_from_elsewhere_that_comes_with_the_close_is_told_so(database, monkeypatch):
+    await closed_on_a_call_from_elsewhere(database, monkeypatch)
 
 
 @pytest.mark.parametrize("options", ["", "?pooler=transaction"])

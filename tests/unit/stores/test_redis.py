@@ -16,7 +16,7 @@ from rota.domain.errors import Incompatible, Unavailable, Unclear
 from rota.domain.lane import lane
 from rota.domain.records import Blob, Session
 from rota.domain.run import Run, State
-from rota.ports.store import ALREADY, APPLIED, Change, Group, Hint, Line, Term, Want, Where
+from rota.ports.store import ALREADY, APPLIED, Change, Group, Hint, Line, Sought, Term, Want, Where
 from rota.stores import connect, migrate
 from rota.stores.redis import hints, link
 from rota.stores.redis.places import places
@@ -26,7 +26,7 @@ from rota.testing.factories import make_run, make_session
 from tests.services.fixtures import needed
 from tests.services.proxy import between
 from tests.services.redis import DURABLE, RedisServer
-from tests.unit.stores.files import put, reached
+from tests.unit.stores.files import closed_on_a_call_from_elsewhere, put, reached
 
 LANE = lane("main", "default", "python")
 SCRIPTS = Path(rota.stores.redis.__file__).parent / "scripts"
@@ -65,6 +65,10 @@ async def test_what_was_acknowledged_survives_a_kill_and_scripts_are_learnt_anew
         with client(server.url) as other:
             other.script_flush()
         assert await put(store, make_run(4)) == [APPLIED]
+
+
+async def test_a_call_from_elsewhere_that_comes_with_the_close_is_told_so(space, monkeypatch):
+    await closed_on_a_call_from_elsewhere(space, monkeypatch)
 
 
 async def test_a_term_is_newer_than_one_that_was_lost_with_its_server(space):
@@ -226,7 +230,7 @@ async def test_lines_follow_each_other_however_many_come_at_once(space):
         lines = [Line(make_run(number % 2).id, 1, 1, "log", "", str(number)) for number in range(30)]
         for start, end in ((0, 20), (20, 21), (21, 23), (23, 30)):
             await store.logs.append(lines[start:end])
-        assert (await store.logs.read(""))[0] == lines
+        assert (await store.logs.search(Sought()))[0] == lines[::-1]
 
 
 async def test_several_programs_share_a_server_by_prefixes(space, redis):

@@ -9,8 +9,8 @@ from redis import exceptions as said_by
 from rota.domain.errors import Incompatible, Invalid, Unavailable, Unclear
 from rota.ports.store import APPLIED
 from rota.stores import connect
-from rota.stores.redis.address import read_url
 from rota.stores.redis.faults import fault
+from rota.stores.redis.link import Link
 from rota.testing.factories import make_run
 from tests.unit.stores.files import put, reached
 from tests.unit.stores.test_redis import client, server
@@ -74,15 +74,17 @@ def test_a_bad_url_is_named(url, word):
 
 
 def test_a_good_url_is_understood():
-    plain = read_url("redis://")
-    assert (plain.hosts, plain.prefix, plain.pool, plain.options["db"]) == ((("localhost", 6379),), "{rota}:", 4, 0)
-    said = read_url("rediss://ann:a%40b@s1,[::1]:7/3?sentinel=main&prefix=shop&pool=9")
-    assert said.hosts == (("s1", 26379), ("::1", 7))
-    assert (said.master, said.prefix, said.pool, said.secure) == ("main", "{shop}:", 9, True)
-    assert said.options == {"db": 3, "username": "ann", "password": "a@b"}
-    assert said.sentinel == {"db": 0, "username": None, "password": None}
-    known = read_url("redis://s1/0?sentinel=main&sentinel_user=eve&sentinel_password=a%26b&prefix=")
-    assert (known.sentinel["username"], known.sentinel["password"], known.prefix) == ("eve", "a&b", "")
+    plain = Link("redis://")
+    assert (plain.prefix, plain.pool) == ("{rota}:", 4)
+    assert (plain.address.hosts, plain.address.path) == ((("localhost", 6379),), "0")
+    said = Link("rediss://ann:a%40b@s1,[::1]:7/3?sentinel=main&prefix=shop&pool=9")
+    address = said.address
+    assert address.hosts == (("s1", 26379), ("::1", 7))
+    assert (said.prefix, said.pool, address.secure, address.options["sentinel"]) == ("{shop}:", 9, True, "main")
+    assert (address.path, address.user, address.password) == ("3", "ann", "a@b")
+    known = Link("redis://s1/0?sentinel=main&sentinel_user=eve&sentinel_password=a%26b&prefix=")
+    login = known.address.options["sentinel_user"], known.address.options["sentinel_password"]
+    assert (login, known.prefix) == (("eve", "a&b"), "")
 
 
 async def test_a_doctor_tells_what_may_be_lost(server, monkeypatch):

@@ -8,9 +8,10 @@ from rota.domain.lane import lane
 from rota.domain.records import Blob, Queue, Session, Tally
 from rota.domain.run import Run, State
 from rota.domain.states import Claim, advance
-from rota.ports.store import GROUP_LIMIT, Change, Group, Line, Open, Term, Want, Where
+from rota.ports.store import GROUP_LIMIT, Change, Group, Line, Sought, Term, Want, Where
 from rota.stores import connect
 from rota.stores.sql import commit as module
+from rota.stores.sql import find, walks
 from rota.stores.sql.sqlite import file_of
 from rota.stores.sql.store import SqlStore
 from rota.stores.sql.writes import Writes
@@ -159,12 +160,12 @@ async def test_a_run_that_goes_takes_its_lines_and_large_values_along(store):
     await store.logs.append([Line(run.id, 1, NOW, "stdout", "info", "x") for run in (gone, kept, gone)])
     held = (await store.get(Run, [gone.id]))[0]
     await store.commit([Group((Change(held, None),))])
-    lines, position = await store.logs.read("")
-    assert [line.run for line in lines] == [kept.id]
+    assert [line.run for line in (await store.logs.search(Sought()))[0]] == [kept.id]
+    _, position = await store.logs.read(kept.id)
     found = await store.get(Blob, [blob.id for blob in blobs])
     assert [item is not None for item in found] == [False, False, True, True]
     await store.logs.append([Line(kept.id, 1, NOW, "stdout", "info", "y")])
-    assert [line.text for line in (await store.logs.read("", position))[0]] == ["y"]
+    assert [line.text for line in (await store.logs.read(kept.id, position))[0]] == ["y"]
 
 
 async def test_many_lines_go_a_few_at_a_time(store, monkeypatch):
@@ -175,7 +176,7 @@ async def test_many_lines_go_a_few_at_a_time(store, monkeypatch):
     deleted: list[int] = []
 
     async def lines():
-        return len((await store.logs.read(""))[0])
+        return len((await store.logs.search(Sought()))[0])
 
     async def write(*arguments):
         before = await lines()
@@ -195,11 +196,11 @@ async def test_many_lines_go_a_few_at_a_time(store, monkeypatch):
 async def test_positions_of_lines_are_never_used_again(store):
     await put(store, make_run(1))
     await store.logs.append([Line(make_run(1).id, 1, NOW, "log", "info", "x")] * 3)
-    _, position = await store.logs.read("")
+    _, position = await store.logs.read(make_run(1).id)
     (held,) = (await store.find(Run)).items
     await store.commit([Group((Change(held, None),))])
     await store.logs.append([Line("later", 1, NOW, "log", "info", "y")])
-    assert [line.text for line in (await store.logs.read("", position))[0]] == ["y"]
+    assert [line.text for line in (await store.logs.read("later", position))[0]] == ["y"]
 
 
 async def test_what_advance_makes_of_a_run_is_what_a_claim_stores(store):
@@ -240,7 +241,30 @@ async def test_listing_across_many_namespaces(store):
     assert await store.count(Run, "namespace") == {f"n{number}": 2 for number in range(70)}
 
 
-@pytest.mark.parametrize("cursor", ["x", "{}", "[]", "[1]", "[1,2,3]", '["a"]extra', "\ud800"])
+async def test_a_window_of_time_is_all_that_is_looked_at_across_many_namespaces(store, monkeypatch):
+    monkeypatch.setattr(walks, "STREAMS_LIMIT", 2)
+    monkeypatch.setattr(find, "LOOK_LIMIT", 3)
+    await put(store, *(make_run(number, namespace=f"n{number % 4}") for number in range(20)))
+    page = await store.find(Run, Where(since=START_AT + 18))
+    assert (len(page.items), page.cursor) == (2, "")
+
+
+@pytest.mark.parametrize("limits", [(64, 0), (0, 64)], ids=str)
+async def test_a_listing_goes_on_as_it_began(store, monkeypatch, limits):
+    """By then so many more or fewer namespaces and states have runs that it would begin in another way."""
+    runs = [make_run(number) for number in range(9)]
+    await put(store, *runs)
+    found: list[Run] = []
+    cursor = ""
+    for limit in limits:
+        monkeypatch.setattr(walks, "STREAMS_LIMIT", limit)
+        page = await store.find(Run, Where(), cursor, 5)
+        found += [item.record for item in page.items]
+        cursor = page.cursor
+    assert found == runs[::-1]
+
+
+@pytest.mark.parametrize("cursor", ["x", "{}", "[]", '["a"]', "[1,2,3]", '["a"]extra', "\ud800"])
 async def test_a_cursor_from_elsewhere_is_refused(store, cursor):
     with pytest.raises(Invalid, match="cursor"):
         await store.find(Run, Where(), cursor)
@@ -279,7 +303,7 @@ async def test_a_store_serves_several_loops(store):
                 return
             given.extend(found.record.id for found in claimed.runs)
             moved = [Change(held, held.record._replace(progress="x")) for held in claimed.runs]
-            results = await store.commit([Group((change,)) for change in moved], Open("session-1"))
+            results = await store.commit([Group((change,)) for change in moved])
             assert names(results) == ["Applied"] * len(moved)
 
     await asyncio.gather(*(asyncio.to_thread(asyncio.run, work()) for _ in range(3)))
@@ -293,6 +317,15 @@ async def test_terms_lapse_by_the_clock_that_is_given():
         now[0] += 499
         assert not (await store.lead("scheduler", "b", 500)).mine
         now[0] += 1
+        taken = await store.lead("scheduler", "b", 500)
+        assert (taken.mine, taken.number) == (True, 2)
+
+
+async def test_a_clock_that_is_set_back_keeps_no_term_for_whoever_died():
+    now = [10**12]
+    async with opened("sqlite://", inline=True, now=lambda: now[0]) as store:
+        assert (await store.lead("scheduler", "a", 500)).mine
+        now[0] -= 3_600_000
         taken = await store.lead("scheduler", "b", 500)
         assert (taken.mine, taken.number) == (True, 2)
 

@@ -31,6 +31,7 @@ from rota.wiring import SystemChance, SystemClock
 from rota.worker.desks import LocalDesk
 from rota.worker.options import Options
 from rota.worker.runtime import Worker
+from tests.services.turns import breathe
 
 T = TypeVar("T")
 
@@ -80,15 +81,6 @@ class Bell:
                 self._event.clear()
                 await breathe()
         return found
-
-
-async def breathe() -> None:
-    """Let everything run that is ready to."""
-    loop = asyncio.get_running_loop()
-    for _ in range(20):
-        turn = loop.create_future()
-        loop.call_soon(turn.set_result, None)
-        await turn
 
 
 class WatchedDesk:
@@ -155,7 +147,7 @@ class House:
         self.time = time
         self.bell = Bell()
         self.facts = Recorder()
-        self.engine = Engine(store, store.logs, time, SystemChance(), self._emit)
+        self.engine = Engine(store, time, SystemChance(), self._emit)
         self.handlers: dict[str, Handler] = {}
         self.desks: dict[Worker, WatchedDesk] = {}
         self.gates: list[Gate] = []

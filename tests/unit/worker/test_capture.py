@@ -141,6 +141,33 @@ async def test_odd_ways_of_writing(house: House, monkeypatch):
     assert program.out == ""
 
 
+async def test_a_task_that_closes_its_output_closes_nobody_elses(house: House, monkeypatch):
+    program = Program(monkeypatch)
+
+    async def closes() -> None:
+        say("before")
+        sys.stdout.close()
+        say("after")
+
+    run_id = await house.begun(closes)
+    await house.worker()
+    await house.settled(run_id)
+    assert [line.text for line in await lines(house, run_id)] == ["before", "after"]
+    say("the program goes on")
+    assert program.out == "the program goes on\n"
+
+
+async def test_a_level_that_no_store_holds_costs_no_lines(house: House):
+    async def odd(context: Context) -> None:
+        context.line("log", "half a \ud800", "said")
+        context.line("log", "\0", "all the same")
+
+    run_id = await house.begun(odd)
+    await house.worker()
+    await house.settled(run_id)
+    assert await said(house, run_id) == [("log", "half a ?", "said"), ("log", "\ufffd", "all the same")]
+
+
 async def test_a_last_line_without_end_is_kept_when_the_task_fails_or_is_stopped(house: House, gate):
     async def fails() -> None:
         say("last words", end="")

@@ -8,7 +8,8 @@ import pytest
 from rota.domain.run import Reason, State
 from rota.domain.task import OnLost
 from rota.engine.sessions import leave
-from tests.unit.worker.support import House, breathe
+from tests.services.turns import breathe
+from tests.unit.worker.support import PATIENCE, House
 
 SHORT_MS = 30
 
@@ -104,14 +105,16 @@ async def test_in_a_hurry_nothing_is_waited_for_and_all_is_handed_back(house: Ho
             await asyncio.Event().wait()
 
     runs = [await house.begun(slow_to_end), await house.begun(gate, name="fails", on_lost=OnLost.FAIL)]
-    worker = await house.worker()
+    long_ms = 2_000 * PATIENCE
+    worker = await house.worker(drain_ms=long_ms, grace_ms=long_ms)
     await gate.holds(2)
     if when == "before":
         worker.hurry()
     stopping = asyncio.create_task(worker.stop())
     await breathe()
     worker.hurry()
-    await stopping
+    async with asyncio.timeout(PATIENCE):
+        await stopping
     back, failed = [await house.run(one) for one in runs]
     assert (back.state, back.reason, back.tries, back.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
     assert (failed.state, failed.reason, failed.lost) == (State.FAILED, Reason.LOST, 0)

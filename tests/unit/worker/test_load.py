@@ -1,10 +1,7 @@
 """What a worker says of itself."""
 
-from pathlib import Path
-
 from rota.domain.run import End
-from rota.worker import load
-from rota.worker.load import Counted, busy_percent, memory_mb
+from rota.worker.load import Counted
 
 
 def test_attempts_are_counted_by_their_ends():
@@ -23,11 +20,15 @@ def test_a_processor_that_is_used_shows():
     assert counted.load().cpu_percent > 10
 
 
-def test_a_machine_that_does_not_say_is_judged_by_its_processors(monkeypatch):
-    assert 5 < memory_mb() < 10_000
-    assert 0 <= busy_percent() <= 100
-    monkeypatch.setattr(load, "_PAGES", Path("/nowhere"))
-    monkeypatch.setattr(load, "_MEMORY", Path("/nowhere"))
+def test_memory_shows_and_a_machine_that_does_not_say_is_judged_by_its_processors(monkeypatch):
+    counted = Counted([])
+    told = counted.load()
+    assert 5 < told.memory_mb < 10_000
+    assert 0 <= told.busy_percent <= 100
+
+    def untold():
+        raise FileNotFoundError("/proc/meminfo")
+
+    monkeypatch.setattr("psutil.virtual_memory", untold)
     monkeypatch.setattr("os.getloadavg", lambda: (1e9, 0.0, 0.0))
-    assert busy_percent() == 100
-    assert memory_mb() > 0
+    assert counted.load().busy_percent == 100

@@ -149,6 +149,15 @@ async def test_one_that_nobody_can_send_does_not_hold_up_the_others(post: Post):
     assert set(post.arrived) == set(sent)
 
 
+async def test_once_it_is_found_the_others_go_in_whole_batches_again(post: Post):
+    post.refused = [settlement(3)]
+    post.put(1, 2, 3, 4)
+    await post.outbox.empty()
+    made = post.put(*range(10, 20))
+    await post.outbox.empty()
+    assert post.tries[-1] == made
+
+
 async def test_one_that_is_refused_as_such_ends_as_a_failure_that_says_so(post: Post):
     sent = [settlement(number) for number in range(8)]
     post.refused = [sent[3]]

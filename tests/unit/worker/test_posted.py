@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import pytest
 
+from rota import Context
 from rota.domain.errors import Invalid
 from rota.domain.run import Reason, State
 from rota.engine.claim import given
@@ -18,7 +19,8 @@ from rota.worker import posted, wire
 from rota.worker.letters import MOST_AHEAD_MS, Answer, Letter, Question, head_of, read_key, sealed
 from rota.worker.posted import BODY_BYTES, EXECUTE, HEAD, MOST_READING, SIGNATURE, Post
 from rota.worker.runtime import Worker
-from tests.unit.worker.support import LONG_MS, House, breathe
+from tests.services.turns import breathe
+from tests.unit.worker.support import LONG_MS, House
 
 TOKEN, OTHER = mint("key").text, mint("key").text
 
@@ -101,7 +103,13 @@ async def test_a_letter_counts_once_and_a_run_too(door: Door, house: House, gate
 
 
 async def test_what_it_asked_for_already_is_not_begun_again_by_a_late_post(door: Door, house: House):
-    runs = await house.place(door.worker, "quick", 2)
+    begun = []
+
+    async def noting(context: Context) -> None:
+        begun.append(context.run_id)
+
+    await house.task(noting)
+    runs = await house.place(door.worker, "noting", 2)
     body = await door.body(runs)
     await house.beat(door.worker)
     await house.all_settled(runs)
@@ -109,16 +117,25 @@ async def test_what_it_asked_for_already_is_not_begun_again_by_a_late_post(door:
     assert sorted(took(await door.send(body))) == sorted(runs)
     await breathe()
     assert (door.worker.running, starts, house.refused()) == (0, 1, [])
+    assert sorted(begun) == sorted(runs)
 
 
 async def test_what_is_over_is_not_begun_again_by_another_post(door: Door, house: House):
-    runs = await house.place(door.worker, "quick", 2)
+    begun = []
+
+    async def noting(context: Context) -> None:
+        begun.append(context.run_id)
+
+    await house.task(noting)
+    runs = await house.place(door.worker, "noting", 2)
     body = await door.body(runs)
     assert sorted(took(await door.send(body))) == sorted(runs)
     await house.all_settled(runs)
     await house.until(lambda: house.desks[door.worker].answers["settle"])
     assert sorted(took(await door.send(body))) == sorted(runs)
+    await breathe()
     assert (door.worker.running, house.refused()) == (0, [])
+    assert sorted(begun) == sorted(runs)
 
 
 async def test_a_post_waits_until_what_is_asked_at_the_moment_is_known(door: Door, house: House, gate):
@@ -193,6 +210,14 @@ async def test_who_was_away_for_too_long_begins_nothing(door: Door, house: House
     assert took(await door.send(body)) == []
     assert door.worker.running == 0
     assert (await house.run(runs[0])).started_at is None
+
+
+async def test_who_was_heard_of_meanwhile_begins_what_is_posted(door: Door, house: House):
+    for _ in range(3):
+        house.time.steady += 9_000
+        await house.beat(door.worker)
+    runs = await house.place(door.worker, "quick", 1)
+    assert took(await door.send(await door.body(runs))) == runs
 
 
 async def test_a_new_life_takes_nothing_that_is_for_the_old_one(door: Door, house: House):

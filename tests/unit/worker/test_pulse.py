@@ -56,7 +56,8 @@ class Heart:
         self.loads: list[Load | None] = []
         self.ears: list[Deaf] = []
         self.connected = self.disconnected = 0
-        self.time, self.said = Time(), 0
+        self.time, self.said, self.slow_ms = Time(), 0, 0
+        self.asked: list[int] = []
         self.pulse = Pulse("session-1", beat_ms, self.connect, self.hear, self.time, self.emit, self.load)
 
     @asynccontextmanager
@@ -83,6 +84,7 @@ class Heart:
         self.loads.append(load)
         self.threads.add(threading.current_thread().name)
         self.bell.ring()
+        self.time.pass_by(self.slow_ms)
         if self.errors:
             raise self.errors.pop(0)
         return OPEN
@@ -90,6 +92,7 @@ class Heart:
     def hear(self, reply: BeatReply | Barred, asked: int) -> None:
         assert isinstance(reply, BeatReply)
         self.heard.append(reply)
+        self.asked.append(asked)
         self.bell.ring()
 
     def emit(self, fact) -> None:
@@ -98,6 +101,16 @@ class Heart:
 
     async def until(self, condition):
         return await self.bell.until(condition)
+
+
+async def test_a_slow_answer_vouches_for_the_instant_of_the_question():
+    heart = Heart()
+    heart.slow_ms = 3_600_000
+    before = heart.time.monotonic()
+    await heart.pulse.start(False)
+    await heart.until(lambda: heart.asked)
+    await heart.pulse.stop()
+    assert heart.asked[0] < before + heart.slow_ms
 
 
 @pytest.mark.parametrize("thread", [True, False])

@@ -118,6 +118,25 @@ async def test_placed_runs_of_a_worker_that_was_away_are_asked_about_before_they
     assert begun == [2]
 
 
+async def test_runs_of_a_claim_that_was_answered_late_are_asked_about_before_they_start(house: House, gate):
+    """Taken back and cancelled meanwhile, which was said to be absolute."""
+    await house.task(gate, name="gate")
+    await house.task(quick)
+    worker = await house.worker()
+    await house.idle(worker)
+    desk = house.desks[worker]
+    late = desk.hold("claim")
+    run_id = await house.submit("gate")
+    await house.until(lambda: house.facts.of(RunsClaimed))
+    house.time.pass_by(6_000)
+    await house.take_back(run_id)
+    assert await house.cancel(run_id) == "cancelled"
+    late.set()
+    await house.settled(await house.submit("quick"))
+    assert gate.most == 0
+    assert desk.of("held")
+
+
 async def test_what_is_placed_while_a_full_worker_asks_what_it_holds_is_asked_about_too(house: House, gate):
     await house.task(gate, name="gate")
     await house.submit("gate")
@@ -182,6 +201,21 @@ async def test_two_attempts_of_one_run_are_told_apart(house: House, gate):
     run = await house.settled(run_id, 2)
     assert (run.state, run.attempt, run.lost, run.tries) == (State.SUCCESS, 2, 1, 1)
     assert [len(batch) for batch in house.desks[worker].of("settle")] == [1]
+
+
+async def test_as_many_runs_as_ours_but_another_one_are_a_difference(house: House, gate):
+    await house.task(gate, name="gate")
+    worker = await house.worker(slots=2)
+    await house.idle(worker)
+    (first,) = await house.place(worker, "gate", 1)
+    await house.beat(worker, 2)
+    await gate.holds(1)
+    await house.take_back(first)
+    assert await house.cancel(first) == "cancelled"
+    (second,) = await house.place(worker, "gate", 1)
+    await house.beat(worker, 2)
+    gate.open()
+    assert (await house.settled(second)).state is State.SUCCESS
 
 
 async def test_what_agrees_is_not_looked_into(house: House, gate):

@@ -7,7 +7,6 @@ import pytest
 from rota import Context
 from rota.domain.errors import Invalid, Unavailable, Unclear
 from rota.domain.facts import RunsSettled
-from rota.domain.ids import RunId
 from rota.domain.run import State
 from rota.ports.store import Line
 from rota.worker import reporter, wire
@@ -248,4 +247,4 @@ async def test_lines_of_any_stream_and_level_can_travel(house: House):
     await house.settled(run_id)
     (line,) = await lines(house, run_id)
     assert line.text == "said"
-    assert wire.decode(wire.Report, wire.encode(wire.report((), (line._replace(run=RunId("0" * 32)),)))).lines
+    assert wire.decode(wire.Report, wire.encode(wire.report((), (line._replace(run="0" * 32),)))).lines

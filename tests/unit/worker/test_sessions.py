@@ -63,6 +63,18 @@ async def test_a_claim_that_finds_the_session_closed_begins_another(house: House
     assert len(house.desks[worker].of("enter")) == 2
 
 
+async def test_a_claim_that_finds_the_session_closed_ends_what_it_held(house: House, gate):
+    await house.task(quick)
+    await house.begun(gate, name="gate")
+    worker = await house.worker(slots=2)
+    await gate.holds(1)
+    house.desks[worker].errors["beat"] = [Unavailable("down")]
+    await leave(house.engine, worker.session, "closed by somebody")
+    await house.settled(await house.submit("quick"))
+    await gate.holds(0)
+    assert [len(batch) for batch in house.desks[worker].of("settle")] == [1]
+
+
 async def test_opening_another_session_is_tried_until_it_works(house: House, gate):
     await house.task(gate, name="gate")
     worker = await house.worker()

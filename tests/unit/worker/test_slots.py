@@ -161,6 +161,18 @@ async def test_an_attempt_that_was_given_up_keeps_its_slot(house: House, gate):
     assert not worker.ended.is_set()
 
 
+async def test_its_slot_is_free_again_once_it_has_ended(house: House, gate):
+    stuck = house.gate()
+    await stubborn_task(house, stuck)
+    await house.task(gate, name="gate")
+    worker = await house.worker(slots=2, grace_ms=0)
+    await give_up_one(house, stuck, worker)
+    assert not worker.failed, "half of the slots are not more than half"
+    stuck.open()
+    await house.submit_many("gate", 2)
+    await gate.holds(2)
+
+
 async def test_the_next_attempt_of_a_run_is_another_one_than_the_one_given_up(house: House):
     """The same worker takes the run again while the first attempt still winds down: each ends for itself."""
     gates = [house.gate(), house.gate()]
@@ -212,7 +224,7 @@ async def test_threads_left_behind_count_as_lost_slots(house: House):
 
     await house.task(deaf)
     executor = PythonExecutor(house.handlers, grace_ms=0)
-    worker = await house.worker({"python": executor, "local": executor}, slots=3)
+    worker = await house.worker({"python": executor}, slots=3)
     for number in (1, 2):
         run_id = await house.submit("deaf")
         await house.until(lambda: inside.acquire(blocking=False))

@@ -15,7 +15,8 @@ from rota.testing.factories import make_run
 from rota.worker.attempt import SILENT, TIMEOUT, TOTAL, Attempt
 from rota.worker.context import RunContext
 from rota.worker.wheel import Wheel
-from tests.unit.worker.support import PATIENCE, Bell, breathe
+from tests.services.turns import breathe
+from tests.unit.worker.support import PATIENCE, Bell
 
 GRACE_MS = 1_000
 HOUR_MS = 3_600_000

@@ -7,9 +7,8 @@ from fastapi import Query, Response
 from pydantic import Field
 
 from rota.api.deps import Admin, Here, Json, Seals, router
-from rota.api.paging import Pages, listing
+from rota.api.paging import Window, listing
 from rota.api.schemas import people as said
-from rota.api.schemas.bodies import Instant
 from rota.api.schemas.texts import Text
 from rota.api.schemas.views import page
 from rota.api.views import plain
@@ -20,11 +19,9 @@ from rota.ports.store import Where
 routes = router("/api/audit", "audit")
 
 
-class AuditFilter(Pages):
+class AuditFilter(Window):
     """Entries of whom, of what kind, about what, from when to when."""
 
-    since: Instant | None = None
-    until: Instant | None = None
     actor: Text = ""
     action: Text = ""
     target: Annotated[Text, Field(description="A thing such as task:main/report, or the start of one.")] = ""
@@ -54,9 +51,8 @@ async def listed(engine: Here, asked: Admin, cursors: Seals, query: Annotated[Au
         wanted = (query.actor in ("", entry.actor), query.action in ("", entry.action))
         return all(wanted) and entry.target.startswith(query.target)
 
-    narrowed = query.actor or query.action or query.target
     where = Where(since=query.since, until=query.until)
-    found, after = await listing(engine.store.late, cursors, Audit, where, query, fits if narrowed else None)
+    found, after = await listing(engine.store.late, cursors, Audit, where, query, fits)
     return Json({"items": [row(one) for one in found], "next": after})
 
 

@@ -76,7 +76,7 @@ async def change_password(engine: Here, door: Doors, asked: Reader, body: said.P
     """Give oneself another password. All one's logins end, this one too."""
     name = asked.actor.user
     await _counted(door, name)
-    if not name or not await door.fits(name, body.current):
+    if not name or not await door.by_password(name, body.current):
         raise Invalid("current", "is not the password of a user who asks")
     hashed = await door.hashed(check_password(name, body.new))
     await people.change_user(engine, name, asked.actor, password=hashed)

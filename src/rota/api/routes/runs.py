@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request, Response
 
-from rota.api.asked import Asked
+from rota.api.asked import Asked, scope
 from rota.api.deps import Counted, Here, Id, Json, Key, Namespace, News, Operator, Reader, Seals, answers, router
 from rota.api.feed import Feed, event
 from rota.api.named import Act, Kind, each
@@ -15,9 +15,10 @@ from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import RunNew, RunsNew
 from rota.api.schemas.filters import RunFilter, RunsChosen
 from rota.api.schemas.texts import Searched
-from rota.api.views import plain
+from rota.api.views import HEAVY, instant, plain
 from rota.domain.access import ANY
 from rota.domain.errors import NotFound
+from rota.domain.names import number_of
 from rota.domain.run import LIVE, TERMINAL, Run, State
 from rota.engine import control, query
 from rota.engine.engine import Engine
@@ -29,16 +30,9 @@ from rota.ports.store import Line, Store, Where
 routes = router("/api/runs", "runs")
 LINES = 500
 LOOK_S = 0.5
-HEAVY = {"payload", "result", "history"}
-"""What a listing leaves out of each run."""
 
 
-def of(run: Run) -> tuple[str, str, str]:
-    """What rights to it are about."""
-    return run.namespace, run.task, run.queue
-
-
-RUNS = Kind(Run, "run", of)
+RUNS = Kind(Run)
 
 
 async def _named(request: Request, engine: Here, run: Id) -> Any:
@@ -57,14 +51,14 @@ async def _found(
     where, fits = readable(asked, Where(
         space, tuple(chosen.state or states), chosen.task, chosen.queue, chosen.schedule, chosen.session,
         chosen.prefix, chosen.since, chosen.until,
-    ), of)  # fmt: skip
+    ))  # fmt: skip
     text, worker, end = chosen.search.lower(), chosen.worker, chosen.suffix
 
     def wanted(run: Run) -> bool:
-        mine = (fits is None or fits(run)) and (not worker or run.worker == worker)
-        return mine and run.id.endswith(end) and (not text or text in f"{run.error}\n{run.progress}".lower())
+        right = worker in ("", run.worker) and run.id.endswith(end)
+        return right and fits(run) and text in f"{run.error}\n{run.progress}".lower()
 
-    return await listing(store, cursors, Run, where, chosen, wanted if text or worker or end else fits)
+    return await listing(store, cursors, Run, where, chosen, wanted)
 
 
 @routes.get("", response_model=shown.page(shown.RunRow))
@@ -90,7 +84,7 @@ async def create_many(
 ) -> Response:
     """Submit many runs; where one is not valid, none is made. The Idempotency-Key is good for each at its place."""
     tasks = {name: await TASKS.known(engine, asked, name, namespace) for name in {one.task for one in body.runs}}
-    with submission(f"{len(body.runs)} runs"):
+    with submission(number_of(len(body.runs), "run")):
         orders = [
             ordered(engine, asked, tasks[one.task], one, key and f"{key}/{place}")
             for place, one in enumerate(body.runs)
@@ -123,20 +117,19 @@ async def _each(
     engine: Engine, cursors: Cursors, asked: Asked, body: RunsChosen, act: Act, states: Sequence[State], done: int = 200
 ) -> Response:
     """Act on each run that a body chooses; by a filter that names no state on those in these `states`."""
-    ids, after = body.ids or [], None
     if body.where:
         found, after = await _found(engine.store, cursors, asked, body.where, states)
     else:
-        found = [one.record for one in await engine.store.get(Run, ids) if one]
+        found, after = [one.record for one in await engine.store.get(Run, body.ids or []) if one], None
     runs: dict[str, Run] = {run.id: run for run in found}
 
     async def checked(name: str) -> str | None:
         if name not in runs:
             raise NotFound("run", name)
-        asked.check("run", name, *of(runs[name]))
+        asked.check("run", name, *scope(runs[name]))
         return await act(name)
 
-    return await each(ids or list(runs), checked, done, after)
+    return await each(body.ids or list(runs), checked, done, after)
 
 
 @routes.get("/{run}", response_model=shown.RunView, responses=answers(404))
@@ -152,14 +145,14 @@ async def explain(engine: Here, asked: Reader, run: Named) -> Response:
 
 
 @routes.get("/{run}/attempts", response_model=shown.Attempts, responses=answers(404))
-async def attempts(engine: Here, asked: Reader, run: Named) -> Response:
+async def attempts(asked: Reader, run: Named) -> Response:
     """Tell the attempts of a run, oldest first; the newest one may be under way."""
     items = [plain(one) for one in run.history]
     if run.attempt and not (run.history and run.history[-1].number == run.attempt):
-        newest = {name: getattr(run, name) for name in ("worker", "session", "claimed_at", "started_at")}
         ended_at, reason = (None, "") if run.state is State.RUNNING else (run.ended_at, run.reason)
-        about = {"number": run.attempt, "ended_at": ended_at, "reason": reason, "error": run.error}
-        items.append(plain({**about, **newest}))
+        about = {"number": run.attempt, "worker": run.worker, "session": run.session, "reason": reason}
+        began = {**instant("claimed_at", run.claimed_at), **instant("started_at", run.started_at)}
+        items.append({**about, "error": run.error, **began, **instant("ended_at", ended_at)})
     return Json({"items": items, "next": None})
 
 

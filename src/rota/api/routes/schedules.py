@@ -4,28 +4,16 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query, Response
 
-from rota.api.asked import Asked
-from rota.api.deps import (
-    Definer,
-    Here,
-    Json,
-    Match,
-    Namespace,
-    Operator,
-    Reader,
-    Seals,
-    answers,
-    etag,
-    router,
-    unchanged,
-)
+from rota.api.asked import Asked, scope
+from rota.api.deps import Definer, Here, Json, Namespace, Operator, Reader, Seals, answers, router
+from rota.api.etags import Unchanged, etag
 from rota.api.forecast import forecast
 from rota.api.named import Each, Kind
 from rota.api.paging import listing, readable
 from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import PreviewBody, ResumeBody, ScheduleChange, ScheduleNew, WhyBody
 from rota.api.schemas.filters import ScheduleFilter
-from rota.api.views import iso, plain
+from rota.api.views import fires_next, iso, plain
 from rota.domain.errors import Invalid
 from rota.domain.schedule import TIMED, Schedule
 from rota.domain.timing import upcoming
@@ -35,13 +23,7 @@ from rota.engine.explain import explain_schedule
 from rota.ports.store import Where
 
 routes = router("/api/schedules", "schedules")
-TAGGED = (*TIMED, "paused")
 FIRES = 3
-
-
-def of(schedule: Schedule) -> tuple[str, str, str]:
-    """What rights to it are about: its task."""
-    return schedule.namespace, schedule.task, ""
 
 
 def row(schedule: Schedule) -> dict[str, Any]:
@@ -49,7 +31,7 @@ def row(schedule: Schedule) -> dict[str, Any]:
     return {"id": schedule.name, **plain(schedule)}
 
 
-SCHEDULES = Kind(Schedule, "schedule", of)
+SCHEDULES = Kind(Schedule)
 Named = Annotated[Schedule, Depends(SCHEDULES.named)]
 """The schedule of the path, which the asker may do this to; named behind the asker."""
 Chosen = Annotated[Each, Depends(SCHEDULES.each)]
@@ -57,23 +39,23 @@ Chosen = Annotated[Each, Depends(SCHEDULES.each)]
 
 def told(engine: Engine, schedule: Schedule, status: int = 200) -> Response:
     """A schedule with its next fires and its ETag."""
-    fires = [iso(one) for one in upcoming(schedule, engine.clock.now(), FIRES)]
+    fires = [iso(one) for one in fires_next(schedule, engine.clock.now(), FIRES)]
     place = f"/api/schedules/{schedule.name}?namespace={schedule.namespace}"
     location = {"Location": place} if status == 201 else {}
-    return Json({**row(schedule), "next_fires": fires}, status, {"ETag": etag(schedule, TAGGED), **location})
+    return Json({**row(schedule), "next_fires": fires}, status, {"ETag": etag(schedule), **location})
 
 
 @routes.get("", response_model=shown.page(shown.ScheduleRow))
 async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[ScheduleFilter, Query()]) -> Response:
     """List schedules, newest first."""
-    where, fits = readable(asked, Where(namespace=query.namespace, task=query.task), of)
+    where, fits = readable(asked, Where(namespace=query.namespace, task=query.task))
     text, state = query.search.lower(), query.state
 
     def wanted(one: Schedule) -> bool:
         right = not state or state == ("paused" if one.paused else "on")
-        return (fits is None or fits(one)) and right and text in f"{one.name}\n{one.task}".lower()
+        return right and fits(one) and text in f"{one.name}\n{one.task}".lower()
 
-    found, after = await listing(engine.store.late, cursors, Schedule, where, query, wanted if text or state else fits)
+    found, after = await listing(engine.store.late, cursors, Schedule, where, query, wanted)
     return Json({"items": [row(one) for one in found], "next": after})
 
 
@@ -82,7 +64,7 @@ async def create(engine: Here, asked: Definer, body: ScheduleNew, namespace: Nam
     """Make a schedule for a task."""
     trigger = body.made()
     made = body.applied(Schedule(namespace, body.name or body.task, body.task, trigger), trigger)
-    asked.permit("schedule", made.name, *of(made))
+    asked.permit("schedule", made.name, *scope(made))
     return told(engine, await define.create_schedule(engine, made, asked.name), 201)
 
 
@@ -108,29 +90,26 @@ async def show(engine: Here, asked: Reader, schedule: Named) -> Response:
 
 
 @routes.patch("/{name}", response_model=shown.ScheduleView, responses=answers(404, 409, 412))
-async def update(engine: Here, asked: Definer, schedule: Named, body: ScheduleChange, match: Match = None) -> Response:
+async def update(engine: Here, asked: Definer, schedule: Named, body: ScheduleChange, check: Unchanged) -> Response:
     """Change what the body names, from now on; the past is never fired again."""
     wanted = body.applied(schedule, body.made(schedule.trigger))
-    return await _changed(engine, asked, schedule, wanted, body, match)
+    return await _changed(engine, asked, schedule, wanted, body, check)
 
 
 @routes.put("/{name}", response_model=shown.ScheduleView, responses=answers(404, 409, 412))
-async def replaced(
-    engine: Here, asked: Definer, schedule: Named, body: ScheduleChange, match: Match = None
-) -> Response:
+async def replaced(engine: Here, asked: Definer, schedule: Named, body: ScheduleChange, check: Unchanged) -> Response:
     """Put the whole definition: what the body leaves out, but for the task, goes back to its default."""
     trigger = body.made()
     wanted = body.applied(Schedule(schedule.namespace, schedule.name, schedule.task, trigger), trigger)
-    return await _changed(engine, asked, schedule, wanted, body, match)
+    return await _changed(engine, asked, schedule, wanted, body, check)
 
 
 async def _changed(
-    engine: Engine, asked: Asked, before: Schedule, wanted: Schedule, body: ScheduleChange, match: str | None
+    engine: Engine, asked: Asked, before: Schedule, wanted: Schedule, body: ScheduleChange, check: define.Check
 ) -> Response:
     if body.name not in (None, before.name):
         raise Invalid("name", f"is {before.name!r} and cannot be changed; make a new schedule instead")
-    asked.permit("schedule", before.name, *of(wanted))
-    check = unchanged(TAGGED, match)
+    asked.permit("schedule", before.name, *scope(wanted))
     check(before)
     changes = {name: getattr(wanted, name) for name in TIMED if getattr(wanted, name) != getattr(before, name)}
     if not changes:
@@ -139,9 +118,9 @@ async def _changed(
 
 
 @routes.delete("/{name}", status_code=204, responses=answers(404, 412))
-async def delete(engine: Here, asked: Definer, schedule: Named, match: Match = None) -> Response:
+async def delete(engine: Here, asked: Definer, schedule: Named, check: Unchanged) -> Response:
     """Delete a schedule; runs that it fired go on."""
-    await define.delete_schedule(engine, schedule.id, asked.name, unchanged(TAGGED, match))
+    await define.delete_schedule(engine, schedule.id, asked.name, check)
     return Response(status_code=204)
 
 

@@ -1,29 +1,16 @@
 """Tasks: what can be run. A task's id is its name."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Response
 
-from rota.api.asked import Asked
-from rota.api.deps import (
-    Counted,
-    Definer,
-    Here,
-    Json,
-    Key,
-    Match,
-    Namespace,
-    Operator,
-    Reader,
-    Seals,
-    answers,
-    etag,
-    router,
-    unchanged,
-)
+from rota.api.asked import Asked, scope
+from rota.api.deps import Counted, Definer, Here, Json, Key, Namespace, Operator, Reader, Seals, answers, router
+from rota.api.etags import Unchanged, etag
 from rota.api.named import Each, Kind
 from rota.api.paging import listing, readable
 from rota.api.schemas import views as shown
@@ -32,12 +19,12 @@ from rota.api.schemas.filters import TaskFilter
 from rota.api.stats import Stats
 from rota.api.views import instant, plain, when
 from rota.domain.access import Action, allowed
-from rota.domain.errors import Refused
+from rota.domain.errors import Refused, StoreError
 from rota.domain.lane import lane
 from rota.domain.retry import Defaults
 from rota.domain.run import LIVE, Run, State
 from rota.domain.schedule import Schedule
-from rota.domain.task import DEFINED, Task, without_secrets
+from rota.domain.task import Task, without_secrets
 from rota.domain.timing import started
 from rota.engine import control, define
 from rota.engine.define import schedules_of
@@ -50,14 +37,9 @@ from rota.ports.store import Where
 routes = router("/api/tasks", "tasks")
 
 
-def of(task: Task) -> tuple[str, str, str]:
-    """What rights to it are about."""
-    return task.namespace, task.name, task.queue
-
-
 def seen(task: Task, asked: Asked) -> Task:
     """The task as the asker may see it."""
-    if allowed(asked.actor.grants, Action.DEFINE, *of(task)):
+    if allowed(asked.actor.grants, Action.DEFINE, *scope(task)):
         return task
     return replace(task, params=without_secrets(task.params), overrides=without_secrets(task.overrides))
 
@@ -69,7 +51,7 @@ def row(task: Task) -> dict[str, Any]:
     return {"id": task.name, **plain(task), "retry_count": task.retry.retries, "timeout_seconds": timeout}
 
 
-TASKS = Kind(Task, "task", of)
+TASKS = Kind(Task)
 Named = Annotated[Task, Depends(TASKS.named)]
 """The task of the path, which the asker may do this to; named behind the asker."""
 Chosen = Annotated[Each, Depends(TASKS.each)]
@@ -79,7 +61,7 @@ async def told(engine: Engine, task: Task, status: int = 200, warning: str = "")
     """A task with its schedules, its next fire and its ETag."""
     location = {"Location": f"/api/tasks/{task.name}?namespace={task.namespace}"} if status == 201 else {}
     body = {**row(task), **await _times(engine, task), "warning": warning}
-    return Json(body, status, {"ETag": etag(task, DEFINED), **location})
+    return Json(body, status, {"ETag": etag(task), **location})
 
 
 async def _times(engine: Engine, task: Task) -> dict[str, Any]:
@@ -98,16 +80,14 @@ async def _accepted(engine: Engine, task: Task, status: int = 200) -> Response:
 @routes.get("", response_model=shown.page(shown.TaskRow))
 async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[TaskFilter, Query()]) -> Response:
     """List tasks, newest first."""
-    where, fits = readable(asked, Where(namespace=query.namespace, queue=query.queue), of, narrow=False)
+    where, fits = readable(asked, Where(namespace=query.namespace, queue=query.queue), narrow=False)
     text = query.search.lower()
 
     def wanted(task: Task) -> bool:
-        mine = (fits is None or fits(task)) and query.task_type in ("", task.task_type)
-        return mine and text in f"{task.name}\n{task.description}".lower()
+        right = query.task_type in ("", task.task_type)
+        return right and fits(task) and text in f"{task.name}\n{task.description}".lower()
 
-    found, after = await listing(
-        engine.store.late, cursors, Task, where, query, wanted if text or query.task_type else fits
-    )
+    found, after = await listing(engine.store.late, cursors, Task, where, query, wanted)
     rows = [row(seen(one, asked)) | (await _times(engine, one) if query.schedules else {}) for one in found]
     return Json({"items": rows, "next": after})
 
@@ -116,7 +96,7 @@ async def listed(engine: Here, asked: Reader, cursors: Seals, query: Annotated[T
 async def create(engine: Here, asked: Definer, body: TaskNew, namespace: Namespace = "main") -> Response:
     """Make a task, and with `schedule` schedules of it."""
     task = body.applied(Task(namespace, body.name), engine.defaults)
-    asked.permit("task", task.name, *of(task))
+    asked.permit("task", task.name, *scope(task))
     schedules = [
         Schedule(
             namespace, f"{task.name}:{place}" if place > 1 else task.name, task.name, trigger_of(text, body.timezone)
@@ -133,28 +113,28 @@ async def show(engine: Here, asked: Reader, task: Named) -> Response:
 
 
 @routes.patch("/{name}", response_model=shown.TaskView, responses=answers(404, 409, 412))
-async def update(engine: Here, asked: Definer, task: Named, body: TaskChange, match: Match = None) -> Response:
+async def update(engine: Here, asked: Definer, task: Named, body: TaskChange, check: Unchanged) -> Response:
     """Change what the body names. On a task from code the change stays over deploys until it is reset."""
-    return await _changed(engine, asked, task, body, match)
+    return await _changed(engine, asked, task, body, check)
 
 
 @routes.put("/{name}", response_model=shown.TaskView, responses=answers(404, 409, 412))
-async def replaced(engine: Here, asked: Definer, task: Named, body: TaskChange, match: Match = None) -> Response:
+async def replaced(engine: Here, asked: Definer, task: Named, body: TaskChange, check: Unchanged) -> Response:
     """Put the whole definition: what the body leaves out goes back to its default. Schedules stay if not named."""
-    return await _changed(engine, asked, task, body, match, engine.defaults)
+    return await _changed(engine, asked, task, body, check, engine.defaults)
 
 
 async def _changed(
-    engine: Engine, asked: Asked, task: Task, body: TaskChange, match: str | None, whole: Defaults | None = None
+    engine: Engine, asked: Asked, task: Task, body: TaskChange, check: define.Check, whole: Defaults | None = None
 ) -> Response:
     changes = body.changes(task, whole)
     if queue := changes.get("queue"):
         asked.permit("task", task.name, task.namespace, task.name, queue)
-    unchanged(DEFINED, match)(task)
+    check(task)
     timed = await _timing(engine, task, body, whole is not None)
     after = task
     if changes:
-        after = await define.update_task(engine, task.id, changes, asked.name, unchanged(DEFINED, match))
+        after = await define.update_task(engine, task.id, changes, asked.name, check)
     if timed:
         await timed(asked.name)
     return await _accepted(engine, after)
@@ -184,16 +164,16 @@ async def _timing(
 
 
 @routes.delete("/{name}", status_code=204, responses=answers(404, 412))
-async def delete(engine: Here, asked: Definer, task: Named, match: Match = None) -> Response:
+async def delete(engine: Here, asked: Definer, task: Named, check: Unchanged) -> Response:
     """Delete a task and its schedules; runs that exist go on."""
-    await define.delete_task(engine, task.id, asked.name, unchanged(DEFINED, match))
+    await define.delete_task(engine, task.id, asked.name, check)
     return Response(status_code=204)
 
 
 @routes.post("/{name}/reset", response_model=shown.TaskView, responses=answers(404, 409, 412))
-async def reset(engine: Here, asked: Definer, task: Named, match: Match = None) -> Response:
+async def reset(engine: Here, asked: Definer, task: Named, check: Unchanged) -> Response:
     """Drop what people changed: the task is as its code has it."""
-    return await _accepted(engine, await define.reset_task(engine, task.id, asked.name, unchanged(DEFINED, match)))
+    return await _accepted(engine, await define.reset_task(engine, task.id, asked.name, check))
 
 
 @routes.post(
@@ -213,9 +193,11 @@ async def triggered(
     with submission(task.name):
         order = ordered(engine, asked, task, body, key)
         receipt = await control.trigger(engine, order, asked.name, body.overlap)
-    held = (await engine.store.get(Run, [receipt.id]))[0]
-    waits = held and held.record.state in LIVE - {State.RUNNING}
-    warning = await hindered(engine, held.record, await counted.refused(task.namespace)) if held and waits else ""
+    warning = ""
+    with suppress(StoreError):  # the run is made: told of trouble, who asked would ask again
+        held = (await engine.store.get(Run, [receipt.id]))[0]
+        if held and held.record.state in LIVE - {State.RUNNING}:
+            warning = await hindered(engine, held.record, await counted.refused(task.namespace))
     data = {"id": receipt.id, "created": receipt.created, "warning": warning}
     return Json(data, 201 if receipt.created else 200, {"Location": f"/api/runs/{receipt.id}"})
 

@@ -17,8 +17,9 @@ from rota.domain.records import DISPATCH
 from rota.domain.retry import RETRY_LIMIT, Defaults, Retry
 from rota.domain.schedule import CatchUp, Overlap, Policy, Schedule
 from rota.domain.task import COMMANDED, DEFINED, Isolation, OnLost, Task, meant
-from rota.domain.triggers import Cron, Trigger, from_json, parse
+from rota.domain.triggers import Cron, Interval, Trigger, from_json, parse
 from rota.domain.triggers.base import RANGE_END
+from rota.domain.triggers.reading import CLOCKLESS, check_clock
 from rota.engine.submit import Order
 from rota.observe.traces import current
 
@@ -188,8 +189,10 @@ class TaskFields(_Tried):
     def _unequivocal(self) -> Any:
         if "timeout_seconds" in self.model_fields_set and self.clocks and "attempt_ms" in self.clocks.model_fields_set:
             raise Invalid("timeout_seconds", "and clocks.attempt_ms say the same; give one of them")
-        if "timezone" in self.model_fields_set and not getattr(self, "schedule", None):
-            raise Invalid("timezone", "is that of schedule; give that as well, or change /api/schedules")
+        if "timezone" in self.model_fields_set:
+            if not (texts := getattr(self, "schedule", None)):
+                raise Invalid("timezone", "is that of schedule; give that as well, or change /api/schedules")
+            check_clock("timezone", [texts] if isinstance(texts, str) else texts)
         return self
 
     def applied(self, task: Task, new: Defaults | None = None) -> Task:
@@ -277,8 +280,8 @@ class ScheduleFields(Body):
         if isinstance(found, Cron):
             return replace(found, **clock)
         for key in clock:
-            if self.schedule is None or key != "timezone":
-                raise Invalid(key, "is for cron text; other schedules meet no clock changes")
+            if self.schedule is None or key != "timezone" or isinstance(found, Interval):
+                raise Invalid(key, CLOCKLESS)
         return found
 
     def applied(self, schedule: Schedule, trigger: Trigger) -> Schedule:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from rota.api.paging import Paged, Window
+from rota.api.paging import Paged, Pages, Window
 from rota.api.schemas.bodies import BULK_LIMIT, Body
 from rota.api.schemas.texts import NameOrNone, Prefix, RunId, RunIdOrNone, Searched, Space, Suffix
 from rota.domain.errors import Invalid
@@ -52,7 +52,7 @@ class RunChoice(RunFilter):
     place: ClassVar[str] = "where.cursor"
 
 
-class WorkerFilter(Paged):
+class WorkerFilter(Pages):
     """Which sessions of workers."""
 
     namespace: Space = "main"

@@ -1,14 +1,13 @@
 """What comes out, for the documents: models made of the records themselves, field by field as `api.views` has them."""
 
 from collections.abc import Mapping
-from dataclasses import is_dataclass
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from rota.api.views import HIDDEN, is_instant
+from rota.api.views import HEAVY, HIDDEN, is_instant
 from rota.domain.records import Load, Queue, Session
 from rota.domain.retry import Retry
 from rota.domain.run import Attempt, Run, State
@@ -23,7 +22,7 @@ def view(name: str, record: type, leave: frozenset[str] = frozenset(), **more: A
     """The model of a record's JSON, without the fields to leave out, and with more of them."""
     fields: dict[str, Any] = {}
     for field, hint in get_type_hints(record).items():
-        if field in HIDDEN or field in leave or field not in _fields(record):
+        if field in HIDDEN or field in leave:
             continue
         if is_instant(field):
             fields |= {field: str | None, f"{field}_ms": int | None}
@@ -49,17 +48,12 @@ def answer(name: str, doc: str, /, **fields: Any) -> type[BaseModel]:
 LEVELS = Literal["low", "normal", "high", "urgent"]
 
 
-def _fields(record: Any) -> Any:
-    return record.__dataclass_fields__ if is_dataclass(record) else record._fields
-
-
 def _first(record: type) -> str:
     return (record.__doc__ or "").partition("\n")[0]
 
 
 def _plain(hint: Any) -> Any:
     """The type of a field's JSON."""
-    hint = getattr(hint, "__supertype__", hint)
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return Union[tuple(one if one is NoneType else _plain(one) for one in inner)]  # noqa: UP007  # not known yet
@@ -80,7 +74,6 @@ MODELS |= {Attempt: view("Attempt", Attempt)}
 
 _TASK: dict[str, Any] = {"id": str, "retry_count": int, "timeout_seconds": float | None}
 _TIMES: dict[str, Any] = {"schedules": list[str], "when": list[str], "next_at": str | None, "next_at_ms": int | None}
-_VALUES = frozenset({"payload", "result", "history"})
 _RUN: dict[str, Any] = {"duration_ms": int | None}
 _SCHEDULE: dict[str, Any] = {"id": str, "when": str, "state": Literal["on", "paused"]}
 _BEAT: dict[str, Any] = {"beat_at": str, "beat_at_ms": int, "silent_ms": int}
@@ -88,8 +81,8 @@ _SESSION: dict[str, Any] = {"session": str, "state": Literal["open", "draining",
 
 TaskRow: Any = view("TaskRow", Task, frozenset(), **_TASK, **{name: (kind, None) for name, kind in _TIMES.items()})
 TaskView: Any = view("TaskView", Task, **_TASK, **_TIMES, warning=str)
-RunRow: Any = view("RunRow", Run, _VALUES, **_RUN)
-RunView: Any = view("RunView", Run, frozenset(), **_RUN)
+RunRow: Any = view("RunRow", Run, HEAVY, **_RUN)
+RunView: Any = view("RunView", Run, **_RUN)
 ScheduleRow: Any = view("ScheduleRow", Schedule, **_SCHEDULE)
 ScheduleView: Any = view("ScheduleView", Schedule, **_SCHEDULE, next_fires=list[str])
 LoadView: Any = view("LoadView", Load)

@@ -4,33 +4,19 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Coroutine
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from rota.cli.show import Sheet, show
 from rota.domain.errors import Invalid
 
-
-class Mode(StrEnum):
-    """What is measured."""
-
-    THROUGHPUT = "throughput"
-    LATENCY = "latency"
-    SCHEDULES = "schedules"
-    IDLE = "idle"
-    API = "api"
-
-
-RUNS = {Mode.THROUGHPUT: 30_000, Mode.LATENCY: 200, Mode.SCHEDULES: 0, Mode.IDLE: 0, Mode.API: 10_000}
-PROFILED = 10_000
-SECONDS = {Mode.SCHEDULES: 25, Mode.IDLE: 60, Mode.API: 30}
+Mode = Literal["throughput", "latency", "schedules", "idle", "api"]
 
 
 def bench(
-    mode: Annotated[Mode, typer.Argument(help="What to measure.")] = Mode.THROUGHPUT,
+    mode: Annotated[Mode, typer.Argument(help="What to measure.")] = "throughput",
     store: Annotated[str | None, typer.Option(help="An empty store; a new SQLite file if not given.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, max=10_000_000, help="How many runs.")] = None,
     slots: Annotated[int, typer.Option(min=1, max=10_000, help="Slots of a worker.")] = 500,
@@ -47,6 +33,9 @@ def bench(
     """Measure throughput, latency, fire lag, idle cost or the API, on real processes and with durable settling."""
     from rota.cli.bench import machine, measures
     from rota.cli.bench import profile as steps
+    from rota.cli.bench.tasks import app
+    from rota.settings.load import Loaded
+    from rota.settings.tree import Settings
 
     def told(text: str) -> None:
         if not as_json:
@@ -56,21 +45,22 @@ def bench(
         url = store or f"sqlite:///{Path(folder) / 'rota.db'}"
         if url in ("sqlite://", "sqlite:///:memory:"):
             raise Invalid("store", "several processes are measured; a store in memory belongs to one")
-        number = runs or (PROFILED if profile else RUNS[mode])
-        watch = seconds or SECONDS.get(mode, 0)
+        asyncio.run(measures.check_unused(url))
+        app.store = url
+        app.configure(Loaded(Settings(), {}, None, "", {}))  # whatever is set for others here
         work: Coroutine[Any, Any, dict[str, float]]
         if profile:
-            work = steps.profile(url, number)
-        elif mode is Mode.THROUGHPUT:
-            work = measures.throughput(url, number, slots, workers, by, told)
-        elif mode is Mode.LATENCY:
-            work = measures.latency(url, number, slots, by, told)
-        elif mode is Mode.SCHEDULES:
-            work = measures.schedules(url, schedules, every, watch, told)
-        elif mode is Mode.API:
+            work = steps.profile(runs or 10_000)
+        elif mode == "throughput":
+            work = measures.throughput(url, runs or 30_000, slots, workers, by, told)
+        elif mode == "latency":
+            work = measures.latency(url, runs or 200, slots, by, told)
+        elif mode == "schedules":
+            work = measures.schedules(url, schedules, every, seconds or 25, told)
+        elif mode == "api":
             from rota.cli.bench.api import api
 
-            work = api(url, number, rate, watch, listeners, told)
+            work = api(url, runs or 10_000, rate, seconds or 30, listeners, told)
         else:
-            work = measures.idle(url, watch, told)
+            work = measures.idle(url, seconds or 60, told)
         show(Sheet(machine.described(url) | asyncio.run(work)), as_json)

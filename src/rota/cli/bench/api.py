@@ -1,7 +1,6 @@
 """`rota bench api`: requests at a fixed rate beside a working scheduler, timed from the instant each was meant for."""
 
 import asyncio
-import json
 import random
 import time
 from collections import Counter, defaultdict
@@ -13,13 +12,13 @@ import aiohttp
 import psutil
 
 from rota.cli.bench.machine import UNHEARD, cost, percentile, role
-from rota.cli.bench.measures import BULK, Told
-from rota.cli.bench.tasks import app, noop
+from rota.cli.bench.measures import BULK, Told, key_for
+from rota.cli.bench.tasks import WRITTEN, app, noop
+from rota.domain.access import ANY, Grant
 from rota.domain.ids import timed_id
 from rota.domain.lane import lane
 from rota.domain.run import Run, State
 from rota.ports.store import Change, Group
-from rota.wiring import credentials_place
 
 MIX = {"run": 40, "list": 20, "submit": 20, "write": 10, "stats": 10}
 """Shares of the requests, in percent."""
@@ -27,8 +26,6 @@ LISTS = (
     "/api/runs?limit=50", "/api/runs?state=success&limit=50", "/api/runs?state=failed&task=noop", "/api/runs?task=noop",
     "/api/runs?queue=default&state=success", "/api/tasks", "/api/schedules", "/api/workers", "/api/queues",
 )  # fmt: skip
-WRITTEN = 50
-"""Tasks that are written to."""
 
 
 async def api(url: str, runs: int, rate: int, seconds: int, listeners: int, told: Told) -> dict[str, Any]:
@@ -36,31 +33,28 @@ async def api(url: str, runs: int, rate: int, seconds: int, listeners: int, told
 
     Beside them so many `listeners` hear events, and the memory of the server is noted each minute.
     """
-    app.store = url
     async with app:
         told(f"filling in {runs} ended runs")
-        ids = await _fill(runs)
+        ids, key = await _fill(runs), await key_for(Grant("admin", ANY))
     with role("up", url, 100, errors=UNHEARD) as up:
         process = up.process
-        async with _client(up.api(), url, listeners) as (ask, heard):
-            load = _Load(ask, ids)
+        async with _client(up.api(), key, listeners) as (ask, heard):
             told("warming up")
-            await load.run(rate // 3, 3)
-            load.forget()
+            await _Load(ask, ids).run(rate // 3, 3)
+            load = _Load(ask, ids)
             told(f"{rate} requests a second for {seconds} s")
             before, first, minutes = cost(process), heard.total(), list[float]()
             noting = asyncio.create_task(_noted(process, minutes))
             await load.run(rate, seconds)
             noting.cancel()
-            after = cost(process)
+            after, messages = cost(process), (heard.total() - first) / max(listeners, 1) / seconds
     return {
         "runs": runs,
         "rate": rate,
         **load.result(),
         "server_cpu_percent": round((after.cpu_s - before.cpu_s) / seconds * 100, 1),
         "rss_mb": round(after.rss_mb, 1),
-        **({"listeners": len(heard)} if listeners else {}),
-        **({"messages_per_s": round((heard.total() - first) / listeners / seconds, 2)} if listeners else {}),
+        **({"listeners": len(heard), "messages_per_s": round(messages, 2)} if listeners else {}),
         **({"rss_mb_by_minute": minutes} if minutes else {}),
     }
 
@@ -77,10 +71,6 @@ class _Load:
     def __init__(self, ask: Callable[..., Any], ids: list[str]) -> None:
         self._ask = ask
         self._ids = ids
-        self.forget()
-
-    def forget(self) -> None:
-        """Measure anew."""
         self._spent: dict[str, list[float]] = defaultdict(list)
         self._errors: Counter[str] = Counter()
 
@@ -115,7 +105,7 @@ class _Load:
             case "submit":
                 return "POST", f"/api/tasks/{noop.task.name}/trigger", {}
             case "write":
-                return "PATCH", f"/api/tasks/written-{random.randrange(WRITTEN)}", {"description": f"at {time.time()}"}
+                return "PATCH", f"/api/tasks/{random.choice(WRITTEN)}", {"description": f"at {time.time()}"}
         return "GET", "/api/system/stats", None
 
     def result(self) -> dict[str, Any]:
@@ -128,19 +118,19 @@ class _Load:
 
 
 @asynccontextmanager
-async def _client(base: str, url: str, listeners: int) -> AsyncIterator[tuple[Callable[..., Any], Counter[int]]]:
-    """What asks as the administrator of the first start, and how many messages each listener has heard."""
-    connector = aiohttp.TCPConnector(limit=256 + listeners)
-    async with aiohttp.ClientSession(base, connector=connector, timeout=aiohttp.ClientTimeout(30)) as session:
+async def _client(base: str, key: str, listeners: int) -> AsyncIterator[tuple[Callable[..., Any], Counter[int]]]:
+    """What asks by this key, and how many messages each listener has heard."""
+    connector, login = aiohttp.TCPConnector(limit=256 + listeners), {"Authorization": f"Bearer {key}"}
+    async with aiohttp.ClientSession(
+        base, connector=connector, headers=login, timeout=aiohttp.ClientTimeout(30)
+    ) as session:
 
         async def ask(method: str, path: str, body: Any = None) -> tuple[int, Any]:
             async with session.request(method, path, json=body) as answer:
                 return answer.status, await answer.json(content_type=None)
 
-        (key,) = json.loads(credentials_place(url).read_text()).values()
-        session.headers["Authorization"] = f"Bearer {key}"
-        for number in range(WRITTEN):
-            await ask("POST", "/api/tasks", {"name": f"written-{number}"})
+        for name in WRITTEN:
+            await ask("POST", "/api/tasks", {"name": name})
         heard: Counter[int] = Counter()
         hearing = [asyncio.create_task(_hear(session, heard, number)) for number in range(listeners)]
         yield ask, heard

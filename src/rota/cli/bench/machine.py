@@ -15,6 +15,8 @@ from typing import IO, NamedTuple, cast
 import psutil
 
 from rota.domain.errors import RotaError
+from rota.domain.names import number_of, without_password
+from rota.settings.place import PREFIX
 
 TARGET = "rota.cli.bench.tasks:app"
 HTTP = "http"
@@ -64,8 +66,9 @@ def role(name: str, url: str, slots: int, way: Way | None = None, errors: int | 
         command += ["--store", url]
     command += [] if name in ("scheduler", "api") else ["--slots", str(slots)]
     command += ["--port", "0"] if name in ("up", "api") else []
-    # A store without a folder has no place for a secret of its own.
-    environment = {"ROTA_SECURITY__SECRET": token_hex(32)} | os.environ | {"PYTHONUNBUFFERED": "1"}
+    # What is set for others here is not measured. A store without a folder has no place for a secret of its own.
+    environment = {key: value for key, value in os.environ.items() if not key.upper().startswith(PREFIX)}
+    environment |= {"ROTA_CONFIG": os.devnull, "ROTA_SECURITY__SECRET": token_hex(32), "PYTHONUNBUFFERED": "1"}
     if way:
         environment |= {"ROTA_TOKEN": way.token} | ({} if way.by == HTTP else {"ROTA_MESSAGE_QUEUE__URL": way.by})
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True) as child:
@@ -80,22 +83,25 @@ def role(name: str, url: str, slots: int, way: Way | None = None, errors: int | 
 
 
 @contextmanager
-def crew(url: str, slots: int, workers: int, way: Way | None) -> Iterator[None]:
-    """So many worker processes, and what they are reached by."""
+def crew(url: str, slots: int, workers: int, way: Way | None) -> Iterator[list[psutil.Process]]:
+    """So many worker processes, which are given, and what they are reached by."""
     with ExitStack() as roles:
         if way and way.by == HTTP:
             way = way._replace(api=roles.enter_context(role("api", url, slots, way, UNHEARD)).api())
         elif way:
             roles.enter_context(role("scheduler", url, slots, way))
-        for _ in range(workers):
-            roles.enter_context(role("worker", url, slots, way))
-        yield
+        yield [roles.enter_context(role("worker", url, slots, way)).process for _ in range(workers)]
+
+
+def check_going(process: psutil.Process) -> None:
+    """Raises `RotaError` where it has ended by itself."""
+    if process.status() == psutil.STATUS_ZOMBIE:
+        raise RotaError("what is measured has ended by itself; what it said stands above")
 
 
 def cost(process: psutil.Process) -> Cost:
     """What the process and its children have used. Raises `RotaError` where it has ended by itself."""
-    if process.status() == psutil.STATUS_ZOMBIE:
-        raise RotaError("what is measured has ended by itself; what it said stands above")
+    check_going(process)
     family = [process, *process.children(recursive=True)]
     times = [one.cpu_times() for one in family]
     return Cost(sum(t.user + t.system for t in times), sum(one.memory_info().rss for one in family) / 1e6)
@@ -105,9 +111,10 @@ def described(url: str) -> dict[str, object]:
     """What the benchmark ran on."""
     import sqlite3
 
+    cores = number_of(os.cpu_count() or 1, "core")
     return {
-        "store": url.rsplit("@", maxsplit=1)[-1],
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}",
+        "store": without_password(url),
+        "machine": f"{cores}, {platform.machine()}, {platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "rota": version("rota"),

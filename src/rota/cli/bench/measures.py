@@ -3,47 +3,67 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from rota.cli.bench.machine import Way, cost, crew, percentile, role
-from rota.cli.bench.tasks import app, lag, noop, stamp
+import psutil
+
+from rota.cli.bench.machine import Way, check_going, cost, crew, percentile, role
+from rota.cli.bench.tasks import SCHEDULE, WRITTEN, app, lag, noop, stamp
 from rota.domain.access import ANY, Actor, Grant
-from rota.domain.errors import RotaError
+from rota.domain.errors import Invalid, RotaError
+from rota.domain.names import number_of
 from rota.domain.people import Kind, Token
-from rota.domain.run import Run, State
+from rota.domain.run import LIVE, Run, State
 from rota.domain.schedule import Overlap, Policy, Schedule
+from rota.domain.task import Task
 from rota.domain.timing import started
 from rota.domain.triggers import Interval
 from rota.engine.define import register
 from rota.engine.engine import walk
 from rota.engine.people import mint
-from rota.engine.query import unfinished
 from rota.engine.submit import Order, submit
 from rota.ports.store import Change, Group, Where
-from rota.wiring import locks
+from rota.wiring import locks, opened
 
 BULK = 1_000
 WARM_S = 2
 """The API of a `rota up` still starts when its first run has ended."""
 Told = Callable[[str], None]
+OWN = frozenset((noop.task.name, stamp.task.name, lag.task.name, *WRITTEN))
+
+
+async def check_unused(url: str) -> None:
+    """Raises `Invalid` for a store in which there is more than earlier benchmarks left: it would run here, and be
+    waited for.
+    """
+    async with opened(url) as engine:
+        found = [f"task {one.id}" async for one, _ in walk(engine, Task) if not _own(one)]
+        found += [f"schedule {one.id}" async for one, _ in walk(engine, Schedule) if not one.name.startswith(SCHEDULE)]
+        live = await engine.store.count(Run, "task", Where(states=tuple(LIVE)))
+        found += [f"{number_of(number, 'run')} of task {name}" for name, number in live.items() if name not in OWN]
+    if found:
+        raise Invalid("store", f"it is in use, there is {found[0]}; name an empty one, or none for a new SQLite file")
+
+
+def _own(task: Task) -> bool:
+    return task.namespace == "main" and task.name in OWN and task.app in ("", app.name)
 
 
 async def throughput(url: str, runs: int, slots: int, workers: int, by: str, told: Told) -> dict[str, float]:
     """Fill, then drain by worker processes; then fill while they drain. Runs per second. `by`: how they are reached."""
-    app.store = url
     async with app:
-        told(f"submitting {runs} runs")
+        told(f"submitting {number_of(runs, 'run')}")
         began = time.perf_counter()
         await _fill(runs)
         filled = time.perf_counter() - began
-        with crew(url, slots, workers, await _way(by)):
+        with crew(url, slots, workers, await _way(by)) as working:
             told("draining")
-            await _until_ended(runs)
+            await _until_ended(runs, working)
             first, last = await _span(0)
-            told(f"submitting {runs} runs meanwhile")
+            told(f"submitting {number_of(runs, 'run')} meanwhile")
             mark = int(time.time() * 1000)
             await _fill(runs)
-            await _until_ended(2 * runs)
+            await _until_ended(2 * runs, working)
         _, end = await _span(mark)
     return {
         "runs": runs,
@@ -59,14 +79,13 @@ async def latency(url: str, runs: int, slots: int, by: str, told: Told) -> dict[
     """One submission every 50 ms to `rota up`, or to a worker that is reached so; ms from the submit call to the first
     line of the task.
     """
-    app.store = url
     async with app:
         way = await _way(by)
         with crew(url, slots, 1, way) if way else role("up", url, slots):
             told("waiting for the worker")
             await (await stamp.asubmit(time.monotonic_ns())).aresult(30)
             await asyncio.sleep(WARM_S)
-            told(f"submitting {runs} runs, one every 50 ms")
+            told(f"submitting {number_of(runs, 'run')}, one every 50 ms")
             handles = []
             for _ in range(runs):
                 handles.append(await stamp.asubmit(time.monotonic_ns()))
@@ -81,11 +100,11 @@ async def latency(url: str, runs: int, slots: int, by: str, told: Told) -> dict[
 
 async def schedules(url: str, count: int, every_s: int, seconds: int, told: Told) -> dict[str, float]:
     """`count` schedules spread over their period; ms from nominal time to the first line of the task."""
-    app.store = url
     async with app:
-        told(f"making {count} schedules, each every {every_s} s")
+        told(f"making {number_of(count, 'schedule')}, each every {every_s} s")
         await _make_schedules(count, every_s * 1000)
         with role("up", url, 500) as up:
+            up.api()  # it has started
             await asyncio.sleep(every_s + 2)
             before, since = cost(up.process), int(time.time() * 1000)
             told(f"measuring for {seconds} s")
@@ -108,8 +127,8 @@ async def schedules(url: str, count: int, every_s: int, seconds: int, told: Told
 
 async def idle(url: str, seconds: int, told: Told) -> dict[str, float]:
     """All roles in one process with nothing to do."""
-    app.store = url
     with role("up", url, 10) as up:
+        up.api()  # it has started
         await asyncio.sleep(5)
         told(f"watching an idle process for {seconds} s")
         before = cost(up.process)
@@ -121,13 +140,16 @@ async def idle(url: str, seconds: int, told: Told) -> dict[str, float]:
     }
 
 
+async def key_for(grant: Grant) -> str:
+    """A key that opens so much."""
+    minted, actor = locks().mint(Kind.KEY), Actor("bench", (Grant("admin", ANY),))
+    await mint(app.engine, minted, Token("", Kind.KEY, "bench", grants=(grant,)), actor)
+    return minted.text
+
+
 async def _way(by: str) -> Way | None:
     """That way, and a token for it; None for workers beside the store."""
-    if not by:
-        return None
-    minted, actor = locks().mint(Kind.KEY), Actor("bench", (Grant("admin", ANY),))
-    await mint(app.engine, minted, Token("", Kind.KEY, "bench", grants=(Grant("worker"),)), actor)
-    return Way(by, minted.text)
+    return Way(by, await key_for(Grant("worker"))) if by else None
 
 
 async def _fill(runs: int) -> None:
@@ -136,13 +158,18 @@ async def _fill(runs: int) -> None:
         await submit(app.engine, [order] * min(BULK, runs - start))
 
 
-async def _until_ended(runs: int) -> None:
+async def _until_ended(runs: int, working: Iterable[psutil.Process]) -> None:
     # Counting them is work for the store, too: ten looks a second took a quarter of a core from what is measured.
-    while await unfinished(app.engine):  # noqa: ASYNC110  # another process does the work
+    live = Where(states=tuple(LIVE))
+    while sum((await app.engine.store.count(Run, "state", live)).values()):
+        for one in working:
+            check_going(one)
         await asyncio.sleep(1)
     counts = await app.engine.store.count(Run, "state")
     if counts != {State.SUCCESS: runs}:
-        raise RotaError(f"expected {runs} runs with success, found {counts}; is the store empty at the start?")
+        raise RotaError(
+            f"expected {number_of(runs, 'run')} with success, found {counts}; is the store empty at the start?"
+        )
 
 
 async def _ended(since: int) -> Sequence[Run]:
@@ -160,7 +187,7 @@ async def _make_schedules(count: int, every_ms: int) -> None:
     policy = Policy(overlap=Overlap.ALLOW)
     triggers = [Interval(every_ms, now + number * every_ms // count) for number in range(count)]
     made = [
-        started(Schedule("main", f"bench-{number}", lag.task.name, trigger, policy=policy), now)
+        started(Schedule("main", f"{SCHEDULE}{number}", lag.task.name, trigger, policy=policy), now)
         for number, trigger in enumerate(triggers)
     ]
     await register(app.engine, app.name, [lag.task], [])

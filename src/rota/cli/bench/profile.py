@@ -32,11 +32,9 @@ class TimedStore:
         return getattr(self._store, name)
 
     async def commit(self, *args: Any) -> Any:
-        """As the store's."""
         return await self._timed(self._store.commit(*args))
 
     async def claim(self, *args: Any) -> Any:
-        """As the store's."""
         return await self._timed(self._store.claim(*args))
 
     async def _timed(self, call: Awaitable[Any]) -> Any:
@@ -56,12 +54,11 @@ class TimedStore:
         return answer
 
 
-async def profile(url: str, runs: int) -> dict[str, float]:
+async def profile(runs: int) -> dict[str, float]:
     """µs a run of each step, over `runs` no-op runs in batches of 500."""
-    app.store = url
     async with app:
         store = TimedStore(app.engine.store)
-        engine = Engine(store, store.logs, app.engine.clock, app.engine.chance)
+        engine = Engine(store, app.engine.clock, app.engine.chance)
         lane = f"main/{noop.task.queue}/python/"
         session = Session("profile", "profile", "", 0, (lane,), (noop.task.queue,), ("python",))
         await enter(engine, session)

@@ -6,6 +6,10 @@ from rota.embed import Rota
 from rota.ports.executor import Context
 
 app = Rota(name="bench")
+WRITTEN = tuple(f"written-{number}" for number in range(50))
+"""Tasks that are written to."""
+SCHEDULE = "bench-"
+"""How the names of schedules begin."""
 
 
 @app.task(name="noop", retries=0)

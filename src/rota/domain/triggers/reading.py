@@ -1,11 +1,11 @@
 """Triggers from what is stored (JSON values) and from what people type (text)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from rota.domain.durations import length_ms
+from rota.domain.durations import EPOCH, MILLISECOND, length_ms
 from rota.domain.errors import InvalidTrigger
 from rota.domain.triggers.base import Trigger, check_text, shown
 from rota.domain.triggers.combine import MAX_DEPTH, AllOf, AnyOf, Except
@@ -14,12 +14,14 @@ from rota.domain.triggers.plain import Interval, Once
 from rota.domain.zones import zone
 
 _KINDS: dict[object, Any] = {kind.kind: kind for kind in (Once, Interval, Cron, AnyOf, AllOf, Except)}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CLOCKLESS = "is for cron text; other schedules meet no clock changes"
+"""Of a time zone, gap or fold beside what follows no wall clock."""
 
 
-def from_json(value: object, levels: int = MAX_DEPTH) -> Trigger:
+def from_json(value: object, levels: int = MAX_DEPTH, stored: bool = False) -> Trigger:
     """The trigger that ``to_json`` wrote down, made of triggers through at most so many levels.
 
+    A `stored` one whose time zone this machine does not know is there all the same, and raises when it is asked.
     Raises InvalidTrigger for unknown kinds, missing and unknown members, and values that the kind refuses.
     """
     if not isinstance(value, Mapping):
@@ -37,7 +39,15 @@ def from_json(value: object, levels: int = MAX_DEPTH) -> Trigger:
             raise InvalidTrigger(key, f"is missing; a trigger of kind {name} needs it")
     for key in given.keys() - needed.keys():
         raise InvalidTrigger(shown(key), f"is unknown to a trigger of kind {name}; write {', '.join(needed)}")
-    made: Trigger = kind(**{key: _member(key, member, levels - 1) for key, member in given.items()})
+    members = {key: _member(key, member, levels - 1, stored) for key, member in given.items()}
+    made: Trigger
+    try:
+        made = kind(**members)
+    except InvalidTrigger as error:
+        if not stored or error.field != "timezone" or not isinstance(given["timezone"], str):
+            raise
+        made = kind(**members | {"timezone": "UTC"})
+        object.__setattr__(made, "timezone", given["timezone"])
     return made
 
 
@@ -58,14 +68,20 @@ def parse(text: str, timezone: str = "UTC") -> Trigger:
             return Cron(text.strip(), timezone)
 
 
-def _member(key: str, value: object, levels: int) -> object:
+def check_clock(field: str, texts: Iterable[str]) -> None:
+    """Raises InvalidTrigger where that rule of wall clocks stands beside texts that are all of elapsed time."""
+    if all(text.strip().partition(" ")[0].lower() == "every" for text in texts):
+        raise InvalidTrigger(field, CLOCKLESS)
+
+
+def _member(key: str, value: object, levels: int, stored: bool) -> object:
     if key in ("base", "without"):
-        return from_json(value, levels)
+        return from_json(value, levels, stored)
     if key != "triggers":
         return value
     if not isinstance(value, list | tuple):
         raise InvalidTrigger(key, f"{shown(value)} is not a list; write a list of triggers")
-    return tuple(from_json(one, levels) for one in value)
+    return tuple(from_json(one, levels, stored) for one in value)
 
 
 def _interval(text: str) -> Interval:
@@ -91,4 +107,4 @@ def _once(text: str, timezone: str) -> Once:
         if when.astimezone(UTC).astimezone(when.tzinfo) != when:
             problem = f"the clocks of {timezone} skip {text}"
             raise InvalidTrigger("at", f"{problem}; write a time before or after the change")
-    return Once((when - _EPOCH) // timedelta(milliseconds=1))
+    return Once((when - EPOCH) // MILLISECOND)

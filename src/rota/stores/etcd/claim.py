@@ -15,7 +15,7 @@ from rota.domain.run import Run, State
 from rota.domain.states import Claim, advance
 from rota.ports.store import Change, Claimed, Versioned, Want
 from rota.stores.etcd import find
-from rota.stores.etcd.client import Range, Ranged, Txn
+from rota.stores.etcd.client.words import Range, Ranged, Txn
 from rota.stores.etcd.commit import group_of
 from rota.stores.etcd.keys import is_open, is_unpaused
 from rota.stores.etcd.link import Link, together
@@ -36,8 +36,6 @@ WIDER = 64
 """How many times as far to look where a window holds too little, before all of the lane is looked through."""
 END = 1 << 64
 """Behind all ranks, as keys have them."""
-MOST_QUEUES = 20
-"""Queues of which one request can say that none may be paused."""
 
 
 class Ready(NamedTuple):
@@ -198,26 +196,16 @@ class Claimer:
 
     async def _taken(self, want: Want, some: list[Versioned[Run]], now: int) -> tuple[list[Versioned[Run]], bool, bool]:
         """What it got of some runs, whether others got some, and whether the session was open then."""
-        queues = list(dict.fromkeys(queue_of(was.record.lane) for was in some))
-        if len(queues) > MOST_QUEUES:
-            places = {queue: place // MOST_QUEUES for place, queue in enumerate(queues)}
-            parts: list[list[Versioned[Run]]] = [[] for _ in range(0, len(queues), MOST_QUEUES)]
-            for was in some:
-                parts[places[queue_of(was.record.lane)]].append(was)
-            answers = await together(self._taken(want, part, now) for part in parts)
-            got = sorted((one for part, _, _ in answers for one in part), key=_order)
-            return got, any(lost for _, lost, _ in answers), all(stays for _, _, stays in answers)
         link = self._link
         minted = [advance(was.record, Claim(want.session, want.worker, want.token), now) for was in some]
-        pairs = [group_of(link, Change(was, run)) for was, run in zip(some, minted, strict=True)]
-        groups = [Txn(tuple(compares), tuple(ops)) for compares, ops in pairs]
-        held = is_open(want.session, link.prefix)
+        groups: list[Txn] = []
+        for was, run in zip(some, minted, strict=True):
+            compares, ops = group_of(link, Change(was, run))
+            groups.append(Txn((*compares, is_unpaused(queue_of(run.lane), link.prefix)), tuple(ops)))
         try:
-            sent = await link.send(groups, (held, *(is_unpaused(one, link.prefix) for one in queues))) if groups else []
+            sent = await link.send(groups, (is_open(want.session, link.prefix),)) if groups else []
         except Stale:
-            # The session was closed, or a queue paused meanwhile.
-            (found,) = await link.ask([Range(held.key, count_only=True)])
-            return [], True, found.count > 0
+            return [], True, False
         got = [Versioned(run, one.revision) for run, one in zip(minted, sent, strict=True) if one.done.succeeded]
         return got, len(got) < len(minted), True
 

@@ -11,10 +11,10 @@ from rota.domain.run import Run
 from rota.ports.store import APPLIED, Change, Group, Guard, Result, Versioned
 from rota.stores import codec
 from rota.stores.codec import identity
-from rota.stores.etcd.client import Compare, Delete, Found, Op, Put, Range, Ranged, Txn
+from rota.stores.etcd.client.words import Compare, Delete, Found, Op, Put, Range, Ranged, Txn
 from rota.stores.etcd.keys import behind, guarded, kept_with, places, record_key
-from rota.stores.etcd.link import Link, deletion, wrapped
-from rota.stores.kinds import check_groups, kind_of, verdict
+from rota.stores.etcd.link import Link, wrapped
+from rota.stores.kinds import Key, check_groups, key_of, verdict
 
 MARKED_S = 60.0
 """How long a lane is believed to be marked: a cluster may be wiped, or restored to what it was before."""
@@ -29,9 +29,7 @@ def read(kind: type, found: Ranged) -> Versioned[Any] | None:
     if kind is not Tally:
         item = found.items[0]
         return Versioned(codec.decode(kind, item.value), item.modified)
-    cells: list[Tally] = [codec.decode(Tally, item.value) for item in found.items]
-    total = cells[0]._replace(count=sum(one.count for one in cells), total_ms=sum(one.total_ms for one in cells))
-    return Versioned(total, max(item.modified for item in found.items))
+    return _total(found.items)
 
 
 def asked(link: Link, kind: type, of: str) -> Range:
@@ -42,21 +40,20 @@ def asked(link: Link, kind: type, of: str) -> Range:
 
 async def commit(link: Link, groups: Sequence[Group], guard: Guard, say: Put | None) -> list[Result]:
     """Raises `Stale`, `Invalid` and `Unclear`, as the port says."""
-    kinds = [[kind_of(change) for change in group.changes] for group in groups]
-    keys: list[Any] = []
-    children = [_child(link, group, some, keys) for group, some in zip(groups, kinds, strict=True)]
-    check_groups(groups, keys)
+    keys = [[key_of(change) for change in group.changes] for group in groups]
+    check_groups(groups, [key for some in keys for key in some])
+    children = [_child(link, group, some) for group, some in zip(groups, keys, strict=True)]
     if not groups and guard is None and say is None:
         return []
     await _mark(link, groups)
     sent = await link.send(children, guarded(guard, link.prefix), say)
     results: list[Result] = []
-    for group, some, (done, _) in zip(groups, kinds, sent, strict=True):
+    for group, some, (done, _) in zip(groups, keys, sent, strict=True):
         if done.succeeded:
             results.append(APPLIED)
         else:
             replies: Any = done.replies
-            held = [read(kind, reply) for kind, reply in zip(some, replies, strict=True)]
+            held = [read(kind, reply) for (kind, _), reply in zip(some, replies, strict=True)]
             results.append(verdict(group.changes, held))
     return results
 
@@ -64,9 +61,8 @@ async def commit(link: Link, groups: Sequence[Group], guard: Guard, say: Put | N
 def group_of(link: Link, change: Change) -> tuple[list[Compare], list[Op]]:
     """What must hold for a change, and what it writes. Raises `Invalid`."""
     was, now = change
-    record = now if was is None else was.record
-    kind, of = type(record), identity(record)
-    data = b"" if now is None else codec.encode(now, None if was is None else record)
+    kind, of = key_of(change)
+    data = b"" if now is None else codec.encode(now, was and was.record)
     key = link.key(record_key(kind, of))
     ops: list[Op] = []
     if kind is Tally:
@@ -82,29 +78,25 @@ def group_of(link: Link, change: Change) -> tuple[list[Compare], list[Op]]:
         ops.append(Put(key, data))
     elif kind is not Tally:
         ops.append(Delete(key))
-    before = {} if was is None else places(record)
+    before = {} if was is None else places(was.record)
     after = {} if now is None else places(now)
     ops += [Delete(link.key(name)) for name in before if name not in after]
     ops += [Put(link.key(name), value.encode()) for name, value in after.items() if before.get(name) != value]
     if kind is Run and now is None:
-        ops += [deletion(link.key(start)) for start in kept_with(of)]
+        ops += [Delete(start, behind(start)) for start in map(link.key, kept_with(of))]
     return compares, ops
 
 
-def _child(link: Link, group: Group, kinds: list[type], keys: list[Any]) -> Txn:
+def _child(link: Link, group: Group, keys: Sequence[Key]) -> Txn:
     compares: list[Compare] = []
     ops: list[Op] = []
-    reads: list[Op] = []
-    for kind, change in zip(kinds, group.changes, strict=True):
+    for change in group.changes:
         some, more = group_of(link, change)
         compares += some
         ops += more
-        of = identity(change.now if change.was is None else change.was.record)
-        reads.append(asked(link, kind, of))
-        keys.append((kind, of))
     if group.tally is not None:
         ops.append(_added(link, group.tally))
-    return Txn(tuple(compares), wrapped(ops), tuple(reads))
+    return Txn(tuple(compares), wrapped(ops), tuple(asked(link, *key) for key in keys))
 
 
 def _added(link: Link, tally: Tally) -> Put:
@@ -127,8 +119,13 @@ def gathered(key: bytes, items: Sequence[Found], until: bytes) -> Txn | None:
     some = [item for item in items if item.key < until]
     if len(some) < 2:
         return None
-    cells: list[Tally] = [codec.decode(Tally, item.value) for item in some]
-    total = cells[0]._replace(count=sum(one.count for one in cells), total_ms=sum(one.total_ms for one in cells))
-    newest = max(item.modified for item in some)
+    total, newest = _total(some)
     held = Compare(key, "modified", "<", newest + 1, until), Compare(some[-1].key, "created", ">", 0)
     return Txn(held, (Put(key, codec.encode(total)), Delete(key + b"\0", until)))
+
+
+def _total(parts: Sequence[Found]) -> Versioned[Tally]:
+    """What the parts of a counter come to; the newest of them is its version."""
+    cells = [codec.decode(Tally, one.value) for one in parts]
+    total = cells[0]._replace(count=sum(one.count for one in cells), total_ms=sum(one.total_ms for one in cells))
+    return Versioned(total, max(one.modified for one in parts))

@@ -5,16 +5,15 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
-from rota.domain.lane import queue_of
 from rota.domain.records import Blob, Tally
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Schedule, Skip
 from rota.ports.store import Due, Page, Versioned, Where
-from rota.stores.etcd.client import Found, Range
+from rota.stores.etcd.client.words import Found, Range
 from rota.stores.etcd.commit import asked, read
-from rota.stores.etcd.keys import BY_ID, CEILING, DIGITS, WORDS, behind, clamp, falling, rising
+from rota.stores.etcd.keys import BY_ID, CEILING, DIGITS, behind, clamp, falling, rising, word_of
 from rota.stores.etcd.link import Link
-from rota.stores.kinds import BORN, ENDED, OPENED, Entry, counted, counted_by, paged, summed
+from rota.stores.kinds import BORN, ENDED, OPENED, Entry, all_ended, counted, counted_by, paged, summed
 
 BULK = 1_000
 MOMENT: dict[type, Callable[[Any], int | None]] = {Run: attrgetter("due_at"), Schedule: attrgetter("next_at")}
@@ -59,20 +58,17 @@ async def count(link: Link, kind: type, by: str, where: Where) -> dict[str, int]
     """Numbers by the value of a field: by the numbers of keys where they say it, else by all records."""
     how = counted_by(kind, by, where)
     if how == "states":
-        return await _sized(link, by, where)
+        return await _by_state(link, where)
     if how == "lanes":
-        of_queue = f"{where.namespace}/{where.queue}/"
-        lanes = [one for one in await _lanes(link, where.namespace) if not where.queue or one.startswith(of_queue)]
-        sizes = await _sizes(link, [f"ready/{lane}/" for lane in lanes])
-        names = lanes if by == "lane" else [queue_of(lane).partition("/")[2] for lane in lanes]
-        return summed(zip(names, sizes, strict=True))
+        lanes = await _lanes(link, where.namespace)
+        return summed(zip(lanes, await _sizes(link, [f"ready/{lane}/" for lane in lanes]), strict=True))
     oldest = not (await _walk_of(link, kind, where)).falling
     return await counted(kind, by, lambda cursor: find(link, kind, where, cursor, BULK, oldest))
 
 
 async def due(link: Link, kind: type, now: int, limit: int) -> Due[Any]:
     """What has come, and when the next will."""
-    start = f"due/{WORDS[kind]}/"
+    start = f"due/{word_of(kind)}/"
     first, later, end = (link.key(start + name) for name in (rising(0), rising(now + 1), rising(CEILING)))
     steps = [link.key(start + rising(now + 1 + step)) for step in DUE_STEPS_MS]
     come, ahead = await link.ask([Range(first, later, limit), Range(later, steps[0], 1)])
@@ -89,28 +85,22 @@ async def due(link: Link, kind: type, now: int, limit: int) -> Due[Any]:
     return Due(items, found[-1].at if ahead.items else None)
 
 
-async def last(link: Link, start: str, low: int, end: tuple[int, bytes], limit: int) -> list[Found]:
-    """The last keys with this beginning and a number from `low` on, ahead of `end`: as many or somewhat more.
+async def last(link: Link, start: str, bounds: tuple[int, int], stop: bytes, limit: int) -> list[Found]:
+    """The last keys with this beginning and a number within these bounds, ahead of `stop`: as many or somewhat more.
 
     A server can only read forwards; so the place from which on there are enough is found by counting.
     """
-    high, stop = end
-    few, many = high, low
-    while few - many > 1:
-        begin = link.key(f"{start}{many:015d}")
-        (found,) = await link.ask([Range(begin, stop, count_only=True)])
-        if found.count <= SLACK * limit:
-            break
-        many, few = await _halved(link, start, (many, few), stop, limit)
+
+    async def beyond(number: int) -> int:
+        (found,) = await link.ask([Range(link.key(f"{start}{number:015d}"), stop, count_only=True)])
+        return found.count
+
+    many, few = bounds
+    while few - many > 1 and await beyond(many) > SLACK * limit:
+        middle = (many + few) // 2
+        many, few = (many, middle) if await beyond(middle) < limit else (middle, few)
     (found,) = await link.ask([Range(link.key(f"{start}{many:015d}"), stop, keys_only=True)])
     return list(found.items)
-
-
-async def _halved(link: Link, start: str, bounds: tuple[int, int], stop: bytes, limit: int) -> tuple[int, int]:
-    many, few = bounds
-    middle = (many + few) // 2
-    (found,) = await link.ask([Range(link.key(f"{start}{middle:015d}"), stop, count_only=True)])
-    return (many, middle) if found.count < limit else (middle, few)
 
 
 async def _entries(link: Link, walk: Walk, oldest: bool, after: Entry | None, limit: int) -> tuple[list[Entry], bool]:
@@ -129,7 +119,7 @@ async def _entries(link: Link, walk: Walk, oldest: bool, after: Entry | None, li
     for place, (index, asks) in enumerate(zip(walk.indexes, ranges, strict=True)):
         items: list[Found] = list(replies[place].items)
         if not forward and replies[place].count > len(items):
-            items = await last(link, index.start, *_bounds(index, walk, asks.end), limit + 1)
+            items = await last(link, index.start, _bounds(index, walk), asks.end, limit + 1)
         # Many keys may be parts of one counter.
         more = more or (replies[place].more if forward else len(items) < replies[place].count)
         if ties and ties[place]:
@@ -161,7 +151,7 @@ def _range(link: Link, index: Index, walk: Walk, after: Entry | None, limit: int
     if index.order == "held":
         return Range(start, end)
     if index.order != "ids":
-        low, (high, _) = _bounds(index, walk, b"")
+        low, high = _bounds(index, walk)
         start, end = link.key(f"{index.start}{low:015d}"), link.key(f"{index.start}{high:015d}")
     if after:
         name = link.key(_name(index, after))
@@ -175,15 +165,15 @@ def _range(link: Link, index: Index, walk: Walk, after: Entry | None, limit: int
     return Range(min(start, end), end, bounded, keys_only=True)
 
 
-def _bounds(index: Index, walk: Walk, stop: bytes) -> tuple[int, tuple[int, bytes]]:
-    """The least number in an index and the one behind the largest, and the key to stop at."""
+def _bounds(index: Index, walk: Walk) -> tuple[int, int]:
+    """The least number in an index, and the one behind the largest."""
     if index.order == "falling":
         low = 0 if walk.high is None else CEILING - clamp(walk.high - 1)
         high = CEILING + 1 if walk.low is None else CEILING - clamp(walk.low) + 1
     else:
         low = clamp(walk.low or 0)
         high = CEILING + 1 if walk.high is None else clamp(walk.high)
-    return low, (high, stop)
+    return low, high
 
 
 def _name(index: Index, entry: Entry) -> str:
@@ -213,15 +203,13 @@ def _named(index: Index, link: Link, item: Found) -> Entry:
 
 
 async def _walk_of(link: Link, kind: type, where: Where) -> Walk:
-    word = WORDS[kind]
+    word = word_of(kind)
     if (where.prefix or kind in BY_ID or (kind is Skip and where.schedule)) and where.ended_until is None:
         start = where.prefix or (f"{where.schedule}/" if kind is Skip and where.schedule else "")
         rest = where._replace(prefix="", schedule="" if kind is Skip else where.schedule)
         return Walk((Index(f"{word}/{start}", "ids"),), rest == Where())
     if where.ended_until is not None and kind in ENDED:
-        exact = where._replace(states=()) == Where(ended_until=where.ended_until)
-        exact = exact and (not where.states or (kind is Run and {*where.states} >= TERMINAL))
-        return Walk((Index(f"ended/{word}/", "rising"),), exact, high=where.ended_until)
+        return Walk((Index(f"ended/{word}/", "rising"),), all_ended(kind, where), high=where.ended_until)
     if kind is Run:
         return await _walk_runs(link, where)
     rest = where._replace(since=None, until=None)
@@ -264,18 +252,17 @@ async def _spaces(link: Link) -> list[str]:
     return sorted({lane.partition("/")[0] for lane in await _lanes(link)})
 
 
-async def _sized(link: Link, by: str, where: Where) -> dict[str, int]:
+async def _by_state(link: Link, where: Where) -> dict[str, int]:
     states = [State(one).value for one in dict.fromkeys(where.states or tuple(State))]
     spaces = [where.namespace] if where.namespace else await _spaces(link)
-    names = [(space, state) for space in spaces for state in states if state != State.RUNNING]
-    sizes = await _sizes(link, [f"state/{space}/{state}/" for space, state in names])
-    pairs = list(zip(names, sizes, strict=True))
+    resting = [(state, f"state/{space}/{state}/") for space in spaces for state in states if state != State.RUNNING]
+    sizes = await _sizes(link, [start for _, start in resting])
+    pairs = [(state, size) for (state, _), size in zip(resting, sizes, strict=True)]
     if State.RUNNING in states:
         (live,) = await link.ask([link.all_of("live/")])
         held = [item.value.decode().split(" ")[2] for item in live.items]
-        pairs += [((space, State.RUNNING.value), 1) for space in held if where.namespace in (space, "")]
-    place = 1 if by == "state" else 0
-    return summed((name[place], number) for name, number in pairs)
+        pairs += [(State.RUNNING.value, 1) for space in held if where.namespace in (space, "")]
+    return summed(pairs)
 
 
 async def _sizes(link: Link, starts: Sequence[str]) -> list[int]:

@@ -27,7 +27,7 @@ async def diagnose(link: Link) -> list[tuple[str, str]]:
     for alarm in await client.alarms():
         help_ = "prune, compact, defragment and disarm" if alarm.kind == "NOSPACE" else "restore that member"
         found.append(("fail", f"alarm {alarm.kind} of member {alarm.member:x}: {help_}"))
-    if (number := len(await client.members())) < SAFE:
+    if (number := await client.members()) < SAFE:
         found.append(("warn", "what was acknowledged is on the disk of one member; of three one may be lost"))
     else:
         lost = (number - 1) // 2

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from rota.stores.etcd.client import Put, Range
+from rota.stores.etcd.client.words import Put, Range
 from rota.stores.etcd.keys import WAKE
 from rota.stores.etcd.link import Link
 from rota.stores.hub import ANYTHING, Hub
@@ -30,12 +30,9 @@ class Hints(Listener):
             await asyncio.sleep(REST_S)
 
     async def attend(self) -> None:
-        key = self._link.key(WAKE)
-        since = (await self._link.client.range(Range(key))).revision + 1
+        client, key = self._link.client, self._link.key(WAKE)
+        # This renews a token that has expired, too: a watch would only be refused.
+        since = (await client.range(Range(key))).revision + 1
         self._tell({ANYTHING: 1})  # what was said before is lost
-        async for events in self._link.client.watch(key, since=since):
-            for event in events:
-                if event.kind == "gap":
-                    self._tell({ANYTHING: 1})
-                elif event.kind == "put":
-                    self.heard(event.found.value)
+        async for said in client.watch(key, since):
+            self.heard(said)

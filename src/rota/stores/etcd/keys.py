@@ -7,30 +7,27 @@ newest comes first are counted down.
 
 from typing import Any
 
-from rota.domain.people import Token, User
-from rota.domain.records import Audit, Blob, Pulse, Queue, Seal, Session, Tally, Unique
+from rota.domain.records import Blob, Pulse, Queue, Tally, Unique
 from rota.domain.run import Run, State
-from rota.domain.schedule import Schedule, Skip
-from rota.domain.task import Revision, Task
-from rota.ports.store import Guard, Open
+from rota.domain.schedule import Schedule
+from rota.ports.store import Guard
 from rota.stores.codec import identity
-from rota.stores.etcd.client import Compare
-from rota.stores.kinds import BORN, ENDED, OPENED
+from rota.stores.etcd.client.words import Compare
+from rota.stores.kinds import OPENED, born, ended
 
 CEILING = (1 << 48) - 1
 DIGITS = 15
-WORDS: dict[type, str] = {
-    kind: kind.__name__.lower()
-    for kind in (
-        *(Run, Session, Schedule, Task, Revision, Queue, Pulse, Unique, Skip, Audit, Seal, User, Token, Blob, Tally),
-    )
-}
 BY_ID = (Queue, Unique, Pulse)
 """Kinds that are listed by id."""
 ROOM = "room"
 """Written with whatever brings anything in: the server weighs only what stands outside of nested transactions."""
 WAKE = "wake/hints"
 _LEAST = 1 << 63
+
+
+def word_of(kind: type) -> str:
+    """The first word of the keys of a kind."""
+    return kind.__name__.lower()
 
 
 def clamp(at: int) -> int:
@@ -55,7 +52,7 @@ def behind(key: bytes) -> bytes:
 
 def record_key(kind: type, of: str) -> str:
     """Where a record lies. A counter is the sum of all keys that begin so: each commit adds one of its own."""
-    return f"{WORDS[kind]}/{of}/" if kind is Tally else f"{WORDS[kind]}/{of}"
+    return f"{word_of(kind)}/{of}/" if kind is Tally else f"{word_of(kind)}/{of}"
 
 
 def places(record: Any) -> dict[str, str]:
@@ -65,19 +62,17 @@ def places(record: Any) -> dict[str, str]:
         return _places_of(record)
     if kind is Tally or kind is Pulse:
         return {}
-    word, of = WORDS[kind], identity(record)
+    word, of = word_of(kind), identity(record)
     found: dict[str, str] = {}
     if kind is Blob:
         # By id, so that a run that is deleted knows it.
         found[f"list/{word}/{of}"] = str(record.created_at)
-    elif kind in BORN:
-        found[f"list/{word}/{falling(BORN[kind](record))}/{of}"] = ""
-    if kind in ENDED:
-        ended = ENDED[kind](record)
-        if ended is not None:
-            found[f"ended/{word}/{rising(ended)}/{of}"] = ""
-        elif kind in OPENED:
-            found[f"open/{word}/{of}"] = str(BORN[kind](record))
+    elif (at := born(record)) is not None:
+        found[f"list/{word}/{falling(at)}/{of}"] = ""
+    if (end := ended(record)) is not None:
+        found[f"ended/{word}/{rising(end)}/{of}"] = ""
+    elif kind in OPENED:
+        found[f"open/{word}/{of}"] = str(born(record))
     if kind is Schedule and record.next_at is not None:
         found[f"due/{word}/{rising(record.next_at)}/{of}"] = ""
     if kind is Queue and record.paused:
@@ -87,17 +82,17 @@ def places(record: Any) -> dict[str, str]:
 
 def _places_of(run: Run) -> dict[str, str]:
     """A run lies in one place by its state, in its task's history, and where time looks for it."""
-    space, state, of, born = run.namespace, run.state, run.id, falling(run.created_at)
-    found = {f"of/{space}/{run.task}/{born}/{of}": ""}
+    space, state, of, made = run.namespace, run.state, run.id, falling(run.created_at)
+    found = {f"of/{space}/{run.task}/{made}/{of}": ""}
     if state is State.RUNNING:
         cancel = "cancel" if run.cancel else "-"
         found[f"live/{run.session}/{of}"] = f"{run.created_at} {run.token & 0x7FFFFFFF} {space} {cancel} {of}"
     else:
-        found[f"state/{space}/{state.value}/{born}/{of}"] = ""
+        found[f"state/{space}/{state.value}/{made}/{of}"] = ""
     if state is State.PENDING:
         found[f"ready/{run.lane}/{run.rank + _LEAST:020d}/{of}"] = f"{space}/{run.task}"
     if run.schedule:
-        found[f"fired/{space}/{run.schedule}/{born}/{of}"] = ""
+        found[f"fired/{space}/{run.schedule}/{made}/{of}"] = ""
     if run.due_at is not None:
         found[f"due/run/{rising(run.due_at)}/{of}"] = ""
     if run.ended_at is not None:
@@ -107,16 +102,12 @@ def _places_of(run: Run) -> dict[str, str]:
 
 def kept_with(run: str) -> tuple[str, ...]:
     """Beginnings of the keys that go with a run."""
-    return f"log/{run}/", f"{WORDS[Blob]}/{run}/", f"list/{WORDS[Blob]}/{run}/"
+    return f"log/{run}/", f"{word_of(Blob)}/{run}/", f"list/{word_of(Blob)}/{run}/"
 
 
 def guarded(guard: Guard, prefix: str) -> tuple[Compare, ...]:
     """What must hold for a guard to hold."""
-    if guard is None:
-        return ()
-    if isinstance(guard, Open):
-        return (is_open(guard.session, prefix),)
-    return (Compare(f"{prefix}term/{guard.name}".encode(), "value", "=", str(guard.number).encode()),)
+    return (Compare(f"{prefix}term/{guard.name}".encode(), "value", "=", str(guard.number).encode()),) if guard else ()
 
 
 def is_open(session: str, prefix: str) -> Compare:

@@ -1,13 +1,15 @@
 """One cluster as the store uses it: reads as of one moment, and groups of writes packed into few requests."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from rota.domain.errors import RotaError, Stale, Unavailable, Unclear
-from rota.stores.etcd.address import Address
-from rota.stores.etcd.client import Client, Compare, Delete, Done, Full, Op, Put, Range, Ranged, Txn
+from rota.servers.address import Address
+from rota.stores.etcd.client.client import Client
+from rota.stores.etcd.client.faults import Full
+from rota.stores.etcd.client.words import Compare, Done, Op, Put, Range, Ranged, Txn, has
 from rota.stores.etcd.keys import ROOM, behind
 from rota.stores.home import Home
 
@@ -20,7 +22,6 @@ MOST_BYTES = 1_000_000
 IN_FLIGHT = 8
 PART = 40
 """Operations of a larger group that are wrapped together."""
-END_S = 10.0
 KEY_BYTES = 150
 """Of an operation beside the value that it writes, more or less."""
 
@@ -35,43 +36,25 @@ class Sent(NamedTuple):
 class Link(Home):
     """Reads and writes below one prefix."""
 
+    patience_s = 10.0
+
     def __init__(self, address: Address, place: str) -> None:
         super().__init__(place)
         self.client = Client(address)
-        self.prefix = f"{address.prefix}/"
+        self.prefix = f"{address.path}/"
         self.lanes: dict[str, float] = {}
         """Lanes that are marked as known."""
-        self._busy = 0
-        self._idle = asyncio.Event()
         self._room = asyncio.Semaphore(IN_FLIGHT)
 
     async def open(self) -> None:
         """Connect. Raises `Unavailable`."""
         if self.move_in():
-            self._idle, self._room = asyncio.Event(), asyncio.Semaphore(IN_FLIGHT)
+            self._room = asyncio.Semaphore(IN_FLIGHT)
             try:
                 await self.client.open()
             except BaseException:
                 self._home = None
                 raise
-
-    async def close(self, first: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Have `first` done, let the calls under way end, then disconnect."""
-        with suppress(Unavailable):  # never opened, or its loop is no more
-            await super().at_home(first)
-            await super().at_home(self._close)
-
-    async def at_home(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        async def counted() -> T:
-            self._busy += 1
-            try:
-                return await work()
-            finally:
-                self._busy -= 1
-                if not self._busy:
-                    self._idle.set()
-
-        return await super().at_home(counted)
 
     def key(self, name: str) -> bytes:
         """The whole key."""
@@ -100,7 +83,7 @@ class Link(Home):
         What there is to `say` goes with the only request, or behind all of them.
         """
         room = Put(self.key(ROOM), b"")
-        requests = [(some, _brings(some)) for some in _packed(groups, len(guard))] or [([], say is not None)]
+        requests = [(some, has(some, Put)) for some in _packed(groups, len(guard))] or [([], say is not None)]
 
         async def one(number: int) -> list[Sent]:
             some, brings = requests[number]
@@ -135,13 +118,7 @@ class Link(Home):
             raise full
         return done
 
-    async def _close(self) -> None:
-        self._home = None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(END_S):
-                while self._busy:
-                    self._idle.clear()
-                    await self._idle.wait()
+    async def disconnect(self) -> None:
         await self.client.close()
 
 
@@ -182,10 +159,6 @@ def _weight(group: Txn) -> int:
     )
 
 
-def _brings(groups: Sequence[Op]) -> bool:
-    return any(isinstance(one, Put) or (isinstance(one, Txn) and _brings(one.then)) for one in groups)
-
-
 async def together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """What parts of one call come to. Raises `Unclear` where only some of them happened."""
     answers: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
@@ -198,8 +171,3 @@ async def together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     if len(errors) == len(answers):
         raise errors[0]
     raise Unclear(f"only a part of the call was written, ask again: {errors[0]}")
-
-
-def deletion(key: bytes) -> Delete:
-    """What deletes all keys that begin so."""
-    return Delete(key, behind(key))

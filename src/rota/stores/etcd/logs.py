@@ -4,7 +4,7 @@ etcd is no place for much text. So an attempt has room for some, and what it wri
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from time import monotonic
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from rota.domain.errors import Unavailable
 from rota.ports.store import LINES_LIMIT, Line, Sought
 from rota.stores.etcd import find
-from rota.stores.etcd.client import Compare, Found, Put, Range, Txn
+from rota.stores.etcd.client.words import Compare, Found, Put, Range, Txn
 from rota.stores.etcd.keys import CEILING, DIGITS, ROOM, behind, rising
 from rota.stores.etcd.link import Link, wrapped
 from rota.stores.lines import line_fits, line_text
@@ -121,20 +121,15 @@ class EtcdLogs:
 
     async def _onward(self, run: str, after: int) -> AsyncIterator[Numbered]:
         """Lines behind a position."""
-        index = f"log/{run}/" if run else "line/"
+        index = f"log/{run}/"
         start, end = self._link.key(index + rising(after - PIECE)), behind(self._link.key(index))
-        while True:
-            (reply,) = await self._link.ask([Range(start, end, CHUNKS if run else PIECE * 2)])
-            items = list(reply.items)
-            if not run and reply.more:
-                # Chunks that were written together are read together.
-                items = _whole(items, self._link.key(index), -1)
-            for one in await self._lines(run, items):
+        more = True
+        while more:
+            ((items, _, more, _),) = await self._link.ask([Range(start, end, CHUNKS)])
+            for one in _lines(items):
                 if one[0] > after:
                     yield one
-            if not reply.more:
-                return
-            start = items[-1].key + b"\0"
+            start = items[-1].key + b"\0" if more else end
 
     async def _backward(self, run: str, before: int) -> AsyncIterator[Numbered]:
         """Lines ahead of a position (0: of the end), newest first."""
@@ -142,33 +137,24 @@ class EtcdLogs:
         high = before or CEILING
         while True:
             stop = self._link.key(index + rising(high))
-            items = await find.last(self._link, index, 0, (high, stop), PIECE)
+            items = await find.last(self._link, index, (0, high), stop, PIECE)
             if not items:
                 return
-            bare = [Found(item.key, b"", 0, 0, 0) for item in items]
-            if run:
-                replies = await self._link.ask([Range(item.key) for item in bare])
-                bare = [item for reply in replies for item in reply.items]
-            for one in reversed(await self._lines(run, bare)):
+            for one in reversed(_lines(await self._chunks(run, items))):
                 if not before or one[0] < before:
                     yield one
-            high = _base(items[0], self._link.key(index))
+            start = len(self._link.key(index))
+            high = int(items[0].key[start : start + DIGITS])
 
-    async def _lines(self, run: str, items: Sequence[Found]) -> list[Numbered]:
-        """All lines of these chunks, or of those that these keys name, in order."""
+    async def _chunks(self, run: str, named: Sequence[Found]) -> list[Found]:
+        """The chunks that lie under these keys; of all runs, those that they name."""
+        keys = [item.key for item in named]
         if not run:
             start = len(self._link.key("line/"))
-            names = [item.key[start:].decode() for item in items]
-            ranges = [Range(self._link.key(f"log/{name[DIGITS + 1 :]}/{name[:DIGITS]}")) for name in names]
-            items = [item for reply in await self._link.ask(ranges) for item in reply.items]
-        return sorted((one for item in items for one in _DECODE(item.value)), key=lambda one: one[0])
+            names = [key[start:].decode() for key in keys]
+            keys = [self._link.key(f"log/{name[DIGITS + 1 :]}/{name[:DIGITS]}") for name in names]
+        return [item for reply in await self._link.ask([Range(key) for key in keys]) for item in reply.items]
 
 
-def _base(item: Found, start: bytes) -> int:
-    return int(item.key[len(start) : len(start) + DIGITS])
-
-
-def _whole(items: list[Found], start: bytes, place: int) -> list[Found]:
-    """Without those that have the same number as the one at this place, unless all have."""
-    cut = _base(items[place], start)
-    return [item for item in items if _base(item, start) != cut] or items
+def _lines(chunks: Iterable[Found]) -> list[Numbered]:
+    return sorted((one for chunk in chunks for one in _DECODE(chunk.value)), key=lambda one: one[0])

@@ -10,6 +10,7 @@ from rota.domain.names import without_password
 from rota.domain.records import Pulse, Session
 from rota.ports.store import (
     BeatReply,
+    Change,
     Claimed,
     Due,
     Group,
@@ -26,12 +27,11 @@ from rota.ports.store import (
     Watch,
     Where,
 )
-from rota.stores import codec
 from rota.stores.etcd import find
 from rota.stores.etcd.address import read_url
 from rota.stores.etcd.claim import Claimer
-from rota.stores.etcd.client import Compare, Put, Range, Ranged, Txn
-from rota.stores.etcd.commit import asked, commit, read
+from rota.stores.etcd.client.words import Compare, Put, Range, Ranged, Txn
+from rota.stores.etcd.commit import asked, commit, group_of, read
 from rota.stores.etcd.health import diagnose
 from rota.stores.etcd.hints import Hints
 from rota.stores.etcd.keys import is_open
@@ -73,7 +73,7 @@ class EtcdStore:
 
     async def close(self) -> None:
         self._hub.close()
-        await self._link.close(self._rest)
+        await self._link.leave(self._hints.close, self._terms.close)
 
     async def diagnose(self) -> list[tuple[str, str]]:
         """Levels and findings for `rota doctor`. Raises `StoreError`."""
@@ -113,10 +113,6 @@ class EtcdStore:
         self._link.soon(self._hints.listen)
         return self._hub.watch(topics)
 
-    async def _rest(self) -> None:
-        await self._hints.close()
-        await self._terms.close()
-
     async def _check(self) -> None:
         """That the server is new enough, and what it keeps ours."""
         link = self._link
@@ -147,12 +143,8 @@ class EtcdStore:
             if held and held.record.open:
                 replies[name] = _reply(held.record, live)
                 count = max(now, last.record.count + 1 if last else 0)
-                key = asked(link, Pulse, name).key
-                write = Txn(
-                    (Compare(key, "modified", "=", last.version if last else 0),),
-                    (Put(key, codec.encode(Pulse(name, count))),),
-                )
-                raised[name] = Txn((is_open(name, link.prefix),), (write,))
+                compares, ops = group_of(link, Change(last, Pulse(name, count)))
+                raised[name] = Txn((is_open(name, link.prefix),), (Txn(tuple(compares), tuple(ops)),))
         if raised:
             for name, (done, _) in zip(raised, await link.send(list(raised.values())), strict=True):
                 if not done.succeeded:

@@ -10,7 +10,7 @@ import msgspec
 
 from rota.domain.errors import Unavailable
 from rota.ports.store import Lead
-from rota.stores.etcd.client import Compare, Put, Range, Txn
+from rota.stores.etcd.client.words import Compare, Put, Range, Txn
 from rota.stores.etcd.link import Link
 from rota.stores.etcd.upkeep import Upkeep
 
@@ -32,6 +32,7 @@ class Terms:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._upkeep = Upkeep(link)
+        self.close = self._upkeep.close
         self._seen: dict[str, tuple[int, float]] = {}
         """At which revision each was last renewed, and since when that is known."""
 
@@ -45,10 +46,6 @@ class Terms:
         if lead.mine:
             self._upkeep.tick()
         return lead
-
-    async def close(self) -> None:
-        """Stop the upkeep; harmless twice."""
-        await self._upkeep.close()
 
     async def _lead(self, name: str, holder: str, ttl_ms: int) -> Lead:
         link = self._link

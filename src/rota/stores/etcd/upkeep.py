@@ -4,12 +4,13 @@ Each write leaves the former one behind until somebody compacts. Whoever leads d
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import groupby
 from time import monotonic, time_ns
 
 from rota.domain.errors import RotaError
-from rota.stores.etcd.client import Range
+from rota.stores.etcd.client.words import Range
 from rota.stores.etcd.commit import gathered
 from rota.stores.etcd.keys import behind, rising
 from rota.stores.etcd.link import Link
@@ -40,12 +41,12 @@ class Upkeep:
         """Begin a round, if it is time."""
         if monotonic() >= self._next and (self._task is None or self._task.done()):
             self._next = monotonic() + EVERY_S
-            self._task = asyncio.create_task(self._round())
+            self._task = asyncio.create_task(_tried(self.gather, self.compact))
 
     def relieve(self) -> None:
         """Do so at once where the cluster may be full, since then nobody can renew a term."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._relieved())
+            self._task = asyncio.create_task(_tried(self.make_room))
 
     async def close(self) -> None:
         """Stop; harmless twice."""
@@ -53,12 +54,6 @@ class Upkeep:
         if task:
             task.cancel()
             await asyncio.wait([task])
-
-    async def _round(self) -> None:
-        with suppress(RotaError):
-            await self.gather()
-        with suppress(RotaError):
-            await self.compact()
 
     async def compact(self) -> None:
         """Forget what was before the last call."""
@@ -88,10 +83,6 @@ class Upkeep:
             start = last if len(cells) > 1 or (sent and sent[0].done.succeeded) else behind(last)
         self._from = now - BACK_MS
 
-    async def _relieved(self) -> None:
-        with suppress(RotaError):
-            await self.make_room()
-
     async def make_room(self) -> bool:
         """If an alarm says that there is none left: forget all that is over, give it back, and try again."""
         client = self._link.client
@@ -108,3 +99,9 @@ class Upkeep:
 
     async def _now(self) -> int:
         return (await self._link.client.range(Range(self._link.key("format"), count_only=True))).revision
+
+
+async def _tried(*steps: Callable[[], Awaitable[object]]) -> None:
+    for step in steps:
+        with suppress(RotaError):
+            await step()

@@ -2,18 +2,18 @@
 
 import asyncio
 import logging
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 import asyncpg
 
 from rota.domain.errors import Incompatible, Invalid, StoreError, Unavailable
 from rota.domain.names import without_password
+from rota.servers.address import check_file, patience_of, pool_of, split_url
 from rota.stores.postgres.borrow import ENTER, IDENTITY, LEAVE, SCHEMA, db_of, meaning
 from rota.stores.postgres.faults import code_of, fault
 from rota.stores.postgres.notices import CHANNEL, Notices
@@ -33,13 +33,11 @@ UNNAMED = (
     "does not say which one it is, so no replica is read and nobody submits in a transaction of their own: "
     "GRANT EXECUTE ON FUNCTION pg_control_system() to Rota's user, then start anew"
 )
-CONNECT_S = 5.0
 PATIENCE_MS = 2_500
 """How long a write waits for locks, for its statements, and for its own program: a quarter of a term."""
 ANSWER_S = 10.0
 """How long to wait for a server that should have refused by then."""
 READ_S = 60
-POOL = 4
 STATEMENTS = 512
 LOCK = 0x726F7461
 """Whoever changes the schema holds this advisory lock."""
@@ -80,8 +78,8 @@ class Postgres(Base):
 
     def __init__(self, url: str, now: Callable[[], int] | None = None) -> None:
         super().__init__()
-        self._dsn, size, self._pooled, replica = _read(url)
-        self._connect_s = _patience_s(url)
+        self._dsn, self._pooled, replica, options = _read(url)
+        size, self._connect_s = pool_of(options), patience_of(options)
         self.place = without_password(url.partition("?")[0])
         self._now = now
         self._pool = Pool(self._connected, self.place, size)
@@ -89,7 +87,7 @@ class Postgres(Base):
         self._replica = Replica(Pool(there, f"the replica of {self.place}", size)) if replica else None
         self._reached = False
         self._tables: tuple[str, tuple[int, ...]] | None = None
-        self._notices = Notices(None if self._pooled else self._connected, self._tell)
+        self._notices = Notices(None if self._pooled else self._connected, self.hub.tell)
         each = _local(SETTINGS) if self._pooled else ""
         self._looks = Mode("BEGIN READ ONLY" + each if self._pooled else "", ANSWER_S, writes=False)
         self._reads = Mode(
@@ -110,11 +108,9 @@ class Postgres(Base):
 
     async def close(self) -> None:
         self.deafen()
-        with suppress(Unavailable):  # never opened, or its loop is no more
-            await self._pool.at_home(self._notices.close)
-            await self._pool.close()
-            if self._replica:
-                await self._replica.pool.close()
+        await self._pool.leave(self._notices.close)
+        if self._replica:
+            await self._replica.pool.leave()
 
     async def prepare(self) -> list[str]:
         applied = await super().prepare()
@@ -198,9 +194,6 @@ class Postgres(Base):
             told.append(("ok", "the replica keeps up") if keeps_up else ("warn", f"the replica is of no use: {said}"))
         return told
 
-    def _tell(self, hints: Mapping[str, int]) -> None:
-        self.hub.tell(hints)
-
     async def _connected(self, dsn: str = "", patience_s: float = 0.0) -> Any:
         try:
             connection = await asyncpg.connect(
@@ -233,22 +226,20 @@ def _identified(db: Db) -> tuple[str, tuple[int, ...]]:
     return schema, tuple(db.rows(IDENTITY, (schema,))[0])
 
 
-def _read(url: str) -> tuple[str, int, bool, str]:
-    """What of a URL is for the driver, the size of the pool, whether a pooler stands between, and the same by replica.
+def _read(url: str) -> tuple[str, bool, str, dict[str, str]]:
+    """What of a URL is for the driver, whether a pooler stands between, the same by replica, and what is for us.
 
     Raises `Invalid`.
     """
-    parts = urlsplit(url)
+    parts = split_url("store", url)
     options = parse_qsl(parts.query, keep_blank_values=True)
     ours = {name: value for name, value in options if name in OURS}
-    size, pooler = ours.get("pool", str(POOL)), ours.get("pooler", "")
-    if not size.isdecimal() or not 1 <= int(size) <= 100:
-        raise Invalid("store", f"pool={size} is no number of connections from 1 to 100")
+    pooler = ours.get("pooler", "")
     if pooler not in ("", "transaction"):
         raise Invalid("store", f"pooler={pooler} is unknown; write pooler=transaction, or leave it out")
     for name, value in options:
-        if name in FILES and not os.path.isfile(value):
-            raise Invalid("store", f"{name}={value} is no file; name one that this user may read")
+        if name in FILES:
+            check_file("store", name, value)
     dsn = parts._replace(query=urlencode([one for one in options if one[0] not in OURS]))
     if replica := ours.get("replica", ""):
         if not re.fullmatch(rf"{_HOST}(,{_HOST})*", replica):
@@ -257,12 +248,4 @@ def _read(url: str) -> tuple[str, int, bool, str]:
         rest = urlencode([one for one in options if one[0] not in (*OURS, "host", "port", "target_session_attrs")])
         user, sign, _ = parts.netloc.rpartition("@")
         replica = dsn._replace(netloc=f"{user}{sign}{replica}", query=rest).geturl()
-    return dsn.geturl(), int(size), bool(pooler), replica
-
-
-def _patience_s(url: str) -> float:
-    """How long a new connection may take. Raises `Invalid`."""
-    said = dict(parse_qsl(urlsplit(url).query, True)).get("connect_timeout", str(CONNECT_S))
-    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", said) or not float(said):
-        raise Invalid("store", f"connect_timeout={said:.20} is no number of seconds from 0.001 to 9999")
-    return float(said)
+    return dsn.geturl(), bool(pooler), replica, ours

@@ -37,16 +37,8 @@ LEAVE = "SELECT set_config('search_path', $1::text, true)"
 _ITSELF = "it commits each statement by itself; begin a transaction on it first"
 
 
-class AsyncpgDb(PostgresDb):
-    """On asyncpg."""
-
-    flavour = UNLOCKED
-
-
 class PsycopgDb(PostgresDb):
     """On psycopg 3, sync or async, or on psycopg2."""
-
-    flavour = UNLOCKED
 
     def __init__(self, connection: Any, stamp: int) -> None:
         super().__init__(connection, stamp, None)
@@ -105,8 +97,9 @@ def db_of(connection: Any, place: str) -> Db:
         raise Invalid("connection", f"{type(raw).__name__} is none of {known} to {place}")
     if closed:
         raise Invalid("connection", "it is closed")
-    stamp = randbits(62)
-    return AsyncpgDb(raw, stamp, None) if kind & ASYNCPG else PsycopgDb(raw, stamp)
+    db = PostgresDb(raw, randbits(62), None) if kind & ASYNCPG else PsycopgDb(raw, randbits(62))
+    db.flavour = UNLOCKED
+    return db
 
 
 def meaning(error: Exception, place: str) -> Exception:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from rota.domain.errors import RotaError, Unavailable
+from rota.domain.errors import RotaError
 from rota.stores.home import Home
 from rota.stores.postgres.faults import DRIVER_ERRORS, LOST, code_of, fault
 from rota.stores.postgres.flavour import POSTGRESQL
@@ -121,8 +121,6 @@ class Pool(Home):
         self._warm: list[Any] = []
         """Those on which a transaction has begun that nobody uses yet."""
         self._busy = 0
-        self._over = False
-        """Whether it was closed; calls of other threads may still be on their way."""
         self._cooling: asyncio.Task[None] | None = None
         self._room = asyncio.Semaphore(size)
         # Versions mean nothing but equality. Counted up from chance, they never meet those of another process.
@@ -131,21 +129,14 @@ class Pool(Home):
     def open(self) -> None:
         """Allow calls; the first one connects."""
         if self.move_in():
-            self._room, self._over = asyncio.Semaphore(self._size), False
+            self._room = asyncio.Semaphore(self._size)
             self._idle, self._warm, self._busy, self._cooling = [], [], 0, None
-
-    async def close(self) -> None:
-        """Let the calls under way end, then disconnect."""
-        if self._home is not None:
-            await self.at_home(self._close)
 
     async def do(self, mode: Mode, work: Callable[[Db], T], notice: str = "") -> T:
         """What `work` returns, in a transaction of its own; `notice` is a statement behind its end."""
 
         async def tried() -> T:
             async with self._room:
-                if self._over:
-                    raise Unavailable(f"{self.place} was closed meanwhile")
                 self._busy += 1
                 try:
                     return await self._tried(mode, work, _ending(mode, notice))
@@ -156,11 +147,10 @@ class Pool(Home):
 
     async def _tried(self, mode: Mode, work: Callable[[Db], T], end: str) -> T:
         for left in reversed(range(TRIES)):
-            connection = self._warmed() if mode.warm and left == TRIES - 1 else None
-            warm = connection is not None
-            connection = connection or await self._begun(mode)
+            warmed = self._warmed() if mode.warm and left == TRIES - 1 else None
+            connection = warmed or await self._begun(mode)
             try:
-                result: T = await greenlet_spawn(self._transact, connection, mode, work, end, warm)
+                result: T = await greenlet_spawn(self._transact, connection, mode, work, end, warmed is not None)
                 if mode.warm:
                     self._keep_warm(connection)
                 return result
@@ -187,12 +177,13 @@ class Pool(Home):
 
     async def _cool(self) -> None:
         """End what waits for nothing: the server would take it for a program that hangs."""
-        await asyncio.sleep(COOL_S)
+        while self._warm:
+            await asyncio.sleep(COOL_S)
+            for _ in range(len(self._warm)):
+                async with self._room:
+                    if connection := self._warmed():
+                        await self._cooled(connection)
         self._cooling = None
-        for _ in range(len(self._warm)):
-            async with self._room:
-                if connection := self._warmed():
-                    await self._cooled(connection)
 
     async def _cooled(self, connection: Any) -> None:
         await _roll_back(connection, CLOSE_S)
@@ -247,17 +238,13 @@ class Pool(Home):
         elif mode.begin and not connection.is_closed():
             await_only(_roll_back(connection, mode.seconds))
 
-    async def _close(self) -> None:
-        self._home = None
-        for _ in range(self._size):
-            await self._room.acquire()
-        self._over = True
+    async def disconnect(self) -> None:
         if self._cooling:
             self._cooling.cancel()
+            await asyncio.wait([self._cooling])
         while connection := self._warmed() or (self._idle.pop() if self._idle else None):
             with suppress(*DRIVER_ERRORS, RotaError):
                 await connection.close(timeout=CLOSE_S)
-        self._room.release()  # who still comes is told so, one after the other
 
 
 async def _roll_back(connection: Any, seconds: float | None) -> None:

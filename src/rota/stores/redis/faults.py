@@ -23,11 +23,8 @@ _BY_TEXT = (
     ("DB index is out of range", "has no database of this number; see the end of the URL"),
     ("unknown command", "lacks what this version of Rota wants of it; install Redis 7.0 or newer"),
 )
-LOST = (said_by.ConnectionError, said_by.TimeoutError, OSError, EOFError)
-"""Errors after which a connection is of no more use."""
 DEMOTED = (said_by.ReadOnlyError, said_by.MasterDownError)
 """Errors after which another server is the primary."""
-DRIVER_ERRORS = (said_by.RedisError, *LOST)
 
 
 def fault(error: BaseException, place: str, sent: bool = False) -> RotaError:

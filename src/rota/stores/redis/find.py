@@ -3,27 +3,13 @@
 from functools import partial
 from typing import Any, NamedTuple
 
-from rota.domain.lane import queue_of
-from rota.domain.records import Queue, Unique
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Skip
 from rota.ports.store import Page, Versioned, Where
-from rota.stores.kinds import (
-    BORN,
-    ENDED,
-    OPENED,
-    Entry,
-    after_of,
-    counted,
-    counted_by,
-    cursor_of,
-    fits,
-    paged,
-    summed,
-)
+from rota.stores.kinds import BORN, ENDED, OPENED, Entry, all_ended, counted, counted_by, paged, summed
 from rota.stores.redis import records
 from rota.stores.redis.link import Link
-from rota.stores.redis.places import BY_ID, LANES, WORDS, record_key
+from rota.stores.redis.places import LANES, WORDS, record_key
 
 BULK = 1_000
 ALL = 1 << 30
@@ -52,7 +38,7 @@ async def get(link: Link, kind: type, ids: list[str]) -> list[Versioned[Any] | N
 async def find(link: Link, kind: type, where: Where, cursor: str, limit: int, oldest: bool) -> Page[Any]:
     """One page. Where it is short, its cursor stands behind the last entry looked at."""
     if kind is Run and where.session:
-        return await _held(link, where, cursor, limit, oldest)
+        return await paged(where, cursor, limit, partial(_held, link, where.session, oldest), partial(get, link, Run))
     walk = await _walk_of(link, kind, where)
     look = partial(_entries, link, walk, oldest)
     return await paged(where, cursor, limit, look, partial(get, link, kind), walk.exact)
@@ -62,30 +48,23 @@ async def count(link: Link, kind: type, by: str, where: Where) -> dict[str, int]
     """Numbers by the value of a field: by the sizes of indexes where they say it, else by all records."""
     how = counted_by(kind, by, where)
     if how == "states":
-        return await _sized(link, by, where)
+        indexes = (await _walk_runs(link, where)).indexes
+        return summed(zip([index.rpartition("/")[2] for index in indexes], await _sizes(link, indexes), strict=True))
     if how == "lanes":
         start = f"{where.namespace}/" if where.namespace else ""
-        start += f"{where.queue}/" if where.queue else ""
         lanes = [lane for lane in await _lanes(link) if lane.startswith(start)]
-        sizes = await _sizes(link, [f"task:ready:{lane}" for lane in lanes])
-        names = lanes if by == "lane" else [queue_of(lane).partition("/")[2] for lane in lanes]
-        return summed(zip(names, sizes, strict=True))
+        return summed(zip(lanes, await _sizes(link, [f"task:ready:{lane}" for lane in lanes]), strict=True))
     return await counted(kind, by, lambda cursor: find(link, kind, where, cursor, BULK, True))
 
 
-async def _held(link: Link, where: Where, cursor: str, limit: int, oldest: bool) -> Page[Any]:
-    """The runs that a session holds: they are few, and their index has another order."""
-
-    def place(held: Versioned[Run]) -> Entry:
-        return Entry(held.record.created_at, held.record.id)
-
-    entries, _ = await _entries(link, Walk((f"task:queue:{where.session}",), True), True, None, ALL)
-    found = [one for one in await get(link, Run, [entry.id for entry in entries]) if one and fits(one.record, where)]
-    found.sort(key=place, reverse=not oldest)
-    if behind := after_of(cursor):
-        found = [one for one in found if (place(one) > behind if oldest else place(one) < behind)]
-    page = found[:limit]
-    return Page(tuple(page), cursor_of(place(page[-1])) if page and len(found) > limit else "")
+async def _held(link: Link, session: str, oldest: bool, after: Entry | None, limit: int) -> tuple[list[Entry], bool]:
+    """As `_entries`, of the runs that a session holds: they are few, and their index has another order."""
+    held, _ = await _entries(link, Walk((f"task:queue:{session}",), True), True, None, ALL)
+    runs: list[Run] = [one.record for one in await get(link, Run, [entry.id for entry in held]) if one]
+    found = sorted((Entry(run.created_at, run.id) for run in runs), reverse=not oldest)
+    if after:
+        found = [one for one in found if one != after and (one > after) is oldest]
+    return found[:limit], len(found) > limit
 
 
 async def _entries(link: Link, walk: Walk, oldest: bool, after: Entry | None, limit: int) -> tuple[list[Entry], bool]:
@@ -109,17 +88,14 @@ async def _entries(link: Link, walk: Walk, oldest: bool, after: Entry | None, li
 
 async def _walk_of(link: Link, kind: type, where: Where) -> Walk:
     word = WORDS[kind]
+    prefix = where.prefix or (f"{where.schedule}/" if kind is Skip and where.schedule else "")
+    if prefix and kind in (Run, Skip):
+        exact = where in (Where(prefix=prefix), Where(schedule=where.schedule))
+        return Walk((f"{word}:ids",), exact, prefix=prefix)
+    if where.ended_until is not None and kind in ENDED:
+        return Walk((f"{word}:ended",), all_ended(kind, where), high=where.ended_until)
     if kind is Run:
         return await _walk_runs(link, where)
-    prefix = where.prefix or (f"{where.schedule}/" if kind is Skip and where.schedule else "")
-    if prefix and kind in (*BY_ID, Queue, Unique):
-        index = "ids" if kind in BY_ID else "list"
-        return Walk(
-            (f"{word}:{index}",), where in (Where(prefix=prefix), Where(schedule=where.schedule)), prefix=prefix
-        )
-    if where.ended_until is not None and kind in ENDED:
-        exact = where == Where(ended_until=where.ended_until)
-        return Walk((f"{word}:ended",), exact, high=where.ended_until)
     low, high = (where.since, where.until) if kind in BORN else (None, None)
     rest = where._replace(since=None, until=None)
     if where.open and kind in OPENED:
@@ -129,13 +105,6 @@ async def _walk_of(link: Link, kind: type, where: Where) -> Walk:
 
 async def _walk_runs(link: Link, where: Where) -> Walk:
     """By the narrowest index that serves one of the fields."""
-    if where.prefix:
-        return Walk(("task:ids",), where == Where(prefix=where.prefix), prefix=where.prefix)
-    if where.ended_until is not None:
-        exact = where._replace(states=()) == Where(ended_until=where.ended_until)
-        return Walk(
-            ("task:ended",), exact and (not where.states or {*where.states} >= TERMINAL), high=where.ended_until
-        )
     spaces = [where.namespace] if where.namespace else sorted({one.partition("/")[0] for one in await _lanes(link)})
     rest = where._replace(namespace="", since=None, until=None)
     states = where.states or tuple(State)
@@ -152,13 +121,6 @@ async def _walk_runs(link: Link, where: Where) -> Walk:
 async def _lanes(link: Link) -> list[str]:
     """All lanes that runs ever had; each begins with its namespace."""
     return [one.id for one in (await _entries(link, Walk((LANES,), True), True, None, ALL))[0]]
-
-
-async def _sized(link: Link, by: str, where: Where) -> dict[str, int]:
-    walk = await _walk_runs(link, where)
-    names = [index.removeprefix("task:list:").rpartition("/") for index in walk.indexes]
-    place = 2 if by == "state" else 0
-    return summed(zip([name[place] for name in names], await _sizes(link, walk.indexes), strict=True))
 
 
 async def _sizes(link: Link, indexes: Any) -> list[int]:

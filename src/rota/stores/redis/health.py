@@ -1,8 +1,7 @@
 """How a server is: what `rota doctor` tells of it."""
 
-from typing import Any
-
 from rota.domain.errors import StoreError
+from rota.domain.names import number_of
 from rota.stores.redis.link import Link
 
 SETTINGS = ("appendonly", "appendfsync", "maxmemory-policy")
@@ -12,33 +11,23 @@ FULL = 0.8
 
 async def diagnose(link: Link) -> list[tuple[str, str]]:
     """(`ok`, `warn` or `fail`; what was found) of the server, what it keeps, and its memory."""
-    info = _fields((await link.ask("INFO")).decode())
+    lines = (await link.ask("INFO")).decode().splitlines()
+    info = {name: value for name, _, value in (line.partition(":") for line in lines)}
     found = [("ok", f"Redis {info['redis_version']}, prefix {link.prefix or 'none'}")]
     if info.get("redis_mode") == "cluster":
         said = "a node of a Redis Cluster, which keeps all of this prefix: its fail-over is not followed; use Sentinels"
         found.append(("fail", said))
     try:
-        settings = await _settings(link)
+        words = iter([one.decode() for one in await link.ask("CONFIG", "GET", *SETTINGS)])
     except StoreError:  # an ACL, or a server in a cloud
         return [*found, ("warn", "the server does not say what it keeps (CONFIG GET is forbidden); ask who runs it")]
+    settings = dict(zip(words, words, strict=True))
     found.append(_durability(settings, info))
     if info.get("aof_last_write_status", "ok") != "ok" or info.get("rdb_last_bgsave_status", "ok") != "ok":
         found.append(("fail", "its last write to disk failed; see its log and its disk"))
-    if int(info.get("connected_slaves", 0)):
-        found.append(("warn", f"{info['connected_slaves']} replicas: a fail-over loses what they had not got yet"))
+    if replicas := int(info.get("connected_slaves", 0)):
+        found.append(("warn", f"{number_of(replicas, 'replica')}: a fail-over loses what they had not got yet"))
     return [*found, _memory(settings["maxmemory-policy"], info)]
-
-
-def _fields(text: str) -> dict[str, str]:
-    return {name: value for name, _, value in (line.partition(":") for line in text.splitlines())}
-
-
-async def _settings(link: Link) -> dict[str, str]:
-    said: Any = []
-    for name in SETTINGS:
-        said += await link.ask("CONFIG", "GET", name)
-    words = iter(one.decode() for one in said)
-    return dict(zip(words, words, strict=True))
 
 
 def _durability(settings: dict[str, str], info: dict[str, str]) -> tuple[str, str]:

@@ -1,8 +1,8 @@
 """Hints between processes, by a channel. They may be lost, and are only listened to while somebody waits for any."""
 
+from rota.servers.redis import DRIVER_ERRORS
 from rota.stores.hub import ANYTHING, Hub
 from rota.stores.listener import Listener
-from rota.stores.redis.faults import DRIVER_ERRORS
 from rota.stores.redis.link import Link
 
 CHECK_S = 15.0

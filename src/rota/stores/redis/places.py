@@ -6,15 +6,14 @@ from the record before and the one after what is to be written.
 
 from typing import Any
 
-from rota.domain.lane import queue_of
 from rota.domain.people import Token, User
 from rota.domain.records import Audit, Blob, Pulse, Queue, Seal, Session, Tally, Unique
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule, Skip
 from rota.domain.task import Revision, Task
-from rota.ports.store import Guard, Open
+from rota.ports.store import Guard
 from rota.stores.codec import identity
-from rota.stores.kinds import BORN, ENDED, OPENED
+from rota.stores.kinds import OPENED, born, ended
 
 WORDS: dict[type, str] = {
     Run: "task", Session: "worker", Schedule: "schedule", Task: "definition", Revision: "revision", Queue: "queue",
@@ -22,8 +21,6 @@ WORDS: dict[type, str] = {
     Blob: "blob", Tally: "tally",
 }  # fmt: skip
 """The first word of a kind's keys."""
-BY_ID = (Skip,)
-"""Kinds with an index by id beside that by time; runs have one, too."""
 LARGE = ("payload", "result")
 LANES = "task:lanes"
 """The index of all lanes that there ever were; each begins with its namespace."""
@@ -50,16 +47,15 @@ def places(record: Any) -> Places:
     if kind is Pulse:
         return {}
     word, of = WORDS[kind], identity(record)
-    born = BORN[kind](record) if kind in BORN else 0
-    found = {f"{word}:list": (born, of)}
-    if kind in BY_ID:
-        found[f"{word}:ids"] = 0, of
-    if kind in ENDED:
-        ended = ENDED[kind](record)
-        if ended is not None:
-            found[f"{word}:ended"] = ended, of
-        elif kind in OPENED:
-            found[f"{word}:open"] = born, of
+    at = born(record) or 0
+    found = {f"{word}:list": (at, of)}
+    if kind is Skip:
+        # By id, which begins with that of the schedule.
+        found["skip:ids"] = 0, of
+    if (end := ended(record)) is not None:
+        found[f"{word}:ended"] = end, of
+    elif kind in OPENED:
+        found[f"{word}:open"] = at, of
     if kind is Schedule and record.next_at is not None:
         found["schedule:due"] = record.next_at, of
     if kind is Queue and record.paused:
@@ -69,15 +65,15 @@ def places(record: Any) -> Places:
 
 def _places_of(run: Run) -> Places:
     space, state = run.namespace, run.state
-    first, born = (0, run.id), (run.created_at, run.id)
+    first, made = (0, run.id), (run.created_at, run.id)
     found = {
-        f"task:list:{space}/{state.value}": born,
+        f"task:list:{space}/{state.value}": made,
         "task:ids": first,
-        f"task:of:{space}/{run.task}": born,
+        f"task:of:{space}/{run.task}": made,
         LANES: (0, run.lane),
     }
     if run.schedule:
-        found[f"task:fired:{space}/{run.schedule}"] = born
+        found[f"task:fired:{space}/{run.schedule}"] = made
     if run.due_at is not None:
         found["task:due"] = run.due_at, run.id
     if state is State.PENDING:
@@ -106,20 +102,11 @@ def moves(was: Places, now: Places) -> tuple[list[str], list[str]]:
 
 
 def guarded(guard: Guard, prefix: str) -> list[str]:
-    """What a script looks at to see whether a guard holds."""
-    if guard is None:
-        return [""]
-    if isinstance(guard, Open):
-        return ["open", f"{prefix}worker:open", guard.session]
-    return ["term", prefix + term_keys(guard.name)[0], str(guard.number)]
+    """What a script looks at to see whether a guard holds: the key of the term's number, and the number."""
+    return [prefix + term_keys(guard.name)[0], str(guard.number)] if guard else []
 
 
 def term_keys(name: str) -> tuple[str, str]:
     """Of a leadership: the key of its number, and that of its holder."""
     word = "schedule" if name == "scheduler" else f"lead:{name}"
     return f"{word}:term", f"{word}:leader"
-
-
-def lanes_of(names: tuple[str, ...]) -> list[str]:
-    """Each lane once, and behind it the id of its queue."""
-    return [one for lane in dict.fromkeys(names) for one in (lane, queue_of(lane))]

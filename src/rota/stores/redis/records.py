@@ -4,11 +4,11 @@ Runs, tallies and blobs have an order of their own, by which scripts find what t
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import cache
 from math import isfinite
 from operator import attrgetter
-from typing import Any, NamedTuple, cast, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 
@@ -17,7 +17,7 @@ from rota.domain.records import Blob, Tally
 from rota.domain.run import Run, State
 from rota.ports.store import Versioned
 from rota.stores import codec
-from rota.stores.codec import FORMAT, holds_nul, identity
+from rota.stores.codec import FORMAT, identity, without_nul
 
 HEAD = {
     Run: (
@@ -40,7 +40,6 @@ _BYTES = "$bytes"
 
 
 class _Form(NamedTuple):
-    kind: Any
     mirror: Callable[..., Any]
     take: Callable[[Any], Any]
     """All fields, in the order of the mirror."""
@@ -52,8 +51,7 @@ class _Form(NamedTuple):
 
 
 @cache
-def _form(key: Hashable) -> _Form:
-    kind: Any = key
+def _form(kind: Any) -> _Form:
     hints = get_type_hints(kind)
     own = list(hints) if kind is Blob else list(kind._fields)
     names = [*HEAD[kind], *(name for name in own if name not in HEAD[kind])]
@@ -67,7 +65,7 @@ def _form(key: Hashable) -> _Form:
             columns.append((name, hints[name], _ALWAYS if name in always else defaults.get(name, _ALWAYS)))
     mirror = msgspec.defstruct(f"Kept{kind.__name__}", [*columns, ("v", int, _ALWAYS)], omit_defaults=True)
     values = tuple((names.index(name), own.index(name)) for name in VALUES[kind])
-    return _Form(kind, mirror, attrgetter(*names), attrgetter(*own), values, msgspec.json.Decoder(mirror).decode)
+    return _Form(mirror, attrgetter(*names), attrgetter(*own), values, msgspec.json.Decoder(mirror).decode)
 
 
 def write(record: Any, version: int, like: Any = None) -> str:
@@ -77,22 +75,19 @@ def write(record: Any, version: int, like: Any = None) -> str:
 
 def body(record: Any, like: Any = None) -> str:
     """The text without its version. Raises `Invalid`."""
-    kind = type(record)
+    kind: Any = type(record)
     if kind not in HEAD:
         return codec.encode(record, like).decode()
-    form = _form(cast(Hashable, kind))
-    values = list(form.take(record))
+    form = _form(kind)
+    values = [*form.take(record)]
     try:
         if kind is Run and (retry := record.retry) and not (isfinite(retry.rate) and isfinite(retry.jitter)):
             raise ValueError("retry: rate and jitter are finite numbers")
         for place, _ in form.values:
             values[place] = _raw(values[place])
-        data = _ENCODE(form.mirror(*values, FORMAT))
-        if holds_nul(data):
-            raise ValueError("text cannot hold NUL")
+        return without_nul(_ENCODE(form.mirror(*values, FORMAT))).decode()
     except (ValueError, TypeError, OverflowError) as error:
         raise Invalid(identity(record), f"cannot be stored: {error}") from None
-    return data.decode()
 
 
 def result(run: Run) -> str:
@@ -115,7 +110,7 @@ def read(kind: Any, text: str) -> Versioned[Any]:
 def _record(kind: Any, text: str) -> Any:
     if kind not in HEAD:
         return codec.decode(kind, text)
-    form = _form(cast(Hashable, kind))
+    form = _form(kind)
     mirror = form.decode(text)
     if mirror.v > FORMAT:
         raise Incompatible(f"a {kind.__name__} is of format {mirror.v}, this version of Rota reads up to {FORMAT}")

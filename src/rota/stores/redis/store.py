@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 
 from rota.domain.errors import Incompatible, Stale
-from rota.domain.ids import RunId
-from rota.domain.names import without_password
+from rota.domain.lane import queue_of
 from rota.domain.records import Pulse, Session, Tally
 from rota.domain.run import GRACE_MS, TERMINAL, Run, State
 from rota.domain.schedule import Schedule
@@ -37,20 +36,19 @@ from rota.ports.store import (
 )
 from rota.stores.codec import identity
 from rota.stores.hub import Hub
-from rota.stores.kinds import check_groups, kind_of, summed, verdict
+from rota.stores.kinds import check_groups, key_of, summed, verdict
 from rota.stores.redis import find, records
-from rota.stores.redis.address import read_url
 from rota.stores.redis.health import diagnose
 from rota.stores.redis.hints import Hints
 from rota.stores.redis.link import Link
 from rota.stores.redis.logs import RedisLogs
-from rota.stores.redis.places import guarded, lanes_of, moves, places, record_key, term_keys
+from rota.stores.redis.places import guarded, moves, places, record_key, term_keys
 
 FORMAT = 1
 OLDEST = 7
 FURTHEST_MS = 600_000
 """No lease reaches further ahead."""
-_PROBE = Run(RunId(""), "", "", 0, "", "", 1, State.PENDING, "", "", 0, None, 0, None, None)
+_PROBE = Run("", "", "", 0, "", "", 1, State.PENDING, "", "", 0, None, 0, None, None)
 _DUE = '"due_at":null'
 
 
@@ -60,8 +58,8 @@ class RedisStore:
     shared = False
 
     def __init__(self, url: str) -> None:
-        self.place = without_password(url.partition("?")[0])
-        self._link = Link(read_url(url), self.place)
+        self._link = Link(url)
+        self.place = self._link.place
         self._hub = Hub()
         self._hints = Hints(self._link, self._hub)
         self.logs: Logs = RedisLogs(self._link)
@@ -97,7 +95,7 @@ class RedisStore:
 
     async def close(self) -> None:
         self._hub.close()
-        await self._link.close(self._hints.close)
+        await self._link.leave(self._hints.close)
 
     async def diagnose(self) -> list[tuple[str, str]]:
         """Levels and findings for `rota doctor`. Raises `StoreError`."""
@@ -166,10 +164,9 @@ class RedisStore:
     def _change(self, change: Change, version: int, keys: list[str]) -> list[Any]:
         """What the script is told of a change; its key goes to the others. Raises `Invalid`."""
         was, now = change
-        record = now if was is None else was.record
-        kind, of = kind_of(change), identity(record)
-        text = "" if now is None else records.write(now, version, None if was is None else record)
-        before = {} if was is None else places(record)
+        kind, of = key_of(change)
+        text = "" if now is None else records.write(now, version, was and was.record)
+        before = {} if was is None else places(was.record)
         expected = "" if was is None else f"{was.version:016x}"
         keys.append(self._link.prefix + record_key(kind, of))
         forgotten = of if kind is Run and now is None else ""
@@ -217,13 +214,12 @@ def _want(want: Want, now: int) -> list[Any]:
             f',"namespace":{msgspec.json.encode(space).decode()},"task":{msgspec.json.encode(task).decode()},'
         )
     low = want.token & 0x7FFFFFFF
-    lanes = lanes_of(want.lanes)
+    lanes = [one for lane in dict.fromkeys(want.lanes) for one in (lane, queue_of(lane))]
     return [want.session, max(want.limit, 0), lanes, excluded, list(want.runs), before + _DUE[:-4], behind, low]
 
 
 def _verdict(changes: Sequence[Change], answer: Any) -> Result:
     if answer is True:
         return APPLIED
-    kinds = [type(now if was is None else was.record) for was, now in changes]
-    held = tuple(records.read(kind, text) if text else None for kind, text in zip(kinds, answer, strict=True))
-    return verdict(changes, held)
+    texts = zip(changes, answer, strict=True)
+    return verdict(changes, [records.read(key_of(change)[0], text) if text else None for change, text in texts])

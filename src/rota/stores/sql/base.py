@@ -87,4 +87,3 @@ class Base(ABC):
     def deafen(self) -> None:
         """Let everyone go who waits for hints."""
         self.hub.close()
-        self.hub = Hub()

@@ -92,13 +92,10 @@ def _named(db: Db, want: Want) -> list[Row]:
     suitable = []
     for row in found:
         run = run_of(row)
-        if run.state is State.PENDING and queue_of(run.lane) not in paused and not _is_excluded(run, want):
+        task, queue = f"{run.namespace}/{run.task}", queue_of(run.lane)
+        if run.state is State.PENDING and queue not in paused and task not in want.exclude:
             suitable.append((run.rank, run.id, row))
     return [row for _, _, row in sorted(suitable, key=lambda one: one[:2])[: want.limit]]
-
-
-def _is_excluded(run: Run, want: Want) -> bool:
-    return f"{run.namespace}/{run.task}" in want.exclude
 
 
 def _read(db: Db, own: str, values: Sequence[Any]) -> list[Row]:

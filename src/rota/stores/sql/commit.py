@@ -4,11 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rota.domain.errors import Invalid, Stale
+from rota.domain.errors import Stale
 from rota.domain.run import Run
-from rota.ports.store import APPLIED, GROUP_LIMIT, Change, Group, Guard, Open, Result, Term, Versioned
-from rota.stores.codec import identity
-from rota.stores.kinds import verdict
+from rota.ports.store import APPLIED, Change, Group, Guard, Result, Versioned
+from rota.stores.kinds import Key, check_groups, key_of, verdict
 from rota.stores.sql import core, statements, tables
 from rota.stores.sql.db import Db, Moved
 from rota.stores.sql.rows import KINDS
@@ -17,47 +16,33 @@ from rota.stores.sql.writes import Writes
 LINES = 10_000
 """Lines that go in one transaction: whoever waits for it must not wait long."""
 
-Held = dict[type, dict[str, int | None]]
-"""Versions by id, of each kind; None where there is nothing."""
-
 
 class Plan:
     """The groups of one call, made ready outside of the transaction. Raises `Invalid`."""
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self.groups = groups
-        self.number = sum([len(group.changes) for group in groups])
         self.writes = Writes()
-        self.wanted: Held = defaultdict(dict)
-        """What must be there, and what must not."""
-        for changes, tally in groups:
-            if len(changes) > GROUP_LIMIT:
-                raise Invalid("groups", f"{len(changes)} changes in one group; at most {GROUP_LIMIT} fit")
-            for was, now in changes:
-                self._add(was, now)
-            if tally is not None:
-                self.writes.count(tally)
-        if sum(map(len, self.wanted.values())) != self.number:
-            raise Invalid("groups", "one record is changed twice in one call; the groups of a call share none")
+        self.keys = [[self._add(change) for change in group.changes] for group in groups]
+        """Which records each group changes."""
+        keys = [key for some in self.keys for key in some]
+        self.number = len(keys)
+        check_groups(groups, keys)
+        for group in groups:
+            if group.tally is not None:
+                self.writes.count(group.tally)
         self.writes.check()
 
-    def _add(self, was: Versioned[Any] | None, now: Any) -> None:
+    def _add(self, change: Change) -> Key:
+        was, now = change
+        kind, of = key_of(change)
         if was is None:
-            kind = type(now)
-            key = identity(now)
-            self.wanted[kind][key] = None
-            self.writes.add(key, now)
-            return
-        record, version = was
-        kind = type(record)
-        key = identity(record)
-        self.wanted[kind][key] = version
-        if now is None:
-            self.writes.remove(key, kind, version)
-        elif type(now) is kind and identity(now) == key:
-            self.writes.change(key, record, version, now)
+            self.writes.add(of, now)
+        elif now is None:
+            self.writes.remove(of, kind, was.version)
         else:
-            raise Invalid(key, "a change keeps kind and id; delete the one record and add the other instead")
+            self.writes.change(of, was.record, was.version, now)
+        return kind, of
 
 
 def commit(db: Db, plan: Plan, guard: Guard, look: bool = False) -> list[Result]:
@@ -67,16 +52,13 @@ def commit(db: Db, plan: Plan, guard: Guard, look: bool = False) -> list[Result]
     the transaction.
     """
     _check(db, guard)
-    others: list[Result] = []
-    applying = [True] * len(plan.groups)
-    if look:
-        held = _held(db, plan)
-        applying = [all(_holds(held, was, now) for was, now in group.changes) for group in plan.groups]
-        others = _verdicts(db, [group for group, applies in zip(plan.groups, applying, strict=True) if not applies])
-        plan = Plan([group for group, applies in zip(plan.groups, applying, strict=True) if applies])
+    others = _others(db, plan) if look else {}
+    results = [others.get(place, APPLIED) for place in range(len(plan.groups))]
+    if others:
+        plan = Plan([group for place, group in enumerate(plan.groups) if place not in others])
     if plan.writes.flush(db) != plan.number:
         raise Moved
-    return [APPLIED if applies else others.pop(0) for applies in applying]
+    return results
 
 
 def clear(db: Db, gone: Sequence[tuple[str, int]], guard: Guard) -> Sequence[tuple[str, int]]:
@@ -85,7 +67,7 @@ def clear(db: Db, gone: Sequence[tuple[str, int]], guard: Guard) -> Sequence[tup
     Raises `Stale`.
     """
     _check(db, guard)
-    held = _versions(db, Run, [key for key, _ in gone])
+    held = _versions(db, Run, sorted(key for key, _ in gone))
     runs = [key for key, version in gone if held.get(key) == version]
     found = db.rows(statements.some_lines(db.flavour), (db.flavour.pack(runs), LINES))
     db.write(statements.remove_all(db.flavour, tables.lines, "id"), (db.flavour.pack([row[1] for row in found]),))
@@ -93,45 +75,35 @@ def clear(db: Db, gone: Sequence[tuple[str, int]], guard: Guard) -> Sequence[tup
 
 
 def _check(db: Db, guard: Guard) -> None:
-    if isinstance(guard, Term):
+    if guard:
         found = db.rows(statements.term(db.flavour, share=True), (guard.name,))
         if not found or found[0][0] != guard.number:
             raise Stale(f"term {guard.number} of {guard.name} is over; nothing was written")
-    elif isinstance(guard, Open) and not core.opened(db, [guard.session]):
-        raise Stale(f"session {guard.session} is not open; nothing was written")
 
 
-def _held(db: Db, plan: Plan) -> Held:
-    """The versions that are there, of all that is to be changed."""
-    found: Held = {}
-    for kind, wanted in sorted(plan.wanted.items(), key=lambda one: one[0].__name__):
-        found[kind] = _versions(db, kind, wanted)
-    return found
-
-
-def _versions(db: Db, kind: type, ids: Iterable[str]) -> dict[str, int | None]:
-    return dict(db.rows_among(statements.versions(db.flavour, KINDS[kind].table), sorted(ids)))
-
-
-def _holds(held: Held, was: Versioned[Any] | None, now: Any) -> bool:
-    record = now if was is None else was.record
-    kind = type(record)
-    return held[kind].get(identity(record)) == (was and was.version)
-
-
-def _verdicts(db: Db, groups: Sequence[Group]) -> list[Result]:
-    """What groups that do not apply are told, from what is held before anything is written."""
-    wanted: dict[type, set[str]] = defaultdict(set)
-    for record in (now if was is None else was.record for group in groups for was, now in group.changes):
-        wanted[type(record)].add(identity(record))
-    current = {
-        (kind, key): found
-        for kind, keys in wanted.items()
-        for key, found in zip(keys, core.get(db, kind, list(keys)), strict=True)
+def _others(db: Db, plan: Plan) -> dict[int, Result]:
+    """By place, what those groups are told that do not apply. What is held stays so until the transaction ends."""
+    held: dict[Key, int] = {}
+    for kind, ids in _by_kind(plan.keys):
+        held |= {(kind, of): version for of, version in _versions(db, kind, ids).items()}
+    moved = {
+        place: keys
+        for place, (keys, group) in enumerate(zip(plan.keys, plan.groups, strict=True))
+        if any(held.get(key) != (was and was.version) for key, (was, _) in zip(keys, group.changes, strict=True))
     }
-    return [_verdict(group.changes, current) for group in groups]
+    current: dict[Key, Versioned[Any] | None] = {}
+    for kind, ids in _by_kind(moved.values()):
+        current |= {(kind, of): found for of, found in zip(ids, core.get(db, kind, ids), strict=True)}
+    return {place: verdict(plan.groups[place].changes, [current[key] for key in keys]) for place, keys in moved.items()}
 
 
-def _verdict(changes: Sequence[Change], current: dict[tuple[type, str], Versioned[Any] | None]) -> Result:
-    records = [now if was is None else was.record for was, now in changes]
-    return verdict(changes, [current[type(record), identity(record)] for record in records])
+def _by_kind(keys: Iterable[Sequence[Key]]) -> list[tuple[type, list[str]]]:
+    """Ids of each kind, all in one order everywhere, so that two who lock the same ones rarely wait for each other."""
+    found: dict[type, list[str]] = defaultdict(list)
+    for kind, of in (key for some in keys for key in some):
+        found[kind].append(of)
+    return [(kind, sorted(found[kind])) for kind in sorted(found, key=lambda kind: kind.__name__)]
+
+
+def _versions(db: Db, kind: type, ids: Sequence[str]) -> dict[str, int]:
+    return dict(db.rows_among(statements.versions(db.flavour, KINDS[kind].table), ids))

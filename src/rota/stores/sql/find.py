@@ -14,20 +14,13 @@ from rota.domain.errors import Invalid
 from rota.domain.records import Tally
 from rota.domain.run import Run, State
 from rota.ports.store import LOOK_LIMIT, Page, Where
-from rota.stores.kinds import FIELDS, summed
+from rota.stores.kinds import BORN, ENDED, FIELDS, summed
 from rota.stores.sql import statements
 from rota.stores.sql.db import Db
 from rota.stores.sql.rows import KINDS
-from rota.stores.sql.walks import Columns, Condition, Stream, Walk, conditions, walk_of
+from rota.stores.sql.walks import Columns, Condition, Key, Stream, Walk, conditions, walk_of
 
-Key = tuple[Any, ...]
-"""Where a record stands in a listing; the last part is its alone."""
-
-LOOKED_AT = {
-    *(*FIELDS, "id", "state"),
-    *("created_at", "updated_at", "opened_at", "first_at", "at", "minute"),
-    *("ended_at", "closed_at", "expires_at", "sealed_at"),
-}
+LOOKED_AT = {*FIELDS, "id", "state", *(name.rpartition(".")[2] for name in (*BORN.values(), *ENDED.values()))}
 """Columns that a listing may be filtered by."""
 
 ALL = 1 << 62
@@ -38,8 +31,9 @@ _CURSOR = msgspec.json.Decoder(list[int | str])
 def find(db: Db, kind: type, where: Where, cursor: str, limit: int, oldest: bool) -> Page[Any]:
     """One page. Where it is short, its cursor stands behind the last entry looked at."""
     shape = KINDS[kind]
-    walk = walk_of(db, kind, where)
-    start = _start(walk, cursor, oldest)
+    stopped = _stopped(cursor)
+    walk = walk_of(db, kind, where, stopped or ())
+    start = _start(walk, stopped, oldest)
     keys: list[Key] = []
     edges: list[Key] = []
     for stream in walk.streams:
@@ -70,7 +64,7 @@ def count(db: Db, kind: type, by: str, where: Where) -> dict[str, int]:
         return _count_states(db, where)
     total: Counter[str] = Counter()
     walk = walk_of(db, kind, where)
-    names = (by, "count") if kind is Tally and by != "count" else (by,)
+    names = (by, "count") if kind is Tally else (by,)
     for stream in walk.streams:
         seen = _fitting(kind, walk, stream, *names)
         number = func.sum(seen["count"]) if kind is Tally else func.count()
@@ -82,7 +76,7 @@ def count(db: Db, kind: type, by: str, where: Where) -> dict[str, int]:
 def _count_states(db: Db, where: Where) -> dict[str, int]:
     """State by state, so that each is counted in its own index."""
     pairs: list[tuple[str, int]] = []
-    for state in where.states or tuple(State):
+    for state in dict.fromkeys(where.states or State):
         walk = walk_of(db, Run, where._replace(states=(state,)))
         for stream in walk.streams:
             seen = _fitting(Run, walk, stream, "seq")
@@ -96,7 +90,7 @@ def _fitting(kind: type, walk: Walk, stream: Stream, *names: str) -> Columns:
     """
     table = KINDS[kind].table
     if walk.rest == Where():
-        return select(*[table.c[name] for name in names or table.c.keys()]).where(*stream).subquery().c
+        return select(*[table.c[name] for name in names]).where(*stream).subquery().c
     seen = select(table).where(*stream).limit(ALL).subquery()
     return select(seen).where(*conditions(kind, walk.rest, seen.c)).subquery().c
 
@@ -123,18 +117,22 @@ def _keys(db: Db, statement: Select[Any]) -> list[Key]:
     return [tuple(row) for row in db.select(statement)]
 
 
-def _start(walk: Walk, cursor: str, oldest: bool) -> list[Condition]:
-    """The condition that continues behind a cursor."""
-    if not cursor:
-        return []
+def _stopped(cursor: str) -> Key | None:
+    """Where the page ended that gave this cursor; None at the beginning."""
     try:
-        values = _CURSOR.decode(cursor)
+        return tuple(_CURSOR.decode(cursor)) if cursor else None
     except (ValueError, UnicodeError):
-        values = []
-    if len(values) != len(walk.order):
+        return ()
+
+
+def _start(walk: Walk, stopped: Key | None, oldest: bool) -> list[Condition]:
+    """The condition that continues behind the page before."""
+    if stopped is None:
+        return []
+    if len(stopped) != len(walk.order):
         raise Invalid("cursor", "is none that this listing gave; begin again without it")
     here = tuple_(*walk.order)
-    there = tuple_(*map(literal, values))
+    there = tuple_(*map(literal, stopped))
     return [here > there if oldest else here < there]
 
 

@@ -116,10 +116,10 @@ class Post:
         self._closed.set()
         with suppress(OSError):
             self._sender().sendto(b"", str(self._folder / self._name))  # ends the wait of the listening thread
-        with suppress(OSError):
-            (self._folder / self._name).unlink()
-            self._folder.rmdir()  # fails while others listen
-            self._folder.parent.rmdir()
+        # Each by itself: a sweep may have been here first.
+        for remove in ((self._folder / self._name).unlink, self._folder.rmdir, self._folder.parent.rmdir):
+            with suppress(OSError):  # the folders stay while others listen
+                remove()
         if self._thread is not None:
             self._thread.join(timeout=2 * LOOK_S)
             self._thread = None

@@ -1,11 +1,9 @@
 """One SQLite connection with a thread of its own, and the transactions on it."""
 
-import asyncio
 import os
 import sqlite3
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
 from secrets import randbits
@@ -18,6 +16,7 @@ from sqlalchemy import Connection, StaticPool, create_engine
 from rota.domain.errors import Incompatible, Invalid, Unavailable
 from rota.stores.sql.db import Db, SqliteDb
 from rota.stores.sql.faults import DRIVER_ERRORS, KEEPS, code_of, fault
+from rota.stores.sql.serial import SerialThread
 
 T = TypeVar("T")
 
@@ -43,7 +42,7 @@ class Link:
         self._opened: tuple[int, int] | None = None
         self._inline = inline
         self._lock = RLock()
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: SerialThread | None = None
         self._connection: Connection | None = None
         self._open = False
         # Versions mean nothing but equality. Counted up from chance, they never meet those of another process.
@@ -54,7 +53,7 @@ class Link:
         """Allow calls; the first one connects."""
         if not self._open:
             self._open, self._opened = True, self._identity()
-            self._thread = None if self._inline else ThreadPoolExecutor(1, "rota-store")
+            self._thread = None if self._inline else SerialThread("rota-store")
 
     async def close(self) -> None:
         """Let the calls under way end, then disconnect."""
@@ -64,8 +63,9 @@ class Link:
             if thread is None:
                 self.disconnect()
             else:
-                await asyncio.get_running_loop().run_in_executor(thread, self.disconnect)
-                thread.shutdown(wait=False)
+                gone = thread.ask(self.disconnect)
+                thread.close()
+                await gone
 
     async def run(self, work: Callable[[], T]) -> T:
         """Call `work` in the link's thread."""
@@ -74,17 +74,17 @@ class Link:
         if self._thread is None:
             return work()
         try:
-            done = asyncio.get_running_loop().run_in_executor(self._thread, work)
+            answer = self._thread.ask(work)
         except RuntimeError:
             raise Unavailable(f"{self.place} was closed meanwhile") from None
-        return await done
+        return await answer
 
     def call(self, work: Callable[[], None]) -> None:
         """As `run`, from a thread that need not know the outcome."""
         thread = self._thread
         if thread is not None:
             with suppress(RuntimeError):
-                thread.submit(work)
+                thread.put(work)
 
     async def do(self, work: Callable[[Db], T]) -> T:
         """What `work` returns, in a transaction of its own."""

@@ -23,34 +23,22 @@ class SqlLogs:
         self._late = late
 
     async def append(self, lines: Sequence[Line]) -> None:
+        check(lines, [line.run for line in lines])
         if lines:
-            await self._base.write(partial(append, new=lines))
+            await self._base.write(lambda db: db.write_all(statements.append(db.flavour), lines))
 
     async def read(self, run: str, after: int = 0, limit: int = 500, text: str = "") -> tuple[list[Line], int]:
-        return await self._base.read(partial(read, run=run, after=after, limit=limit, text=text))
+        found = select(kept).where(kept.c.run == run, kept.c.id > after).order_by(kept.c.id).limit(limit)
+        if text:
+            found = found.where(kept.c.text.icontains(text, autoescape=True))
+        rows = await self._base.read(lambda db: db.select(found))
+        return [Line._make(row[1:]) for row in rows], rows[-1][0] if rows else after
 
     async def search(self, sought: Sought, before: int = 0, limit: int = 100) -> tuple[list[Line], int]:
-        return await self._base.read(partial(search, sought=sought, before=before, limit=limit), late=self._late)
+        return await self._base.read(partial(_search, sought=sought, before=before, limit=limit), late=self._late)
 
 
-def append(db: Db, new: Sequence[Line]) -> None:
-    """Add lines, in order. Raises `Invalid`."""
-    check(new, [line.run for line in new])
-    db.write_all(statements.append(db.flavour), new)
-
-
-def read(db: Db, run: str, after: int, limit: int, text: str) -> tuple[list[Line], int]:
-    """Lines behind a position, and the position behind them."""
-    found = select(kept).where(kept.c.id > after).order_by(kept.c.id).limit(limit)
-    if run:
-        found = found.where(kept.c.run == run)
-    if text:
-        found = found.where(kept.c.text.icontains(text, autoescape=True))
-    rows = db.select(found)
-    return [Line._make(row[1:]) for row in rows], rows[-1][0] if rows else after
-
-
-def search(db: Db, sought: Sought, before: int, limit: int) -> tuple[list[Line], int]:
+def _search(db: Db, sought: Sought, before: int, limit: int) -> tuple[list[Line], int]:
     """Lines ahead of a position that are what is sought, and the position to go on from."""
     entries = select(kept).order_by(kept.c.id.desc())
     if before:

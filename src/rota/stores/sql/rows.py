@@ -4,14 +4,14 @@ Every field of a run is a column; retry, keys and history are compact JSON there
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import compress
 from math import isfinite
 from operator import attrgetter, is_not, itemgetter, ne
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Table
+from sqlalchemy import Table
 
 from rota.domain.errors import Invalid
 from rota.domain.people import Token, User
@@ -22,10 +22,11 @@ from rota.domain.schedule import Schedule, Skip
 from rota.domain.task import Revision, Task
 from rota.ports.store import Versioned
 from rota.stores import codec
-from rota.stores.codec import holds_nul, identity
+from rota.stores.codec import identity, without_nul
 from rota.stores.sql import tables
 
 Row = tuple[Any, ...]
+Columns = tuple[str, ...]
 
 _JSON = msgspec.json.Encoder().encode
 _STATES: dict[str, State] = {state.value: state for state in State}
@@ -33,48 +34,62 @@ _INT64 = 1 << 63
 _MASK = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Kind:
     """How records of a kind lie in their table."""
 
-    table: Table
-    head: Callable[[Any], Row]
-    """Its own columns, the id first."""
-    record: Callable[[Sequence[Any]], Any]
-    """The record from all columns but the version."""
-    body: Callable[[Any, Any], str] | None = None
-    """The column behind them with the whole record, of kinds that have one; the second is the record as it was."""
-    born: Column[Any] | None = None
-    """The column that says when it was made; listings follow it."""
-    ended: Column[Any] | None = None
-    """The column that says when it ended, closed or expired."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
+    def __init__(self, table: Table, head: Callable[[Any], Row], record: Callable[[Sequence[Any]], Any]) -> None:
+        """`head`: all columns of a record, the id first; `record`: the record from them."""
+        self.table = table
+        self.record = record
+        self.columns: Columns = tuple(name for name in table.c.keys()[:-1] if name != "seq")
         """Names of all columns of a record, without the version."""
-        return tuple(name for name in self.table.c.keys()[:-1] if name != "seq")
-
-    @property
-    def tie(self) -> Column[Any]:
-        """The column that orders records of one instant."""
-        return self.table.c.get("seq", self.table.c.id)
+        self._head = head
 
     def row(self, record: Any) -> Row:
         """All columns but the version."""
-        return (*self.head(record), self.body(record, None)) if self.body else self.head(record)
+        return self._head(record)
 
-    def changed(self, was: Any, now: Any) -> tuple[tuple[str, ...], Row]:
+    def added(self, record: Any) -> tuple[Columns, Row]:
+        """Names and values of the columns of a new one."""
+        return self.columns, self.row(record)
+
+    def changed(self, was: Any, now: Any) -> tuple[Columns, Row]:
         """Names and values of the columns that differ; a body always does."""
-        new = self.head(now)
-        places = compress(range(len(new)), map(ne, self.head(was), new))
-        found = [(self.columns[place], new[place]) for place in places]
-        if self.body:
-            found.append(("body", self.body(now, was)))
-        return tuple(name for name, _ in found), tuple(value for _, value in found)
+        new = self._head(now)
+        places = list(compress(range(len(new)), map(ne, self._head(was), new)))
+        return tuple(self.columns[place] for place in places), tuple(new[place] for place in places)
 
     def versioned(self, row: Sequence[Any]) -> Versioned[Any]:
         """The record from a whole row, the version last."""
         return Versioned(self.record(row[:-1]), row[-1])
+
+
+class _Bodied(Kind):
+    """A kind whose record lies in the last column, its body; those ahead of it are what people filter by."""
+
+    def __init__(self, kind: type, table: Table, *fields: str) -> None:
+        """`fields`: where they are named otherwise than the columns."""
+        head = attrgetter(*(fields or table.c.keys()[:-2]))
+        super().__init__(table, head, lambda row: codec.decode(kind, row[-1]))
+
+    def row(self, record: Any) -> Row:
+        return *self._head(record), codec.encode(record).decode()
+
+    def changed(self, was: Any, now: Any) -> tuple[Columns, Row]:
+        columns, values = super().changed(was, now)
+        return (*columns, "body"), (*values, codec.encode(now, was).decode())
+
+
+class _Runs(Kind):
+    """Runs: of a new one only what is not at its default is written."""
+
+    def added(self, record: Run) -> tuple[Columns, Row]:
+        columns, cells_of = _shape(filled(record))
+        return columns, cells_of(record)
+
+    def changed(self, was: Run, now: Run) -> tuple[Columns, Row]:
+        columns, cells_of = _shape(changed(was, now))
+        return columns, cells_of(now)
 
 
 def signed(token: int) -> int:
@@ -83,12 +98,7 @@ def signed(token: int) -> int:
 
 
 def _json(value: object) -> str | None:
-    if not value:
-        return None
-    data = _JSON(value)
-    if holds_nul(data):
-        raise ValueError("text cannot hold NUL")
-    return data.decode()
+    return without_nul(_JSON(value)).decode() if value else None
 
 
 def _retry(retry: Retry | None) -> str | None:
@@ -134,7 +144,7 @@ def filled(run: Run) -> Places:
     return tuple(compress(_PLACES, map(is_not, run, _DEFAULTS)))
 
 
-def names(places: Places) -> tuple[str, ...]:
+def names(places: Places) -> Columns:
     """Columns by place."""
     return tuple(Run._fields[place] for place in places)
 
@@ -168,72 +178,35 @@ def run_of(row: Sequence[Any]) -> Run:
     return tuple.__new__(Run, values)
 
 
-def _bodied(kind: type, table: Table, *columns: str, born: str = "", ended: str = "") -> Kind:
-    """A kind whose record lies in the body; the columns before it are what people filter by."""
-    return Kind(
-        table,
-        attrgetter("id", *columns),
-        lambda row: codec.decode(kind, row[-1]),
-        lambda record, was: codec.encode(record, was).decode(),
-        table.c[born] if born else None,
-        table.c[ended] if ended else None,
-    )
-
-
-def _unique(row: Sequence[Any]) -> Unique:
-    return Unique(row[0], row[1], row[2], Until(row[3]), row[4])
+@lru_cache(maxsize=512)
+def _shape(places: Places) -> tuple[Columns, Callable[[Run], Row]]:
+    return names(places), cells(places)
 
 
 KINDS: dict[type, Kind] = {
-    Run: Kind(tables.runs, cells(tuple(_PLACES)), run_of, born=tables.runs.c.created_at, ended=tables.runs.c.ended_at),
-    Task: _bodied(Task, tables.tasks, "namespace", "name", "queue", "created_at", born="created_at"),
-    Revision: _bodied(Revision, tables.revisions, "task.updated_at", born="updated_at"),
-    Schedule: _bodied(
-        Schedule, tables.schedules, "namespace", "name", "task", "next_at", "created_at", born="created_at"
-    ),
-    Queue: _bodied(Queue, tables.queues, "namespace", "name", "paused"),
-    Session: _bodied(
-        Session,
-        tables.sessions,
-        *("worker", "slots", "draining", "opened_at", "closed_at"),
-        born="opened_at",
-        ended="closed_at",
-    ),
+    Run: _Runs(tables.runs, cells(tuple(_PLACES)), run_of),
+    Task: _Bodied(Task, tables.tasks),
+    Revision: _Bodied(Revision, tables.revisions, "id", "task.updated_at"),
+    Schedule: _Bodied(Schedule, tables.schedules),
+    Queue: _Bodied(Queue, tables.queues),
+    Session: _Bodied(Session, tables.sessions),
     Pulse: Kind(tables.pulses, tuple, Pulse._make),
     Unique: Kind(
         tables.uniques,
         lambda one: (one.id, one.run, one.body, str.__str__(one.until), one.expires_at),
-        _unique,
-        ended=tables.uniques.c.expires_at,
+        lambda row: Unique(row[0], row[1], row[2], Until(row[3]), row[4]),
     ),
     Skip: Kind(
         tables.skips,
         lambda skip: (skip.id, *skip[:5], str.__str__(skip.reason)),
         lambda row: Skip._make(row[1:]),
-        born=tables.skips.c.first_at,
     ),
-    Audit: Kind(
-        tables.audit,
-        attrgetter("id", "at", "actor", "action", "target", "before", "after", "origin", "sealed_at"),
-        lambda row: Audit(*row),
-        born=tables.audit.c["at"],
-        ended=tables.audit.c.sealed_at,
-    ),
-    Seal: _bodied(Seal, tables.seals, "at", born="at"),
-    User: _bodied(User, tables.users, "created_at", born="created_at"),
-    Token: _bodied(Token, tables.tokens, "owner", "created_at", "expires_at", born="created_at", ended="expires_at"),
-    Blob: Kind(
-        tables.blobs,
-        attrgetter("id", "created_at", "data"),
-        lambda row: Blob(row[0], row[2], row[1]),
-        born=tables.blobs.c.created_at,
-    ),
-    Tally: Kind(
-        tables.tallies,
-        lambda tally: (identity(tally), *tally),
-        lambda row: Tally._make(row[1:]),
-        born=tables.tallies.c.minute,
-    ),
+    Audit: Kind(tables.audit, attrgetter(*tables.audit.c.keys()[:-1]), lambda row: Audit(*row)),
+    Seal: _Bodied(Seal, tables.seals),
+    User: _Bodied(User, tables.users),
+    Token: _Bodied(Token, tables.tokens),
+    Blob: Kind(tables.blobs, attrgetter("id", "created_at", "data"), lambda row: Blob(row[0], row[2], row[1])),
+    Tally: Kind(tables.tallies, lambda tally: (identity(tally), *tally), lambda row: Tally._make(row[1:])),
 }
 
 
@@ -241,10 +214,8 @@ def check(rows: Iterable[Row], ids: Sequence[str]) -> None:
     """Raise `Invalid` that names the id of the first row with a value no database keeps: NUL, a lone surrogate."""
     rows = list(rows)
     try:
-        suspicious = holds_nul(_JSON(rows))
+        without_nul(_JSON(rows))
     except (ValueError, TypeError):
-        suspicious = True
-    if suspicious:
         culprit(rows, ids)
 
 

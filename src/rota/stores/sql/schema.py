@@ -14,7 +14,7 @@ from rota.stores.sql import tables
 from rota.stores.sql.db import Db
 from rota.stores.sql.flavours import Flavour
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """All migrations, oldest first."""
 
 NEWEST = f"SELECT version_num FROM {tables.revision.name}"  # noqa: S608 - a name of ours

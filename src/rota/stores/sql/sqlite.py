@@ -1,6 +1,5 @@
 """`Sqlite`: the ways to one SQLite file, or to a database in memory."""
 
-import asyncio
 import os
 import sqlite3
 import time
@@ -84,30 +83,19 @@ class Sqlite(Base):
         return await self.reader.do(work)
 
     async def write(self, work: Callable[[Db], T], hints: Mapping[str, int] = {}) -> T:
-        # Who claims needs the write lock, so it can set out before this commit has reached the disk. The loop tells it,
-        # so that the commit need not wait until it is told. Who reads first, as the leader does, is told by `ready`.
+        # Who claims needs the write lock, which is ours by then: it can set out before we have written anything. Who
+        # reads first, as the leader does, is told by `ready`.
         early = {topic: number for topic, number in hints.items() if topic.startswith("lane:")}
         others = {topic: number for topic, number in hints.items() if topic not in early}
         others |= {"ready": sum(early.values())} if early else {}
-        loop, untold = asyncio.get_running_loop(), [early] if early else []
-
-        def tell(more: Mapping[str, int] = {}) -> None:
-            try:
-                first = untold.pop()  # in one step, as both threads come here
-            except IndexError:
-                first = {}
-            self._tell({**first, **more})
 
         def worked(db: Db) -> T:
-            result = work(db)
-            if early and self._post:
-                with suppress(RuntimeError):  # a loop that has ended meanwhile
-                    loop.call_soon_threadsafe(tell)
-            return result
+            self._tell(early)
+            return work(db)
 
         def written() -> T:
             result = self.writer.transact(worked)
-            tell(others)  # and what a loop that is held up has told nobody yet
+            self._tell(others)
             return result
 
         return await self.writer.run(written)

@@ -192,6 +192,16 @@ def stocked(flavour: Flavour) -> str:
 
 
 @compiled_once
+def shelves(flavour: Flavour) -> str:
+    """Those of these namespaces and states in which runs are listed, in pairs. (namespaces, states)."""
+    space, state = flavour.unfold("namespaces"), flavour.unfold("states")
+    own = text(tables.LISTED), runs.c.namespace == space, runs.c.state == state
+    first = select(ONE).where(*own).limit(ONE).offset(ZERO).correlate_except(runs)
+    found = select(space, state).where(first.scalar_subquery().is_not(None))
+    return render(flavour, found, "namespaces", "states")
+
+
+@compiled_once
 def ready(flavour: Flavour, excluding: bool, whole: bool) -> str:
     """The first ready runs of a lane whose queue is not paused. (lane, queue, [tasks,] limit).
 

@@ -1,6 +1,5 @@
 """`SqlStore`: the port on SQL databases. The verbs are synchronous functions inside one transaction each."""
 
-from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from copy import copy
 from functools import cached_property, partial
@@ -29,6 +28,7 @@ from rota.ports.store import (
     Watch,
     Where,
 )
+from rota.stores.kinds import summed
 from rota.stores.sql import core
 from rota.stores.sql.base import Base
 from rota.stores.sql.borrow import Borrowed, alone
@@ -103,16 +103,13 @@ class SqlStore:
 
     async def commit(self, groups: Sequence[Group], guard: Guard = None, hints: Sequence[Hint] = ()) -> list[Result]:
         plan = Plan(groups)
-        told: Counter[str] = Counter()
-        for topic, number in hints:
-            told[topic] += number
         # Runs may have thousands of lines each: deleted all at once they would keep beats and terms waiting.
         gone = plan.writes.gone
         while gone:
             gone = await self.base.write(partial(clear, gone=gone, guard=guard))
         for attempt in range(TRIES):
             try:
-                return await self.base.write(partial(commit, plan=plan, guard=guard, look=attempt > 0), told)
+                return await self.base.write(partial(commit, plan=plan, guard=guard, look=attempt > 0), summed(hints))
             except Moved:
                 continue
         raise Unavailable(f"{self.base.place}: others change the same records all the time; try again")

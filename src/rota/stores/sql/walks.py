@@ -13,18 +13,20 @@ from rota.domain.records import Audit
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Schedule, Skip
 from rota.ports.store import Where
-from rota.stores.kinds import FIELDS, OPENED
-from rota.stores.sql import tables
+from rota.stores.kinds import BORN, ENDED, FIELDS, OPENED
+from rota.stores.sql import statements, tables
 from rota.stores.sql.db import Db
 from rota.stores.sql.rows import KINDS
 from rota.stores.sql.tables import runs
 
+Key = tuple[Any, ...]
+"""Where a record stands in a listing; the last part is its alone."""
 Condition = ColumnElement[bool] | TextClause
 Stream = list[Condition]
 Columns = ReadOnlyColumnCollection[str, Any]
 
 STREAMS_LIMIT = 64
-"""Above so many, the listing walks along all runs instead."""
+"""Above so many, of each state with a window of time, a listing that begins walks along all runs instead."""
 
 _SPACES = """
     WITH RECURSIVE found(name) AS (
@@ -49,10 +51,11 @@ class Walk(NamedTuple):
     """What is looked at record by record."""
 
 
-def walk_of(db: Db, kind: type, where: Where) -> Walk:
-    """The walk for a filter."""
-    shape = KINDS[kind]
-    key, tie, born, ended = shape.table.c.id, shape.tie, shape.born, shape.ended
+def walk_of(db: Db, kind: type, where: Where, after: Key | None = None) -> Walk:
+    """The walk for a filter; `after`: where the page before it ended, empty for the first; None: to count."""
+    columns = KINDS[kind].table.c
+    key, born, ended = columns.id, _moment(BORN, kind, columns), _moment(ENDED, kind, columns)
+    tie = columns.get("seq", key)  # orders records of one instant
     # The id of a range of skips begins with that of its schedule.
     prefix = where.prefix or (f"{where.schedule}/" if kind is Skip and where.schedule else "")
     if prefix:
@@ -61,7 +64,7 @@ def walk_of(db: Db, kind: type, where: Where) -> Walk:
         stream: Stream = [ended < where.ended_until]
         return Walk((ended, tie), [stream], where._replace(ended_until=None))
     if kind is Run:
-        return _walk_runs(db, where)
+        return _walk_runs(db, where, after)
     window, rest = _split(kind, where)
     if kind is Audit and where.open:
         window, rest = [text(tables.UNSEALED), *window], rest._replace(open=None)
@@ -71,7 +74,7 @@ def walk_of(db: Db, kind: type, where: Where) -> Walk:
     return Walk((key,) if born is None else (born, tie), [window], rest)
 
 
-def _walk_runs(db: Db, where: Where) -> Walk:
+def _walk_runs(db: Db, where: Where, after: Key | None) -> Walk:
     """By the narrowest index that serves one of the fields; the window of time is part of each."""
     window, rest = _split(Run, where)
     streams: list[Stream] = []
@@ -82,39 +85,40 @@ def _walk_runs(db: Db, where: Where) -> Walk:
     elif where.schedule:
         live = bool(where.states) and not TERMINAL & set(where.states)
         partial = text(tables.UNENDED if live else tables.SCHEDULED)
-        streams = [[partial, one, runs.c.schedule == where.schedule] for one in _spaces(db, where)]
+        same = runs.c.schedule == where.schedule
+        streams = [[partial, runs.c.namespace == space, same] for space in _spaces(db, where)]
         rest = rest._replace(namespace="", schedule="")
     elif where.task:
-        streams = [[text(tables.LISTED), one, runs.c.task == where.task] for one in _spaces(db, where)]
+        same = runs.c.task == where.task
+        streams = [[text(tables.LISTED), runs.c.namespace == space, same] for space in _spaces(db, where)]
         rest = rest._replace(namespace="", task="")
-    elif where.states:
-        resting = [state for state in where.states if state != State.RUNNING]
-        streams = [stream for state in resting for stream in _in_state(db, state, where)]
-        rest = rest._replace(namespace="", states=())
-        if where.namespace and where.states == (State.PENDING,):
-            rest = rest._replace(queue="")
+    elif where.states == (State.PENDING,) and (after is None or (where.namespace and where.queue)):
+        # A lane begins with its namespace and queue. It is counted here; a page of these would have all of them sorted.
+        place = f"{where.namespace}/{where.queue}{'/' if where.queue else ''}"
+        streams = [[text(tables.PENDING), *(_starting(runs.c.lane, place) if where.namespace else [])]]
+        rest = rest._replace(namespace="", states=(), queue="" if where.namespace else where.queue)
     else:
-        streams = [[text(tables.LISTED), one] for one in _spaces(db, where)]
-        rest = rest._replace(namespace="")
+        streams = _shelves(db, where)
+        rest = rest._replace(namespace="", states=())
     if State.RUNNING in (where.states or State):
         streams.append(running)
-    if len(streams) > STREAMS_LIMIT:
+    # Along all runs each one outside of the window would be looked at.
+    most = STREAMS_LIMIT * len(State) if window else STREAMS_LIMIT
+    # A listing goes on as it began, though states and namespaces fill and empty between its pages.
+    if [type(part) for part in after or ()] == [int] or (not after and len(streams) > most):
         return Walk((runs.c.seq,), [[]], where)
     return Walk((runs.c.created_at, runs.c.seq), [stream + window for stream in streams], rest)
 
 
-def _in_state(db: Db, state: str, where: Where) -> list[Stream]:
-    if state == State.PENDING:
-        # A lane begins with its namespace and queue.
-        place = f"{where.namespace}/{where.queue}{'/' if where.queue else ''}"
-        return [[text(tables.PENDING), *(_starting(runs.c.lane, place) if where.namespace else [])]]
-    return [[text(tables.RESTING), one, runs.c.state == str(state)] for one in _spaces(db, where)]
+def _shelves(db: Db, where: Where) -> list[Stream]:
+    """For each namespace and state of listed runs that has any, those runs."""
+    states = [str(state) for state in dict.fromkeys(where.states or State) if state != State.RUNNING]
+    found = db.rows(statements.shelves(db.flavour), [db.flavour.pack(one) for one in (_spaces(db, where), states)])
+    return [[text(tables.LISTED), runs.c.namespace == space, runs.c.state == state] for space, state in found]
 
 
-def _spaces(db: Db, where: Where) -> list[ColumnElement[bool]]:
-    """A condition for each namespace."""
-    names = [where.namespace] if where.namespace else [row[0] for row in db.rows(_SPACES)]
-    return [runs.c.namespace == name for name in names]
+def _spaces(db: Db, where: Where) -> list[str]:
+    return [where.namespace] if where.namespace else [row[0] for row in db.rows(_SPACES)]
 
 
 def _split(kind: type, where: Where) -> tuple[Stream, Where]:
@@ -127,12 +131,16 @@ def _starting(column: ColumnElement[Any], prefix: str) -> Stream:
     return [column >= prefix, column < prefix + chr(0x10FFFF)]
 
 
+def _moment(names: dict[type, str], kind: type, columns: Columns) -> Column[Any] | None:
+    """The column that says when a record was made, or ended, if its kind has one."""
+    return columns[names[kind].rpartition(".")[2]] if kind in names else None
+
+
 def conditions(kind: type, where: Where, columns: Columns | None = None) -> Stream:
     """Every field of a filter as a condition; a field that the kind lacks matches nothing."""
-    shape = KINDS[kind]
     missing: ColumnElement[Any] = literal_column("NULL")
-    given = shape.table.c if columns is None else columns
-    born, ended = (None if one is None else given[one.name] for one in (shape.born, shape.ended))
+    given = KINDS[kind].table.c if columns is None else columns
+    born, ended = _moment(BORN, kind, given), _moment(ENDED, kind, given)
     found: Stream = [given.get(name, missing) == value for name in FIELDS if (value := getattr(where, name))]
     if where.states:
         found.append(given.state.in_([str(state) for state in where.states]) if kind is Run else false())

@@ -4,10 +4,9 @@ They are gathered and checked before a transaction begins, so that it holds no l
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Table
 
@@ -17,7 +16,7 @@ from rota.domain.run import Run
 from rota.stores.codec import identity
 from rota.stores.sql import statements, tables
 from rota.stores.sql.db import Db, Moved, chunks
-from rota.stores.sql.rows import KINDS, Places, Row, cells, changed, check, culprit, filled, names
+from rota.stores.sql.rows import KINDS, Columns, Row, check, culprit
 
 ALIKE = 4
 """From so many rows with the same new values on, one statement for all of them is faster than one each."""
@@ -29,23 +28,6 @@ BLOBS = ("payload", "result")
 """Large values of a run, `run/payload` and `run/result`."""
 
 
-class _Shape(NamedTuple):
-    """Columns that a statement sets, and the function that takes their values from a record."""
-
-    table: Table
-    columns: tuple[str, ...]
-    take: Callable[[Any], Row]
-
-
-_Shaped = tuple[Any, ...]
-"""What sets shapes apart: the columns of a run by their places, else a kind and names of its columns."""
-
-
-@lru_cache(maxsize=512)
-def _run_shape(places: Places) -> _Shape:
-    return _Shape(tables.runs, names(places), cells(places))
-
-
 class Writes:
     """What is to be added, changed, removed and counted.
 
@@ -54,41 +36,27 @@ class Writes:
 
     def __init__(self, own: str = "id") -> None:
         self._own = own
-        self._added: dict[_Shaped, tuple[_Shape, list[Row]]] = {}
-        self._changed: dict[_Shaped, tuple[_Shape, dict[Row, list[Any]]]] = {}
+        self._added: dict[tuple[Table, Columns], list[Row]] = defaultdict(list)
+        self._changed: dict[tuple[Table, Columns], dict[Row, list[Any]]] = defaultdict(lambda: defaultdict(list))
+        """By their new values and the version that was, what changes to these."""
         self._removed: dict[type, list[tuple[str, int]]] = defaultdict(list)
-        self._counted: dict[Row, list[int]] = {}
+        self._counted: dict[Row, list[int]] = defaultdict(lambda: [0, 0])
 
     def add(self, key: str, now: Any) -> None:
-        """A new record; of a run only what is not at its default is written. Raises `Invalid`."""
-        kind = type(now)
-        shaped: _Shaped = filled(now) if kind is Run else (kind,)
-        found = self._added.get(shaped)
-        if found is None:
-            shape = (
-                _run_shape(shaped) if kind is Run else _Shape(KINDS[kind].table, KINDS[kind].columns, KINDS[kind].row)
-            )
-            found = self._added[shaped] = (shape, [])
+        """A new record. Raises `Invalid`."""
+        kind = KINDS[type(now)]
         try:
-            found[1].append(found[0].take(now))
+            columns, row = kind.added(now)
         except (ValueError, TypeError, OverflowError) as error:
             raise _refused(key, error) from None
+        self._added[kind.table, columns].append(row)
 
     def change(self, key: Any, was: Any, version: int, now: Any) -> None:
         """A record that stays, if it is still of this version; only what differs is written. Raises `Invalid`."""
-        kind = type(now)
+        kind = KINDS[type(now)]
         try:
-            if kind is Run:
-                shaped = changed(was, now)
-                found = self._changed.get(shaped)
-                if found is None:
-                    found = self._changed[shaped] = (_run_shape(shaped), defaultdict(list))
-                values = found[0].take(now)
-            else:
-                columns, values = KINDS[kind].changed(was, now)
-                shape = _Shape(KINDS[kind].table, columns, KINDS[kind].head)
-                found = self._changed.setdefault((kind, *columns), (shape, defaultdict(list)))
-            found[1][*values, version].append(key)
+            columns, values = kind.changed(was, now)
+            self._changed[kind.table, columns][*values, version].append(key)
         except (ValueError, TypeError, OverflowError) as error:
             raise _refused(key, error) from None
 
@@ -103,13 +71,9 @@ class Writes:
 
     def count(self, tally: Tally) -> None:
         """Add to a counter; each cell is written once."""
-        cell = tally[:7]
-        total = self._counted.get(cell)
-        if total is None:
-            self._counted[cell] = [*tally[7:]]
-        else:
-            total[0] += tally[7]
-            total[1] += tally[8]
+        total = self._counted[tally[:7]]
+        total[0] += tally.count
+        total[1] += tally.total_ms
 
     def check(self) -> None:
         """Raise `Invalid` that names the id of what cannot be stored."""
@@ -125,11 +89,11 @@ class Writes:
             number = 0
             for kind, gone in sorted(self._removed.items(), key=lambda one: one[0].__name__):
                 number += _remove(db, KINDS[kind].table, sorted(gone))
-            for shape, alike in self._changed.values():
-                number += self._change(db, shape, alike)
-            for shape, rows in sorted(self._added.values(), key=lambda one: one[0].table.name):
+            for (table, columns), alike in self._changed.items():
+                number += self._change(db, table, columns, alike)
+            for (table, columns), rows in sorted(self._added.items(), key=lambda one: one[0][0].name):
                 new = [(*row, db.stamp) for row in sorted(rows, key=itemgetter(0))]
-                number += db.add_all(shape.table, shape.columns, new)
+                number += db.add_all(table, columns, new)
             if self._counted:
                 tallies = [Tally._make((*cell, *total)) for cell, total in sorted(self._counted.items())]
                 db.write_all(
@@ -143,25 +107,25 @@ class Writes:
             raise
         return number
 
-    def _change(self, db: Db, shape: _Shape, alike: dict[Row, list[Any]]) -> int:
-        own = self._own if shape.table is tables.runs else "id"
+    def _change(self, db: Db, table: Table, columns: Columns, alike: dict[Row, list[Any]]) -> int:
+        own = self._own if table is tables.runs else "id"
         single: list[Row] = []
         number = 0
         for (*values, version), keys in alike.items():
             if len(keys) < ALIKE:
                 single += [(*values, db.stamp, key, version) for key in keys]
                 continue
-            statement = statements.change_all(db.flavour, shape.table, shape.columns, own)
+            statement = statements.change_all(db.flavour, table, columns, own)
             for chunk in chunks(keys):
                 number += db.write(statement, (*values, db.stamp, db.flavour.pack(chunk), version))
         if single:
-            number += db.write_all(statements.change(db.flavour, shape.table, shape.columns, own), single)
+            number += db.write_all(statements.change(db.flavour, table, columns, own), single)
         return number
 
     def _all(self) -> Iterator[tuple[Sequence[Row], Sequence[str]]]:
-        for _, rows in self._added.values():
+        for rows in self._added.values():
             yield rows, [row[0] for row in rows]
-        for _, alike in self._changed.values():
+        for alike in self._changed.values():
             yield list(alike), [keys[0] for keys in alike.values()]
         cells = list(self._counted)
         yield cells, [str(cell) for cell in cells]

@@ -1,19 +1,19 @@
 """Questions and answers as messages, and back."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from rota.stores.etcd.client.messages import CLASSES
-from rota.stores.etcd.client.words import Compare, Delete, Done, Found, Op, Put, Range, Ranged, Txn
+from rota.stores.etcd.client.words import Delete, Done, Found, Put, Range, Ranged, Txn
 
-OPS = {"=": 0, ">": 1, "<": 2, "!=": 3}
+RESULTS = {"=": 0, ">": 1, "<": 2, "!=": 3}
 TARGETS = {"version": 0, "created": 1, "modified": 2, "value": 3, "lease": 4}
+NAMES = {Range: "range", Put: "put", Delete: "delete"}
 _TXN, _RANGE = CLASSES["TxnRequest"], CLASSES["RangeRequest"]
 
 
 def range_message(ask: Range) -> Any:
     """The message that asks this."""
-    return _ranged(ask, _RANGE())
+    return _said(ask, _RANGE())
 
 
 def txn_message(txn: Txn) -> Any:
@@ -22,58 +22,29 @@ def txn_message(txn: Txn) -> Any:
 
 
 def _filled(txn: Txn, message: Any) -> Any:
-    for compare in txn.compares:
-        _compare(compare, message.compare.add())
-    _operations(txn.then, message.success)
-    _operations(txn.otherwise, message.failure)
+    for key, target, op, value, end in txn.compares:
+        compare = message.compare.add(key=key, target=TARGETS[target], result=RESULTS[op], end=end)
+        setattr(compare, target, value)
+    for operations, into in ((txn.then, message.success), (txn.otherwise, message.failure)):
+        for one in operations:
+            if isinstance(one, Txn):
+                _filled(one, into.add().txn)
+            else:
+                _said(one, getattr(into.add(), NAMES[type(one)]))
     message.SetInParent()
     return message
 
 
-def _compare(compare: Compare, message: Any) -> None:
-    key, target, op, value, end = compare
-    message.key, message.target, message.result = key, TARGETS[target], OPS[op]
-    setattr(message, target, value)
-    if end:
-        message.range_end = end
-
-
-def _operations(operations: Iterable[Op], into: Any) -> None:
-    for one in operations:
-        message = into.add()
-        if isinstance(one, Put):
-            put = message.put
-            put.key, put.value, lease = one
-            if lease:
-                put.lease = lease
-        elif isinstance(one, Txn):
-            _filled(one, message.txn)
-        elif isinstance(one, Delete):
-            message.delete.key = one.key
-            if one.end:
-                message.delete.range_end = one.end
-        else:
-            _ranged(one, message.range)
-
-
-def _ranged(ask: Range, message: Any) -> Any:
-    message.key, end, limit, keys_only, count_only, revision = ask
-    if end:
-        message.range_end = end
-    if limit:
-        message.limit = limit
-    if keys_only:
-        message.keys_only = True
-    if count_only:
-        message.count_only = True
-    if revision:
-        message.revision = revision
+def _said(one: Put | Delete | Range, message: Any) -> Any:
+    for name, value in zip(one._fields, one, strict=True):
+        if value:
+            setattr(message, name, value)
     return message
 
 
 def found(kv: Any) -> Found:
     """A key as the server tells of it."""
-    return Found(kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.version)
+    return Found(kv.key, kv.value, kv.modified)
 
 
 def ranged(message: Any) -> Ranged:

@@ -5,8 +5,6 @@ to the next member, for as long as an election takes.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import randrange
 from time import monotonic
@@ -17,7 +15,7 @@ import grpc.aio
 from grpc import ChannelConnectivity
 
 from rota.domain.errors import Unavailable, Unclear
-from rota.stores.etcd.address import Address
+from rota.servers.address import Address
 from rota.stores.etcd.client.faults import Next, fault
 from rota.stores.etcd.client.messages import CLASSES, LOGIN, Method
 
@@ -49,33 +47,27 @@ class Link:
     """One connection to each member, made when it is needed."""
 
     def __init__(self, address: Address) -> None:
-        self._address = address
-        self.names = tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.endpoints)
-        self.user = address.user
-        self.place = "etcd at " + ",".join(self.names)
+        self.address = address
+        self.endpoints = tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.hosts)
+        self.place = "etcd at " + ",".join(self.endpoints)
         self._channels: list[grpc.aio.Channel] = []
-        self.closed = True
-        self.current = randrange(len(self.names))
-        self.token = ""
+        self._closed = True
+        self.current = randrange(len(self.endpoints))
+        self._token = ""
         self._metadata: tuple[tuple[str, str], ...] = (_LEADER,)
-        self._calls: dict[tuple[int, str], grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {}
-        self._streams: set[grpc.aio.UnaryStreamCall[Any, Any]] = set()
         self._login = asyncio.Lock()
 
-    def open(self) -> None:
+    def connect(self) -> None:
         """Allow calls; the first one connects. Raises `Unavailable`."""
         try:
-            self._calls = {}
-            self._channels = [self._channel(name) for name in self.names]
+            self._channels = [self._channel(name) for name in self.endpoints]
         except OSError as error:
             raise Unavailable(f"{self.place}: a file of its URL cannot be read ({error})") from error
-        self.closed = False
+        self._closed = False
 
     async def close(self) -> None:
-        """Let the calls under way end, and end the streams; harmless twice."""
-        self.closed = True
-        for stream in self._streams:
-            stream.cancel()
+        """Let the calls under way end; harmless twice."""
+        self._closed = True
         for channel in self._channels:
             await channel.close(ANSWER_S)
 
@@ -87,59 +79,50 @@ class Link:
         Raises `Unavailable` and `Incompatible`, and `Unclear` if it `writes`.
         """
         end, renewed = monotonic() + ANSWER_S, False
-        while not self.closed:
-            number, token = self.current if at is None else at, self.token
+        while not self._closed:
+            number, token = self.current if at is None else at, self._token
             try:
                 return await self._asked(number, method, request, answer_s or ANSWER_S)
             except grpc.aio.AioRpcError as error:
                 then, told = fault(error, self.place, writes)
             except Unavailable as error:
                 then, told = Next.ELSEWHERE, error
-            if then is Next.LOGIN and self.user and method is not LOGIN and not renewed:
+            if then is Next.LOGIN and self.address.user and method is not LOGIN and not renewed:
                 renewed = True
-                await self.login(token)
+                await self._renew(token)
                 continue
             if then is Next.ELSEWHERE or isinstance(told, Unclear):
                 self.leave(number)
-            if then is not Next.ELSEWHERE or at is not None or len(self.names) == 1 or monotonic() > end:
+            if then is not Next.ELSEWHERE or at is not None or len(self.endpoints) == 1 or monotonic() > end:
                 raise told
             await asyncio.sleep(PAUSE_S)
         raise Unavailable(f"{self.place} is not open; open the store before its use")
 
-    async def login(self, token: str) -> None:
+    async def _renew(self, token: str) -> None:
         """A new token in place of this one, which opens nothing (any more)."""
         async with self._login:
-            if self.token == token:
+            if self._token == token:
                 # With a token that has expired it would refuse this too.
-                self.token, self._metadata = "", (_LEADER,)
-                said = CLASSES["Credentials"](name=self.user, password=self._address.password)
-                self.token = (await self.call(LOGIN, said)).token
-                self._metadata = _LEADER, ("token", self.token)
+                self._token, self._metadata = "", (_LEADER,)
+                said = CLASSES["Credentials"](name=self.address.user, password=self.address.password)
+                self._token = (await self.call(LOGIN, said)).token
+                self._metadata = _LEADER, ("token", self._token)
 
     def leave(self, number: int) -> None:
         """The member of this number does not serve: use another one."""
         if self.current == number:
-            self.current = (number + 1) % len(self.names)
+            self.current = (number + 1) % len(self.endpoints)
 
-    @contextmanager
-    def stream(self, number: int, method: Method, request: Any) -> Iterator[grpc.aio.UnaryStreamCall[Any, Any]]:
-        """All that a member has to say to this, as long as the block lasts."""
+    def stream(self, number: int, method: Method, request: Any) -> grpc.aio.UnaryStreamCall[Any, Any]:
+        """All that a member has to say to this; whoever has heard enough cancels it."""
         ask: grpc.aio.UnaryStreamMultiCallable[Any, Any] = self._channels[number].unary_stream(*method)
-        stream = ask(request, metadata=self._metadata)
-        self._streams.add(stream)
-        try:
-            yield stream
-        finally:
-            self._streams.discard(stream)
-            stream.cancel()
+        return ask(request, metadata=self._metadata)
 
     async def _asked(self, number: int, method: Method, request: Any, answer_s: float) -> Any:
         channel = self._channels[number]
         if channel.get_state(True) is not ChannelConnectivity.READY:
             await self._connected(channel)
-        call = self._calls.get((number, method.path))
-        if call is None:
-            call = self._calls[number, method.path] = channel.unary_unary(*method)
+        call: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = channel.unary_unary(*method)
         return await call(request, timeout=answer_s, metadata=self._metadata)
 
     async def _connected(self, channel: grpc.aio.Channel) -> None:
@@ -156,8 +139,8 @@ class Link:
 
     def _channel(self, name: str) -> grpc.aio.Channel:
         # The library checks a certificate against the name in such a target, a number too.
-        target, address = f"dns:///{name}", self._address
+        target, address = f"dns:///{name}", self.address
         if not address.secure:
             return grpc.aio.insecure_channel(target, _OPTIONS)
-        files = (Path(file).read_bytes() if file else None for file in (address.ca, address.key, address.cert))
-        return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(*files), _OPTIONS)
+        ca, cert, key = (Path(file).read_bytes() if file else None for file in address.files)
+        return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(ca, key, cert), _OPTIONS)

@@ -14,46 +14,35 @@ from google.protobuf.message_factory import GetMessageClass
 PACKAGE = "rota.etcd"
 TABLE = """
 Header: uint64 member_id 2, int64 revision 3
-KeyValue: bytes key 1, int64 create_revision 2, int64 mod_revision 3, int64 version 4, bytes value 5
-RangeRequest: bytes key 1, bytes range_end 2, int64 limit 3, int64 revision 4, bool keys_only 8, bool count_only 9
+KeyValue: bytes key 1, int64 modified 3, bytes value 5
+RangeRequest: bytes key 1, bytes end 2, int64 limit 3, int64 revision 4, bool keys_only 8, bool count_only 9
 RangeResponse: Header header 1, KeyValue* kvs 2, bool more 3, int64 count 4
 PutRequest: bytes key 1, bytes value 2, int64 lease 3
-DeleteRequest: bytes key 1, bytes range_end 2
+DeleteRequest: bytes key 1, bytes end 2
 Compare: int32 result 1, int32 target 2, bytes key 3, int64 version 4, int64 created 5, int64 modified 6, \
-bytes value 7, int64 lease 8, bytes range_end 64
+bytes value 7, int64 lease 8, bytes end 64
 RequestOp: RangeRequest range 1, PutRequest put 2, DeleteRequest delete 3, TxnRequest txn 4
 ResponseOp: RangeResponse range 1, Empty put 2, Empty delete 3, TxnResponse txn 4
 TxnRequest: Compare* compare 1, RequestOp* success 2, RequestOp* failure 3
 TxnResponse: Header header 1, bool succeeded 2, ResponseOp* responses 3
 CompactRequest: int64 revision 1, bool physical 2
 GrantRequest: int64 ttl 1
-Lease: int64 id 1
 GrantResponse: int64 id 2
-KeepResponse: int64 id 2, int64 ttl 3
 WatchRequest: WatchCreate create 1
-WatchCreate: bytes key 1, bytes range_end 2, int64 start_revision 3, bool fragment 8
-WatchResponse: Header header 1, bool created 3, bool canceled 4, int64 compact_revision 5, string cancel_reason 6, \
-bool fragment 7, Event* events 11
+WatchCreate: bytes key 1, int64 start_revision 3
+WatchResponse: bool canceled 4, Event* events 11
 Event: int32 type 1, KeyValue kv 2
 Credentials: string name 1, string password 2
 Token: string token 2
 AlarmRequest: int32 action 1, uint64 member_id 2, int32 alarm 3
 AlarmMember: uint64 member_id 1, int32 alarm 2
 AlarmResponse: AlarmMember* alarms 2
-StatusResponse: Header header 1, string version 2, int64 size 3, uint64 leader 4, uint64 raft_term 6, \
-string* errors 8, int64 in_use 9
-Member: uint64 id 1, string name 2, string* client_urls 4
+StatusResponse: Header header 1, string version 2, int64 size 3, uint64 leader 4, string* errors 8, \
+int64 in_use 9
+Member: uint64 id 1
 MemberList: Member* members 2
 Empty:
 """
-KINDS: dict[str, FieldDescriptorProto.Type.ValueType] = {
-    "bool": FieldDescriptorProto.TYPE_BOOL,
-    "bytes": FieldDescriptorProto.TYPE_BYTES,
-    "int32": FieldDescriptorProto.TYPE_INT32,
-    "int64": FieldDescriptorProto.TYPE_INT64,
-    "string": FieldDescriptorProto.TYPE_STRING,
-    "uint64": FieldDescriptorProto.TYPE_UINT64,
-}
 
 
 class Method(NamedTuple):
@@ -65,7 +54,7 @@ class Method(NamedTuple):
 
 
 def _file() -> FileDescriptorProto:
-    """The table as the library wants it: name and fields a line, `*` is many, the number last."""
+    """The table as the library wants it: name and fields a line; small letters are a scalar, `*` is many."""
     file = FileDescriptorProto(name=f"{PACKAGE}.proto", package=PACKAGE, syntax="proto2")
     for line in TABLE.strip().splitlines():
         name, _, fields = line.partition(":")
@@ -75,8 +64,8 @@ def _file() -> FileDescriptorProto:
             kind = said.rstrip("*")
             label = FieldDescriptorProto.LABEL_REPEATED if said != kind else FieldDescriptorProto.LABEL_OPTIONAL
             field = message.field.add(name=called, number=int(number), label=label)
-            if kind in KINDS:
-                field.type = KINDS[kind]
+            if kind.islower():
+                field.type = FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
             else:
                 field.type_name = f".{PACKAGE}.{kind}"
     return file
@@ -101,8 +90,6 @@ RANGE = method("KV/Range", "RangeRequest", "RangeResponse")
 TXN = method("KV/Txn", "TxnRequest", "TxnResponse")
 COMPACT = method("KV/Compact", "CompactRequest", "Empty")
 GRANT = method("Lease/LeaseGrant", "GrantRequest", "GrantResponse")
-KEEP = method("Lease/LeaseKeepAlive", "Lease", "KeepResponse")
-REVOKE = method("Lease/LeaseRevoke", "Lease", "Empty")
 WATCH = method("Watch/Watch", "WatchRequest", "WatchResponse")
 LOGIN = method("Auth/Authenticate", "Credentials", "Token")
 ALARM = method("Maintenance/Alarm", "AlarmRequest", "AlarmResponse")

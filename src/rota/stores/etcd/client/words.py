@@ -1,16 +1,15 @@
 """What is asked of an etcd server, and what it answers."""
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple, TypeAlias, Union
 
 
 class Found(NamedTuple):
-    """A key as read; the revisions at which it was made and last written, and how often it was written since."""
+    """A key as read, and the revision at which it was last written."""
 
     key: bytes
     value: bytes
-    created: int
     modified: int
-    version: int
 
 
 class Ranged(NamedTuple):
@@ -70,6 +69,13 @@ class Txn(NamedTuple):
 Op: TypeAlias = Union[Put, Delete, Range, Txn]  # noqa: UP007  # `Txn` and `Op` name each other
 
 
+def has(ops: Iterable[Op], *kinds: type[Op]) -> bool:
+    """Whether operations of these kinds are among some, however deep."""
+    return any(
+        isinstance(one, kinds) or (isinstance(one, Txn) and has((*one.then, *one.otherwise), *kinds)) for one in ops
+    )
+
+
 class Done(NamedTuple):
     """What became of a transaction; a reply for each operation, None for a put or a delete."""
 
@@ -79,17 +85,9 @@ class Done(NamedTuple):
     """The server's after it; 0 for a nested one."""
 
 
-class Event(NamedTuple):
-    """A change of a key that is watched. `gap`: changes were missed, so read anew; its key is empty."""
-
-    kind: Literal["put", "delete", "gap"]
-    found: Found
-
-
 class Status(NamedTuple):
     """How a member is."""
 
-    endpoint: str
     member: int
     version: str
     size: int
@@ -97,8 +95,6 @@ class Status(NamedTuple):
     in_use: int
     leader: int
     """The leader's number, 0 where it knows of none."""
-    raft_term: int
-    revision: int
     errors: tuple[str, ...]
 
 
@@ -107,11 +103,3 @@ class Alarm(NamedTuple):
 
     member: int
     kind: str
-
-
-class Member(NamedTuple):
-    """A member of the cluster, and where it says that clients reach it."""
-
-    number: int
-    name: str
-    urls: tuple[str, ...]

@@ -1,15 +1,13 @@
 -- Compare and set groups of changes, each for itself. Everything is looked at before anything is written, and what goes
 -- into one index is written by one command.
--- In: guard {kind, key, member or number}, keys of all changes, groups {changes, tally}, hints {channel, text} or false.
+-- In: guard {key, number} or {}, keys of all changes, groups {changes, tally}, hints {channel, text} or false.
 -- A change: {version expected or "", new text or "", id of a run that goes or "", {index to leave, member, ...},
 -- {index, score, member, ...}, key to write beside it or "", its text}. A tally: {key, number, ms, text behind them, minute, id}.
 -- Out: false if the guard does not hold, else for each group true, or what is held for each change.
 local ask, call = cmsgpack.unpack(ARGV[1]), redis.call
 local P, STEP, guard = ask.prefix, 1000, ask.guard
 
-if guard[1] == 'term' and call('GET', guard[2]) ~= guard[3] then
-  return cmsgpack.pack(false)
-elseif guard[1] == 'open' and not call('ZSCORE', guard[2], guard[3]) then
+if guard[1] and call('GET', guard[1]) ~= guard[2] then
   return cmsgpack.pack(false)
 end
 

@@ -1,4 +1,5 @@
--- Lines behind a position, or ahead of it if `back` (0: from the end). In: run or "", at, limit, back, prefix.
+-- Lines of a run behind a position; if `back`, those ahead of it (0: of the end), of all runs where none is named.
+-- In: run or "", at, limit, back, prefix.
 -- Out: {position, text, ...}.
 local ask, call = cmsgpack.unpack(ARGV[1]), redis.call
 local found = {}
@@ -18,13 +19,8 @@ if ask.run ~= '' then
     add(call('XRANGE', log, '(' .. at .. '-0', '+', 'COUNT', ask.limit))
   end
 else
-  local all, members = ask.prefix .. 'log:all', nil
-  if ask.back then
-    members = call('ZREVRANGEBYSCORE', all, ask.at > 0 and '(' .. at or '+inf', '-inf', 'LIMIT', 0, ask.limit)
-  else
-    members = call('ZRANGEBYSCORE', all, '(' .. at, '+inf', 'LIMIT', 0, ask.limit)
-  end
-  for _, member in ipairs(members) do
+  local behind = ask.at > 0 and '(' .. at or '+inf'
+  for _, member in ipairs(call('ZREVRANGEBYSCORE', ask.prefix .. 'log:all', behind, '-inf', 'LIMIT', 0, ask.limit)) do
     local place, run = string.match(member, '^(%d+):(.*)$')
     add(call('XRANGE', ask.prefix .. 'task:log:' .. run, place .. '-0', place .. '-0'))
   end

@@ -1,10 +1,13 @@
 """Alembic, run through its own interface: no file of settings, no path of any machine."""
 
 from pathlib import Path
+from typing import Any
 
 from alembic import command, op
 from alembic.config import Config
-from sqlalchemy import Connection, text
+from sqlalchemy import Column, Connection, text
+
+from rota.stores.sql.columns import key, numbers
 
 
 def upgrade(connection: Connection, version_table: str) -> list[str]:
@@ -15,6 +18,11 @@ def upgrade(connection: Connection, version_table: str) -> list[str]:
     config.set_main_option("path_separator", "os")
     command.upgrade(config, "head")
     return applied
+
+
+def table(name: str, *columns: Column[Any], **how: Any) -> None:
+    """For a migration: make a table of records; the id comes first, the version last."""
+    op.create_table(name, key(), *columns, *numbers("version"), **how)
 
 
 def index(name: str, table: str, *columns: str, where: str = "") -> None:

@@ -66,14 +66,16 @@ class Claims:
     async def test_only_the_wanted_lanes_and_runs_are_given(self, store: Store) -> None:
         labelled = make_run(2, lane=lane("main", "default", "python", ("gpu",)))
         elsewhere = make_run(3, namespace="other"), make_run(4, queue="other")
-        await put(store, make_session(1), labelled, *elsewhere, *(make_run(number) for number in (1, 5, 6, 7, 8)))
+        first = make_run(9, priority=Priority.HIGH)
+        await put(store, make_session(1), first, labelled, *elsewhere, *(make_run(number) for number in (1, 6, 7, 8)))
         assert ids(await claim(store, lanes=())) == []
         assert ids(await claim(store, lanes=(labelled.lane, labelled.lane))) == [labelled.id]
         # A run named twice counts once, and unknown ones do not count.
         named = make_run(7).id, make_run(4).id, *(f"unknown-{number}" for number in range(1_000)), make_run(7).id
         assert sorted(ids(await claim(store, runs=named))) == [make_run(4).id, make_run(7).id]
         assert ids(await claim(store, runs=named)) == []
-        assert ids(await claim(store, limit=1, runs=(make_run(6).id, make_run(5).id))) == [make_run(5).id]
+        assert ids(await claim(store, runs=(first.id,), exclude=("main/report",))) == []
+        assert ids(await claim(store, limit=1, runs=(make_run(6).id, first.id))) == [first.id]
         assert ids(await claim(store, lanes=(LANE, LANE))) == [make_run(number).id for number in (1, 6, 8)]
         assert await everything(store, Run, PENDING) == [elsewhere[0]]
 

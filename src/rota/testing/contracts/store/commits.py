@@ -63,6 +63,13 @@ class Commits:
             make_task(place).name for place in range(1, number // 2, 2)
         )
 
+    async def test_of_many_that_change_alike_one_from_an_old_version_does_not(self, store: Store) -> None:
+        known = await put(store, *(make_run(place) for place in range(60)))
+        await changed(store, known[1], make_run(1, progress="late"))
+        results = await store.commit([Group((Change(was, was.record._replace(progress="done")),)) for was in known])
+        assert [place for place, result in enumerate(results) if isinstance(result, Conflict)] == [1]
+        assert [run.progress for run in await everything(store, Run)] == [*["done"] * 58, "late", "done"]
+
     async def test_a_full_group_happens_together(self, store: Store) -> None:
         size = GROUP_BYTES // GROUP_LIMIT
         blobs = [Blob(f"{number}/payload", bytes([number]) * size) for number in range(GROUP_LIMIT)]

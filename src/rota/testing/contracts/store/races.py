@@ -13,7 +13,7 @@ from rota.domain.records import Session, Tally, Unique, Until
 from rota.domain.run import End, Outcome, Run
 from rota.domain.schedule import Schedule
 from rota.domain.states import Settle, advance
-from rota.ports.store import APPLIED, Conflict, Guard, Open, Store, Term, Versioned, Where
+from rota.ports.store import APPLIED, Conflict, Guard, Store, Term, Versioned, Where
 from rota.testing.contracts.store.steps import FOREVER_MS, NOW, TALLY, T, change, claim, drain, everything, new, put
 from rota.testing.factories import make_run, make_schedule, make_session
 
@@ -115,10 +115,6 @@ class Races:
             kept, *given = await at_once(stores, partial(work, session))
             assert sorted(await held_by(stores[-1], session.record.id)) == sorted(kept) == sorted(chain(*given))
             assert not (await claim(stores[0], session.record.id)).open
-
-    async def test_a_closed_session_writes_nothing_from_any_store(self, stores: Sequence[Store]) -> None:
-        (session,) = await put(stores[0], make_session(1))
-        await nothing_after(stores, Open("session-1"), partial(close, session))
 
     async def test_a_term_writes_nothing_once_another_was_granted(self, stores: Sequence[Store]) -> None:
         first = await stores[0].lead("scheduler", "a", FOREVER_MS)

@@ -10,9 +10,9 @@ import pytest
 from rota.domain.errors import Stale
 from rota.domain.records import Tally
 from rota.domain.run import Run
-from rota.ports.store import APPLIED, Change, Group, Lead, Open, Store, Term
-from rota.testing.contracts.store.steps import FOREVER_MS, NOW, TALLY, changed, claim, eventually, everything, new, put
-from rota.testing.factories import make_run, make_session
+from rota.ports.store import APPLIED, Lead, Store, Term
+from rota.testing.contracts.store.steps import FOREVER_MS, TALLY, eventually, everything, new
+from rota.testing.factories import make_run
 
 STORY = [
     ("b", 0, ""),  # resigning what is not held is harmless
@@ -85,16 +85,3 @@ class Terms:
         assert await everything(store, Tally) == []
         await lead(store, "a")
         assert await store.commit(groups, Term("scheduler", newest)) == [APPLIED] * 2
-
-    async def test_a_closed_session_writes_nothing(self, store: Store) -> None:
-        session, _ = await put(store, make_session(1), make_run(1))
-        (was,) = (await claim(store)).runs
-        was = await changed(store, was, was.record._replace(progress="half"), Open("session-1"))
-        await changed(store, session, make_session(1, closed_at=NOW), Open("session-1"))
-        late = Group((Change(was, was.record._replace(progress="late")),), TALLY)
-        for group in (late, new(make_run(2)), new(make_run(1))):
-            for guard in (Open("session-1"), Open("unknown")):
-                with pytest.raises(Stale):
-                    await store.commit([group], guard)
-        assert await everything(store, Run) == [was.record]
-        assert await everything(store, Tally) == []

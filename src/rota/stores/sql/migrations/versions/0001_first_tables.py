@@ -7,19 +7,11 @@ Revises:
 import sqlalchemy as sa
 from alembic import op
 
-from rota.stores.sql.columns import BEATING, KEY, POSITION, TURNING, key, moments, numbers, texts
-from rota.stores.sql.migrations import index
+from rota.stores.sql.columns import BEATING, KEY, POSITION, TURNING, moments, numbers, texts
+from rota.stores.sql.migrations import index, table
 
 revision = "0001"
 down_revision: str | None = None
-branch_labels: str | None = None
-depends_on: str | None = None
-
-PENDING = "state = 'pending'"
-RUNNING = "state = 'running'"
-RESTING = "state NOT IN ('pending', 'running')"
-SCHEDULED = "schedule <> ''"
-UNENDED = "schedule <> '' AND ended_at IS NULL"
 
 
 def upgrade() -> None:
@@ -67,60 +59,44 @@ def runs() -> None:
         *numbers("version"),
         postgresql_with=TURNING,
     )
-    index("runs_ready", "runs", "lane", "rank", "seq", "created_at", where=PENDING)
+    index("runs_ready", "runs", "lane", "rank", "seq", "created_at", where="state = 'pending'")
     index("runs_due", "runs", "due_at", "seq", where="due_at IS NOT NULL")
-    index("runs_live", "runs", "session", "token", "cancel", where=RUNNING)
+    index("runs_live", "runs", "session", "token", "cancel", where="state = 'running'")
     index("runs_time", "runs", "namespace", "created_at", "seq")
     index("runs_task", "runs", "namespace", "task", "created_at", "seq")
-    index("runs_state", "runs", "namespace", "state", "created_at", "seq", where=RESTING)
+    index("runs_state", "runs", "namespace", "state", "created_at", "seq", where="state NOT IN ('pending', 'running')")
     index("runs_ended", "runs", "ended_at", "seq", where="ended_at IS NOT NULL")
-    index("runs_schedule", "runs", "namespace", "schedule", "created_at", "seq", where=SCHEDULED)
-    index("runs_unended", "runs", "namespace", "schedule", "created_at", "seq", where=UNENDED)
+    index("runs_schedule", "runs", "namespace", "schedule", "created_at", "seq", where="schedule <> ''")
+    unended = "schedule <> '' AND ended_at IS NULL"
+    index("runs_unended", "runs", "namespace", "schedule", "created_at", "seq", where=unended)
 
 
 def definitions() -> None:
     """Tasks, their revisions, schedules and queues."""
-    op.create_table(
-        "tasks",
-        key(),
-        *texts("namespace", "name", "queue"),
-        *numbers("created_at"),
-        *texts("body"),
-        *numbers("version"),
-    )
+    table("tasks", *texts("namespace", "name", "queue"), *numbers("created_at"), *texts("body"))
     index("tasks_time", "tasks", "created_at", "id")
-    op.create_table("revisions", key(), *numbers("updated_at"), *texts("body"), *numbers("version"))
-    op.create_table(
-        "schedules",
-        key(),
-        *texts("namespace", "name", "task"),
-        *moments("next_at"),
-        *numbers("created_at"),
-        *texts("body"),
-        *numbers("version"),
-    )
+    table("revisions", *numbers("updated_at"), *texts("body"))
+    table("schedules", *texts("namespace", "name", "task"), *moments("next_at"), *numbers("created_at"), *texts("body"))
     index("schedules_due", "schedules", "next_at", "id", where="next_at IS NOT NULL")
     index("schedules_time", "schedules", "created_at", "id")
     index("schedules_task", "schedules", "namespace", "task", "created_at", "id")
-    op.create_table("queues", key(), *texts("namespace", "name", "paused", "body"), *numbers("version"))
+    table("queues", *texts("namespace", "name", "paused", "body"))
 
 
 def sessions() -> None:
     """Sessions, their pulses, and terms of leadership."""
-    op.create_table(
+    table(
         "sessions",
-        key(),
         *texts("worker"),
         *numbers("slots"),
         sa.Column("draining", sa.Boolean, nullable=False),
         *numbers("opened_at"),
         *moments("closed_at"),
         *texts("body"),
-        *numbers("version"),
     )
     index("sessions_open", "sessions", "opened_at", where="closed_at IS NULL")
     index("sessions_ended", "sessions", "closed_at", "id", where="closed_at IS NOT NULL")
-    op.create_table("pulses", key(), *numbers("count", "version"), postgresql_with=BEATING)
+    table("pulses", *numbers("count"), postgresql_with=BEATING)
     op.create_table(
         "terms",
         sa.Column("name", KEY, primary_key=True),
@@ -133,40 +109,24 @@ def sessions() -> None:
 
 def keys_and_history() -> None:
     """Unique keys, skipped occurrences and the audit."""
-    op.create_table("uniques", key(), *texts("run", "body", "until"), *moments("expires_at"), *numbers("version"))
+    table("uniques", *texts("run", "body", "until"), *moments("expires_at"))
     index("uniques_ended", "uniques", "expires_at", "id", where="expires_at IS NOT NULL")
-    op.create_table(
-        "skips",
-        key(),
-        *texts("schedule"),
-        *numbers("revision", "first_at", "last_at", "count"),
-        *texts("reason"),
-        *numbers("version"),
-    )
+    table("skips", *texts("schedule"), *numbers("revision", "first_at", "last_at", "count"), *texts("reason"))
     index("skips_time", "skips", "first_at", "id")
-    op.create_table(
-        "audit", key(), *numbers("at"), *texts("actor", "action", "target", "before", "after"), *numbers("version")
-    )
+    table("audit", *numbers("at"), *texts("actor", "action", "target", "before", "after"))
     index("audit_time", "audit", "at", "id")
 
 
 def values_and_lines() -> None:
     """Large values, tallies and captured lines."""
-    op.create_table(
-        "blobs",
-        key(),
-        *numbers("created_at"),
-        sa.Column("data", sa.LargeBinary, nullable=False),
-        *numbers("version"),
-    )
-    op.create_table(
+    table("blobs", *numbers("created_at"), sa.Column("data", sa.LargeBinary, nullable=False))
+    table(
         "tallies",
-        key(),
         *numbers("minute"),
         *texts("namespace", "task", "queue", "outcome"),
         *numbers("bucket"),
         *texts("node"),
-        *numbers("count", "total_ms", "version"),
+        *numbers("count", "total_ms"),
         postgresql_with=BEATING,
     )
     index("tallies_time", "tallies", "minute", "id")

@@ -10,8 +10,6 @@ from rota.stores.sql.columns import texts
 
 revision = "0003"
 down_revision: str | None = "0002"
-branch_labels: str | None = None
-depends_on: str | None = None
 
 
 def upgrade() -> None:

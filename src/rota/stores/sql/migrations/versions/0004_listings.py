@@ -10,8 +10,6 @@ from rota.stores.sql.migrations import index
 
 revision = "0004"
 down_revision: str | None = "0003"
-branch_labels: str | None = None
-depends_on: str | None = None
 
 LISTED = "state <> 'running'"
 SCHEDULED = "schedule <> '' AND state <> 'running'"

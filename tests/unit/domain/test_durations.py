@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rota.domain.durations import LONGEST_MS
+from rota.domain.durations import LONGEST_MS, to_limit_ms, to_ms
 from rota.domain.errors import Invalid
-from rota.sdk.duration import to_limit_ms, to_ms
 
 
 @pytest.mark.parametrize(
