@@ -145,6 +145,7 @@ async def test_a_file_that_is_deleted_or_replaced_in_use_is_missed(path, replace
                 await put(store, make_run(2))
             with pytest.raises(Incompatible, match=f"{path}.*put the file back"):
                 await store.find(Run)
+        await refused(path, Incompatible, "was deleted or replaced while in use")
         assert path.exists() == replaced, "no new file is made in its place"
         aside.rename(path)
         assert len((await store.find(Run)).items) == 1

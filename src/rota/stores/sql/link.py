@@ -47,12 +47,13 @@ class Link:
         self._open = False
         # Versions mean nothing but equality. Counted up from chance, they never meet those of another process.
         self._stamps = count(randbits(62) if file else 1)
-        _links.add(self)
+        with _forking:
+            _links.add(self)
 
     async def open(self) -> None:
         """Allow calls; the first one connects."""
         if not self._open:
-            self._open, self._opened = True, self._identity()
+            self._open, self._opened = True, self._meant()
             self._thread = None if self._inline else SerialThread("rota-store")
 
     async def close(self) -> None:
@@ -149,6 +150,12 @@ class Link:
                 with suppress(*DRIVER_ERRORS):
                     connection.close()
                 connection.engine.dispose()
+
+    def _meant(self) -> tuple[int, int] | None:
+        """The file that this process has open by that name, though another or none stands there now."""
+        with _forking:
+            others = [link._opened for link in _links if link._open and link._opened and link.file == self.file]
+        return others[0] if others else self._identity()
 
     def _identity(self) -> tuple[int, int] | None:
         """Which file stands at the place now; None where there is none, or none is wanted."""
