@@ -1,6 +1,5 @@
 """A scheduler, nodes of the API and remote workers as real processes; only the first two know the store."""
 
-import socket
 from pathlib import Path
 
 from rota.domain.access import ANY, Actor, Grant
@@ -15,13 +14,6 @@ ROOT = Path(__file__).parents[2]
 APP = "tests.scenario.tasks_ledger:app"
 FAST = {"ROTA_WORKER__HEARTBEAT_INTERVAL": "300ms", "ROTA_WORKER__HEARTBEAT_TIMEOUT": "2s"}
 ROOT_ACTOR = Actor("cli:root", (Grant("admin", ANY),))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Net:

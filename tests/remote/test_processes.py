@@ -9,9 +9,10 @@ from rota.domain.access import Grant
 from rota.domain.run import Run, State
 from rota.engine import people
 from rota.engine.control import place_queue
-from tests.remote.net import APP, Net, free_port, token
+from tests.remote.net import APP, Net, token
 from tests.scenario.ledger import of
 from tests.scenario.tasks_ledger import held, quick
+from tests.services.postgresql import free_port
 
 
 def attempts(entries: list[dict[str, Any]], number: int) -> set[str]:

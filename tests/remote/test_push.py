@@ -27,9 +27,9 @@ from rota.worker import wire
 from rota.worker.letters import Question, read_key
 from rota.worker.posted import HEAD, SIGNATURE, Post
 from rota.worker.poster import Poster
-from tests.remote.net import free_port
 from tests.remote.support import certificate
 from tests.remote.yard import Url, Yard, response, signed, url, yard
+from tests.services.postgresql import free_port
 
 __all__ = ["url", "yard"]
 

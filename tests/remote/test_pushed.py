@@ -26,10 +26,11 @@ from rota.engine.control import place_queue
 from rota.engine.define import create_schedule
 from rota.ports.store import Where
 from tests.architecture.survey import ROOT
-from tests.remote.net import Net, free_port, token
+from tests.remote.net import Net, token
 from tests.remote.test_processes import attempts, runs
 from tests.scenario.ledger import of
 from tests.scenario.tasks_ledger import held, quick
+from tests.services.postgresql import free_port
 
 
 class Centre:

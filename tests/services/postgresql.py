@@ -11,7 +11,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import asyncpg
@@ -23,6 +25,7 @@ BINARIES = Path("/usr/lib/postgresql")
 PACKAGE = "postgresql-15"
 PASSWORD = "rota"
 TEMPLATE = f"rota_{os.getpid()}_template"
+_CHANCE = SystemRandom()
 
 
 class Missing(Exception):
@@ -60,9 +63,12 @@ def unprivileged() -> dict[str, Any]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on which nobody listens, below those that systems hand out: it stays free while nobody listens there."""
+    while True:
+        port = _CHANCE.randrange(10_000, 32_768)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:
