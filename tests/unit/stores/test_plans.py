@@ -41,10 +41,10 @@ def asked_for(db, act):
     asked = []
 
     class Noting(SqliteDb):
-        def select(self, query):
-            written = query.compile(dialect=SQLITE.dialect, compile_kwargs={"render_postcompile": True})
-            asked.append((str(written), [written.params[name] for name in written.positiontup]))
-            return super().select(query)
+        def ask(self, query, given):
+            statement, names = query
+            asked.append((statement, [given[name] for name in names]))
+            return super().ask(query, given)
 
     db.__class__ = Noting
     act()

@@ -1,7 +1,7 @@
 """One connection inside one transaction: what the synchronous core works with."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
@@ -13,6 +13,10 @@ from rota.stores.sql.rows import Row
 
 CHUNK = 500
 """Ids in one statement."""
+
+
+Asked = tuple[str, tuple[str, ...]]
+"""A query, and the names of its parameters by position."""
 
 
 class Moved(Exception):
@@ -54,6 +58,11 @@ class Db(ABC):
     def rows_among(self, statement: str, ids: Sequence[Any]) -> list[Row]:
         """All rows of a query whose one parameter is a list."""
         return [row for chunk in chunks(ids) for row in self.rows(statement, (self.flavour.pack(chunk),))]
+
+    def ask(self, asked: Asked, given: Mapping[str, Any]) -> list[Row]:
+        """All rows of a query, with the values of its parameters by name."""
+        statement, names = asked
+        return [tuple(row) for row in self.rows(statement, [given[name] for name in names])]
 
     def select(self, query: Select[Any]) -> list[Row]:
         """All rows of a query that is written for this occasion."""

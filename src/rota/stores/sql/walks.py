@@ -4,9 +4,10 @@ A listing is one or several streams, each a range of one index in the order of t
 rest. SQLite keeps no statistics here, so the conditions are written such that only the wanted index fits.
 """
 
+from operator import ge, lt
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, TextClause, false, literal_column, text
+from sqlalchemy import BindParameter, ColumnElement, TextClause, bindparam, false
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from rota.domain.records import Audit
@@ -17,12 +18,10 @@ from rota.stores.kinds import BORN, ENDED, FIELDS, OPENED
 from rota.stores.sql import statements, tables
 from rota.stores.sql.db import Db
 from rota.stores.sql.rows import KINDS
-from rota.stores.sql.tables import runs
 
 Key = tuple[Any, ...]
 """Where a record stands in a listing; the last part is its alone."""
 Condition = ColumnElement[bool] | TextClause
-Stream = list[Condition]
 Columns = ReadOnlyColumnCollection[str, Any]
 
 STREAMS_LIMIT = 64
@@ -40,118 +39,140 @@ _SPACES = """
 """All namespaces that listed runs have, by one step in the index each."""
 
 
+class Stream(NamedTuple):
+    """A range of one index."""
+
+    where: Where
+    """What the index serves."""
+    within: str = ""
+    """The condition of an index that has but some of the records."""
+    starting: str = "id"
+    """The column that begins with the prefix."""
+
+
 class Walk(NamedTuple):
     """How a listing is found."""
 
-    order: tuple[Column[Any], ...]
+    order: tuple[str, ...]
     """Columns; the last is each record's own."""
     streams: list[Stream]
-    """Conditions that an index serves, one list for each stream."""
     rest: Where
     """What is looked at record by record."""
 
 
 def walk_of(db: Db, kind: type, where: Where, after: Key | None = None) -> Walk:
     """The walk for a filter; `after`: where the page before it ended, empty for the first; None: to count."""
-    columns = KINDS[kind].table.c
-    key, born, ended = columns.id, _moment(BORN, kind, columns), _moment(ENDED, kind, columns)
-    tie = columns.get("seq", key)  # orders records of one instant
+    born, ended = column_of(BORN, kind), column_of(ENDED, kind)
+    tie = "seq" if "seq" in KINDS[kind].table.c else "id"  # orders records of one instant
     # The id of a range of skips begins with that of its schedule.
     prefix = where.prefix or (f"{where.schedule}/" if kind is Skip and where.schedule else "")
     if prefix:
-        return Walk((key,), [_starting(key, prefix)], where._replace(prefix=""))
-    if where.ended_until is not None and ended is not None:
-        stream: Stream = [ended < where.ended_until]
+        return Walk(("id",), [Stream(Where(prefix=prefix))], where._replace(prefix=""))
+    if where.ended_until is not None and ended:
+        stream = Stream(Where(ended_until=where.ended_until))
         return Walk((ended, tie), [stream], where._replace(ended_until=None))
     if kind is Run:
         return _walk_runs(db, where, after)
-    window, rest = _split(kind, where)
+    stream, rest = Stream(_window(where)), where._replace(since=None, until=None)
     if kind is Audit and where.open:
-        window, rest = [text(tables.UNSEALED), *window], rest._replace(open=None)
+        stream, rest = stream._replace(within=tables.UNSEALED), rest._replace(open=None)
     if kind is Schedule and where.namespace and where.task:
-        window += conditions(kind, Where(namespace=where.namespace, task=where.task))
+        stream = Stream(stream.where._replace(namespace=where.namespace, task=where.task))
         rest = rest._replace(namespace="", task="")
-    return Walk((key,) if born is None else (born, tie), [window], rest)
+    return Walk((born, tie) if born else ("id",), [stream], rest)
 
 
 def _walk_runs(db: Db, where: Where, after: Key | None) -> Walk:
     """By the narrowest index that serves one of the fields; the window of time is part of each."""
-    window, rest = _split(Run, where)
+    window, rest = _window(where), where._replace(since=None, until=None)
     streams: list[Stream] = []
-    # No index of running runs knows more than their session, but they are few.
-    running = [text(tables.RUNNING), *conditions(Run, where._replace(since=None, until=None, states=()))]
     if where.session or where.states == (State.RUNNING,):
         rest = Where()
     elif where.schedule:
         live = bool(where.states) and not TERMINAL & set(where.states)
-        partial = text(tables.UNENDED if live else tables.SCHEDULED)
-        same = runs.c.schedule == where.schedule
-        streams = [[partial, runs.c.namespace == space, same] for space in _spaces(db, where)]
+        same = window._replace(schedule=where.schedule)
+        within = tables.UNENDED if live else tables.SCHEDULED
+        streams = [Stream(same._replace(namespace=space), within) for space in _spaces(db, where)]
         rest = rest._replace(namespace="", schedule="")
     elif where.task:
-        same = runs.c.task == where.task
-        streams = [[text(tables.LISTED), runs.c.namespace == space, same] for space in _spaces(db, where)]
+        same = window._replace(task=where.task)
+        streams = [Stream(same._replace(namespace=space), tables.LISTED) for space in _spaces(db, where)]
         rest = rest._replace(namespace="", task="")
     elif where.states == (State.PENDING,) and (after is None or (where.namespace and where.queue)):
         # A lane begins with its namespace and queue. It is counted here; a page of these would have all of them sorted.
-        place = f"{where.namespace}/{where.queue}{'/' if where.queue else ''}"
-        streams = [[text(tables.PENDING), *(_starting(runs.c.lane, place) if where.namespace else [])]]
+        place = f"{where.namespace}/{where.queue}{'/' if where.queue else ''}" if where.namespace else ""
+        streams = [Stream(window._replace(prefix=place), tables.PENDING, "lane")]
         rest = rest._replace(namespace="", states=(), queue="" if where.namespace else where.queue)
     else:
-        streams = _shelves(db, where)
+        streams = [
+            Stream(window._replace(namespace=space, states=(state,)), tables.LISTED)
+            for space, state in _shelves(db, where)
+        ]
         rest = rest._replace(namespace="", states=())
     if State.RUNNING in (where.states or State):
-        streams.append(running)
+        # No index of running runs knows more than their session, but they are few.
+        streams.append(Stream(where._replace(states=()), tables.RUNNING))
     # Along all runs each one outside of the window would be looked at.
-    most = STREAMS_LIMIT * len(State) if window else STREAMS_LIMIT
+    most = STREAMS_LIMIT * len(State) if window != Where() else STREAMS_LIMIT
     # A listing goes on as it began, though states and namespaces fill and empty between its pages.
     if [type(part) for part in after or ()] == [int] or (not after and len(streams) > most):
-        return Walk((runs.c.seq,), [[]], where)
-    return Walk((runs.c.created_at, runs.c.seq), [stream + window for stream in streams], rest)
+        return Walk(("seq",), [Stream(Where())], where)
+    return Walk(("created_at", "seq"), streams, rest)
 
 
-def _shelves(db: Db, where: Where) -> list[Stream]:
-    """For each namespace and state of listed runs that has any, those runs."""
+def _shelves(db: Db, where: Where) -> list[tuple[str, str]]:
+    """Each namespace and state of listed runs that has any."""
     states = [str(state) for state in dict.fromkeys(where.states or State) if state != State.RUNNING]
     found = db.rows(statements.shelves(db.flavour), [db.flavour.pack(one) for one in (_spaces(db, where), states)])
-    return [[text(tables.LISTED), runs.c.namespace == space, runs.c.state == state] for space, state in found]
+    return [(space, state) for space, state in found]
 
 
 def _spaces(db: Db, where: Where) -> list[str]:
     return [where.namespace] if where.namespace else [row[0] for row in db.rows(_SPACES)]
 
 
-def _split(kind: type, where: Where) -> tuple[Stream, Where]:
-    """The window of time as conditions, and the filter without it."""
-    return conditions(kind, Where(since=where.since, until=where.until)), where._replace(since=None, until=None)
+def _window(where: Where) -> Where:
+    return Where(since=where.since, until=where.until)
 
 
-def _starting(column: ColumnElement[Any], prefix: str) -> Stream:
-    """Text that starts so, as a range of an index."""
-    return [column >= prefix, column < prefix + chr(0x10FFFF)]
+def column_of(moments: dict[type, str], kind: type) -> str:
+    """The column that says when a record was made, or ended; empty if its kind has none."""
+    return moments.get(kind, "").rpartition(".")[2]
 
 
-def _moment(names: dict[type, str], kind: type, columns: Columns) -> Column[Any] | None:
-    """The column that says when a record was made, or ended, if its kind has one."""
-    return columns[names[kind].rpartition(".")[2]] if kind in names else None
+def named(where: Where) -> Where:
+    """The filter with names in place of its values: filters of one form need but one statement."""
+    given: dict[str, Any] = {name: name for name in Where._fields if getattr(where, name) not in ("", None)}
+    states = tuple(f"state{place}" for place in range(len(where.states)))
+    return Where(**{**given, "states": states, "open": where.open})
 
 
-def conditions(kind: type, where: Where, columns: Columns | None = None) -> Stream:
-    """Every field of a filter as a condition; a field that the kind lacks matches nothing."""
-    missing: ColumnElement[Any] = literal_column("NULL")
-    given = KINDS[kind].table.c if columns is None else columns
-    born, ended = _moment(BORN, kind, given), _moment(ENDED, kind, given)
-    found: Stream = [given.get(name, missing) == value for name in FIELDS if (value := getattr(where, name))]
-    if where.states:
-        found.append(given.state.in_([str(state) for state in where.states]) if kind is Run else false())
-    if where.prefix:
-        found += _starting(given.id, where.prefix)
-    if where.since is not None:
-        found.append(false() if born is None else born >= where.since)
-    if where.until is not None:
-        found.append(false() if born is None else born < where.until)
-    if where.ended_until is not None:
-        found.append(false() if ended is None else ended < where.ended_until)
-    if where.open is not None:
-        found.append(ended.is_(None) == where.open if kind in OPENED and ended is not None else false())
+def values(where: Where, tag: str = "") -> dict[str, Any]:
+    """The values by those names, behind a tag."""
+    states = {f"state{place}": str(state) for place, state in enumerate(where.states)}
+    # No character comes behind this one.
+    found = {**where._asdict(), **states, "prefix_end": where.prefix + chr(0x10FFFF)}
+    return {tag + name: value for name, value in found.items()}
+
+
+def conditions(kind: type, names: Where, columns: Columns, tag: str = "", starting: str = "id") -> list[Condition]:
+    """Every field of a filter as a condition on the value of its name; a field that the kind lacks matches nothing."""
+
+    def value(name: str) -> BindParameter[Any]:
+        return bindparam(tag + name)
+
+    none = false()
+    born, ended = column_of(BORN, kind), column_of(ENDED, kind)
+    found: list[Condition] = [
+        columns[name] == value(name) if name in columns else none for name in FIELDS if getattr(names, name)
+    ]
+    if names.states:
+        found.append(columns.state.in_([value(name) for name in names.states]) if kind is Run else none)
+    if names.prefix:
+        found += [columns[starting] >= value("prefix"), columns[starting] < value("prefix_end")]
+    for name, column, compare in (("since", born, ge), ("until", born, lt), ("ended_until", ended, lt)):
+        if getattr(names, name) is not None:
+            found.append(compare(columns[column], value(name)) if column else none)
+    if names.open is not None:
+        found.append(columns[ended].is_(None) == names.open if kind in OPENED else none)
     return found
