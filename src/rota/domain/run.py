@@ -216,3 +216,6 @@ class Outcome(NamedTuple):
     started_at: int | None = None
     progress: str = ""
     """What it said last of how far it was, if anything."""
+
+
+SUCCESS = Outcome(End.SUCCESS)
