@@ -1,6 +1,5 @@
 """The API without its guard: what all routes find, and the API as an actor of this very process uses it."""
 
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
@@ -26,8 +25,6 @@ from rota.domain.access import Actor
 from rota.domain.errors import Invalid, RotaError, StoreError, Unclear
 from rota.domain.names import nearest
 from rota.engine.engine import Engine
-
-log = logging.getLogger("rota.api")
 
 SAID = {
     "missing": "is missing",

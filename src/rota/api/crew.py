@@ -1,12 +1,13 @@
 """The crew: the sessions that remote workers have opened, and whose each is. A worker speaks for its own alone."""
 
 from collections.abc import Collection, Iterable
+from math import inf
 
 from rota.domain.access import Action, Actor, allowed
 from rota.domain.errors import Forbidden, Refused
 from rota.domain.records import Session
 from rota.domain.run import Run, State
-from rota.engine.engine import Engine
+from rota.engine.engine import Engine, Memory
 from rota.engine.sessions import enter
 from rota.ports.store import Versioned
 
@@ -27,7 +28,7 @@ class Crew:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._known: dict[str, Session] = {}
+        self._known: Memory = {}
         self._opened: dict[str, tuple[int, dict[str, bool]]] = {}
         """By credential: when it was last looked which are open, and those that may be; False: is just coming."""
         self.listed: dict[tuple[str, str], Session] = {}
@@ -80,15 +81,8 @@ class Crew:
                 raise Forbidden(f"run {run.id} is not held by a session of {actor.name}")
         return runs
 
-    async def _sessions(self, ids: Collection[str]) -> dict[str, Session]:
-        known = {session: self._known[session] for session in ids if session in self._known}
-        if missing := [session for session in ids if session not in known]:
-            if len(self._known) > MOST_REMEMBERED:
-                self._known.clear()
-            for held in await self._engine.store.get(Session, missing):
-                if held:
-                    known[held.record.id] = self._known[held.record.id] = held.record
-        return known
+    async def _sessions(self, ids: Collection[str]) -> dict[str, Session | None]:
+        return await self._engine.remembered(Session, self._known, ids, inf)
 
 
 def is_current(run: Run, attempt: int) -> bool:

@@ -3,8 +3,9 @@ is revoked, disabled or lowered anywhere is refused within that time on every no
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from rota.api.limits import Limits, Rates
 from rota.domain.access import Actor, Grant
@@ -12,14 +13,12 @@ from rota.domain.errors import RotaError
 from rota.domain.facts import Trouble
 from rota.domain.people import Kind, Token, User, within
 from rota.engine import people
-from rota.engine.engine import Engine
+from rota.engine.engine import Engine, Memory
 from rota.ports.identity import Locks, Signed
-from rota.ports.store import Versioned
 
 R = TypeVar("R", User, Token)
 
 MEMORY_MS = 2_000
-MOST_REMEMBERED = 10_000
 ACCESS_MS = 15 * 60_000
 COOKIE_MS = 12 * 3_600_000
 NOTED_MS = 60_000
@@ -43,7 +42,7 @@ class Door:
         self._engine = engine
         self._locks = locks
         self._limits = Limits(rates or Rates())
-        self._known: dict[tuple[type, str], tuple[int, Any]] = {}
+        self._known: dict[type, Memory] = defaultdict(dict)
         self._used: dict[str, int] = {}
         self._noted_at = engine.clock.monotonic()
         self._noting: asyncio.Task[None] | None = None
@@ -142,7 +141,7 @@ class Door:
 
     def forget(self) -> None:
         """Something was changed here."""
-        self._known = {}  # what is being read now goes into the old one
+        self._known = defaultdict(dict)  # what is being read now goes into the old one
 
     async def note(self) -> None:
         """Write down when tokens were last used."""
@@ -169,18 +168,8 @@ class Door:
         return user if user and not user.disabled else None
 
     async def _record(self, kind: type[R], name: str) -> R | None:
-        now, memory = self._engine.clock.monotonic(), self._known
-        known = memory.get((kind, name))
-        if known and known[0] + MEMORY_MS > now:
-            found: R = known[1]
-            return found
-        held: Versioned[R] | None = (await self._engine.store.get(kind, [name]))[0]
-        if held is None:
-            return None
-        if len(memory) >= MOST_REMEMBERED:
-            memory.clear()
-        memory[kind, name] = (now, held.record)
-        return held.record
+        found: R | None = (await self._engine.remembered(kind, self._known[kind], [name], MEMORY_MS))[name]
+        return found
 
 
 def shown(headers: Mapping[str, str]) -> tuple[str, bool]:

@@ -4,6 +4,7 @@ Every run id is 32 hexadecimal digits: 12 of time (milliseconds), 20 of chance o
 time, and an occurrence's run id can be computed beforehand by anyone: the same occurrence can never become two runs.
 """
 
+from dataclasses import dataclass
 from hashlib import blake2b
 
 TIME_LIMIT = 1 << 48
@@ -28,3 +29,16 @@ def occurrence_id(schedule: str, nominal_at: int) -> str:
 def definition_id(namespace: str, name: str) -> str:
     """The id of a task, schedule or queue called `name` in `namespace`."""
     return f"{namespace}/{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What has a name in a namespace."""
+
+    namespace: str
+    name: str
+
+    @property
+    def id(self) -> str:
+        """`namespace/name`."""
+        return definition_id(self.namespace, self.name)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from rota.domain.ids import definition_id
+from rota.domain.ids import Named
 
 PULL = "pull"
 DISPATCH = (PULL, "round_robin", "random", "least_load", "weighted", "consistent_hash")
@@ -13,21 +13,14 @@ DISPATCH = (PULL, "round_robin", "random", "least_load", "weighted", "consistent
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(Named):
     """A named line of runs. A queue without a record has these defaults."""
 
-    namespace: str
-    name: str
     paused: str = ""
     """Who paused it and why; empty: open."""
     strict: bool = False
     dispatch: str = PULL
     updated_at: int = 0
-
-    @property
-    def id(self) -> str:
-        """`namespace/name`."""
-        return definition_id(self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from rota.domain.ids import definition_id
+from rota.domain.ids import Named
 from rota.domain.task import Owner
 from rota.domain.triggers import Trigger
 
@@ -80,11 +80,9 @@ class Skip(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Named):
     """When a task runs. `next_at` is the next nominal instant; every occurrence before it is accounted for."""
 
-    namespace: str
-    name: str
     task: str
     trigger: Trigger
     payload: bytes = b""
@@ -113,11 +111,6 @@ class Schedule:
     skipped: int = 0
     created_at: int = 0
     updated_at: int = 0
-
-    @property
-    def id(self) -> str:
-        """`namespace/name`."""
-        return definition_id(self.namespace, self.name)
 
     @property
     def stuck(self) -> bool:

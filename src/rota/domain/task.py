@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from rota.domain.errors import Refused
-from rota.domain.ids import definition_id
+from rota.domain.ids import Named
 from rota.domain.priority import Priority
 from rota.domain.retry import Retry
 
@@ -48,11 +48,9 @@ class Clocks:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Task(Named):
     """What to run, where, and under which rules. A revision of it never changes once a run has named it."""
 
-    namespace: str
-    name: str
     executor: str = "python"
     command: str = ""
     """The handler's name (python), file (script), command line (shell), URL (http), `target/service/method` (grpc)."""
@@ -79,11 +77,6 @@ class Task:
     """Fields that people changed over the code, each with the code's value, so that a reset can restore it."""
     created_at: int = 0
     updated_at: int = 0
-
-    @property
-    def id(self) -> str:
-        """`namespace/name`."""
-        return definition_id(self.namespace, self.name)
 
 
 DEFINED = (

@@ -25,6 +25,9 @@ BATCH = 1_000
 """Groups in one commit."""
 PAGE = 500
 
+Memory = dict[str, tuple[int, Any]]
+"""Records by id, and when (monotonic ms) each was read."""
+
 
 class Engine:
     """The hands of all verbs. Cheap to make; several may share a store."""
@@ -46,9 +49,9 @@ class Engine:
         self.forms = forms or {}
         self.defaults = Defaults()
         """What new tasks get where nobody says otherwise; settings may change it."""
-        self._revisions: dict[str, tuple[int, Revision | None]] = {}
-        self._heads: dict[str, tuple[int, Task | None]] = {}
-        self._queues: dict[str, tuple[int, Queue | None]] = {}
+        self._revisions: Memory = {}
+        self._heads: Memory = {}
+        self._queues: Memory = {}
         self._placed: tuple[float, dict[str, Queue]] = (-inf, {})
         self._changes = 0
 
@@ -111,12 +114,12 @@ class Engine:
 
     async def existing(self, ids: Iterable[str]) -> dict[str, Task]:
         """As `tasks`, without those that do not exist."""
-        found = await self._remembered(Task, self._heads, ids)
+        found = await self.remembered(Task, self._heads, ids)
         return {name: task for name, task in found.items() if task is not None}
 
     async def queues(self, ids: Iterable[str]) -> dict[str, Queue]:
         """Queues by id, defaults for those without a record; at most MEMORY_MS old."""
-        found = await self._remembered(Queue, self._queues, ids)
+        found = await self.remembered(Queue, self._queues, ids)
         return {name: queue or Queue(name.partition("/")[0], name.partition("/")[2]) for name, queue in found.items()}
 
     async def placed(self) -> dict[str, Queue]:
@@ -128,9 +131,10 @@ class Engine:
             self._placed = now if changes == self._changes else -inf, {queue.id: queue for queue in found}
         return self._placed[1]
 
-    async def _remembered(
-        self, kind: Any, memory: dict[str, tuple[int, Any]], ids: Iterable[str], believed_ms: float = MEMORY_MS
+    async def remembered(
+        self, kind: Any, memory: Memory, ids: Iterable[str], believed_ms: float = MEMORY_MS
     ) -> dict[str, Any]:
+        """Records by id, None where there is none, from a memory that is so old at most, else read into it."""
         now, wanted = self.clock.monotonic(), dict.fromkeys(ids)
         # Taken before the read: others may forget or clear meanwhile.
         known = {name: memory[name][1] for name in wanted if name in memory and memory[name][0] + believed_ms >= now}
@@ -156,7 +160,7 @@ class Engine:
     async def revisions(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Task]:
         """Tasks as runs named them, those that are there. Revisions never change: what is known needs no look."""
         keys = {revision_id(*key): key for key in wanted}
-        found = await self._remembered(Revision, self._revisions, keys, inf)
+        found = await self.remembered(Revision, self._revisions, keys, inf)
         return {keys[name]: revision.task for name, revision in found.items() if revision}
 
 

@@ -52,7 +52,8 @@ class Dispatcher:
         """Sessions with a URL."""
         self._again_at = 0
         self._breaker = Breaker()
-        self._memories: dict[str, Memory] = {}
+        self._memories: dict[str, Memory] = defaultdict(lambda: Memory(Random(engine.chance.bits(64))))
+        """By queue."""
         self._heard: dict[str, _Heard] = {}
         self._resting: dict[str, int] = {}
         """Session, and until when it gets nothing."""
@@ -179,7 +180,7 @@ class Dispatcher:
         for queue in queues:
             for lane, number in ready[queue.id].items():
                 able = [seat for seat in seats if lane in seat.lanes and seat.free > 0]
-                for seat in islice(STRATEGIES[queue.dispatch](able, "", self._memory(queue)), number):
+                for seat in islice(STRATEGIES[queue.dispatch](able, "", self._memories[queue.id]), number):
                     seat.held += 1
                     given[seat] += 1
         lanes = [lane for queue in queues for lane in ready[queue.id]]
@@ -196,7 +197,7 @@ class Dispatcher:
             alike = f"{run.namespace}/{run.task}", run.lane
             if alike not in chosen:
                 able = [seat for seat in seats if seat.free > 0 and self._suits(seat, run)]
-                chosen[alike] = STRATEGIES[KEYED](able, alike[0], self._memory(queue))
+                chosen[alike] = STRATEGIES[KEYED](able, alike[0], self._memories[queue.id])
             if seat := next(chosen[alike], None):
                 seat.held += 1
                 given[seat].append(run.id)
@@ -222,11 +223,6 @@ class Dispatcher:
     def _want(self, seat: Seat, number: int, lanes: tuple[str, ...] = (), runs: tuple[str, ...] = ()) -> Want:
         lacking = tuple(task for session, task in self._lacking if session == seat.session)
         return Want(seat.session, seat.worker, self._engine.chance.bits(62), number, lanes, lacking, runs)
-
-    def _memory(self, queue: Queue) -> Memory:
-        if queue.id not in self._memories:
-            self._memories[queue.id] = Memory(Random(self._engine.chance.bits(64)))
-        return self._memories[queue.id]
 
 
 def _seat(session: Session, held: int, load: Load | None, room: int | None) -> Seat:

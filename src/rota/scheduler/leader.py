@@ -36,8 +36,11 @@ class Lease:
     trusted_until: int
 
 
-class Leader:
-    """Strives for the term and keeps it. `term` is None whenever this node must not act."""
+class Leader(Side):
+    """Strives for the term and keeps it. `term` is None whenever this node must not act.
+
+    Stopped it resigns, so that another can take over at once.
+    """
 
     def __init__(
         self,
@@ -48,10 +51,10 @@ class Leader:
         emit: Emit | None,
         changed: Callable[[], None],
     ) -> None:
+        super().__init__("rota-leader", partial(keep, "lead", self._connected, emit), clock)
         self._holder = holder
         self._ttl_ms, self._renew_ms = times
         self._connect = connect
-        self._clock = clock
         self._emit = emit
         self._changed = changed
         self._lease: Lease | None = None
@@ -61,7 +64,6 @@ class Leader:
         self._hung = ""
         """The duty that was found to hang."""
         self._rests_until = self._looked_at
-        self._side = Side("rota-leader", partial(keep, "lead", self._connected, emit), clock)
 
     @property
     def term(self) -> Term | None:
@@ -74,14 +76,6 @@ class Leader:
         lease = self._lease
         if lease and lease.term == term:
             self._lease = None
-
-    async def start(self, thread: bool) -> None:
-        """Begin to strive."""
-        await self._side.start(thread)
-
-    async def stop(self) -> None:
-        """Resign, so that another can take over at once."""
-        await self._side.stop()
 
     async def _connected(self) -> None:
         backoff = Backoff("lead", self._emit, self._renew_ms / 1000)
@@ -103,7 +97,7 @@ class Leader:
                 await self._resign(store)
 
     async def _strive(self, store: Store) -> None:
-        if self._side.stalled_ms > self._ttl_ms // 2:
+        if self.stalled_ms > self._ttl_ms // 2:
             # A loop that cannot hear cannot do its duties: let the term lapse for somebody who can.
             self._lease = None
             return
@@ -115,7 +109,7 @@ class Leader:
         lead = await store.lead(NAME, self._holder, self._ttl_ms)
         trusted_until = sent + self._ttl_ms - self._ttl_ms // 5
         self._lease = Lease(Term(NAME, lead.number), trusted_until) if lead.mine else None
-        self._side.tell(self._tell, lead.holder, lead.number, lead.mine)
+        self.tell(self._tell, lead.holder, lead.number, lead.mine)
 
     async def _give_up(self, store: Store, number: int) -> None:
         """Somebody else goes first. Alone this node leads again after a while, the step that hung begun anew."""
@@ -123,8 +117,8 @@ class Leader:
         self._rests_until = self._clock.monotonic() + self._ttl_ms
         if self._emit:
             self._emit(Trouble("lead", TimeoutError(f"duty {hung} has waited too long for one answer: it resigns")))
-        self._side.tell(self.progress.cut, hung)
-        self._side.tell(self._tell, self._holder, number, False)
+        self.tell(self.progress.cut, hung)
+        self.tell(self._tell, self._holder, number, False)
         await self._resign(store)
 
     def _tell(self, holder: str, number: int, mine: bool) -> None:

@@ -13,6 +13,7 @@ from pamqp.commands import Basic
 
 from rota.domain.errors import Barred, Invalid, RotaError, Unavailable
 from rota.ports.carrier import DESK
+from rota.ports.loops import end, wait_for_event
 from rota.transports.common import ANSWER_S, BATCH, CONNECT_S, LIFE_S, OLD_S, ROOM, check_messages, check_own, pause
 from rota.transports.rabbitmq_link import Link
 
@@ -159,9 +160,7 @@ class Inbox:
         heard = -1
         while not self._ended.is_set() and (self.name != DESK or self._arrived or heard != self._heard):
             heard = self._heard
-            with suppress(TimeoutError):
-                async with asyncio.timeout(DEAF_S):
-                    await self._ended.wait()
+            await wait_for_event(self._ended, DEAF_S)
 
     async def consume(self) -> None:
         """On a new channel, from a queue that is made if it is gone. Raises `Unavailable` or `Barred`."""
@@ -203,9 +202,7 @@ class Inbox:
     async def close(self) -> None:
         """Let whoever waits go."""
         task, self.task = self.task, None
-        if task:
-            task.cancel()
-            await asyncio.wait([task])
+        await end(task)
         self._news.set()
 
     async def _come(self, message: DeliveredMessage) -> None:

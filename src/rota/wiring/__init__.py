@@ -60,6 +60,8 @@ log = logging.getLogger("rota")
 DATA = Path("rota-data")
 DATABASE = "rota.db"
 HERE = f"sqlite:///{DATA / DATABASE}"
+SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""The clock that counts sleep too; on macOS, which has no other, the monotonic one does."""
 FORMS = forms.FORMS
 """What is checked of a task, by its kind."""
 
@@ -83,7 +85,7 @@ class SystemClock:
 
     def monotonic(self) -> int:
         """Milliseconds that never go back, and that a suspended machine counts too."""
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+        return time.clock_gettime_ns(SINCE_BOOT) // 1_000_000
 
 
 class SystemChance:

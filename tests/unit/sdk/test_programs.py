@@ -118,6 +118,16 @@ def tidy() -> None: ...
 app.serve()
 """
 
+TELLS_TIME = """
+import time
+
+vars(time).pop("CLOCK_BOOTTIME", None)  # as on macOS
+from rota.wiring import SystemClock
+
+clock = SystemClock()
+print(0 < clock.monotonic() <= clock.monotonic())
+"""
+
 
 def begun(folder: Path, text: str, *how: str) -> "subprocess.Popen[str]":
     """A program in a folder of its own."""
@@ -151,6 +161,10 @@ def test_a_child_of_a_program_with_an_open_app_works(tmp_path):
 
 def test_child_processes_find_the_tasks_of_a_script(tmp_path):
     assert said(tmp_path, f'{SCRIPT}\nif __name__ == "__main__":\n    asyncio.run(main())\n') == ["True"]
+
+
+def test_a_system_without_a_clock_of_its_boot_tells_the_time_all_the_same(tmp_path):
+    assert said(tmp_path, TELLS_TIME) == ["True"]
 
 
 def test_a_script_that_does_not_spare_its_children_is_told_so(tmp_path):

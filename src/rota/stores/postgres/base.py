@@ -107,7 +107,7 @@ class Postgres(Base):
             self._replica.pool.open()
 
     async def close(self) -> None:
-        self.deafen()
+        self.hub.close()
         await self._pool.leave(self._notices.close)
         if self._replica:
             await self._replica.pool.leave()

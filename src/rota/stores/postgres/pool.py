@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from rota.domain.errors import RotaError
+from rota.ports.loops import end
 from rota.stores.home import Home
 from rota.stores.postgres.faults import DRIVER_ERRORS, LOST, code_of, fault
 from rota.stores.postgres.flavour import POSTGRESQL
@@ -239,9 +240,7 @@ class Pool(Home):
             await_only(_roll_back(connection, mode.seconds))
 
     async def disconnect(self) -> None:
-        if self._cooling:
-            self._cooling.cancel()
-            await asyncio.wait([self._cooling])
+        await end(self._cooling)
         while connection := self._warmed() or (self._idle.pop() if self._idle else None):
             with suppress(*DRIVER_ERRORS, RotaError):
                 await connection.close(timeout=CLOSE_S)

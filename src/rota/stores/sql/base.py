@@ -83,7 +83,3 @@ class Base(ABC):
         """A new ear."""
         self.listen(topics)
         return self.hub.watch(topics)
-
-    def deafen(self) -> None:
-        """Let everyone go who waits for hints."""
-        self.hub.close()

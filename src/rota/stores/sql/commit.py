@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rota.domain.errors import Stale
+from rota.domain.errors import Invalid, Stale
 from rota.domain.run import Run
 from rota.ports.store import APPLIED, Change, Group, Guard, Result, Versioned
 from rota.stores.kinds import Key, check_groups, key_of, verdict
@@ -36,12 +36,15 @@ class Plan:
     def _add(self, change: Change) -> Key:
         was, now = change
         kind, of = key_of(change)
-        if was is None:
-            self.writes.add(of, now)
-        elif now is None:
-            self.writes.remove(of, kind, was.version)
-        else:
-            self.writes.change(of, was.record, was.version, now)
+        try:
+            if was is None:
+                self.writes.add(now)
+            elif now is None:
+                self.writes.remove(of, kind, was.version)
+            else:
+                self.writes.change(of, was.record, was.version, now)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise error if isinstance(error, Invalid) else Invalid(of, f"cannot be stored: {error}") from None
         return kind, of
 
 

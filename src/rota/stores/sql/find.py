@@ -61,10 +61,10 @@ def find(db: Db, kind: type, where: Where, cursor: str, limit: int, oldest: bool
         # What lies behind the nearest edge may have company from the stream that was not looked at further.
         last = min(edges) if oldest else max(edges)
         keys = [key for key in keys if (key <= last if oldest else key >= last)]
-        after = _dumped(last)
+        after = msgspec.json.encode(last).decode()
     page = keys[:limit]
     if len(keys) > limit:
-        after = _dumped(page[-1]) if page else cursor
+        after = msgspec.json.encode(page[-1]).decode() if page else cursor
     statement = statements.read_by(db.flavour, shape.table, walk.order[-1])
     rows = {row[-1]: row[:-1] for row in db.rows_among(statement, [key[-1] for key in page])}
     return Page(tuple(shape.versioned(rows[key[-1]]) for key in page), after)
@@ -180,7 +180,3 @@ def _stopped(cursor: str) -> Key | None:
         return tuple(_CURSOR.decode(cursor)) if cursor else None
     except (ValueError, UnicodeError):
         return ()
-
-
-def _dumped(key: Key) -> str:
-    return msgspec.json.encode(key).decode()

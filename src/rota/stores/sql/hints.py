@@ -30,7 +30,7 @@ LOOK_S = 1.0
 LOOK_ALONE_S = 0.25
 """And where they do not."""
 
-_USER = os.geteuid() if hasattr(os, "geteuid") else 0
+_USER = os.geteuid()
 _DECODE = msgspec.json.Decoder(dict[str, int]).decode
 
 
@@ -135,8 +135,6 @@ class Post:
         self._name = wide
 
     def _bound(self) -> socket.socket | None:
-        if not hasattr(socket, "AF_UNIX"):
-            return None
         # The last of the others may remove the directory while this process enters it.
         return self._entered() or self._entered()
 

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from secrets import randbits
 from typing import Any, TypeVar
 
@@ -74,7 +75,7 @@ class Sqlite(Base):
     async def close(self) -> None:
         if self._post is not None:
             self._post.close()
-        self.deafen()
+        self.hub.close()
         self._listen_anew()
         await self.reader.close()
         await self.writer.close()
@@ -153,7 +154,8 @@ class Sqlite(Base):
         return await self.writer.run(lambda: health(self.writer, self._others))
 
     def _listen_anew(self) -> None:
-        self._post = Post(self._others, self.hub.tell, self._look) if self._others else None
+        look = partial(self.writer.call, self._compare)
+        self._post = Post(self._others, self.hub.tell, look) if self._others else None
         self._seen = 0
 
     def _begin(self) -> None:
@@ -165,9 +167,6 @@ class Sqlite(Base):
             self.hub.tell(hints)
             if self._post is not None:
                 self._post.send(hints)
-
-    def _look(self) -> None:
-        self.writer.call(self._compare)
 
     def _compare(self) -> None:
         """Wake everybody if another process changed the file, whether or not its hint arrived."""

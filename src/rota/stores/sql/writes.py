@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from rota.domain.errors import Invalid
 from rota.domain.records import Tally
 from rota.domain.run import Run
 from rota.stores.codec import identity
@@ -29,7 +28,7 @@ BLOBS = ("payload", "result")
 
 
 class Writes:
-    """What is to be added, changed, removed and counted.
+    """What is to be added, changed, removed and counted. Raises what the codec does for what cannot be written.
 
     `own` names the column of a run by which its changes find it: `id`, or the faster `seq` for who has just read it.
     """
@@ -42,23 +41,17 @@ class Writes:
         self._removed: dict[type, list[tuple[str, int]]] = defaultdict(list)
         self._counted: dict[Row, list[int]] = defaultdict(lambda: [0, 0])
 
-    def add(self, key: str, now: Any) -> None:
-        """A new record. Raises `Invalid`."""
+    def add(self, now: Any) -> None:
+        """A new record."""
         kind = KINDS[type(now)]
-        try:
-            columns, row = kind.added(now)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise _refused(key, error) from None
+        columns, row = kind.added(now)
         self._added[kind.table, columns].append(row)
 
     def change(self, key: Any, was: Any, version: int, now: Any) -> None:
-        """A record that stays, if it is still of this version; only what differs is written. Raises `Invalid`."""
+        """A record that stays, if it is still of this version; only what differs is written."""
         kind = KINDS[type(now)]
-        try:
-            columns, values = kind.changed(was, now)
-            self._changed[kind.table, columns][*values, version].append(key)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise _refused(key, error) from None
+        columns, values = kind.changed(was, now)
+        self._changed[kind.table, columns][*values, version].append(key)
 
     def remove(self, key: str, kind: type, version: int) -> None:
         """A record that goes, if it is still of this version; a run takes its lines and large values with it."""
@@ -129,10 +122,6 @@ class Writes:
             yield list(alike), [keys[0] for keys in alike.values()]
         cells = list(self._counted)
         yield cells, [str(cell) for cell in cells]
-
-
-def _refused(key: str, error: Exception) -> Invalid:
-    return error if isinstance(error, Invalid) else Invalid(key, f"cannot be stored: {error}")
 
 
 def _remove(db: Db, table: Table, gone: Sequence[tuple[str, int]]) -> int:
