@@ -82,10 +82,9 @@ async def _told(_: Request, error: Exception) -> Response:
     return refusal(error)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
-    found = error.errors() if isinstance(error, RequestValidationError) else []
+async def _invalid(request: Request, error: Any) -> Response:
     body = getattr(request.scope.get("route"), "body_field", None)
-    errors = [_fault(one, body and body.field_info.annotation) for one in found[:FAULTS]]
+    errors = [_fault(one, body and body.field_info.annotation) for one in error.errors()[:FAULTS]]
     said = "; ".join(f"{field}: {text}" if field else text for field, text in errors[:3])
     return problem(422, said, errors)
 
@@ -120,9 +119,7 @@ def _models(kind: Any) -> Iterator[type[BaseModel]]:
         yield from _models(part)
 
 
-async def _http(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
+async def _http(request: Request, error: Any) -> Response:
     headers = error.headers
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         # The router names the methods of the first route at this path only.

@@ -22,9 +22,8 @@ def spec(app: FastAPI) -> dict[str, Any]:
             title="Rota", version=app.version, openapi_version="3.1.0", description=ABOUT, routes=app.routes
         )
         problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        parts = made.setdefault("components", {})
-        parts.setdefault("schemas", {}).update({**problem.pop("$defs"), "Problem": problem})
-        parts["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        made["components"]["schemas"] |= {**problem.pop("$defs"), "Problem": problem}
+        made["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
         made["security"] = [{"bearer": []}]
         for path in PUBLIC & made["paths"].keys():
             for operation in made["paths"][path].values():

@@ -178,13 +178,11 @@ class Waiting:
         for waiter, taken in zip(allowed, await claim(self._engine, [one.want for one in allowed]), strict=True):
             answers = taken.assignments or taken.contended or not taken.open or waiter.over
             if answers and not waiter.end(taken._replace(waited_ms=now - waiter.began)):
-                left += taken.assignments if self._has_just_left(waiter) else ()
+                just_left = waiter.left_at is None or self._engine.clock.monotonic() - waiter.left_at < GONE_MS
+                left += taken.assignments if just_left else ()
         if left:
             gone = Outcome(End.RETURNED, reason="its worker had gone before it was told")
             await settle(self._engine, [Settlement(one.run.fence, gone, one.held, one.task) for one in left])
-
-    def _has_just_left(self, waiter: Waiter) -> bool:
-        return waiter.left_at is None or self._engine.clock.monotonic() - waiter.left_at < GONE_MS
 
     async def _is_still(self, waiter: Waiter) -> bool:
         if await waiter.still():

@@ -9,6 +9,7 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections import Counter as Tallied
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from threading import Lock
@@ -40,19 +41,15 @@ class Spread(Collector):
 
     def __init__(self, registry: CollectorRegistry, name: str, text: str, labels: Key = ()) -> None:
         self.name, self.text, self.labels = name, text, labels
-        self._cells: dict[Key, list[float]] = {} if labels else {(): self._cell()}
-        registry.register(self)
-
-    @staticmethod
-    def _cell() -> list[float]:
+        self._cells: dict[Key, list[float]] = defaultdict(lambda: [0.0] * (len(WAITS_MS) + 2))
         """How many per bucket, those beyond all of them, and the sum in ms."""
-        return [0.0] * (len(WAITS_MS) + 2)
+        if not labels:
+            self.add((), ())  # it is told of from the start
+        registry.register(self)
 
     def add(self, key: Key, lengths_ms: Iterable[int]) -> None:
         """Count these."""
-        cell = self._cells.get(key)
-        if cell is None:
-            cell = self._cells[key] = self._cell()
+        cell = self._cells[key]
         for length in lengths_ms:
             cell[bisect_left(WAITS_MS, length)] += 1
             cell[-1] += length
@@ -83,6 +80,9 @@ class Gauges(Collector):
 
 class Metrics:
     """Listens to facts and tells them as numbers. Safe to call from any thread."""
+
+    media_type = "text/plain; version=0.0.4; charset=utf-8"
+    """Of `text`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.numbers: Numbers | None = None

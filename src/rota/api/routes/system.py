@@ -12,7 +12,6 @@ from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import Instant
 from rota.api.schemas.filters import LogFilter
 from rota.api.schemas.texts import Space
-from rota.api.scrape import TYPE
 from rota.api.spec import spec
 from rota.api.views import plain
 from rota.domain.access import ANY
@@ -48,9 +47,9 @@ async def metrics(request: Request, asked: Reader) -> Response:
     """Tell the numbers of this process and of the store in Prometheus's text format; for who may read everything."""
     if not asked.sees(ANY):
         raise Forbidden(f"{asked.name} may not read everything, and metrics are about all; it takes viewer@*")
-    if request.app.state.metrics is None:
+    if (told := request.app.state.metrics) is None:
         raise NotFound("metrics", "of this process", "see observability.metrics_enabled")
-    return Response(await request.app.state.metrics.text(), media_type=TYPE)
+    return Response(await told.text(), media_type=told.media_type)
 
 
 @routes.get("/api/openapi.json", response_model=dict[str, Any])

@@ -29,7 +29,7 @@ def view(name: str, record: type, leave: frozenset[str] = frozenset(), **more: A
         else:
             fields[field] = LEVELS if field == "priority" else _plain(hint)
     fields |= more
-    return answer(name, _first(record), **fields)
+    return answer(name, (record.__doc__ or "").partition("\n")[0], **fields)
 
 
 def page(item: Any) -> type[BaseModel]:
@@ -46,10 +46,6 @@ def answer(name: str, doc: str, /, **fields: Any) -> type[BaseModel]:
 
 
 LEVELS = Literal["low", "normal", "high", "urgent"]
-
-
-def _first(record: type) -> str:
-    return (record.__doc__ or "").partition("\n")[0]
 
 
 def _plain(hint: Any) -> Any:
