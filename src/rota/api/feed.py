@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from secrets import token_hex
 
 from starlette.exceptions import HTTPException
@@ -92,11 +92,8 @@ class Feed:
             self._task = asyncio.create_task(self._attend())
 
     async def _attend(self) -> None:
-        ear = self._watch(list(KINDS))
-        try:
+        with closing(self._watch(list(KINDS))) as ear:
             await keep("feed", lambda: self._hear(ear), self._emit)
-        finally:
-            ear.close()
 
     async def _hear(self, ear: Watch) -> None:
         time = asyncio.get_running_loop().time
