@@ -112,7 +112,7 @@ class Guard:
         self._places = Places(options.hosts, options.allow, options.proxies, options.origins, options.loopback)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or pass on with `actor`, `address` and `request_id` in the request's state."""
+        """Refuse, or pass on with `actor`, `secure` and `still` (who that is now) in the request's state."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http":
@@ -137,9 +137,8 @@ class Guard:
             if refusal := await self._judged(call, scope):
                 await refusal(scope, receive, sending)
             else:
-                state = {"actor": call.actor, "address": call.address, "request_id": call.id, "secure": call.secure}
                 still = partial(self._authenticate, call.headers, call.address)
-                scope.setdefault("state", {}).update(state, still=still)
+                scope.setdefault("state", {}).update(actor=call.actor, secure=call.secure, still=still)
                 await self._app(scope, self._receiving(receive), sending)
         except ClientDisconnect:
             call.status = call.status or 499

@@ -1,7 +1,6 @@
 """Serving: the API at an address, in the loop of whoever asks, over TLS where there is a certificate."""
 
 import asyncio
-import ipaddress
 import logging
 import os
 import socket
@@ -15,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rota.domain.errors import Invalid
 from rota.ports.loops import wait_for_event
+from rota.servers.address import is_loopback
 
 LAST_S = 5
 """At the end, requests that are under way may take so long."""
@@ -36,10 +36,7 @@ class Address:
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
 
 @asynccontextmanager

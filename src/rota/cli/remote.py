@@ -5,12 +5,11 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from rota.domain.errors import Invalid, Refused, RotaError
-from rota.servers.address import is_http
+from rota.servers.address import is_http, is_loopback
 from rota.wiring import inner_api, opened
 
 if TYPE_CHECKING:
@@ -118,10 +117,7 @@ def address(text: str) -> str:
 def open_to_all(server: str) -> bool:
     """Whether what goes there can be read on the way."""
     parts = urlsplit(server)
-    try:
-        return parts.scheme == "http" and not ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return parts.scheme == "http" and parts.hostname != "localhost"
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
 def _unreached(error: "httpx.HTTPError") -> str:

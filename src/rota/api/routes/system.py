@@ -116,7 +116,10 @@ async def _told(engine: Engine, asked: Asked, query: LogFilter, lines: list[Line
     found = []
     for line in lines:
         run = runs.get(line.run)
-        if run is None or query.namespace not in (ANY, run.namespace) or not _wanted(line, query):
+        alike = query.level in ("", line.level) and query.stream in ("", line.stream)
+        if not alike or query.search.lower() not in line.text.lower():
+            continue
+        if run is None or query.namespace not in (ANY, run.namespace):
             continue
         if not asked.sees(run.namespace, run.task, run.queue):
             continue
@@ -125,8 +128,3 @@ async def _told(engine: Engine, asked: Asked, query: LogFilter, lines: list[Line
         if query.task in ("", run.task) and query.worker in ("", worker):
             found.append({**plain(line), "task": run.task, "worker": worker})
     return found
-
-
-def _wanted(line: Line, query: LogFilter) -> bool:
-    alike = query.level in ("", line.level) and query.stream in ("", line.stream)
-    return alike and query.search.lower() in line.text.lower()
