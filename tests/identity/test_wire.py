@@ -10,8 +10,8 @@ import pytest
 from rota.api import guard
 from rota.api.app import Options, make_app
 from rota.api.door import Door
-from rota.api.guard import GuardOptions
 from rota.api.limits import Rates
+from rota.api.places import GuardOptions
 from rota.domain.access import Grant
 from rota.domain.people import Kind, Token, User
 from rota.domain.records import Audit

@@ -14,7 +14,8 @@ from rota.api.denials import Denials
 from rota.api.desk import Desk
 from rota.api.door import Door
 from rota.api.feed import Feed
-from rota.api.guard import Guard, GuardOptions
+from rota.api.guard import Guard
+from rota.api.places import GuardOptions
 from rota.api.threads import in_thread
 from rota.engine.engine import Engine
 

@@ -17,8 +17,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rota.api.door import shown
-from rota.api.limits import Limits, Rates, neighbours
-from rota.api.places import Places
+from rota.api.limits import Limits, neighbours
+from rota.api.places import GuardOptions, Places
 from rota.api.problems import NOT_JSON, RETRY_S, STRANGER, is_other_than_json, problem
 from rota.domain.access import Actor
 from rota.domain.errors import RotaError
@@ -59,24 +59,6 @@ PREFLIGHT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class GuardOptions:
-    """What the guard lets pass. Names, networks and origins are as in the settings of the API."""
-
-    hosts: tuple[str, ...] = ()
-    allow: tuple[str, ...] = ()
-    """Networks that may ask; empty: all."""
-    proxies: tuple[str, ...] = ()
-    """Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
-    origins: tuple[str, ...] = ()
-    """Web origins that may read answers; cookies are never for them."""
-    loopback: bool = True
-    """Whether the server listens on loopback only."""
-    body_bytes: int = 4 << 20
-    body_s: float = 30.0
-    rates: Rates = field(default_factory=Rates)
-
-
 @dataclass(slots=True)
 class _Call:
     """A request as the guard sees it."""
@@ -109,7 +91,7 @@ class Guard:
         """Obey these options from now on; what is counted begins anew where its rate is another one."""
         self._options = options
         self._limits.adjust(options.rates)
-        self._places = Places(options.hosts, options.allow, options.proxies, options.origins, options.loopback)
+        self._places = Places(options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on with `actor`, `secure` and `still` (who that is now) in the request's state."""

@@ -14,7 +14,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rota.domain.errors import Invalid
 from rota.ports.loops import wait_for_event
-from rota.servers.address import is_loopback
 
 LAST_S = 5
 """At the end, requests that are under way may take so long."""
@@ -32,11 +31,6 @@ class Address:
     """Path of the chain, PEM; empty: no TLS."""
     key: str = ""
     setting: str = "api."
-
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        return is_loopback(self.host)
 
 
 @asynccontextmanager

@@ -36,6 +36,7 @@ from rota.cli.telling import Teller, first_lines, overview
 from rota.domain.errors import Invalid
 from rota.domain.names import number_of, without_password
 from rota.embed import Roles, Rota
+from rota.servers.address import is_loopback
 from rota.stores import migrate as migrated
 from rota.wiring import DATA, made_in, make_api
 from rota.worker.options import Options as WorkerOptions
@@ -242,7 +243,7 @@ def _listening(flags: Mapping[str, Any]) -> "Listening":
     at = Address(host, port, flags["listen_cert"], flags["listen_key"], "listen_")
     if not flags["url"] and host in ("0.0.0.0", "::"):  # noqa: S104  # the text, not an address to listen on
         raise Invalid("url", f"{host} is everywhere: give --url http://HOST:PORT, as others reach it")
-    if not (at.loopback or at.certificate or flags["url"].startswith("https://")):
+    if not (is_loopback(host) or at.certificate or flags["url"].startswith("https://")):
         warn(f"{host} is not encrypted: others on the way can read what is posted; use --listen-cert and --listen-key")
     return at, flags["url"].rstrip("/")
 

@@ -62,23 +62,7 @@ class Spread(Collector):
         yield family
 
 
-class Gauges(Collector):
-    """What the store said last; nothing of what it did not say."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.values: Mapping[tuple[str, Key], float] = {}
-        registry.register(self)
-
-    def collect(self) -> Iterator[Metric]:
-        for name, (text, *labels) in GAUGES.items():
-            family = GaugeMetricFamily(f"rota_{name}", text, labels=labels)
-            for (one, key), value in self.values.items():
-                if one == name:
-                    family.add_metric(key, value)
-            yield family
-
-
-class Metrics:
+class Metrics(Collector):
     """Listens to facts and tells them as numbers. Safe to call from any thread."""
 
     media_type = "text/plain; version=0.0.4; charset=utf-8"
@@ -112,7 +96,8 @@ class Metrics:
         self._leading = Gauge("rota_leader", "1 while this node leads", registry=registry)
         self._beat = Spread(registry, "rota_beat_seconds", "How long a sign of life took to be answered")
         self._troubles = counter("rota_troubles", "Errors that a loop met and went on after", ("where",))
-        self._gauges = Gauges(registry)
+        self._said: Mapping[tuple[str, Key], float] = {}
+        registry.register(self)
 
     def __call__(self, fact: facts.Fact) -> None:
         """Count one fact."""
@@ -138,6 +123,15 @@ class Metrics:
                 case facts.Trouble(where):
                     self._troubles.labels(where.partition(" ")[0]).inc()
 
+    def collect(self) -> Iterator[Metric]:
+        """The gauges of the store, as it said last; nothing of what it did not say."""
+        for name, (text, *labels) in GAUGES.items():
+            family = GaugeMetricFamily(f"rota_{name}", text, labels=labels)
+            for (one, key), value in self._said.items():
+                if one == name:
+                    family.add_metric(key, value)
+            yield family
+
     async def text(self) -> bytes:
         """All metrics in Prometheus's text format, the store's numbers at most FRESH_S old."""
         async with self._reading:
@@ -153,9 +147,9 @@ class Metrics:
             for (name, key), value in (await numbers()).items():
                 bounded = (name, self._bounded(QUEUE, key) if len(key) > 1 else key)
                 found[bounded] = found.get(bounded, 0.0) + value
-            self._gauges.values = found | {up: 1.0}
+            self._said = found | {up: 1.0}
         except RotaError:
-            self._gauges.values = {up: 0.0}
+            self._said = {up: 0.0}
 
     def _begun(self, runs: Sequence[Run]) -> None:
         self._count(self._claimed, QUEUE, [(run.namespace, run.queue) for run in runs])

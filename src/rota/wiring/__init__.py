@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from rota.api.door import Door
-    from rota.api.guard import Guard, GuardOptions
+    from rota.api.guard import Guard
     from rota.api.limits import Rates
+    from rota.api.places import GuardOptions
     from rota.api.push import Pusher
     from rota.api.serve import Address
     from rota.identity import Identity
