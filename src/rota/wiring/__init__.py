@@ -274,29 +274,6 @@ async def make_api(
         yield server, await first_start(url, engine, server)
 
 
-@asynccontextmanager
-async def serve_metrics(place: tuple[str, int], metrics: "Metrics", engine: Engine | None) -> AsyncIterator[str]:
-    """Serve metrics alone at a host and port while the block lasts, the store's too where an engine is given; the URL.
-
-    It asks for no credential: who reaches that may read. Raises `Invalid` for an address that cannot be listened on.
-    """
-    from starlette.applications import Starlette
-    from starlette.responses import Response
-    from starlette.routing import Route
-
-    from rota.api.serve import Address, served
-    from rota.api.stats import Stats
-
-    async def scraped(_: object) -> Response:
-        return Response(await metrics.text(), media_type=metrics.media_type)
-
-    if engine and not metrics.numbers:
-        metrics.numbers = Stats(engine).gauges
-    app = Starlette(routes=[Route("/metrics", scraped)])
-    async with served(app, Address(*place, setting="observability.metrics_")) as at:
-        yield at
-
-
 def about_run() -> dict[str, str]:
     """What log lines say of the attempt that is under way."""
     if (context := current.get()) is None:
