@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,13 +44,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from rota.api.door import Door
-    from rota.api.guard import Guard
     from rota.api.limits import Rates
-    from rota.api.places import GuardOptions
     from rota.api.push import Pusher
-    from rota.api.serve import Address
     from rota.identity import Identity
-    from rota.observe.metrics import Metrics
     from rota.worker.poster import Poster
 
 T = TypeVar("T")
@@ -245,33 +240,6 @@ def make_door(engine: Engine, secret: bytes = b"", rates: "Rates | None" = None)
     from rota.api.door import Door
 
     return Door(engine, locks(secret), rates)
-
-
-@asynccontextmanager
-async def make_api(
-    url: str,
-    engine: Engine,
-    address: "Address",
-    guard: "GuardOptions",
-    secret: bytes,
-    made: Callable[["Guard"], None],
-    metrics: "Metrics | None",
-) -> AsyncIterator[tuple[str, str]]:
-    """Serve the API while the block lasts: where, and where nobody was yet, the link to log in by. `made`: its guard.
-
-    Raises `Invalid` for an address that cannot be listened on, and for what `own_secret` refuses.
-    """
-    from rota.api.app import Options, make_app
-    from rota.api.feed import Feed
-    from rota.api.serve import served
-
-    secret = secret or own_secret(url)
-    feed = Feed(engine.store.watch, engine.emit)
-    sealing = blake2b(secret, digest_size=32, person=b"rota cursors").digest()
-    app = make_app(engine, make_door(engine, secret, guard.rates), Options(sealing, guard, feed, metrics))
-    made(app)
-    async with served(app, address, feed.close) as server:
-        yield server, await first_start(url, engine, server)
 
 
 def about_run() -> dict[str, str]:
