@@ -48,7 +48,7 @@ def make_app(engine: Engine, door: Door, options: Options) -> Guard:
     """The API over an engine. Who asks is told by the door."""
     denials = Denials(engine)
     routes = Later(partial(make_routes, engine, options, door), denials.close, door.close)
-    return Guard(routes, door.authenticate, options.guard, denials)
+    return Guard(routes, door, options.guard, denials)
 
 
 def make_routes(engine: Engine, options: Options, door: Door | None = None) -> "FastAPI":

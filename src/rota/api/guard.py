@@ -7,7 +7,6 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,7 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rota.api.door import shown
+from rota.api.denials import Denials
+from rota.api.door import Door, shown
 from rota.api.limits import Limits, neighbours
 from rota.api.places import GuardOptions, Places
 from rota.api.problems import NOT_JSON, RETRY_S, STRANGER, is_other_than_json, problem
@@ -28,10 +28,6 @@ from rota.observe.traces import parent_of
 from rota.ports.runtime import TRACE
 
 log = logging.getLogger("rota.api")
-
-Authenticate = Callable[[Mapping[str, str], str], Awaitable[Actor | None]]
-Denied = Callable[[str, str, str], None]
-"""Told of each refusal: who, what, where from."""
 
 LOGINS = frozenset({"/api/auth/login", "/api/auth/link", "/api/auth/refresh"})
 GUESSED = LOGINS - {"/api/auth/refresh"}
@@ -78,11 +74,9 @@ class _Call:
 class Guard:
     """The outermost layer of the API."""
 
-    def __init__(
-        self, app: ASGIApp, authenticate: Authenticate, options: GuardOptions, denied: Denied | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, door: Door, options: GuardOptions, denied: Denials | None = None) -> None:
         self._app = app
-        self._authenticate = authenticate
+        self._door = door
         self._denied = denied
         self._limits = Limits(options.rates)
         self.adjust(options)
@@ -119,7 +113,7 @@ class Guard:
             if refusal := await self._judged(call, scope):
                 await refusal(scope, receive, sending)
             else:
-                still = partial(self._authenticate, call.headers, call.address)
+                still = partial(self._door.authenticate, call.headers, call.address)
                 scope.setdefault("state", {}).update(actor=call.actor, secure=call.secure, still=still)
                 await self._app(scope, self._receiving(receive), sending)
         except ClientDisconnect:
@@ -167,7 +161,7 @@ class Guard:
             return Response(status_code=204, headers=PREFLIGHT)
         if call.path in PUBLIC and scope.get("raw_path", call.path.encode()) == call.path.encode():
             return await self._refusal_of_stranger(call)
-        call.actor = await self._authenticate(call.headers, call.address)
+        call.actor = await self._door.authenticate(call.headers, call.address)
         call.checked = time.monotonic()
         if call.actor is None:
             wait_s = await self._limits.hit("failed", neighbours(call.address))
@@ -228,7 +222,7 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *added]}
             elif message.get("more_body") and call.actor and time.monotonic() - call.checked > RECHECK_S:
                 call.checked = time.monotonic()
-                now = await self._authenticate(call.headers, call.address)
+                now = await self._door.authenticate(call.headers, call.address)
                 if now is None or now.grants != call.actor.grants:
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
                     raise ClientDisconnect
