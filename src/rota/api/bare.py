@@ -22,7 +22,7 @@ from rota.api.paging import Cursors
 from rota.api.problems import FAULTS, UNROUTED, problem, refusal
 from rota.api.schemas.texts import said_of
 from rota.api.stats import Stats
-from rota.domain.access import Actor
+from rota.domain.access import ANY, Actor, Grant
 from rota.domain.errors import Invalid, RotaError, StoreError, Unclear
 from rota.domain.names import nearest
 from rota.engine.engine import Engine
@@ -52,11 +52,13 @@ def bare(engine: Engine, secret: bytes, feed: Feed | None = None) -> FastAPI:
     return app
 
 
-def inner(engine: Engine, actor: Actor, door: Callable[[], Any]) -> ASGIApp:
-    """The API for one actor, who needs neither socket nor credential. Of its routes only what is asked is loaded.
+def inner(engine: Engine, name: str, door: Callable[[], Any]) -> ASGIApp:
+    """The API for whoever may open the store: they may do everything in it, and need neither socket nor credential. Of
+    its routes only what is asked is loaded.
 
-    `door`: makes what keeps passwords and mints tokens. What the server itself fails at is raised.
+    `name`: for the audit. `door`: makes what keeps passwords and mints tokens. The server's own failures are raised.
     """
+    actor = Actor(name, (Grant("admin", ANY),))
     app, loaded = bare(engine, token_bytes(32)), set[str]()
     for kind in (StoreError, Unclear, Exception):
         app.add_exception_handler(kind, _raised)

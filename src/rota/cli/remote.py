@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from rota.domain.errors import Invalid, Refused, RotaError
 from rota.servers.address import is_http, is_loopback
-from rota.wiring import inner_api, opened
+from rota.wiring import make_door, opened
 
 if TYPE_CHECKING:
     import httpx
@@ -87,10 +87,12 @@ async def within(store: str, name: str, loaded: "Loaded | None") -> AsyncIterato
     """The API over a store, asked by who may open that, with these settings."""
     import httpx
 
+    from rota.api.bare import inner
+
     async with opened(store) as engine:
         if loaded:
             engine.defaults = loaded.settings.defaults()
-        transport = httpx.ASGITransport(inner_api(engine, name))
+        transport = httpx.ASGITransport(inner(engine, name, lambda: make_door(engine)))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             yield Api(http, store=store)
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rota.domain.access import ANY, Actor, Grant
 from rota.domain.errors import Invalid
 from rota.domain.facts import Fact, Trouble
 from rota.domain.names import check_name
@@ -41,8 +40,6 @@ from rota.worker.pulse import Listen
 from rota.worker.runtime import Worker
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
     from rota.api.door import Door
     from rota.api.limits import Rates
     from rota.api.push import Pusher
@@ -247,13 +244,6 @@ def about_run() -> dict[str, str]:
     if (context := current.get()) is None:
         return {}
     return {"run": context.run_id, "task": context.task, "attempt": str(context.attempt)}
-
-
-def inner_api(engine: Engine, name: str) -> "ASGIApp":
-    """The API in this process, for whoever may open the store: they may do everything in it. `name`: for the audit."""
-    from rota.api.bare import inner
-
-    return inner(engine, Actor(name, (Grant("admin", ANY),)), lambda: make_door(engine))
 
 
 def own_secret(url: str) -> bytes:
