@@ -41,8 +41,7 @@ def page(item: Any) -> type[BaseModel]:
 def answer(name: str, doc: str, /, **fields: Any) -> type[BaseModel]:
     """The model of an answer; a member with a default may be missing."""
     members: dict[str, Any] = {key: kind if isinstance(kind, tuple) else (kind, ...) for key, kind in fields.items()}
-    made: type[BaseModel] = create_model(name, __config__=CLOSED, __doc__=doc, **members)
-    return made
+    return create_model(name, __config__=CLOSED, __doc__=doc, **members)
 
 
 LEVELS = Literal["low", "normal", "high", "urgent"]
