@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import Counter as Tallied
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from threading import Lock
 
@@ -76,10 +77,7 @@ class Metrics(Collector):
         self._names: dict[Key, set[Key]] = {QUEUE: set(), TASK: set()}
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-
-        def counter(name: str, text: str, labels: Key = ()) -> Counter:
-            return Counter(name, text, labels, registry=registry)
-
+        counter = partial(Counter, registry=registry)
         self._submitted = counter("rota_runs_submitted", "Runs submitted here; not in users' own transactions", QUEUE)
         self._claimed = counter("rota_attempts_claimed", "Attempts begun by claims here", QUEUE)
         self._settled = counter("rota_runs_settled", "Ends of attempts here, by what the run became", ("state",))
