@@ -70,7 +70,8 @@ class Feed:
             self._listeners -= 1
 
     async def _told(self) -> AsyncGenerator[bytes, None]:
-        self._listen()
+        if self._task is None and not self.closed.is_set():
+            self._task = asyncio.create_task(self._attend())
         seen: dict[str, int] = {}
         while not self.closed.is_set():
             news = self._news
@@ -86,10 +87,6 @@ class Feed:
     async def rest(self, seconds: float) -> None:
         """So long, or until the feed is closed."""
         await wait_for_event(self.closed, seconds)
-
-    def _listen(self) -> None:
-        if self._task is None and not self.closed.is_set():
-            self._task = asyncio.create_task(self._attend())
 
     async def _attend(self) -> None:
         with closing(self._watch(list(KINDS))) as ear:
