@@ -20,7 +20,7 @@ from starlette.types import Message
 from rota.api.app import Options, make_app
 from rota.api.door import Door
 from rota.api.feed import Feed
-from rota.api.guard import GuardOptions
+from rota.api.places import GuardOptions
 from rota.domain.access import ANY, Grant
 from rota.domain.lane import lane
 from rota.domain.people import Kind, Token, User

@@ -69,7 +69,7 @@ class Writer:
             await self.until(mark, found)
             while desk._going:
                 await asyncio.wait(list(desk._going))
-            await desk._quiet.wait()
+            await desk._out.join()
             await self.put(INBOX, sealed(Answer(own, 200, 0), b"", self.digest).joined())
             await self.until(own, found)
         return [said for name, said in sorted(found.items()) if int(name, 16) < FIRST_MARK]

@@ -32,6 +32,10 @@ def test_every_command_explains_itself(rota, path):
         assert option.help, option.name
 
 
+def test_help_shows_what_stands_in_brackets(rota):
+    assert "[environments.…]" in rota("worker", "--help").out
+
+
 def test_without_a_command_it_prints_its_help(rota):
     answer = rota()
     assert answer.code == 0

@@ -10,8 +10,8 @@ import httpx
 
 from rota.api.app import Options, make_app
 from rota.api.door import Door
-from rota.api.guard import GuardOptions
 from rota.api.limits import Rates
+from rota.api.places import GuardOptions
 from rota.api.serve import Address
 from rota.api.serve import served as serve
 from rota.domain.access import ANY, Actor, Grant

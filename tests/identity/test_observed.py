@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from rota.api.app import Options, make_app
-from rota.api.guard import GuardOptions
+from rota.api.places import GuardOptions
 from rota.domain.facts import RunsSubmitted
 from rota.domain.run import Run
 from rota.observe.metrics import Metrics

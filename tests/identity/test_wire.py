@@ -10,8 +10,8 @@ import pytest
 from rota.api import guard
 from rota.api.app import Options, make_app
 from rota.api.door import Door
-from rota.api.guard import GuardOptions
 from rota.api.limits import Rates
+from rota.api.places import GuardOptions
 from rota.domain.access import Grant
 from rota.domain.people import Kind, Token, User
 from rota.domain.records import Audit
@@ -234,7 +234,7 @@ class TestLongAnswers:
         token, text = await door.mint(Token("", Kind.KEY, "k", owner="anna", grants=tasks), ROOT)
         headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {text}".encode())]
         scope = {"type": "http", "method": "GET", "path": "/api/system/events", "headers": headers}
-        guarded = guard.Guard(endless, door.authenticate, GuardOptions(rates=NO_RATES))
+        guarded = guard.Guard(endless, door, GuardOptions(rates=NO_RATES))
         task = asyncio.create_task(guarded(scope, receive, send))
         async with asyncio.timeout(10):
             while len(sent) < 2:

@@ -7,13 +7,14 @@ import psutil
 import pytest
 
 from rota import Rota
+from rota.api.bare import inner
 from rota.domain.errors import Invalid
 from rota.domain.run import Run
 from rota.ports.store import Line, Sought
 from rota.stores.postgres import replica
 from rota.stores.sql.store import SqlStore
 from rota.testing.factories import make_run, make_session
-from rota.wiring import inner_api
+from rota.wiring import make_door
 from tests.services.fixtures import needed
 from tests.services.postgresql import Server, do
 from tests.unit.stores.files import put, reached
@@ -94,7 +95,7 @@ async def test_the_api_lists_from_it_and_acts_on_the_primary(pair, store):
     app = Rota(pair.url, name="shop")
     ship = app.task(name="ship")(lambda: None)
     async with app:
-        transport = httpx.ASGITransport(inner_api(app.engine, "ann"))
+        transport = httpx.ASGITransport(inner(app.engine, "ann", lambda: make_door(app.engine)))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
 
             async def get(path):

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from rota.api.app import Options, make_app
 from rota.api.door import Door
 from rota.api.feed import Feed
-from rota.api.guard import GuardOptions
+from rota.api.places import GuardOptions
 from rota.api.serve import Address
 from rota.api.serve import served as serve
 from rota.api.waiting import Waiting

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from rota.api.guard import GuardOptions
 from rota.api.limits import Rates
+from rota.api.places import GuardOptions
 from rota.api.serve import Address
 from rota.domain.retry import Defaults
 from rota.scheduler.options import Options as SchedulerOptions

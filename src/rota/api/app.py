@@ -14,7 +14,8 @@ from rota.api.denials import Denials
 from rota.api.desk import Desk
 from rota.api.door import Door
 from rota.api.feed import Feed
-from rota.api.guard import Guard, GuardOptions
+from rota.api.guard import Guard
+from rota.api.places import GuardOptions
 from rota.api.threads import in_thread
 from rota.engine.engine import Engine
 
@@ -47,7 +48,7 @@ def make_app(engine: Engine, door: Door, options: Options) -> Guard:
     """The API over an engine. Who asks is told by the door."""
     denials = Denials(engine)
     routes = Later(partial(make_routes, engine, options, door), denials.close, door.close)
-    return Guard(routes, door.authenticate, options.guard, denials)
+    return Guard(routes, door, options.guard, denials)
 
 
 def make_routes(engine: Engine, options: Options, door: Door | None = None) -> "FastAPI":

@@ -21,7 +21,7 @@ from rota.api.paging import Cursors
 from rota.api.problems import FAULTS, UNROUTED, problem, refusal
 from rota.api.schemas.texts import said_of
 from rota.api.stats import Stats
-from rota.domain.access import Actor
+from rota.domain.access import ANY, Actor, Grant
 from rota.domain.errors import Invalid, RotaError, StoreError, Unclear
 from rota.domain.names import nearest
 from rota.engine.engine import Engine
@@ -49,11 +49,13 @@ def bare(engine: Engine, secret: bytes, feed: Feed | None = None) -> FastAPI:
     return app
 
 
-def inner(engine: Engine, actor: Actor, door: Callable[[], Any]) -> ASGIApp:
-    """The API for one actor, who needs neither socket nor credential. Of its routes only what is asked is loaded.
+def inner(engine: Engine, name: str, door: Callable[[], Any]) -> ASGIApp:
+    """The API for whoever may open the store: they may do everything in it, and need neither socket nor credential. Of
+    its routes only what is asked is loaded.
 
-    `door`: makes what keeps passwords and mints tokens. What the server itself fails at is raised.
+    `name`: for the audit. `door`: makes what keeps passwords and mints tokens. The server's own failures are raised.
     """
+    actor = Actor(name, (Grant("admin", ANY),))
     app, loaded = bare(engine, token_bytes(32)), set[str]()
     for kind in (StoreError, Unclear, Exception):
         app.add_exception_handler(kind, _raised)
@@ -79,10 +81,9 @@ async def _told(_: Request, error: Exception) -> Response:
     return refusal(error)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
-    found = error.errors() if isinstance(error, RequestValidationError) else []
+async def _invalid(request: Request, error: Any) -> Response:
     body = getattr(request.scope.get("route"), "body_field", None)
-    errors = [_fault(one, body and body.field_info.annotation) for one in found[:FAULTS]]
+    errors = [_fault(one, body and body.field_info.annotation) for one in error.errors()[:FAULTS]]
     said = "; ".join(f"{field}: {text}" if field else text for field, text in errors[:3])
     return problem(422, said, errors)
 
@@ -117,9 +118,7 @@ def _models(kind: Any) -> Iterator[type[BaseModel]]:
         yield from _models(part)
 
 
-async def _http(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
+async def _http(request: Request, error: Any) -> Response:
     headers = error.headers
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         # The router names the methods of the first route at this path only.

@@ -66,11 +66,7 @@ class CarriedDesk:
         self._going: set[asyncio.Task[None]] = set()
         self._seen: dict[str, int] = {}
         """Ids of questions, until when each might come again."""
-        self._out: list[Out] = []
-        self._news = asyncio.Event()
-        self._quiet = asyncio.Event()
-        """Nothing is left to be sent."""
-        self._quiet.set()
+        self._out: asyncio.Queue[Out] = asyncio.Queue()
         self._told_at: dict[type[RotaError], int] = {}
         self._canary, self._inbox = "", f"canary-{secrets.token_hex(16)}"
 
@@ -109,7 +105,7 @@ class CarriedDesk:
             async with asyncio.timeout(FINISH_S):
                 if self._going:
                     await asyncio.wait(list(self._going))
-                await self._quiet.wait()
+                await self._out.join()
 
     async def _receive(self, carrier: Carrier) -> None:
         backoff = Backoff("desk", self._engine.emit, 1.0)
@@ -142,9 +138,7 @@ class CarriedDesk:
         else:
             status, body = 408, b""  # with the time, which the asker follows
         answer = sealed(Answer(head.id, status, self._engine.clock.now()), body, token.digest)
-        self._out.append(Out(head, answer.joined(), status, body))
-        self._quiet.clear()
-        self._news.set()
+        self._out.put_nowait(Out(head, answer.joined(), status, body))
 
     async def _opened(self, data: bytes) -> tuple[Question, bytes, Token]:
         """A question to this desk, its message, and the key that signed it. Raises `Invalid` for any other letter."""
@@ -183,20 +177,18 @@ class CarriedDesk:
             known = await self._door.key(token.id)
             return await self._door.let_in(known, self._kind) if known else None
 
-        mark = origin.set(self._kind)
+        origin.set(self._kind)  # for what this task does: it answers one question
         try:
             return 200, await self._desk.answer(call, body, Asker(actor, still, self._kind))
         except Exception as error:
             told = refusal(error)
             return told.status_code, bytes(told.body)
-        finally:
-            origin.reset(mark)
 
     async def _send(self, carrier: Carrier) -> None:
         """All answers that are ready, in one batch."""
-        await self._news.wait()
-        self._news.clear()
-        out, self._out = self._out, []
+        out = [await self._out.get()]
+        while not self._out.empty():
+            out.append(self._out.get_nowait())
         try:
             there = await self._sent(carrier, out)
         except Unclear as error:
@@ -205,14 +197,15 @@ class CarriedDesk:
         except RotaError as error:
             self._tell(error)
             there = [False] * len(out)
-        if not self._out:
-            self._quiet.set()
+        finally:
+            for _ in out:
+                self._out.task_done()
         await self._take_back([one for one, arrived in zip(out, there, strict=True) if not arrived])
 
     async def _sent(self, carrier: Carrier, out: list[Out]) -> list[bool]:
         """In one batch; one that cannot be sent keeps none of the others."""
         try:
-            return await carrier.send([(one.question.reply, one.data) for one in out]) if out else []
+            return await carrier.send([(one.question.reply, one.data) for one in out])
         except Invalid as error:
             self._tell(error)
             if len(out) == 1:

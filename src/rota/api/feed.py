@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from secrets import token_hex
 
 from starlette.exceptions import HTTPException
@@ -70,7 +70,8 @@ class Feed:
             self._listeners -= 1
 
     async def _told(self) -> AsyncGenerator[bytes, None]:
-        self._listen()
+        if self._task is None and not self.closed.is_set():
+            self._task = asyncio.create_task(self._attend())
         seen: dict[str, int] = {}
         while not self.closed.is_set():
             news = self._news
@@ -87,16 +88,9 @@ class Feed:
         """So long, or until the feed is closed."""
         await wait_for_event(self.closed, seconds)
 
-    def _listen(self) -> None:
-        if self._task is None and not self.closed.is_set():
-            self._task = asyncio.create_task(self._attend())
-
     async def _attend(self) -> None:
-        ear = self._watch(list(KINDS))
-        try:
+        with closing(self._watch(list(KINDS))) as ear:
             await keep("feed", lambda: self._hear(ear), self._emit)
-        finally:
-            ear.close()
 
     async def _hear(self, ear: Watch) -> None:
         time = asyncio.get_running_loop().time

@@ -7,7 +7,6 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,9 +15,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rota.api.door import shown
-from rota.api.limits import Limits, Rates, neighbours
-from rota.api.places import Places
+from rota.api.denials import Denials
+from rota.api.door import Door, shown
+from rota.api.limits import Limits, neighbours
+from rota.api.places import GuardOptions, Places
 from rota.api.problems import NOT_JSON, RETRY_S, STRANGER, is_other_than_json, problem
 from rota.domain.access import Actor
 from rota.domain.errors import RotaError
@@ -28,10 +28,6 @@ from rota.observe.traces import parent_of
 from rota.ports.runtime import TRACE
 
 log = logging.getLogger("rota.api")
-
-Authenticate = Callable[[Mapping[str, str], str], Awaitable[Actor | None]]
-Denied = Callable[[str, str, str], None]
-"""Told of each refusal: who, what, where from."""
 
 LOGINS = frozenset({"/api/auth/login", "/api/auth/link", "/api/auth/refresh"})
 GUESSED = LOGINS - {"/api/auth/refresh"}
@@ -59,24 +55,6 @@ PREFLIGHT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class GuardOptions:
-    """What the guard lets pass. Names, networks and origins are as in the settings of the API."""
-
-    hosts: tuple[str, ...] = ()
-    allow: tuple[str, ...] = ()
-    """Networks that may ask; empty: all."""
-    proxies: tuple[str, ...] = ()
-    """Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
-    origins: tuple[str, ...] = ()
-    """Web origins that may read answers; cookies are never for them."""
-    loopback: bool = True
-    """Whether the server listens on loopback only."""
-    body_bytes: int = 4 << 20
-    body_s: float = 30.0
-    rates: Rates = field(default_factory=Rates)
-
-
 @dataclass(slots=True)
 class _Call:
     """A request as the guard sees it."""
@@ -96,11 +74,9 @@ class _Call:
 class Guard:
     """The outermost layer of the API."""
 
-    def __init__(
-        self, app: ASGIApp, authenticate: Authenticate, options: GuardOptions, denied: Denied | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, door: Door, options: GuardOptions, denied: Denials | None = None) -> None:
         self._app = app
-        self._authenticate = authenticate
+        self._door = door
         self._denied = denied
         self._limits = Limits(options.rates)
         self.adjust(options)
@@ -109,10 +85,10 @@ class Guard:
         """Obey these options from now on; what is counted begins anew where its rate is another one."""
         self._options = options
         self._limits.adjust(options.rates)
-        self._places = Places(options.hosts, options.allow, options.proxies, options.origins, options.loopback)
+        self._places = Places(options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or pass on with `actor`, `address` and `request_id` in the request's state."""
+        """Refuse, or pass on with `actor`, `secure` and `still` (who that is now) in the request's state."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http":
@@ -137,9 +113,8 @@ class Guard:
             if refusal := await self._judged(call, scope):
                 await refusal(scope, receive, sending)
             else:
-                state = {"actor": call.actor, "address": call.address, "request_id": call.id, "secure": call.secure}
-                still = partial(self._authenticate, call.headers, call.address)
-                scope.setdefault("state", {}).update(state, still=still)
+                still = partial(self._door.authenticate, call.headers, call.address)
+                scope.setdefault("state", {}).update(actor=call.actor, secure=call.secure, still=still)
                 await self._app(scope, self._receiving(receive), sending)
         except ClientDisconnect:
             call.status = call.status or 499
@@ -186,7 +161,7 @@ class Guard:
             return Response(status_code=204, headers=PREFLIGHT)
         if call.path in PUBLIC and scope.get("raw_path", call.path.encode()) == call.path.encode():
             return await self._refusal_of_stranger(call)
-        call.actor = await self._authenticate(call.headers, call.address)
+        call.actor = await self._door.authenticate(call.headers, call.address)
         call.checked = time.monotonic()
         if call.actor is None:
             wait_s = await self._limits.hit("failed", neighbours(call.address))
@@ -247,7 +222,7 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *added]}
             elif message.get("more_body") and call.actor and time.monotonic() - call.checked > RECHECK_S:
                 call.checked = time.monotonic()
-                now = await self._authenticate(call.headers, call.address)
+                now = await self._door.authenticate(call.headers, call.address)
                 if now is None or now.grants != call.actor.grants:
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
                     raise ClientDisconnect

@@ -3,14 +3,34 @@
 import re
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from rota.api.limits import Rates
 from rota.domain.errors import Invalid
 
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?)(:[0-9]{1,5})?")
 ORIGIN = re.compile(r"https?://[^/?#*\s,@]+")
 HERE = frozenset({"localhost", "127.0.0.1", "[::1]"})
 Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOptions:
+    """What the guard lets pass. Names, networks and origins are as in the settings of the API."""
+
+    hosts: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    """Networks that may ask; empty: all."""
+    proxies: tuple[str, ...] = ()
+    """Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    origins: tuple[str, ...] = ()
+    """Web origins that may read answers; cookies are never for them."""
+    loopback: bool = True
+    """Whether the server listens on loopback only."""
+    body_bytes: int = 4 << 20
+    body_s: float = 30.0
+    rates: Rates = field(default_factory=Rates)
 
 
 class Places:
@@ -20,26 +40,19 @@ class Places:
     address and to its machine's name, but to no other name: one that an attacker points at it is not answered.
     """
 
-    def __init__(
-        self,
-        hosts: tuple[str, ...],
-        allow: tuple[str, ...],
-        proxies: tuple[str, ...],
-        origins: tuple[str, ...],
-        loopback: bool,
-    ) -> None:
-        for one in hosts:
+    def __init__(self, options: GuardOptions) -> None:
+        for one in options.hosts:
             if not HOST.fullmatch(one.lower()):
                 raise Invalid("api.hosts", f"{one!r:.60} is no host; write rota.example.org, without scheme and path")
-        for one in origins:
+        for one in options.origins:
             if not ORIGIN.fullmatch(one):
                 raise Invalid("api.cors_origins", f"{one!r:.60} is no origin; write https://ui.example.org, never *")
-        self._allow = _networks("api.allow", allow)
-        self._proxies = _networks("api.proxies", proxies)
-        self._any_address = not (loopback or hosts)
+        self._allow = _networks("api.allow", options.allow)
+        self._proxies = _networks("api.proxies", options.proxies)
+        self._any_address = not (options.loopback or options.hosts)
         own = {socket.gethostname().lower()} if self._any_address else set()
-        self._hosts = HERE | own | {one.lower() for one in hosts}
-        self.origins = {one.lower() for one in origins}  # as browsers write them
+        self._hosts = HERE | own | {one.lower() for one in options.hosts}
+        self.origins = {one.lower() for one in options.origins}  # as browsers write them
 
     def address(self, peer: str, headers: Mapping[str, str]) -> str:
         """Who sent it: the peer, or what trusted proxies say of it, from the nearest on to the first not trusted; empty

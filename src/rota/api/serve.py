@@ -1,7 +1,6 @@
 """Serving: the API at an address, in the loop of whoever asks, over TLS where there is a certificate."""
 
 import asyncio
-import ipaddress
 import logging
 import os
 import socket
@@ -32,14 +31,6 @@ class Address:
     """Path of the chain, PEM; empty: no TLS."""
     key: str = ""
     setting: str = "api."
-
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
 
 
 @asynccontextmanager
@@ -72,7 +63,7 @@ async def served(
         # It would write whole queries, whoever listens; the guard's own line has none.
         logging.getLogger("uvicorn.access").disabled = True
         server = _Server(config)
-        task = asyncio.create_task(server.serve([listening]))
+        task = asyncio.create_task(server._serve([listening]))  # signals are the program's, not the server's
         host = f"[{address.host}]" if ":" in address.host else address.host
         try:
             yield f"{'https' if address.certificate else 'http'}://{host}:{listening.getsockname()[1]}"
@@ -142,14 +133,11 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Signals are the program's, not the server's, and it is told when to end: the base looks ten times a second."""
+    """It is told when to end: the base looks ten times a second."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ending = asyncio.Event()
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._serve(sockets)
 
     async def main_loop(self) -> None:
         while not self.ending.is_set():

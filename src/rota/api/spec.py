@@ -3,7 +3,6 @@
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from rota.api.guard import PUBLIC
 from rota.api.problems import Problem
@@ -17,17 +16,15 @@ ABOUT = (
 
 def spec(app: FastAPI) -> dict[str, Any]:
     """The whole document; made once."""
-    if app.openapi_schema is None:
-        made = get_openapi(
-            title="Rota", version=app.version, openapi_version="3.1.0", description=ABOUT, routes=app.routes
-        )
-        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        parts = made.setdefault("components", {})
-        parts.setdefault("schemas", {}).update({**problem.pop("$defs"), "Problem": problem})
-        parts["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
-        made["security"] = [{"bearer": []}]
-        for path in PUBLIC & made["paths"].keys():
-            for operation in made["paths"][path].values():
-                operation["security"] = []
-        app.openapi_schema = made
-    return app.openapi_schema
+    if app.openapi_schema is not None:
+        return app.openapi_schema
+    app.description = ABOUT
+    made = app.openapi()
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    made["components"]["schemas"] |= {**problem.pop("$defs"), "Problem": problem}
+    made["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    made["security"] = [{"bearer": []}]
+    for path in PUBLIC & made["paths"].keys():
+        for operation in made["paths"][path].values():
+            operation["security"] = []
+    return made

@@ -114,14 +114,10 @@ class Stats:
             "completed": ended.get(State.SUCCESS, 0),
             "failed": ended.get(State.FAILED, 0),
             "by_worker": [
-                {"worker": one.session.worker, "session": one.session.id, "running": one.running, **_said(one.load)}
+                {"worker": one.session.worker, "session": one.session.id, "running": one.running}
+                | (one.load._asdict() if one.load else dict.fromkeys(Load._fields))  # once it has said so
                 for one in views
             ],
             "unaccounted": accounted and accounted.said(self._engine.clock.now()),
             **instant("since", since),
         }
-
-
-def _said(load: Load | None) -> dict[str, int | None]:
-    """A worker's own words, once it has said them."""
-    return load._asdict() if load else dict.fromkeys(Load._fields)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 
 from rota.domain.errors import Barred, Unavailable
 from rota.domain.facts import Trouble
@@ -11,7 +10,7 @@ from rota.engine.claim import claim
 from rota.engine.engine import Engine
 from rota.engine.settle import settle
 from rota.ports.desk import Assignment, Settlement, Taken
-from rota.ports.loops import end, keep
+from rota.ports.loops import end, keep, wait_for_event
 from rota.ports.store import Hint, Want, Watch
 
 SCAN_MS = 5_000
@@ -70,7 +69,7 @@ class Waiting:
         self._engine = engine
         self._closed = closed
         self._waiters: dict[str, Waiter] = {}
-        self._resting: dict[str, asyncio.Future[None]] = {}
+        self._resting: dict[str, asyncio.Event] = {}
         self._ear: Watch | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -104,14 +103,12 @@ class Waiting:
     async def rest(self, session: str, wait_s: float) -> bool:
         """Wait so long, or until a hint names the session; whether one did."""
         self._listening()
-        future = self._resting[session] = asyncio.get_running_loop().create_future()
+        hint = self._resting[session] = asyncio.Event()
         if not self._closed.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await future
-        if self._resting.get(session) is future:
+            await wait_for_event(hint, wait_s)
+        if self._resting.get(session) is hint:
             del self._resting[session]
-        return future.done() and not future.cancelled()
+        return hint.is_set()
 
     def _listening(self) -> Watch:
         if self._ear is None:
@@ -124,7 +121,8 @@ class Waiting:
         await self._closed.wait()
         for waiter in self._waiters.values():
             waiter.let_go()
-        _rouse(self._resting.values())
+        for hint in self._resting.values():
+            hint.set()
         ear.close()
         await end(rounds)
         for waiter in self._waiters.values():
@@ -134,8 +132,9 @@ class Waiting:
         """One call for all whose turn it is."""
         heard = await ear.wait(SCAN_MS / 1_000)
         named = [topic.removeprefix("session:") for topic in heard if topic.startswith("session:")]
-        _rouse(self._resting.pop(session, None) for session in named)
         for session in named:
+            if hint := self._resting.pop(session, None):
+                hint.set()
             # What it has to look at is not work that it may take: it is not to wait for that meanwhile.
             if waiter := self._waiters.get(session):
                 waiter.let_go()
@@ -178,13 +177,11 @@ class Waiting:
         for waiter, taken in zip(allowed, await claim(self._engine, [one.want for one in allowed]), strict=True):
             answers = taken.assignments or taken.contended or not taken.open or waiter.over
             if answers and not waiter.end(taken._replace(waited_ms=now - waiter.began)):
-                left += taken.assignments if self._has_just_left(waiter) else ()
+                just_left = waiter.left_at is None or self._engine.clock.monotonic() - waiter.left_at < GONE_MS
+                left += taken.assignments if just_left else ()
         if left:
             gone = Outcome(End.RETURNED, reason="its worker had gone before it was told")
             await settle(self._engine, [Settlement(one.run.fence, gone, one.held, one.task) for one in left])
-
-    def _has_just_left(self, waiter: Waiter) -> bool:
-        return waiter.left_at is None or self._engine.clock.monotonic() - waiter.left_at < GONE_MS
 
     async def _is_still(self, waiter: Waiter) -> bool:
         if await waiter.still():
@@ -201,9 +198,3 @@ def _enough(waiters: Iterable[Waiter], runs: int) -> Iterator[Waiter]:
             return
         yield waiter
         left -= 1 if waiter.want.exclude else min(waiter.want.limit, runs)
-
-
-def _rouse(futures: Iterable[asyncio.Future[None] | None]) -> None:
-    for future in futures:
-        if future and not future.done():
-            future.set_result(None)

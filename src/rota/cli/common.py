@@ -31,7 +31,7 @@ MOST = 100_000
 
 Store = Annotated[str | None, typer.Option(envvar="ROTA_STORE", help="URL of the store.", show_default=False)]
 Config = Annotated[Path | None, typer.Option(help="File of settings; else ROTA_CONFIG, else rota.toml or rota.yaml.")]
-Environment = Annotated[str, typer.Option("--env", help="Settings under [environments.…] to go by; else ROTA_ENV.")]
+Environment = Annotated[str, typer.Option("--env", help=r"Settings under \[environments.…] to go by; else ROTA_ENV.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Endpoints = Annotated[
     str | None, read.option(read.endpoints, "Members of etcd, such as localhost:2379, by commas: the store is there.")

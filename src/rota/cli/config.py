@@ -32,16 +32,14 @@ def check(config: Config = None, environment: Environment = "", as_json: Json = 
         for one in getattr(error, "problems", [str(error)]):
             fail(one)
         raise typer.Exit(2) from None
-    unused = loaded.unused
-    worker = loaded.settings.worker
+    unused, worker = loaded.unused, loaded.settings.worker
     lapse_ms = worker.lapse_ms
     lines = [f"{loaded.path or 'no file'}: good, {number_of(len(loaded.origins), 'setting')}"]
     lines += [f"{key} is not used: this version of Rota has not got what it is for" for key in unused]
     if lapse_ms > worker.heartbeat_timeout:
         why = "it is at least three times heartbeat_interval, or a late beat would end a live worker"
-        lines += [
-            f"worker.heartbeat_timeout is raised from {length(worker.heartbeat_timeout)} to {length(lapse_ms)}: {why}"
-        ]
+        raised = f"is raised from {length(worker.heartbeat_timeout)} to {length(lapse_ms)}"
+        lines += [f"worker.heartbeat_timeout {raised}: {why}"]
     lines += [f"a worker that vanishes is noticed after {length(lapse_ms)}, and what it ran goes to others"]
     show(Sheet({"file": str(loaded.path or ""), "unused": unused, "noticed_after_ms": lapse_ms}, lines), as_json)
 

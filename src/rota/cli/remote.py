@@ -5,13 +5,12 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from rota.domain.errors import Invalid, Refused, RotaError
-from rota.servers.address import is_http
-from rota.wiring import inner_api, opened
+from rota.servers.address import is_http, is_loopback
+from rota.wiring import make_door, opened
 
 if TYPE_CHECKING:
     import httpx
@@ -88,10 +87,12 @@ async def within(store: str, name: str, loaded: "Loaded | None") -> AsyncIterato
     """The API over a store, asked by who may open that, with these settings."""
     import httpx
 
+    from rota.api.bare import inner
+
     async with opened(store) as engine:
         if loaded:
             engine.defaults = loaded.settings.defaults()
-        transport = httpx.ASGITransport(inner_api(engine, name))
+        transport = httpx.ASGITransport(inner(engine, name, lambda: make_door(engine)))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             yield Api(http, store=store)
 
@@ -118,10 +119,7 @@ def address(text: str) -> str:
 def open_to_all(server: str) -> bool:
     """Whether what goes there can be read on the way."""
     parts = urlsplit(server)
-    try:
-        return parts.scheme == "http" and not ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return parts.scheme == "http" and parts.hostname != "localhost"
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
 def _unreached(error: "httpx.HTTPError") -> str:

@@ -17,7 +17,6 @@ group = typer.Typer(name="runs", help="What was wanted, what became of it, and w
 Id = Annotated[str, typer.Argument(metavar="RUN", help="Its id, or the end or start of it.")]
 COLUMNS = ("id", "task", "state", "created_at", "duration_ms")
 MORE = ("attempt", "worker", "error")
-OVER = frozenset(state.value for state in TERMINAL)
 LOOKS = 10
 """So many pages of 1,000 runs are looked through for the end of an id, which no index serves."""
 LINES = 500
@@ -123,7 +122,7 @@ async def followed(api: Api, run_id: str, steps: bool = True) -> dict[str, Any]:
         now = f"{state} on {run['worker']}, attempt {run['attempt']}" if state == "running" else state
         if steps and now != said:
             note(f"run {run_id}: {now}")
-        if state in OVER:
+        if state in TERMINAL:
             return run
         looks = 0 if now != said else looks + 1
         if looks == PUZZLED and state != "running":

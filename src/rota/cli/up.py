@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from hashlib import blake2b
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -36,14 +37,14 @@ from rota.cli.telling import Teller, first_lines, overview
 from rota.domain.errors import Invalid
 from rota.domain.names import number_of, without_password
 from rota.embed import Roles, Rota
+from rota.servers.address import is_loopback
 from rota.stores import migrate as migrated
-from rota.wiring import DATA, made_in, make_api
+from rota.wiring import DATA, first_start, made_in, make_door, own_secret
 from rota.worker.options import Options as WorkerOptions
 from rota.worker.runtime import Worker
 from rota.worker.stopping import DRAINED, Haste, until_stopped
 
 if TYPE_CHECKING:
-    from rota.api.guard import Guard
     from rota.cli.watch import Watch
     from rota.settings.load import Loaded
     from rota.settings.tree import Settings
@@ -242,7 +243,7 @@ def _listening(flags: Mapping[str, Any]) -> "Listening":
     at = Address(host, port, flags["listen_cert"], flags["listen_key"], "listen_")
     if not flags["url"] and host in ("0.0.0.0", "::"):  # noqa: S104  # the text, not an address to listen on
         raise Invalid("url", f"{host} is everywhere: give --url http://HOST:PORT, as others reach it")
-    if not (at.loopback or at.certificate or flags["url"].startswith("https://")):
+    if not (is_loopback(host) or at.certificate or flags["url"].startswith("https://")):
         warn(f"{host} is not encrypted: others on the way can read what is posted; use --listen-cert and --listen-key")
     return at, flags["url"].rstrip("/")
 
@@ -375,11 +376,19 @@ def _farewell(worker: Worker | None, haste: Haste, teller: Teller) -> int:
 
 @asynccontextmanager
 async def _api(app: Rota, said: "Settings", roles: Roles, watch: "Watch") -> AsyncIterator[tuple[str, str]]:
-    """Serve the API while the block lasts: where, and at the first start of all the link to log in by."""
+    """Serve the API while the block lasts: where, and where nobody was yet, the link to log in by.
 
-    def made(guard: "Guard") -> None:
-        roles.listeners.append(lambda settings: guard.adjust(settings.api.guard_options()))
+    Raises `Invalid` for an address that cannot be listened on, and for what `own_secret` refuses.
+    """
+    from rota.api.app import Options, make_app
+    from rota.api.feed import Feed
+    from rota.api.serve import served
 
-    place, guard, secret = said.api.address(), said.api.guard_options(), said.security.signing_secret
-    async with make_api(app.store, app.engine, place, guard, secret, made, watch.metrics) as told:
-        yield told
+    engine, allowed = app.engine, said.api.guard_options()
+    secret = said.security.signing_secret or own_secret(app.store)
+    feed = Feed(engine.store.watch, engine.emit)
+    sealing = blake2b(secret, digest_size=32, person=b"rota cursors").digest()
+    guard = make_app(engine, make_door(engine, secret, allowed.rates), Options(sealing, allowed, feed, watch.metrics))
+    roles.listeners.append(lambda settings: guard.adjust(settings.api.guard_options()))
+    async with served(guard, said.api.address(), feed.close) as server:
+        yield server, await first_start(app.store, engine, server)

@@ -8,7 +8,7 @@ from rota.cli.telling import Teller
 from rota.domain.facts import Fact
 from rota.engine.engine import Engine
 from rota.observe import logs
-from rota.wiring import about_run, serve_metrics
+from rota.wiring import about_run
 
 if TYPE_CHECKING:
     from rota.observe.metrics import Metrics
@@ -38,11 +38,27 @@ class Watch:
 
     @asynccontextmanager
     async def served(self, engine: Engine | None = None) -> AsyncIterator[None]:
-        """Serve metrics at an address of their own while the block lasts, if they have one; an engine's store too."""
-        if self.metrics is None or not self._place[1]:
+        """Serve metrics at an address of their own while the block lasts, if they have one; an engine's store too.
+
+        It asks for no credential: who reaches it may read. Raises `Invalid` for an address that cannot be listened on.
+        """
+        if (metrics := self.metrics) is None or not self._place[1]:
             yield
             return
-        async with serve_metrics(self._place, self.metrics, engine):
+        from starlette.applications import Starlette
+        from starlette.responses import Response
+        from starlette.routing import Route
+
+        from rota.api.serve import Address, served
+        from rota.api.stats import Stats
+
+        async def scraped(_: object) -> Response:
+            return Response(await metrics.text(), media_type=metrics.media_type)
+
+        if engine and not metrics.numbers:
+            metrics.numbers = Stats(engine).gauges
+        app = Starlette(routes=[Route("/metrics", scraped)])
+        async with served(app, Address(*self._place, setting="observability.metrics_")):
             yield
 
 

@@ -5,7 +5,6 @@ import json
 import sys
 from datetime import datetime
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 import typer
 
@@ -39,8 +38,7 @@ def preview(
     moments = fires_of(Schedule("main", "preview", "preview", trigger), SystemClock().now(), count)
     if not moments:
         raise Invalid("schedule", "it would never fire: its last instant is in the past")
-    clock = ZoneInfo(zone(timezone).name)
-    walls = [datetime.fromtimestamp(one / 1_000, clock).isoformat(" ") for one in moments]
+    walls = [datetime.fromtimestamp(one / 1_000, zone(timezone).info).isoformat(" ") for one in moments]
     show(Sheet([iso(one) for one in moments], [f"{wall} {timezone}" for wall in walls]), as_json)
 
 

@@ -9,7 +9,9 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections import Counter as Tallied
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from threading import Lock
 
@@ -40,19 +42,15 @@ class Spread(Collector):
 
     def __init__(self, registry: CollectorRegistry, name: str, text: str, labels: Key = ()) -> None:
         self.name, self.text, self.labels = name, text, labels
-        self._cells: dict[Key, list[float]] = {} if labels else {(): self._cell()}
-        registry.register(self)
-
-    @staticmethod
-    def _cell() -> list[float]:
+        self._cells: dict[Key, list[float]] = defaultdict(lambda: [0.0] * (len(WAITS_MS) + 2))
         """How many per bucket, those beyond all of them, and the sum in ms."""
-        return [0.0] * (len(WAITS_MS) + 2)
+        if not labels:
+            self.add((), ())  # it is told of from the start
+        registry.register(self)
 
     def add(self, key: Key, lengths_ms: Iterable[int]) -> None:
         """Count these."""
-        cell = self._cells.get(key)
-        if cell is None:
-            cell = self._cells[key] = self._cell()
+        cell = self._cells[key]
         for length in lengths_ms:
             cell[bisect_left(WAITS_MS, length)] += 1
             cell[-1] += length
@@ -65,24 +63,11 @@ class Spread(Collector):
         yield family
 
 
-class Gauges(Collector):
-    """What the store said last; nothing of what it did not say."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.values: Mapping[tuple[str, Key], float] = {}
-        registry.register(self)
-
-    def collect(self) -> Iterator[Metric]:
-        for name, (text, *labels) in GAUGES.items():
-            family = GaugeMetricFamily(f"rota_{name}", text, labels=labels)
-            for (one, key), value in self.values.items():
-                if one == name:
-                    family.add_metric(key, value)
-            yield family
-
-
-class Metrics:
+class Metrics(Collector):
     """Listens to facts and tells them as numbers. Safe to call from any thread."""
+
+    media_type = "text/plain; version=0.0.4; charset=utf-8"
+    """Of `text`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.numbers: Numbers | None = None
@@ -92,10 +77,7 @@ class Metrics:
         self._names: dict[Key, set[Key]] = {QUEUE: set(), TASK: set()}
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-
-        def counter(name: str, text: str, labels: Key = ()) -> Counter:
-            return Counter(name, text, labels, registry=registry)
-
+        counter = partial(Counter, registry=registry)
         self._submitted = counter("rota_runs_submitted", "Runs submitted here; not in users' own transactions", QUEUE)
         self._claimed = counter("rota_attempts_claimed", "Attempts begun by claims here", QUEUE)
         self._settled = counter("rota_runs_settled", "Ends of attempts here, by what the run became", ("state",))
@@ -112,7 +94,8 @@ class Metrics:
         self._leading = Gauge("rota_leader", "1 while this node leads", registry=registry)
         self._beat = Spread(registry, "rota_beat_seconds", "How long a sign of life took to be answered")
         self._troubles = counter("rota_troubles", "Errors that a loop met and went on after", ("where",))
-        self._gauges = Gauges(registry)
+        self._said: Mapping[tuple[str, Key], float] = {}
+        registry.register(self)
 
     def __call__(self, fact: facts.Fact) -> None:
         """Count one fact."""
@@ -138,6 +121,15 @@ class Metrics:
                 case facts.Trouble(where):
                     self._troubles.labels(where.partition(" ")[0]).inc()
 
+    def collect(self) -> Iterator[Metric]:
+        """The gauges of the store, as it said last; nothing of what it did not say."""
+        for name, (text, *labels) in GAUGES.items():
+            family = GaugeMetricFamily(f"rota_{name}", text, labels=labels)
+            for (one, key), value in self._said.items():
+                if one == name:
+                    family.add_metric(key, value)
+            yield family
+
     async def text(self) -> bytes:
         """All metrics in Prometheus's text format, the store's numbers at most FRESH_S old."""
         async with self._reading:
@@ -153,9 +145,9 @@ class Metrics:
             for (name, key), value in (await numbers()).items():
                 bounded = (name, self._bounded(QUEUE, key) if len(key) > 1 else key)
                 found[bounded] = found.get(bounded, 0.0) + value
-            self._gauges.values = found | {up: 1.0}
+            self._said = found | {up: 1.0}
         except RotaError:
-            self._gauges.values = {up: 0.0}
+            self._said = {up: 0.0}
 
     def _begun(self, runs: Sequence[Run]) -> None:
         self._count(self._claimed, QUEUE, [(run.namespace, run.queue) for run in runs])

@@ -86,12 +86,10 @@ class Traced:
 
     def __init__(self, inner: Executor) -> None:
         self._inner = inner
-        self.kind = inner.kind
 
-    @property
-    def abandoned(self) -> int:
-        """What the executor left behind."""
-        return int(getattr(self._inner, "abandoned", 0))
+    def __getattr__(self, name: str) -> Any:
+        """Its kind, what it left behind and its end are those of the executor."""
+        return getattr(self._inner, name)
 
     async def run(self, assignment: Assignment, context: Context) -> Outcome:
         run = assignment.run
@@ -102,9 +100,6 @@ class Traced:
             found = HOST.match(assignment.task.command)
             with span(self.kind, "CLIENT", current(), {"server.address": found[1] if found else ""}) as call:
                 return _told(made, _told(call, await self._inner.run(assignment, context)))
-
-    async def close(self) -> None:
-        await self._inner.close()
 
 
 def traced(made: Mapping[str, Executor]) -> Mapping[str, Executor]:

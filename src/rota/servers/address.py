@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -50,6 +51,14 @@ def split_url(field: str, url: str) -> SplitResult:
             return urlsplit(url)
     what = "behind :// stands user:password@host:port, with %2F, %3F and %23 for /, ? and # in a password"
     raise Invalid(field, f"its URL cannot be read; {what}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can be reached, or reach others, at that host."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def is_http(url: str) -> bool:

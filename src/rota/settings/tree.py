@@ -12,13 +12,13 @@ from rota.domain.retry import RETRY_LIMIT, Defaults, Retry
 from rota.engine.control import SLOT_LIMIT
 from rota.engine.prune import Retention as RetentionOptions
 from rota.scheduler.options import Options as SchedulerOptions
+from rota.servers.address import is_loopback
 from rota.settings.fields import Delay, Length, Limit, Names, Section, Texts, is_length, spoken_ms, weakness
 from rota.wiring import Kinds
 from rota.worker.options import Options as WorkerOptions
 
 if TYPE_CHECKING:
-    from rota.api.guard import GuardOptions
-    from rota.api.limits import Rates
+    from rota.api.places import GuardOptions
     from rota.api.serve import Address
 
 _SCHEDULER, _WORKER, _KEEP, _RETRY = SchedulerOptions(), WorkerOptions(), RetentionOptions(), Retry()
@@ -103,16 +103,12 @@ class Api(Section):
             from rota.api.limits import Limits
             from rota.api.places import Places
 
-            Places(self.hosts, self.allow, self.proxies, self.cors_origins, True)
-            Limits(self._rates())
+            options = self.guard_options()
+            Places(options)
+            Limits(options.rates)
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key, paths of PEM files, belong together; set both or none")
         return self
-
-    def _rates(self) -> "Rates":
-        from rota.api.limits import Rates
-
-        return Rates(self.rate_address, self.rate_actor, self.rate_login, self.rate_user, self.rate_failed)
 
     def address(self) -> "Address":
         """Where the API listens."""
@@ -122,10 +118,12 @@ class Api(Section):
 
     def guard_options(self) -> "GuardOptions":
         """Whom the API lets in."""
-        from rota.api.guard import GuardOptions
+        from rota.api.limits import Rates
+        from rota.api.places import GuardOptions
 
         names = (self.hosts, self.allow, self.proxies, self.cors_origins)
-        return GuardOptions(*names, loopback=self.address().loopback, rates=self._rates())
+        rates = Rates(self.rate_address, self.rate_actor, self.rate_login, self.rate_user, self.rate_failed)
+        return GuardOptions(*names, loopback=is_loopback(self.host), rates=rates)
 
 
 class Dispatcher(Section):

@@ -9,11 +9,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rota.domain.access import ANY, Actor, Grant
 from rota.domain.errors import Invalid
 from rota.domain.facts import Fact, Trouble
 from rota.domain.names import check_name
@@ -42,15 +40,10 @@ from rota.worker.pulse import Listen
 from rota.worker.runtime import Worker
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
     from rota.api.door import Door
-    from rota.api.guard import Guard, GuardOptions
     from rota.api.limits import Rates
     from rota.api.push import Pusher
-    from rota.api.serve import Address
     from rota.identity import Identity
-    from rota.observe.metrics import Metrics
     from rota.worker.poster import Poster
 
 T = TypeVar("T")
@@ -248,61 +241,11 @@ def make_door(engine: Engine, secret: bytes = b"", rates: "Rates | None" = None)
     return Door(engine, locks(secret), rates)
 
 
-@asynccontextmanager
-async def make_api(
-    url: str,
-    engine: Engine,
-    address: "Address",
-    guard: "GuardOptions",
-    secret: bytes,
-    made: Callable[["Guard"], None],
-    metrics: "Metrics | None",
-) -> AsyncIterator[tuple[str, str]]:
-    """Serve the API while the block lasts: where, and where nobody was yet, the link to log in by. `made`: its guard.
-
-    Raises `Invalid` for an address that cannot be listened on, and for what `own_secret` refuses.
-    """
-    from rota.api.app import Options, make_app
-    from rota.api.feed import Feed
-    from rota.api.serve import served
-
-    secret = secret or own_secret(url)
-    feed = Feed(engine.store.watch, engine.emit)
-    sealing = blake2b(secret, digest_size=32, person=b"rota cursors").digest()
-    app = make_app(engine, make_door(engine, secret, guard.rates), Options(sealing, guard, feed, metrics))
-    made(app)
-    async with served(app, address, feed.close) as server:
-        yield server, await first_start(url, engine, server)
-
-
-@asynccontextmanager
-async def serve_metrics(place: tuple[str, int], metrics: "Metrics", engine: Engine | None) -> AsyncIterator[str]:
-    """Serve metrics alone at a host and port while the block lasts, the store's too where an engine is given; the URL.
-
-    Raises `Invalid` for an address that cannot be listened on.
-    """
-    from rota.api.scrape import make_scrape
-    from rota.api.serve import Address, served
-    from rota.api.stats import Stats
-
-    if engine and not metrics.numbers:
-        metrics.numbers = Stats(engine).gauges
-    async with served(make_scrape(metrics), Address(*place, setting="observability.metrics_")) as at:
-        yield at
-
-
 def about_run() -> dict[str, str]:
     """What log lines say of the attempt that is under way."""
     if (context := current.get()) is None:
         return {}
     return {"run": context.run_id, "task": context.task, "attempt": str(context.attempt)}
-
-
-def inner_api(engine: Engine, name: str) -> "ASGIApp":
-    """The API in this process, for whoever may open the store: they may do everything in it. `name`: for the audit."""
-    from rota.api.bare import inner
-
-    return inner(engine, Actor(name, (Grant("admin", ANY),)), lambda: make_door(engine))
 
 
 def own_secret(url: str) -> bytes:

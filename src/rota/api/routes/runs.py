@@ -25,7 +25,7 @@ from rota.engine.engine import Engine
 from rota.engine.explain import explain_run
 from rota.engine.submit import submit
 from rota.observe.traces import submission
-from rota.ports.store import Line, Store, Where
+from rota.ports.store import Store, Where
 
 routes = router("/api/runs", "runs")
 LINES = 500
@@ -205,7 +205,6 @@ async def follow(
 async def _lines(engine: Engine, cursors: Cursors, feed: Feed, run: str, position: int) -> AsyncGenerator[bytes, None]:
     while not feed.closed.is_set():
         now = (await engine.store.get(Run, [run]))[0]
-        lines: list[Line]
         lines, position = await engine.logs.read(run, position, LINES)
         number = cursors.sealed(("lines", run), str(position)) or ""
         if lines:

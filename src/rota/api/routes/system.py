@@ -12,7 +12,6 @@ from rota.api.schemas import views as shown
 from rota.api.schemas.bodies import Instant
 from rota.api.schemas.filters import LogFilter
 from rota.api.schemas.texts import Space
-from rota.api.scrape import TYPE
 from rota.api.spec import spec
 from rota.api.views import plain
 from rota.domain.access import ANY
@@ -48,9 +47,9 @@ async def metrics(request: Request, asked: Reader) -> Response:
     """Tell the numbers of this process and of the store in Prometheus's text format; for who may read everything."""
     if not asked.sees(ANY):
         raise Forbidden(f"{asked.name} may not read everything, and metrics are about all; it takes viewer@*")
-    if request.app.state.metrics is None:
+    if (told := request.app.state.metrics) is None:
         raise NotFound("metrics", "of this process", "see observability.metrics_enabled")
-    return Response(await request.app.state.metrics.text(), media_type=TYPE)
+    return Response(await told.text(), media_type=told.media_type)
 
 
 @routes.get("/api/openapi.json", response_model=dict[str, Any])
@@ -117,7 +116,10 @@ async def _told(engine: Engine, asked: Asked, query: LogFilter, lines: list[Line
     found = []
     for line in lines:
         run = runs.get(line.run)
-        if run is None or query.namespace not in (ANY, run.namespace) or not _wanted(line, query):
+        alike = query.level in ("", line.level) and query.stream in ("", line.stream)
+        if not alike or query.search.lower() not in line.text.lower():
+            continue
+        if run is None or query.namespace not in (ANY, run.namespace):
             continue
         if not asked.sees(run.namespace, run.task, run.queue):
             continue
@@ -126,8 +128,3 @@ async def _told(engine: Engine, asked: Asked, query: LogFilter, lines: list[Line
         if query.task in ("", run.task) and query.worker in ("", worker):
             found.append({**plain(line), "task": run.task, "worker": worker})
     return found
-
-
-def _wanted(line: Line, query: LogFilter) -> bool:
-    alike = query.level in ("", line.level) and query.stream in ("", line.stream)
-    return alike and query.search.lower() in line.text.lower()

@@ -97,15 +97,7 @@ class Opened(BaseModel):
     """Seconds."""
 
 
-class Myself(BaseModel):
-    """Who asks."""
-
-    name: str
-    user: str
-    token: str
-    grants: list[GrantBody]
-
-
+Myself: Any = create_model("Myself", __doc__="Who asks.", name=str, user=str, token=str, grants=list[GrantBody])
 _GRANTED: Any = {"grants": list[GrantBody], "created_at": str, "created_at_ms": int}
 _INNER = frozenset({"password", "generation", "revoked"})
 

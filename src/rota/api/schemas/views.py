@@ -29,7 +29,7 @@ def view(name: str, record: type, leave: frozenset[str] = frozenset(), **more: A
         else:
             fields[field] = LEVELS if field == "priority" else _plain(hint)
     fields |= more
-    return answer(name, _first(record), **fields)
+    return answer(name, (record.__doc__ or "").partition("\n")[0], **fields)
 
 
 def page(item: Any) -> type[BaseModel]:
@@ -41,15 +41,10 @@ def page(item: Any) -> type[BaseModel]:
 def answer(name: str, doc: str, /, **fields: Any) -> type[BaseModel]:
     """The model of an answer; a member with a default may be missing."""
     members: dict[str, Any] = {key: kind if isinstance(kind, tuple) else (kind, ...) for key, kind in fields.items()}
-    made: type[BaseModel] = create_model(name, __config__=CLOSED, __doc__=doc, **members)
-    return made
+    return create_model(name, __config__=CLOSED, __doc__=doc, **members)
 
 
 LEVELS = Literal["low", "normal", "high", "urgent"]
-
-
-def _first(record: type) -> str:
-    return (record.__doc__ or "").partition("\n")[0]
 
 
 def _plain(hint: Any) -> Any:

@@ -2,7 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from rota.cli.bench.tasks import app, noop
@@ -29,18 +30,13 @@ class TimedStore:
         self._spent = 0.0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+        found = getattr(self._store, name)
+        return partial(self._timed, found) if name in ("commit", "claim") else found
 
-    async def commit(self, *args: Any) -> Any:
-        return await self._timed(self._store.commit(*args))
-
-    async def claim(self, *args: Any) -> Any:
-        return await self._timed(self._store.claim(*args))
-
-    async def _timed(self, call: Awaitable[Any]) -> Any:
+    async def _timed(self, call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
         began = time.perf_counter()
         try:
-            return await call
+            return await call(*args)
         finally:
             self._spent += time.perf_counter() - began
 
