@@ -31,7 +31,7 @@ async def get(link: Link, kind: type, ids: list[str]) -> list[Versioned[Any] | N
     for start in range(0, len(ids), BULK):
         keys = [link.prefix + record_key(kind, of) for of in ids[start : start + BULK]]
         texts = await link.run("read", {"keys": keys})
-        found += [records.read(kind, text) if text else None for text in texts]
+        found += [records.held(kind, text) for text in texts]
     return found
 
 

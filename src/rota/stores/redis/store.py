@@ -222,4 +222,4 @@ def _verdict(changes: Sequence[Change], answer: Any) -> Result:
     if answer is True:
         return APPLIED
     texts = zip(changes, answer, strict=True)
-    return verdict(changes, [records.read(key_of(change)[0], text) if text else None for change, text in texts])
+    return verdict(changes, [records.held(key_of(change)[0], text) for change, text in texts])
