@@ -53,7 +53,7 @@ async def test_every_condition_is_asked_as_it_is_meant(prefix, start, end):
     async with reached(prefix) as client:
         first = await client.txn(new(start + b"a", b"m"))
         lease = await client.grant(60)
-        await client.txn(Txn((), (Put(start + b"a", b"m", lease),)))
+        await client.txn(Txn((), (Put(start + b"a", b"m", lease), Put(start + b"z", b"another"))))
         now = {"version": 2, "created": first.revision, "modified": first.revision + 1, "lease": lease}
 
         async def holds(key: bytes, target: Any, op: Any, value: int | bytes) -> bool:

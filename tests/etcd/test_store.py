@@ -98,6 +98,23 @@ async def test_a_frozen_server_leaves_a_commit_unclear_and_it_counts_once(server
         assert await everything(store, Tally) == [TALLY]
 
 
+async def test_what_is_ready_in_a_queue_is_counted_without_a_look_at_any_run(prefix, monkeypatch):
+    """Who places the runs of a queue counts them each time, however many wait."""
+    async with reached(prefix) as store:
+        await put(store, *(make_run(number, queue=queue) for number, queue in enumerate(("b", "bc", "b", "a"))))
+        ask = store._link.ask
+        asked: list[bytes] = []
+
+        async def noted(ranges):
+            asked.extend(one.key for one in ranges)
+            return await ask(ranges)
+
+        monkeypatch.setattr(store._link, "ask", noted)
+        where = Where("main", (State.PENDING,), queue="b")
+        assert await store.count(Run, "lane", where) == {make_run(queue="b").lane: 2}
+        assert [key for key in asked if key.startswith(store._link.key("run/"))] == []
+
+
 async def test_who_is_told_of_many_groups_finds_all_of_them(prefix, monkeypatch):
     async with reached(prefix) as store:
         await put(store, make_run(0))  # so that its lane is known

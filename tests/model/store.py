@@ -72,7 +72,7 @@ class ModelLogs:
         found = [
             (position, line)
             for position, line in enumerate(self.lines, 1)
-            if position > after and line.run in (run, run or line.run) and text in line.text
+            if position > after and line.run in (run, run or line.run) and text.lower() in line.text.lower()
         ][:limit]
         return [line for _, line in found], found[-1][0] if found else after
 

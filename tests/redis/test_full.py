@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rota.domain.errors import Unavailable
-from rota.domain.records import Queue, Unique, Until
+from rota.domain.records import Blob, Queue, Unique, Until
 from rota.domain.run import Run, State
 from rota.domain.schedule import Schedule
 from rota.ports.store import APPLIED, Change, Group, Term, Want
@@ -60,3 +60,21 @@ async def test_on_a_full_server_who_leads_and_works_goes_on_and_what_was_begun_e
                     await put(store, make_run(2))
             finally:
                 other.config_set("maxmemory", 0)
+
+
+async def test_on_a_full_server_a_run_with_a_large_result_ends_and_keeps_no_other_one_from_its_end(space):
+    async with reached(space) as store:
+        await put(store, make_session(1), make_run(1), make_run(2))
+        held = (await store.claim([Want("session-1", "worker-1", 7, 2, (LANE,))], START_AT))[0].runs
+        ends = [one.record._replace(state=State.SUCCESS, ended_at=START_AT + 1, due_at=None) for one in held]
+        result = Blob(f"{ends[0].id}/result", b'"%s"' % (b"x" * 5_000))
+        first = Group((Change(held[0], ends[0]._replace(spilled=True)), Change(None, result)))
+        with client(space) as other:
+            other.config_set("maxmemory", 1)
+            try:
+                assert await store.commit([first, Group((Change(held[1], ends[1]),))]) == [APPLIED] * 2
+                with pytest.raises(Unavailable, match="is full"):
+                    await put(store, make_run(3, payload=None), Blob(f"{make_run(3).id}/payload", b"[]"))
+            finally:
+                other.config_set("maxmemory", 0)
+        assert [one and one.record for one in await store.get(Blob, [result.id])] == [result]

@@ -7,7 +7,7 @@ import pytest
 
 from rota.domain.errors import Incompatible, StoreError, Unavailable, Unclear
 from rota.domain.run import Run
-from rota.ports.store import APPLIED
+from rota.ports.store import APPLIED, Hint
 from rota.stores import connect
 from rota.testing.factories import make_run
 from tests.services.authority import Authority
@@ -193,3 +193,16 @@ async def test_who_is_told_that_a_server_only_reads_looks_for_the_primary_anew()
     finally:
         for server in (former, latter):
             server.remove()
+
+
+async def test_of_what_a_user_may_not_say_nothing_is_written(space):
+    """Servers allow new users no channel unless told so; a refusal in the midst of a script undoes nothing."""
+    with client(space) as other:
+        other.acl_setuser("mute", enabled=True, passwords=["+word"], keys=["*"], commands=["+@all"])
+        try:
+            async with reached(space.replace("//", "//mute:word@")) as store:
+                with pytest.raises(Unavailable, match="keys and channels"):
+                    await put(store, make_run(1), hints=[Hint("due")])
+                assert await store.get(Run, [make_run(1).id]) == [None]
+        finally:
+            other.acl_deluser("mute")

@@ -227,7 +227,7 @@ class Logs(Protocol):
         """Keep these lines, in order."""
 
     async def read(self, run: str, after: int = 0, limit: int = 500, text: str = "") -> tuple[list[Line], int]:
-        """Lines of a run from position `after` on (those containing `text`), and the position behind them."""
+        """Lines of a run from position `after` on (with `text`, as in `Sought`), and the position behind them."""
 
     async def search(self, sought: Sought, before: int = 0, limit: int = 100) -> tuple[list[Line], int]:
         """Lines ahead of position `before` (0: all), newest first, and the position to go on from, 0 at the end.

@@ -139,9 +139,15 @@ def counted_by(kind: type, by: str, where: Where) -> Literal["states", "lanes", 
         raise Invalid("by", f"{by!r} is no field of a {kind.__name__}")
     if kind is Run and by == "state" and where == Where(where.namespace, where.states):
         return "states"
-    if kind is Run and by == "lane" and where == Where(where.namespace, (State.PENDING,)):
+    queue = where.queue if where.namespace else ""
+    if kind is Run and by == "lane" and where == Where(where.namespace, (State.PENDING,), queue=queue):
         return "lanes"
     return "records"
+
+
+def lanes_start(where: Where) -> str:
+    """How the lanes begin that a filter wants: each with its namespace and queue."""
+    return "".join(f"{name}/" for name in (where.namespace, where.queue) if name)
 
 
 async def counted(kind: type, by: str, find: Callable[[str], Awaitable[Page[Any]]]) -> dict[str, int]:

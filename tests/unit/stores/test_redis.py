@@ -316,6 +316,17 @@ async def test_the_end_of_a_run_has_a_key_that_goes_with_it(space, end, shown):
             assert [other.exists(key) for key in keys] == [0, 0]
 
 
+async def test_what_is_ready_in_a_queue_is_counted_without_a_look_at_any_run(space):
+    """Who places the runs of a queue counts them each time, however many wait."""
+    async with reached(space) as store:
+        await put(store, *(make_run(number, queue=queue) for number, queue in enumerate(("b", "bc", "b", "a"))))
+        with client(space) as other:
+            other.config_resetstat()
+            where = Where("main", (State.PENDING,), queue="b")
+            assert await store.count(Run, "lane", where) == {lane("main", "b", "python"): 2}
+            assert "cmdstat_get" not in other.info("commandstats")
+
+
 async def test_without_a_prefix_keys_are_called_as_they_are(server):
     async with reached(f"{server.url}?prefix=") as store, reached(server.url) as another:
         await store.lead("scheduler", "a", 10_000)

@@ -13,7 +13,7 @@ from rota.stores.etcd.client.words import Found, Range
 from rota.stores.etcd.commit import asked, read
 from rota.stores.etcd.keys import BY_ID, CEILING, DIGITS, behind, clamp, falling, rising, word_of
 from rota.stores.etcd.link import Link
-from rota.stores.kinds import BORN, ENDED, OPENED, Entry, all_ended, counted, counted_by, paged, summed
+from rota.stores.kinds import BORN, ENDED, OPENED, Entry, all_ended, counted, counted_by, lanes_start, paged, summed
 
 BULK = 1_000
 MOMENT: dict[type, Callable[[Any], int | None]] = {Run: attrgetter("due_at"), Schedule: attrgetter("next_at")}
@@ -60,7 +60,7 @@ async def count(link: Link, kind: type, by: str, where: Where) -> dict[str, int]
     if how == "states":
         return await _by_state(link, where)
     if how == "lanes":
-        lanes = await _lanes(link, where.namespace)
+        lanes = await _lanes(link, lanes_start(where))
         return summed(zip(lanes, await _sizes(link, [f"ready/{lane}/" for lane in lanes]), strict=True))
     oldest = not (await _walk_of(link, kind, where)).falling
     return await counted(kind, by, lambda cursor: find(link, kind, where, cursor, BULK, oldest))
@@ -242,9 +242,9 @@ async def _walk_runs(link: Link, where: Where) -> Walk:
     )
 
 
-async def _lanes(link: Link, namespace: str = "") -> list[str]:
-    """All lanes that runs ever had; each begins with its namespace."""
-    (found,) = await link.ask([link.all_of(f"lane/{namespace}/" if namespace else "lane/", keys_only=True)])
+async def _lanes(link: Link, start: str = "") -> list[str]:
+    """All lanes that runs ever had and that begin so."""
+    (found,) = await link.ask([link.all_of(f"lane/{start}", keys_only=True)])
     return [item.key.decode()[len(link.prefix) + 5 :] for item in found.items]
 
 

@@ -6,10 +6,11 @@ from redis import exceptions as said_by
 
 from rota.domain.errors import Incompatible, RotaError, Unavailable, Unclear
 
+_FORBIDDEN = "forbids it; give this user all commands on keys and channels of the prefix"
 _BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
     (said_by.BusyLoadingError, "loads its data after a start; try again"),
     (said_by.AuthenticationError, "lets nobody in by this name and password; see the URL, and the server's ACL"),
-    (said_by.NoPermissionError, "forbids it; give this user all commands on keys and channels of the prefix"),
+    (said_by.NoPermissionError, _FORBIDDEN),
     (said_by.OutOfMemoryError, "is full; raise its maxmemory, or shorten the retention"),
     (said_by.ReadOnlyError, "only reads: it is a replica; name the primary, or the Sentinels"),
     (said_by.MasterDownError, "is a replica that has lost its primary"),
@@ -17,6 +18,7 @@ _BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
     (said_by.ClusterDownError, "is a node of a Redis Cluster that is down"),
 )
 _BY_TEXT = (
+    ("The user executing the script can't", _FORBIDDEN),
     ("MISCONF", "cannot write to its disk, so it takes nothing; see its log"),
     ("NOREPLICAS", "has fewer replicas than it is told to write to (min-replicas-to-write)"),
     ("BUSY", "is busy with a long script; try again"),

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Skip
 from rota.ports.store import Page, Versioned, Where
-from rota.stores.kinds import BORN, ENDED, OPENED, Entry, all_ended, counted, counted_by, paged, summed
+from rota.stores.kinds import BORN, ENDED, OPENED, Entry, all_ended, counted, counted_by, lanes_start, paged, summed
 from rota.stores.redis import records
 from rota.stores.redis.link import Link
 from rota.stores.redis.places import LANES, WORDS, record_key
@@ -31,7 +31,7 @@ async def get(link: Link, kind: type, ids: list[str]) -> list[Versioned[Any] | N
     for start in range(0, len(ids), BULK):
         keys = [link.prefix + record_key(kind, of) for of in ids[start : start + BULK]]
         texts = await link.run("read", {"keys": keys})
-        found += [records.read(kind, text) if text else None for text in texts]
+        found += [records.held(kind, text) for text in texts]
     return found
 
 
@@ -51,8 +51,7 @@ async def count(link: Link, kind: type, by: str, where: Where) -> dict[str, int]
         indexes = (await _walk_runs(link, where)).indexes
         return summed(zip([index.rpartition("/")[2] for index in indexes], await _sizes(link, indexes), strict=True))
     if how == "lanes":
-        start = f"{where.namespace}/" if where.namespace else ""
-        lanes = [lane for lane in await _lanes(link) if lane.startswith(start)]
+        lanes = await _lanes(link, lanes_start(where))
         return summed(zip(lanes, await _sizes(link, [f"task:ready:{lane}" for lane in lanes]), strict=True))
     return await counted(kind, by, lambda cursor: find(link, kind, where, cursor, BULK, True))
 
@@ -118,9 +117,9 @@ async def _walk_runs(link: Link, where: Where) -> Walk:
     return Walk(tuple(indexes), rest == served, where.since, where.until)
 
 
-async def _lanes(link: Link) -> list[str]:
-    """All lanes that runs ever had; each begins with its namespace."""
-    return [one.id for one in (await _entries(link, Walk((LANES,), True), True, None, ALL))[0]]
+async def _lanes(link: Link, start: str = "") -> list[str]:
+    """All lanes that runs ever had and that begin so."""
+    return [one.id for one in (await _entries(link, Walk((LANES,), True, prefix=start), True, None, ALL))[0]]
 
 
 async def _sizes(link: Link, indexes: Any) -> list[int]:

@@ -37,6 +37,7 @@ _NOTHING = msgspec.Raw()
 _ENCODE = msgspec.json.Encoder().encode
 _WHOLE = msgspec.json.Decoder(msgspec.Raw).decode
 _BYTES = "$bytes"
+_SHOWN = '{"code":'
 
 
 class _Form(NamedTuple):
@@ -97,6 +98,11 @@ def result(run: Run) -> str:
     return _ENCODE(
         {"code": int(not done), "message": message, "data": _raw(run.result) if run.result else None}
     ).decode()
+
+
+def held(kind: Any, text: str) -> Versioned[Any] | None:
+    """The record under a key, if there is one; where a large result would be, `result` may lie instead."""
+    return read(kind, text) if text and not text.startswith(_SHOWN) else None
 
 
 def read(kind: Any, text: str) -> Versioned[Any]:

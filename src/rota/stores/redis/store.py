@@ -10,7 +10,7 @@ import msgspec
 
 from rota.domain.errors import Incompatible, Stale
 from rota.domain.lane import queue_of
-from rota.domain.records import Pulse, Session, Tally
+from rota.domain.records import Blob, Pulse, Session, Tally
 from rota.domain.run import GRACE_MS, TERMINAL, Run, State
 from rota.domain.schedule import Schedule
 from rota.domain.states import Claim, advance
@@ -129,8 +129,8 @@ class RedisStore:
         told = summed(hints)
         said = [self._hints.channel, self._hints.said(told)] if told else False
         ask = {"keys": keys, "groups": asked, "guard": guarded(guard, prefix), "hints": said}
-        # A full server must let what was begun end, and the leader prune: so what is there already may change.
-        spare = all(was is not None for changes, _ in groups for was, _ in changes)
+        # A full server must let what was begun end, with its result, and the leader prune: so what is there may change.
+        spare = all(was is not None or type(now) is Blob for changes, _ in groups for was, now in changes)
         answers = await self._link.run("commit", ask, writes=True, spare=spare)
         if answers is False:
             raise Stale(f"{guard} does not hold any more; nothing was written")
@@ -222,4 +222,4 @@ def _verdict(changes: Sequence[Change], answer: Any) -> Result:
     if answer is True:
         return APPLIED
     texts = zip(changes, answer, strict=True)
-    return verdict(changes, [records.read(key_of(change)[0], text) if text else None for change, text in texts])
+    return verdict(changes, [records.held(key_of(change)[0], text) for change, text in texts])

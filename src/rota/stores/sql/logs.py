@@ -1,9 +1,11 @@
 """`SqlLogs`: captured lines in the database of the runs. They go when their run is pruned."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from rota.ports.store import LINES_LIMIT, Line, Sought
 from rota.stores.sql import statements
@@ -28,14 +30,23 @@ class SqlLogs:
             await self._base.write(lambda db: db.write_all(statements.append(db.flavour), lines))
 
     async def read(self, run: str, after: int = 0, limit: int = 500, text: str = "") -> tuple[list[Line], int]:
-        found = select(kept).where(kept.c.run == run, kept.c.id > after).order_by(kept.c.id).limit(limit)
-        if text:
-            found = found.where(kept.c.text.icontains(text, autoescape=True))
-        rows = await self._base.read(lambda db: db.select(found))
-        return [Line._make(row[1:]) for row in rows], rows[-1][0] if rows else after
+        return await self._base.read(partial(_read, run=run, after=after, limit=limit, text=text))
 
     async def search(self, sought: Sought, before: int = 0, limit: int = 100) -> tuple[list[Line], int]:
         return await self._base.read(partial(_search, sought=sought, before=before, limit=limit), late=self._late)
+
+
+def _read(db: Db, run: str, after: int, limit: int, text: str) -> tuple[list[Line], int]:
+    """Lines of a run behind a position that hold a text, and the position behind them."""
+    found: list[Any] = []
+    at, step, more = after, limit if text.isascii() else LINES_LIMIT, True
+    while more and len(found) < limit:
+        behind = select(kept).where(kept.c.run == run, kept.c.id > at, *_alike(kept.c.text, text))
+        rows = db.select(behind.order_by(kept.c.id).limit(step))
+        found += _holding(rows, text)
+        more, at = len(rows) == step, rows[-1][0] if rows else at
+    found = found[:limit]
+    return [Line._make(row[1:]) for row in found], found[-1][0] if found else after
 
 
 def _search(db: Db, sought: Sought, before: int, limit: int) -> tuple[list[Line], int]:
@@ -46,9 +57,8 @@ def _search(db: Db, sought: Sought, before: int, limit: int) -> tuple[list[Line]
     if sought.run:
         entries = entries.where(kept.c.run == sought.run)
     seen = entries.limit(LINES_LIMIT).subquery()
-    found = select(seen).order_by(seen.c.id.desc()).limit(limit)
-    if sought.text:
-        found = found.where(seen.c.text.icontains(sought.text, autoescape=True))
+    found = select(seen).order_by(seen.c.id.desc()).limit(limit if sought.text.isascii() else LINES_LIMIT)
+    found = found.where(*_alike(seen.c.text, sought.text))
     for name in ("level", "stream"):
         if value := getattr(sought, name):
             found = found.where(seen.c[name] == value)
@@ -56,7 +66,7 @@ def _search(db: Db, sought: Sought, before: int, limit: int) -> tuple[list[Line]
         found = found.where(seen.c.at >= sought.since)
     if sought.until is not None:
         found = found.where(seen.c.at < sought.until)
-    rows = db.select(found)
+    rows = _holding(db.select(found), sought.text)[:limit]
     if len(rows) == limit:
         return [Line._make(row[1:]) for row in rows], rows[-1][0]
     last = db.select(select(seen.c.id, seen.c.at).order_by(seen.c.id).limit(1))
@@ -64,3 +74,13 @@ def _search(db: Db, sought: Sought, before: int, limit: int) -> tuple[list[Line]
     # Lines come nearly in the order of their time: far behind `since` there are none any more.
     over = not full or (sought.since is not None and last[0][1] < sought.since - LATE_MS)
     return [Line._make(row[1:]) for row in rows], 0 if over else full[0][0]
+
+
+def _alike(column: Any, text: str) -> list[ColumnElement[bool]]:
+    """What holds for each line with this text: databases know the capital letters of the English alphabet alone."""
+    return [column.icontains(part, autoescape=True) for part in re.findall(r"[\x01-\x7f]+", text)]
+
+
+def _holding(rows: Sequence[Any], text: str) -> list[Any]:
+    """Those lines that do hold it."""
+    return [row for row in rows if text.casefold() in row[-1].casefold()]

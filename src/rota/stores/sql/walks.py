@@ -14,7 +14,7 @@ from rota.domain.records import Audit
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Schedule, Skip
 from rota.ports.store import Where
-from rota.stores.kinds import BORN, ENDED, FIELDS, OPENED
+from rota.stores.kinds import BORN, ENDED, FIELDS, OPENED, lanes_start
 from rota.stores.sql import statements, tables
 from rota.stores.sql.db import Db
 from rota.stores.sql.rows import KINDS
@@ -99,8 +99,8 @@ def _walk_runs(db: Db, where: Where, after: Key | None) -> Walk:
         streams = [Stream(same._replace(namespace=space), tables.LISTED) for space in _spaces(db, where)]
         rest = rest._replace(namespace="", task="")
     elif where.states == (State.PENDING,) and (after is None or (where.namespace and where.queue)):
-        # A lane begins with its namespace and queue. It is counted here; a page of these would have all of them sorted.
-        place = f"{where.namespace}/{where.queue}{'/' if where.queue else ''}" if where.namespace else ""
+        # It is counted here; a page of these would have all of them sorted.
+        place = lanes_start(where) if where.namespace else ""
         streams = [Stream(window._replace(prefix=place), tables.PENDING, "lane")]
         rest = rest._replace(namespace="", states=(), queue="" if where.namespace else where.queue)
     else:

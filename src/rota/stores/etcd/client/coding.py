@@ -23,7 +23,8 @@ def txn_message(txn: Txn) -> Any:
 
 def _filled(txn: Txn, message: Any) -> Any:
     for key, target, op, value, end in txn.compares:
-        compare = message.compare.add(key=key, target=TARGETS[target], result=RESULTS[op], end=end)
+        # An end that is said and empty is that of all keys.
+        compare = message.compare.add(key=key, target=TARGETS[target], result=RESULTS[op], end=end or None)
         setattr(compare, target, value)
     for operations, into in ((txn.then, message.success), (txn.otherwise, message.failure)):
         for one in operations:

@@ -91,6 +91,9 @@ local function write(command, key, values)
   end
 end
 
+-- Ahead of all writes, none of which is undone where this is refused. Nobody hears of it before they are done.
+if ask.hints then call('PUBLISH', ask.hints[1], ask.hints[2]) end
+
 -- What is over goes first: so a full server can be emptied.
 write('DEL', nil, deleted)
 write('MSET', nil, texts)
@@ -115,5 +118,4 @@ for _, id in ipairs(forgotten) do
   call('DEL', log)
 end
 for place = 1, #(gone['worker:open'] or {}) do call('DEL', P .. 'worker:pool:' .. gone['worker:open'][place]) end
-if ask.hints then call('PUBLISH', ask.hints[1], ask.hints[2]) end
 return cmsgpack.pack(answers)

@@ -82,3 +82,15 @@ class Lines:
         hits = [line(2, text=f"before {text} behind"), line(4, text=text)]
         await store.logs.append([line(1, text="50 a b backslash"), hits[0], line(3, text="axb"), hits[1]])
         assert await read_on(store, ONE, text, 1) == hits
+
+    @pytest.mark.parametrize("text", ["Fehler", "Überlauf im Körper", "Ошибка", "50 % ÄÖ_"])
+    async def test_small_and_capital_letters_are_alike_in_every_alphabet(self, store: Store, text: str) -> None:
+        hits = [line(place, text=f"a {one} b") for place, one in enumerate((text.upper(), text, text.lower()))]
+        others = [line(place, text=one) for place, one in ((7, "Fehlr"), (8, "Uberlauf im Korper"), (9, "50 % AO_"))]
+        await store.logs.append([hits[0], *others, *hits[1:]])
+        for sought in (text, text.upper()):
+            for limit in (1, 2, 500):
+                assert await read_on(store, ONE, sought, limit) == hits
+            found, position = await store.logs.search(Sought(text=sought), 0, 2)
+            assert found == [hits[2], hits[1]]
+            assert await store.logs.search(Sought(text=sought), position, 2) == ([hits[0]], 0)

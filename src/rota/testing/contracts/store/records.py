@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from rota.domain.errors import Invalid
-from rota.domain.records import Queue
+from rota.domain.records import Blob, Queue
+from rota.domain.run import State
 from rota.domain.task import Task
 from rota.ports.store import Store
 from rota.testing.contracts.store.samples import SAMPLES
-from rota.testing.contracts.store.steps import assert_same, changed, everything, held, new, put
+from rota.testing.contracts.store.steps import NOW, assert_same, changed, everything, held, new, put
 from rota.testing.factories import make_run, make_schedule, make_task
 
 UNSTORABLE = {
@@ -48,6 +49,13 @@ class Records:
         found = await store.get(Task, asked)
         assert [item and item.record for item in found] == [tasks[2], None, *tasks, tasks[2]]
         assert [(await held(store, other)).record for other in others] == [*others]
+
+    async def test_of_a_run_there_are_only_the_large_values_that_were_put(self, store: Store) -> None:
+        run = make_run(1, payload=None, state=State.SUCCESS, ended_at=NOW, result=b"1")
+        payload = Blob(f"{run.id}/payload", b"[1]")
+        await put(store, run, payload)
+        found = await store.get(Blob, [payload.id, f"{run.id}/result"])
+        assert [item and item.record for item in found] == [payload, None]
 
     async def test_nothing_asked_is_answered_and_closing_twice_is_harmless(self, store: Store) -> None:
         await put(store, make_run(1))

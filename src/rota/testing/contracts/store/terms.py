@@ -10,7 +10,7 @@ import pytest
 from rota.domain.errors import Stale
 from rota.domain.records import Tally
 from rota.domain.run import Run
-from rota.ports.store import APPLIED, Lead, Store, Term
+from rota.ports.store import APPLIED, Hint, Lead, Store, Term
 from rota.testing.contracts.store.steps import FOREVER_MS, TALLY, eventually, everything, new
 from rota.testing.factories import make_run
 
@@ -70,6 +70,16 @@ class Terms:
             with pytest.raises(Stale):
                 await store.commit([new(make_run(1))], Term("scheduler", 0))
         assert await store.get(Run, [make_run(1).id]) == [None]
+
+    async def test_who_writes_nothing_is_told_whether_the_term_holds(self, store: Store) -> None:
+        first = Term("scheduler", (await lead(store, "a")).number)
+        await store.commit([new(make_run(1))], hints=[Hint("due")])
+        assert await store.commit([], first) == []
+        await lead(store, "a", 0)
+        second = Term("scheduler", (await lead(store, "b")).number)
+        assert await store.commit([], second) == []
+        with pytest.raises(Stale):
+            await store.commit([], first)
 
     async def test_an_older_term_writes_nothing(self, store: Store) -> None:
         first = await lead(store, "a")
