@@ -108,13 +108,15 @@ async def heartbeat(engine: Here, desk: Served, asked: Worker, body: At) -> Resp
 
 async def _live(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Response:
     place = (credential(actor), said.url)
-    session = crew.listed.get(place) or await _at(engine, *place)
-    if session is None or not (await engine.store.beat([session.id]))[0].open:
+    session = crew.listed.get(place)
+    if not await _beats(engine, session):
+        session = await _at(engine, *place)  # it may have begun anew at another node
+    if session is None or not await _beats(engine, session):
         (key,) = await engine.store.get(Token, [actor.token])
         # Letters can be signed by a key alone.
         session = _listed(engine, actor, said, bool(key and key.record.kind is Kind.KEY))
         await crew.open(session)
-        await engine.store.beat([session.id])
+        await _beats(engine, session)
     if len(crew.listed) > MOST_REMEMBERED:
         crew.listed.clear()
     crew.listed[place] = session
@@ -123,6 +125,11 @@ async def _live(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Re
     detail = detail if session.takes_runs else "it needs a key of `rota tokens add`, which signs what is posted"
     shown = {"session": session.id, "worker": session.worker, "queues": session.queues, "ttl_ms": session.ttl_ms}
     return Json(shown | {"takes_runs": session.takes_runs, "detail": detail})
+
+
+async def _beats(engine: Engine, session: Session | None) -> bool:
+    """A sign of life of it; whether it is open."""
+    return session is not None and (await engine.store.beat([session.id]))[0].open
 
 
 async def _at(engine: Engine, opened_by: str, url: str) -> Session | None:
