@@ -8,7 +8,8 @@ import pytest
 
 from rota import Context
 from rota.domain.facts import RunsClaimed
-from rota.domain.run import Reason, State
+from rota.domain.names import TEXT_LIMIT
+from rota.domain.run import End, Outcome, Reason, State
 from rota.domain.task import Clocks
 from rota.executors.python import PythonExecutor
 from rota.worker.lacking import EXCLUDE_MS
@@ -281,6 +282,11 @@ async def test_a_panic_of_an_async_task_ends_its_attempt(house: House):
         (raises_what_cannot_be_shown, "Nameless: <exception str() failed>"),
         (lambda: None, "NoneType instead of an Outcome"),
         (lambda: "done", "str instead of an Outcome"),
+        (lambda: Outcome("won"), "Invalid enum value 'won'"),
+        (lambda: Outcome(End.SUCCESS, "done"), "Expected `bytes | null`, got `str`"),
+        (lambda: Outcome(End.FAILURE, error=LookupError("nowhere")), "Expected `str`, got `LookupError`"),
+        (lambda: Outcome(End.FAILURE, reason="error", error="caf\udce9", errors=("\udce9",)), "caf?"),
+        (lambda: Outcome(End.FAILURE, reason="error", error="x" * 5_000), "x" * TEXT_LIMIT),
     ],
 )
 async def test_whatever_an_executor_does_is_an_outcome(house: House, run, error):
@@ -290,6 +296,7 @@ async def test_whatever_an_executor_does_is_an_outcome(house: House, run, error)
     ended = await house.settled(run_id)
     assert (ended.state, ended.reason, ended.tries) == (State.RETRYING, Reason.ERROR, 1)
     assert error in ended.error
+    assert len(ended.error) <= TEXT_LIMIT
     assert worker.running == 0
 
 
