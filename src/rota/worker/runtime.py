@@ -223,8 +223,15 @@ class Worker:
             await asyncio.sleep(0)
 
     def _was_away(self, since: int) -> bool:
-        """Whether the session may have lapsed, its runs been taken back, even cancelled: ask before starting any."""
-        return self._clock.monotonic() - since > self._options.ttl_ms // 2
+        """Whether the session may have lapsed, its runs been taken back, even cancelled: ask before starting any.
+
+        Not where a beat was heard meanwhile: large payloads may take their time on a slow way.
+        """
+        return self._clock.monotonic() - since > self._options.ttl_ms // 2 and self._unvouched()
+
+    def _unvouched(self) -> bool:
+        """Whether nobody has said for a whole ttl that the session is open."""
+        return self._clock.monotonic() >= self._placed.vouched + self._options.ttl_ms
 
     def _free(self) -> int:
         """Slots to fill now; none once it is to leave, nor while too many outcomes wait for the store."""
@@ -243,7 +250,7 @@ class Worker:
     async def take(self, taken: Taken) -> list[str]:
         """Start what was posted here, if it is ours and new; the runs dealt with. Others of ours show by a beat."""
         async with self._placed.lock:
-            if self._closed or self._barred or self._clock.monotonic() >= self._placed.vouched + self._options.ttl_ms:
+            if self._closed or self._barred or self._unvouched():
                 return []  # the session may have lapsed, and its runs be with others
             ours = self._placed.ours(taken.assignments, self.session, self._lanes)
             self._begin(self._placed.new(ours, self._known()), 0 if self._leaving else self._free())
