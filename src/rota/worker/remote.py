@@ -42,6 +42,8 @@ PAUSE_S = 0.05
 """Between two claims that brought nothing: a desk that does not wait is not asked without end."""
 MESSAGE_BYTES = 1 << 20
 """About so much goes into one message."""
+SLOWEST = 32 << 10
+"""Bytes of a message that go up within a second, at least."""
 SKEW_MS = 1_000
 """The desk's clock is followed where one's own differs by more."""
 
@@ -262,7 +264,9 @@ async def _asked(
     http: aiohttp.ClientSession, server: str, call: str, message: bytes, within_s: float
 ) -> tuple[int, bytes]:
     """`Ask` by HTTP."""
-    url, within = f"{server}/api/worker/{call}", aiohttp.ClientTimeout(total=within_s)
+    url, upload_s = f"{server}/api/worker/{call}", len(message) / SLOWEST
+    # What is large may be long under way: as long as more of it comes, there is an answer.
+    within = aiohttp.ClientTimeout(connect=within_s, sock_read=within_s + upload_s)
     try:
         async with http.post(url, data=message, timeout=within, allow_redirects=False) as found:
             return found.status, await found.read()
