@@ -20,8 +20,6 @@ WAIT_MS = 5_000
 """How long a claim waits at the desk: what it brings for a worker that died is lost until its session ends."""
 ANSWER_S = 4.0
 """Nothing tells that a question was lost, or that who had it has died: it is asked again so soon."""
-LATE = 408
-"""The status of a question that is of another time."""
 
 
 class Post:
@@ -42,8 +40,8 @@ class Post:
     async def ask(self, call: str, message: bytes, within_s: float) -> tuple[int, bytes]:
         """`remote.Ask`."""
         status, body = await self._answer(call, message, within_s)
-        if status == LATE:
-            # Nothing was done, by a clock that this one follows now: it may have been set, or be wrong from the start.
+        if status == 408:
+            # Not of its time, by a clock that this one follows from now on; nothing was done.
             return await self._answer(call, message, within_s)
         return status, body
 

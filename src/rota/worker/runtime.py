@@ -223,15 +223,12 @@ class Worker:
             await asyncio.sleep(0)
 
     def _was_away(self, since: int) -> bool:
-        """Whether the session may have lapsed, its runs been taken back, even cancelled: ask before starting any.
+        """Whether the session may have lapsed since, its runs been taken back, even cancelled: ask before starting any.
 
         Not where a beat was heard meanwhile: large payloads may take their time on a slow way.
         """
-        return self._clock.monotonic() - since > self._options.ttl_ms // 2 and self._unvouched()
-
-    def _unvouched(self) -> bool:
-        """Whether nobody has said for a whole ttl that the session is open."""
-        return self._clock.monotonic() >= self._placed.vouched + self._options.ttl_ms
+        now, ttl_ms = self._clock.monotonic(), self._options.ttl_ms
+        return now - since > ttl_ms // 2 and now - self._placed.vouched >= ttl_ms
 
     def _free(self) -> int:
         """Slots to fill now; none once it is to leave, nor while too many outcomes wait for the store."""
@@ -250,7 +247,7 @@ class Worker:
     async def take(self, taken: Taken) -> list[str]:
         """Start what was posted here, if it is ours and new; the runs dealt with. Others of ours show by a beat."""
         async with self._placed.lock:
-            if self._closed or self._barred or self._unvouched():
+            if self._closed or self._barred or self._was_away(self._placed.vouched):
                 return []  # the session may have lapsed, and its runs be with others
             ours = self._placed.ours(taken.assignments, self.session, self._lanes)
             self._begin(self._placed.new(ours, self._known()), 0 if self._leaving else self._free())
