@@ -110,13 +110,11 @@ async def _live(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Re
     place = (credential(actor), said.url)
     session = crew.listed.get(place)
     if not await _beats(engine, session):
-        session = await _at(engine, *place)  # it may have begun anew at another node
-    if session is None or not await _beats(engine, session):
-        (key,) = await engine.store.get(Token, [actor.token])
-        # Letters can be signed by a key alone.
-        session = _listed(engine, actor, said, bool(key and key.record.kind is Kind.KEY))
-        await crew.open(session)
-        await _beats(engine, session)
+        async with crew.opening:
+            # It may have begun anew at another node, or by another of its processes.
+            session = await _at(engine, *place)
+            if session is None or not await _beats(engine, session):
+                session = await _begun(engine, crew, actor, said)
     if len(crew.listed) > MOST_REMEMBERED:
         crew.listed.clear()
     crew.listed[place] = session
@@ -125,6 +123,15 @@ async def _live(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Re
     detail = detail if session.takes_runs else "it needs a key of `rota tokens add`, which signs what is posted"
     shown = {"session": session.id, "worker": session.worker, "queues": session.queues, "ttl_ms": session.ttl_ms}
     return Json(shown | {"takes_runs": session.takes_runs, "detail": detail})
+
+
+async def _begun(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Session:
+    (key,) = await engine.store.get(Token, [actor.token])
+    # Letters can be signed by a key alone.
+    session = _listed(engine, actor, said, bool(key and key.record.kind is Kind.KEY))
+    await crew.open(session)
+    await _beats(engine, session)
+    return session
 
 
 async def _beats(engine: Engine, session: Session | None) -> bool:
