@@ -206,7 +206,7 @@ class RemoteDesk:
                 return Invalid(field, detail)
             case 409:
                 return Refused(detail)
-            case 408 | 429 | 500 | 502 | 503 | 504:
+            case _ if status in (408, 429) or status >= 500:  # whatever proxies call it
                 return Unavailable(f"{self._place}: {detail}")
         return Incompatible(f"{self._place} is no desk for this worker: {status} {detail}")
 
