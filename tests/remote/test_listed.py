@@ -93,9 +93,7 @@ async def test_whoever_begins_a_life_all_nodes_go_on_with_it(at: Site, house: Ho
         assert [one.id for one in await open_sessions(house.engine)] == [third]
 
 
-async def test_processes_that_serve_one_url_are_one_worker(
-    at: Site, house: House, monkeypatch: pytest.MonkeyPatch
-):
+async def test_processes_that_serve_one_url_are_one_worker(at: Site, house: House, monkeypatch: pytest.MonkeyPatch):
     async def slowly(engine: Engine) -> list[Session]:
         found = await open_sessions(engine)
         await breathe()

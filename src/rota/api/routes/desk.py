@@ -108,13 +108,11 @@ async def heartbeat(engine: Here, desk: Served, asked: Worker, body: At) -> Resp
 
 async def _live(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Response:
     place = (credential(actor), said.url)
-    session = crew.listed.get(place)
-    if not await _beats(engine, session):
+    session = await _alive(engine, crew.listed.get(place))
+    if session is None:
         async with crew.opening:
             # It may have begun anew at another node, or by another of its processes.
-            session = await _at(engine, *place)
-            if session is None or not await _beats(engine, session):
-                session = await _begun(engine, crew, actor, said)
+            session = await _alive(engine, await _at(engine, *place)) or await _begun(engine, crew, actor, said)
     if len(crew.listed) > MOST_REMEMBERED:
         crew.listed.clear()
     crew.listed[place] = session
@@ -130,13 +128,13 @@ async def _begun(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> S
     # Letters can be signed by a key alone.
     session = _listed(engine, actor, said, bool(key and key.record.kind is Kind.KEY))
     await crew.open(session)
-    await _beats(engine, session)
+    await engine.store.beat([session.id])
     return session
 
 
-async def _beats(engine: Engine, session: Session | None) -> bool:
-    """A sign of life of it; whether it is open."""
-    return session is not None and (await engine.store.beat([session.id]))[0].open
+async def _alive(engine: Engine, session: Session | None) -> Session | None:
+    """The session, if it is open; a sign of life of it."""
+    return session if session and (await engine.store.beat([session.id]))[0].open else None
 
 
 async def _at(engine: Engine, opened_by: str, url: str) -> Session | None:
