@@ -129,7 +129,7 @@ class RemoteDesk:
 
     async def claim(self, want: Want) -> Taken:
         self._polling, self.idle = want.session, False
-        ask = wire.Ask(want.session, want.token, want.limit, want.exclude, self._wait_ms)
+        ask = wire.Ask(want.session, want.token, want.limit, want.exclude[-wire.BATCH :], self._wait_ms)
         try:
             said = await self._call("claim", ask, wire.Work, self._wait_ms / 1_000 + self._answer_s)
         finally:
