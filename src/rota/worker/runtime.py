@@ -11,7 +11,7 @@ from rota.domain.facts import Trouble
 from rota.domain.ids import session_id
 from rota.domain.lane import lanes, relabelled
 from rota.domain.run import End, Fence, Outcome, Reason
-from rota.ports.desk import Assignment, Desk, Settlement, Taken
+from rota.ports.desk import LEFT, Assignment, Desk, Settlement, Taken
 from rota.ports.executor import Executor
 from rota.ports.loops import Backoff, end, wait_for_event
 from rota.ports.runtime import Chance, Clock, Emit
@@ -171,7 +171,7 @@ class Worker:
         if self._ear:
             self._ear.close()
         with contextlib.suppress(Exception):  # the session lapses by itself where the store can't be reached
-            await self._desk.leave(self.session, "drained")
+            await self._desk.leave(self.session, "stopped before all was told" if len(self._outbox) else LEFT)
 
     async def _finish(self, within_ms: int) -> None:
         """Wait until no attempt runs, or so long; in a hurry hardly at all."""
