@@ -171,7 +171,7 @@ class Worker:
         if self._ear:
             self._ear.close()
         with contextlib.suppress(Exception):  # the session lapses by itself where the store can't be reached
-            await self._desk.leave(self.session, "stopped before all was told" if len(self._outbox) else LEFT)
+            await self._desk.leave(self.session, "stopped" if self._barred or len(self._outbox) else LEFT)
 
     async def _finish(self, within_ms: int) -> None:
         """Wait until no attempt runs, or so long; in a hurry hardly at all."""
@@ -357,7 +357,7 @@ class Worker:
 
     async def _reconcile(self) -> None:
         """Make both sides agree on what this session holds. Runs between claims, so no claim is under way."""
-        if self._closed:
+        if self._closed or self._barred:
             return  # it holds nothing any more: what it held is `recover`'s
         async with self._placed.lock:
             # A doubt that comes up meanwhile is a new one.
