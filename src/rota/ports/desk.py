@@ -9,7 +9,7 @@ from rota.domain.states import Verdict
 from rota.domain.task import Task
 from rota.ports.store import BeatReply, Line, Versioned, Want
 
-LEFT = "left, and has told of all that it had"
+LEFT = "drained"
 """Why a session ended whose worker knows of nothing that it still holds."""
 
 
