@@ -40,10 +40,8 @@ class Post:
     async def ask(self, call: str, message: bytes, within_s: float) -> tuple[int, bytes]:
         """`remote.Ask`."""
         status, body = await self._answer(call, message, within_s)
-        if status == 408:
-            # Not of its time, by a clock that this one follows from now on; nothing was done.
-            return await self._answer(call, message, within_s)
-        return status, body
+        # 408: not of its time, by a clock that this one follows from now on; nothing was done.
+        return await self._answer(call, message, within_s) if status == 408 else (status, body)
 
     async def _answer(self, call: str, message: bytes, within_s: float) -> tuple[int, bytes]:
         until = self._clock.now() + round(within_s * 1_000)
