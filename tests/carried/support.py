@@ -12,6 +12,7 @@ from rota.domain.access import Grant
 from rota.domain.people import Kind, Token
 from rota.identity import Identity
 from rota.ports.carrier import Carrier
+from rota.ports.runtime import Clock
 from rota.worker.carried import Post, carried
 from rota.worker.remote import DeskClock, RemoteDesk
 from tests.identity.support import NO_RATES, ROOT, SECRET
@@ -80,9 +81,9 @@ class Behind:
         grants = [Grant("worker", queue=queue) for queue in queues] or [Grant("worker")]
         return (await self.node.door.mint(Token("", Kind.KEY, "w", grants=tuple(grants)), ROOT))[1]
 
-    def post(self, key: str) -> tuple[Post, DeskClock]:
-        """A post that is not yet open."""
-        clock = DeskClock(self.house.clock)
+    def post(self, key: str, own: Clock | None = None) -> tuple[Post, DeskClock]:
+        """A post that is not yet open, of a worker with a clock of its own or the house's."""
+        clock = DeskClock(own or self.house.clock)
         return Post(self.connect(), "the broker", key, clock, self.house.engine.emit), clock
 
     async def desk(self, key: str = "") -> RemoteDesk:

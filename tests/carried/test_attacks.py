@@ -15,7 +15,9 @@ from rota.domain.run import State
 from rota.engine import people
 from rota.engine.recover import open_sessions
 from rota.ports.carrier import DESK, Carrier
+from rota.testing.clock import MovableClock
 from rota.worker import wire
+from rota.worker.carried import carried
 from rota.worker.letters import MOST_AHEAD_MS, Answer, Question, head_of, parted, read_key, sealed
 from tests.carried.support import Behind
 from tests.remote.support import session, states, want
@@ -131,6 +133,18 @@ async def test_a_letter_of_another_time_is_told_the_time_and_nothing_happens(
 ):
     assert await writer.sent(writer.letter(until=house.clock.now() + ahead_ms)) == [(408, b"")]
     assert await open_sessions(house.engine) == []
+
+
+@pytest.mark.parametrize("ahead_ms", [-3_600_000, 3_600_000])
+async def test_a_worker_whose_clock_is_wrong_is_heard_at_its_next_word(at: Behind, house: House, ahead_ms: int):
+    own = MovableClock()
+    own.jump(ahead_ms)
+    post, clock = at.post(await at.key(), own)
+    async with carried(post, clock) as desk:
+        await desk.enter(session())
+        own.jump(2 * ahead_ms)
+        assert (await desk.beat(session().id)).open
+        assert clock.now() == house.clock.now()
 
 
 async def test_a_letter_of_yesterday_says_nothing_today(writer: Writer, house: House):

@@ -1,5 +1,6 @@
 """Workers at a URL: they say that they live, and are listed."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,9 +9,11 @@ from rota.domain.access import Grant
 from rota.domain.records import Session
 from rota.domain.run import State
 from rota.engine.control import place_queue
+from rota.engine.engine import Engine
 from rota.engine.recover import open_sessions
 from tests.identity.support import PASSWORD
-from tests.remote.support import Site, states
+from tests.remote.support import Node, Site, node, states
+from tests.services.turns import breathe
 from tests.unit.engine.support import House
 
 
@@ -71,6 +74,36 @@ async def test_who_registers_again_begins_a_new_life_and_a_heartbeat_goes_on(at:
     again = (await at.node.ask("POST", "/api/worker/register", key, json=url)).json()["session"]
     assert {one.id for one in await open_sessions(house.engine)} == {theirs, again}
     assert again not in (first, theirs)
+
+
+async def test_whoever_begins_a_life_all_nodes_go_on_with_it(at: Site, house: House):
+    key, url = await at.key(), "http://w:1"
+
+    async def life(where: Node, call: str = "heartbeat") -> str:
+        said: str = (await where.ask("POST", f"/api/worker/{call}", key, json=url)).json()["session"]
+        return said
+
+    async with node(house) as other:
+        first = await life(at.node, "register")
+        again = await life(other, "register")
+        assert {await life(at.node), await life(other)} == {again} != {first}
+        await control_closed(house, again)
+        third = await life(at.node)
+        assert {await life(other), await life(at.node)} == {third}
+        assert [one.id for one in await open_sessions(house.engine)] == [third]
+
+
+async def test_processes_that_serve_one_url_are_one_worker(at: Site, house: House, monkeypatch: pytest.MonkeyPatch):
+    async def slowly(engine: Engine) -> list[Session]:
+        found = await open_sessions(engine)
+        await breathe()
+        return found
+
+    monkeypatch.setattr("rota.api.routes.desk.open_sessions", slowly)
+    key = await at.key()
+    said = [at.node.ask("POST", "/api/worker/heartbeat", key, json="http://w:1") for _ in range(4)]
+    lives = {answer.json()["session"] for answer in await asyncio.gather(*said)}
+    assert [one.id for one in await open_sessions(house.engine)] == list(lives)
 
 
 async def test_a_login_cannot_sign_and_so_nothing_is_posted_to_it(at: Site, house: House):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rota.domain.errors import Invalid
+from rota.domain.errors import Incompatible, Invalid, Unavailable
 from rota.domain.records import VALUE_LIMIT
 from rota.domain.run import LOST_LIMIT, End, Fence, Outcome, Reason, State
 from rota.domain.states import Verdict
@@ -20,7 +20,7 @@ from rota.worker import wire
 from rota.worker.outbox import Outbox
 from rota.worker.posted import BODY_BYTES
 from rota.worker.remote import DeskClock, RemoteDesk, Server, reached
-from tests.remote.support import Site, done, session, states, want
+from tests.remote.support import Site, done, ids, session, states, want
 from tests.unit.engine.support import House
 
 CALLS = {"enter": wire.Enter, "leave": wire.Leave, "claim": wire.Ask, "beat": wire.Beat, "held": wire.Held,
@@ -163,6 +163,25 @@ async def test_long_words_of_many_attempts_travel_in_several_messages(house: Hou
     line = Line("0" * 32, 1, 1, "stdout", "", "said")
     assert await desk.report(news, [line]) == [Verdict.FRESH] * len(news)
     assert max(sizes) < BODY_BYTES
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(408, Unavailable), (502, Unavailable), (524, Unavailable), (404, Incompatible)]
+)
+async def test_what_a_proxy_says_of_a_server_that_is_away_ends_no_worker(house: House, status: int, kind: type):
+    async def ask(call: str, message: bytes, within_s: float) -> tuple[int, bytes]:
+        return status, b"<html>a timeout occurred</html>"
+
+    with pytest.raises(kind, match="a timeout occurred"):
+        await RemoteDesk(ask, "somewhere", DeskClock(house.clock)).held("0" * 32)
+
+
+async def test_who_lacks_more_handlers_than_can_be_said_claims_all_the_same(at: Site, house: House):
+    desk, opened = await at.desk(), session()
+    await desk.enter(opened)
+    run = await house.submit()
+    lacking = tuple(f"main/lacking-{number}" for number in range(1_001))
+    assert ids(await desk.claim(want(opened)._replace(exclude=lacking))) == [run.id]
 
 
 async def test_the_clock_of_a_worker_is_not_believed(at: Site, house: House):

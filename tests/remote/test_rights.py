@@ -1,11 +1,12 @@
 """Whose what is: a worker speaks for the sessions of its credential, on the queues of its grants, and no more."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from rota.api import crew
-from rota.domain.errors import Barred, Invalid, Refused, TooLarge
+from rota.domain.errors import Barred, Invalid, Refused, TooLarge, Unavailable
 from rota.domain.lane import lane
 from rota.domain.run import End, Fence, Outcome, State
 from rota.domain.states import Verdict
@@ -14,7 +15,8 @@ from rota.engine.sessions import enter
 from rota.ports.desk import Progress, Settlement
 from rota.ports.store import Line
 from rota.worker import wire
-from tests.remote.support import Site, done, session, states, want
+from tests.identity.support import NO_RATES
+from tests.remote.support import Site, done, session, site, states, want
 from tests.unit.engine.support import House
 
 CALLS = {"enter": wire.Enter, "leave": wire.Leave, "claim": wire.Ask, "beat": wire.Beat, "held": wire.Held,
@@ -65,6 +67,23 @@ async def test_a_key_has_so_many_sessions_open_at_once_and_no_more(at: Site, hou
     await desk.enter(session(4))
     with pytest.raises(Refused):
         await desk.enter(session(6))
+
+
+@pytest.mark.parametrize("kind", ["address", "actor"])
+async def test_who_asks_too_often_waits_but_is_alive(house: House, kind: str):
+    async with site(house, rates=replace(NO_RATES, **{kind: "4/minute"})) as at:
+        key = await at.key()
+        desk = await at.desk(key)
+        await desk.enter(session())
+        for _ in range(3):
+            await desk.held(session().id)
+        with pytest.raises(Unavailable, match="too many requests"):
+            await desk.held(session().id)
+        for _ in range(4):
+            assert (await desk.beat(session().id)).open
+        with pytest.raises(Unavailable, match="too many requests"):
+            await desk.beat(session().id)
+        assert (await at.node.ask("POST", "/api/worker/heartbeat", key, json="http://w:1")).status_code == 200
 
 
 async def test_those_who_come_at_once_are_counted_too(at: Site, house: House, monkeypatch):

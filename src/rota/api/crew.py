@@ -1,5 +1,6 @@
 """The crew: the sessions that remote workers have opened, and whose each is. A worker speaks for its own alone."""
 
+import asyncio
 from collections.abc import Collection, Iterable
 from math import inf
 
@@ -33,6 +34,8 @@ class Crew:
         """By credential: when it was last looked which are open, and those that may be; False: is just coming."""
         self.listed: dict[tuple[str, str], Session] = {}
         """By credential and URL, those that were heard of here."""
+        self.opening = asyncio.Lock()
+        """Of such lives one begins at a time: several processes may serve a URL."""
 
     async def open(self, session: Session) -> None:
         """Open a session. Raises `Refused`, also where its credential has MOST_SESSIONS open."""

@@ -34,6 +34,7 @@ GUESSED = LOGINS - {"/api/auth/refresh"}
 """Nobody guesses a signature, and many may refresh behind one address."""
 PUBLIC = frozenset({"/health", "/health/live", "/health/ready", "/login", "/login.js"}) | LOGINS
 """The exact paths that need no credential; each is on this list by somebody's decision."""
+BEATS = frozenset({"/api/worker/beat", "/api/worker/heartbeat"})
 NOBODY = "nobody"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = SAFE | {"POST", "PUT", "PATCH", "DELETE"}
@@ -154,7 +155,9 @@ class Guard:
             return problem(421, "this server is not called so; name it in api.hosts")
         if call.method not in METHODS:
             return problem(405, f"{call.method!r:.20} is no method of this API", (), {"Allow": ", ".join(METHODS)})
-        if wait_s := await self._limits.hit("address", neighbours(call.address)):
+        # Beats are counted by themselves: whoever works too fast has to wait, but does not count as dead for it.
+        alive = call.path if call.path in BEATS else ""
+        if wait_s := await self._limits.hit("address", neighbours(call.address) + alive):
             return _slower(wait_s)
         asks_first = call.method == "OPTIONS" and "access-control-request-method" in call.headers
         if asks_first and call.headers.get("origin", "") in self._places.origins:
@@ -171,7 +174,7 @@ class Guard:
             return forged
         # Each login is another token, and all those of a user count as one.
         name, user, token = call.actor.name, call.actor.user, call.actor.token
-        wait_s = await self._limits.hit("actor", name if name == f"user:{user}" else token)
+        wait_s = await self._limits.hit("actor", (name if name == f"user:{user}" else token) + alive)
         return _slower(wait_s) if wait_s else None
 
     async def _refusal_of_stranger(self, call: _Call) -> Response | None:

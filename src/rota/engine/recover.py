@@ -13,7 +13,7 @@ from rota.domain.run import End, Outcome, Reason, Run, State
 from rota.engine.engine import PAGE, Engine, every
 from rota.engine.sessions import close
 from rota.engine.settle import settle
-from rota.ports.desk import Settlement
+from rota.ports.desk import LEFT, Settlement
 from rota.ports.store import Term, Versioned, Where
 
 TICKS = 10
@@ -91,21 +91,22 @@ async def open_sessions(engine: Engine) -> list[Session]:
     return [held.record for held in await every(engine, Session, Where(open=True))]
 
 
-async def vanished(engine: Engine) -> list[str]:
-    """Sessions that hold running runs and are not open."""
+async def vanished(engine: Engine) -> dict[str, str]:
+    """Sessions that hold running runs and are not open, and why they ended."""
     names = list(await engine.store.count(Run, "session", RUNNING))
     sessions = await engine.store.get(Session, names) if names else []
-    return [name for name, found in zip(names, sessions, strict=True) if found is None or not found.record.open]
+    ended = {name: found and found.record for name, found in zip(names, sessions, strict=True)}
+    return {name: one.reason if one else "" for name, one in ended.items() if one is None or not one.open}
 
 
 async def recover(engine: Engine, term: Term) -> int:
     """Take back running runs whose session is not open; how many."""
-    total, names = 0, dict.fromkeys(await vanished(engine))
+    total, names = 0, await vanished(engine)
     for where in await _shortest(engine, names):
         cursor, more = "", True
         while more:
             page = await engine.store.find(Run, where, cursor, PAGE)
-            lost = [_lost(run) for run in page.items if run.record.session in names]
+            lost = [_lost(run, names[run.record.session]) for run in page.items if run.record.session in names]
             await settle(engine, lost, term)
             total, cursor, more = total + len(lost), page.cursor, bool(page.cursor)
     return total
@@ -117,7 +118,10 @@ async def _shortest(engine: Engine, sessions: Collection[str]) -> list[Where]:
     return [RUNNING] if len(sessions) > 1 + running // PAGE else [Where(session=name) for name in sessions]
 
 
-def _lost(held: Versioned[Run]) -> Settlement:
+def _lost(held: Versioned[Run], why: str) -> Settlement:
+    if why == LEFT and held.record.started_at is None:
+        # Placed there in its last moment.
+        return Settlement(held.record.fence, Outcome(End.RETURNED, reason="its worker left before it knew"), held)
     outcome = Outcome(End.LOST, reason=f"session {held.record.session} ended", error="its worker vanished or left")
     return Settlement(held.record.fence, outcome, held)
 

@@ -9,6 +9,9 @@ from rota.domain.states import Verdict
 from rota.domain.task import Task
 from rota.ports.store import BeatReply, Line, Versioned, Want
 
+LEFT = "drained"
+"""Why a session ended whose worker knows of nothing that it still holds."""
+
 
 class Assignment(NamedTuple):
     """A claimed run with all that its worker needs."""

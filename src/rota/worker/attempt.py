@@ -3,7 +3,10 @@
 import asyncio
 from collections.abc import Mapping
 
-from rota.domain.flow import outcome_of
+import msgspec
+
+from rota.domain.flow import outcome_of, storable
+from rota.domain.names import TEXT_LIMIT
 from rota.domain.run import End, Outcome, Reason, Run
 from rota.domain.states import too_late
 from rota.domain.task import OnLost
@@ -85,10 +88,16 @@ async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int)
 
 
 def _checked(outcome: object) -> Outcome:
-    """What an executor returned. Raises `TypeError` where one of the user's own returned something else."""
+    """What an executor returned, in words that can travel and be kept. Raises `TypeError` or `ValueError` where one of
+    the user's own returned something else.
+    """
     if not isinstance(outcome, Outcome):
         raise TypeError(f"the executor returned {type(outcome).__name__} instead of an Outcome")
-    return outcome
+    if outcome.end is End.SUCCESS and isinstance(outcome.result, bytes | None):
+        return outcome
+    made = msgspec.convert(tuple(outcome), Outcome, builtin_types=(bytes,))
+    reason, error = (storable(text[:TEXT_LIMIT]) for text in (made.reason, made.error))
+    return made._replace(reason=reason, error=error, errors=tuple(map(storable, made.errors)))
 
 
 def _clear_cancel() -> None:

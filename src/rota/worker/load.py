@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sized
+from contextlib import suppress
 
 from rota.domain.records import Load
 from rota.domain.run import End
@@ -27,16 +28,17 @@ class Counted:
         self._at, self._spent = at, spent
         ended = self._ends[End.SUCCESS], self._ends[End.FAILURE]
         total = sum(self._ends.values()) + len(self._running)
-        memory, taken = _memory()
-        busy = max(100 * os.getloadavg()[0] / (os.cpu_count() or 1), taken)
+        memory, busy = _taken()
         return Load(total, *ended, cpu, memory >> 20, min(round(busy), 100))
 
 
-def _memory() -> tuple[int, float]:
-    """Bytes that this process has in memory, and percent of the machine's that are taken; 0 of what is not told."""
+def _taken() -> tuple[int, float]:
+    """Bytes that this process has in memory, and percent of the machine that are taken; 0 of what is not told."""
     import psutil  # as late as that: programs that only submit do without
 
-    try:
-        return psutil.Process().memory_info().rss, psutil.virtual_memory().percent
-    except (OSError, psutil.Error):
-        return 0, 0.0
+    memory, busy, full = 0, 0.0, 0.0
+    with suppress(OSError):
+        busy = 100 * os.getloadavg()[0] / (os.cpu_count() or 1)
+    with suppress(OSError, psutil.Error):
+        memory, full = psutil.Process().memory_info().rss, psutil.virtual_memory().percent
+    return memory, max(busy, full)

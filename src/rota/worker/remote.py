@@ -42,6 +42,8 @@ PAUSE_S = 0.05
 """Between two claims that brought nothing: a desk that does not wait is not asked without end."""
 MESSAGE_BYTES = 1 << 20
 """About so much goes into one message."""
+SLOWEST = 32 << 10
+"""Bytes of a message that go up within a second, at least."""
 SKEW_MS = 1_000
 """The desk's clock is followed where one's own differs by more."""
 
@@ -127,7 +129,7 @@ class RemoteDesk:
 
     async def claim(self, want: Want) -> Taken:
         self._polling, self.idle = want.session, False
-        ask = wire.Ask(want.session, want.token, want.limit, want.exclude, self._wait_ms)
+        ask = wire.Ask(want.session, want.token, want.limit, want.exclude[-wire.BATCH :], self._wait_ms)
         try:
             said = await self._call("claim", ask, wire.Work, self._wait_ms / 1_000 + self._answer_s)
         finally:
@@ -204,7 +206,7 @@ class RemoteDesk:
                 return Invalid(field, detail)
             case 409:
                 return Refused(detail)
-            case 408 | 429 | 500 | 502 | 503 | 504:
+            case _ if status in (408, 429) or status >= 500:  # whatever proxies call it
                 return Unavailable(f"{self._place}: {detail}")
         return Incompatible(f"{self._place} is no desk for this worker: {status} {detail}")
 
@@ -262,7 +264,9 @@ async def _asked(
     http: aiohttp.ClientSession, server: str, call: str, message: bytes, within_s: float
 ) -> tuple[int, bytes]:
     """`Ask` by HTTP."""
-    url, within = f"{server}/api/worker/{call}", aiohttp.ClientTimeout(total=within_s)
+    url, upload_s = f"{server}/api/worker/{call}", len(message) / SLOWEST
+    # What is large may be long under way: as long as more of it comes, there is an answer.
+    within = aiohttp.ClientTimeout(connect=within_s, sock_read=within_s + upload_s)
     try:
         async with http.post(url, data=message, timeout=within, allow_redirects=False) as found:
             return found.status, await found.read()

@@ -11,7 +11,7 @@ from rota.domain.facts import Trouble
 from rota.domain.ids import session_id
 from rota.domain.lane import lanes, relabelled
 from rota.domain.run import End, Fence, Outcome, Reason
-from rota.ports.desk import Assignment, Desk, Settlement, Taken
+from rota.ports.desk import LEFT, Assignment, Desk, Settlement, Taken
 from rota.ports.executor import Executor
 from rota.ports.loops import Backoff, end, wait_for_event
 from rota.ports.runtime import Chance, Clock, Emit
@@ -171,7 +171,7 @@ class Worker:
         if self._ear:
             self._ear.close()
         with contextlib.suppress(Exception):  # the session lapses by itself where the store can't be reached
-            await self._desk.leave(self.session, "drained")
+            await self._desk.leave(self.session, "stopped" if self._barred or len(self._outbox) else LEFT)
 
     async def _finish(self, within_ms: int) -> None:
         """Wait until no attempt runs, or so long; in a hurry hardly at all."""
@@ -223,8 +223,12 @@ class Worker:
             await asyncio.sleep(0)
 
     def _was_away(self, since: int) -> bool:
-        """Whether the session may have lapsed, its runs been taken back, even cancelled: ask before starting any."""
-        return self._clock.monotonic() - since > self._options.ttl_ms // 2
+        """Whether the session may have lapsed since, its runs been taken back, even cancelled: ask before starting any.
+
+        Not where a beat was heard meanwhile: large payloads may take their time on a slow way.
+        """
+        now, ttl_ms = self._clock.monotonic(), self._options.ttl_ms
+        return now - since > ttl_ms // 2 and now - self._placed.vouched >= ttl_ms
 
     def _free(self) -> int:
         """Slots to fill now; none once it is to leave, nor while too many outcomes wait for the store."""
@@ -243,7 +247,7 @@ class Worker:
     async def take(self, taken: Taken) -> list[str]:
         """Start what was posted here, if it is ours and new; the runs dealt with. Others of ours show by a beat."""
         async with self._placed.lock:
-            if self._closed or self._barred or self._clock.monotonic() >= self._placed.vouched + self._options.ttl_ms:
+            if self._closed or self._barred or self._was_away(self._placed.vouched):
                 return []  # the session may have lapsed, and its runs be with others
             ours = self._placed.ours(taken.assignments, self.session, self._lanes)
             self._begin(self._placed.new(ours, self._known()), 0 if self._leaving else self._free())
@@ -353,7 +357,7 @@ class Worker:
 
     async def _reconcile(self) -> None:
         """Make both sides agree on what this session holds. Runs between claims, so no claim is under way."""
-        if self._closed:
+        if self._closed or self._barred:
             return  # it holds nothing any more: what it held is `recover`'s
         async with self._placed.lock:
             # A doubt that comes up meanwhile is a new one.

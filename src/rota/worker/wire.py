@@ -29,7 +29,7 @@ BATCH = 1_000
 GIVEN = 250
 """Runs in one answer, each of which may bring a payload of VALUE_LIMIT."""
 ANSWER_BYTES = 2 << 20
-"""Payloads in one answer, about."""
+"""Payloads, settings of tasks and earlier errors in one answer, about."""
 LONGEST_BEAT_MS = 5_000
 """How long an answer to a beat may be put off."""
 LONGEST_CLAIM_MS = 20_000
@@ -266,13 +266,14 @@ def work(taken: Taken, now: int) -> Work:
     rest: list[str] = []
     size = 0
     for run, task, payload, version in taken.assignments:
-        size += len(payload)
+        size += len(payload) + 2 * len(run.error)
         if runs and size > ANSWER_BYTES:
             rest.append(run.id)
             continue
         place = places.setdefault((task.id, task.revision), len(places))
         if place == len(tasks):
             tasks.append(replace(task, overrides={}, payload=b""))
+            size += len(encode(task.params))
         runs.append(Given(sent(run), place, version, payload))
     return Work(now, taken.contended, taken.open, taken.waited_ms, tuple(tasks), tuple(runs), tuple(rest))
 

@@ -10,8 +10,10 @@ from rota.engine.define import update_task
 from rota.engine.engine import PAGE
 from rota.engine.explain import explain_run
 from rota.engine.recover import GAP, TICKS, Watch, open_sessions, recover
+from rota.engine.report import report
 from rota.engine.sessions import enter, leave
 from rota.engine.submit import Order, submit
+from rota.ports.desk import LEFT, Progress
 from rota.ports.store import Change, Group
 from rota.testing.factories import make_session
 from tests.unit.engine.support import SUCCESS
@@ -226,6 +228,24 @@ class TestRecover:
         assert await house.settle(zombie) is Verdict.STALE
         assert await house.settle(heir) is Verdict.FRESH
         assert await recover(engine, house.term) == 0
+
+    @pytest.mark.parametrize("on_lost", OnLost)
+    async def test_what_its_worker_never_knew_of_goes_back_unburnt_when_that_leaves(self, house, engine, on_lost):
+        await house.task(2, on_lost=on_lost)
+        run = await house.submit("task-2")
+        await house.claim_one()
+        await leave(engine, "session-1", LEFT)
+        assert await recover(engine, house.term) == 1
+        back = await house.run(run.id)
+        assert (back.state, back.reason, back.lost, back.tries) == (State.PENDING, Reason.RETURNED, 0, 0)
+
+    async def test_what_began_is_lost_whatever_its_worker_says_of_its_end(self, house, engine):
+        run = await house.submit()
+        one = await house.claim_one()
+        await report(engine, [Progress(one.run.fence, house.clock.now())], [])
+        await leave(engine, "session-1", LEFT)
+        assert await recover(engine, house.term) == 1
+        assert (await house.run(run.id)).lost == 1
 
     async def test_a_settle_that_comes_first_counts(self, house, engine):
         await house.submit()

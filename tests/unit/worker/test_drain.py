@@ -5,9 +5,11 @@ from contextlib import suppress
 
 import pytest
 
+from rota.domain.errors import Barred, Unavailable
 from rota.domain.run import Reason, State
 from rota.domain.task import OnLost
 from rota.engine.sessions import leave
+from rota.ports.desk import LEFT
 from tests.services.turns import breathe
 from tests.unit.worker.support import PATIENCE, House
 
@@ -118,3 +120,22 @@ async def test_in_a_hurry_nothing_is_waited_for_and_all_is_handed_back(house: Ho
     back, failed = [await house.run(one) for one in runs]
     assert (back.state, back.reason, back.tries, back.lost) == (State.PENDING, Reason.RETURNED, 0, 0)
     assert (failed.state, failed.reason, failed.lost) == (State.FAILED, Reason.LOST, 0)
+
+
+@pytest.mark.parametrize("how", ["told", "untold", "barred"])
+async def test_who_leaves_says_whether_all_that_it_had_is_told(house: House, gate, how):
+    run_id = await house.begun(gate, name="gate")
+    worker = await house.worker(drain_ms=SHORT_MS)
+    await gate.holds(1)
+    desk = house.desks[worker]
+    if how == "untold":
+        desk.errors["settle"] = [Unavailable("away")] * 1_000
+    if how == "barred":
+        desk.errors["claim"] = [Barred("not for this queue any more")]
+        await house.submit("gate")
+        await worker.ended.wait()
+        await gate.holds(0)
+    await worker.stop()
+    assert bool(desk.of("held")) is (how != "barred"), "what was cut short is not what it never had"
+    assert ((await house.session(worker)).reason == LEFT) is (how == "told")
+    assert (await house.run(run_id)).state is (State.PENDING if how == "told" else State.RUNNING)

@@ -32,3 +32,14 @@ def test_memory_shows_and_a_machine_that_does_not_say_is_judged_by_its_processor
     monkeypatch.setattr("psutil.virtual_memory", untold)
     monkeypatch.setattr("os.getloadavg", lambda: (1e9, 0.0, 0.0))
     assert counted.load().busy_percent == 100
+
+
+def test_a_machine_that_says_nothing_keeps_nobody_from_beating(monkeypatch):
+    """As in a root without `/proc`: a beat takes this along, and would fail each time."""
+
+    def untold():
+        raise OSError("load averages are unobtainable")
+
+    monkeypatch.setattr("os.getloadavg", untold)
+    monkeypatch.setattr("psutil.virtual_memory", untold)
+    assert Counted([]).load().busy_percent == 0

@@ -3,18 +3,22 @@
 import asyncio
 import threading
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from rota import Context
 from rota.domain.facts import RunsClaimed
-from rota.domain.run import Reason, State
+from rota.domain.names import TEXT_LIMIT
+from rota.domain.run import End, Outcome, Reason, State
 from rota.domain.task import Clocks
 from rota.executors.python import PythonExecutor
 from rota.worker.lacking import EXCLUDE_MS
 from tests.unit.worker.support import House
 
 SHORT_MS = 30
+MADE: Any = Outcome
+"""As by code whose types nobody checks."""
 
 
 async def test_a_result_is_kept(house: House):
@@ -281,6 +285,11 @@ async def test_a_panic_of_an_async_task_ends_its_attempt(house: House):
         (raises_what_cannot_be_shown, "Nameless: <exception str() failed>"),
         (lambda: None, "NoneType instead of an Outcome"),
         (lambda: "done", "str instead of an Outcome"),
+        (lambda: MADE("won"), "Invalid enum value 'won'"),
+        (lambda: MADE(End.SUCCESS, "done"), "Expected `bytes | null`, got `str`"),
+        (lambda: MADE(End.FAILURE, error=LookupError("nowhere")), "Expected `str`, got `LookupError`"),
+        (lambda: Outcome(End.FAILURE, reason="error", error="caf\udce9", errors=("\udce9",)), "caf?"),
+        (lambda: Outcome(End.FAILURE, reason="error", error="x" * 5_000), "x" * TEXT_LIMIT),
     ],
 )
 async def test_whatever_an_executor_does_is_an_outcome(house: House, run, error):
@@ -290,6 +299,7 @@ async def test_whatever_an_executor_does_is_an_outcome(house: House, run, error)
     ended = await house.settled(run_id)
     assert (ended.state, ended.reason, ended.tries) == (State.RETRYING, Reason.ERROR, 1)
     assert error in ended.error
+    assert len(ended.error) <= TEXT_LIMIT
     assert worker.running == 0
 
 

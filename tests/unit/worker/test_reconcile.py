@@ -128,13 +128,37 @@ async def test_runs_of_a_claim_that_was_answered_late_are_asked_about_before_the
     late = desk.hold("claim")
     run_id = await house.submit("gate")
     await house.until(lambda: house.facts.of(RunsClaimed))
-    house.time.pass_by(6_000)
+    house.time.pass_by(10_000)
     await house.take_back(run_id)
     assert await house.cancel(run_id) == "cancelled"
     late.set()
     await house.settled(await house.submit("quick"))
     assert gate.most == 0
     assert desk.of("held")
+
+
+@pytest.mark.parametrize("verb", ["claim", "given"])
+async def test_what_takes_long_to_come_starts_as_long_as_beats_are_heard_meanwhile(house: House, gate, verb):
+    """Large payloads on a slow way always take so long: asked about each time, they would never start."""
+    await house.task(gate, name="gate")
+    worker = await house.worker()
+    await house.idle(worker)
+    desk = house.desks[worker]
+    late = desk.hold(verb)
+    if verb == "given":
+        await house.place(worker, "gate", 1)
+        await house.beat(worker)
+        await house.until(lambda: desk.of("given"))
+    else:
+        await house.submit("gate")
+        await house.until(lambda: house.facts.of(RunsClaimed))
+    for _ in range(3):
+        house.time.pass_by(9_000)
+        await house.beat(worker)
+    given = len(desk.of("given"))
+    late.set()
+    await gate.holds(1)
+    assert len(desk.of("given")) == given, "it was there already"
 
 
 async def test_what_is_placed_while_a_full_worker_asks_what_it_holds_is_asked_about_too(house: House, gate):

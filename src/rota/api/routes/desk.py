@@ -108,13 +108,11 @@ async def heartbeat(engine: Here, desk: Served, asked: Worker, body: At) -> Resp
 
 async def _live(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Response:
     place = (credential(actor), said.url)
-    session = crew.listed.get(place) or await _at(engine, *place)
-    if session is None or not (await engine.store.beat([session.id]))[0].open:
-        (key,) = await engine.store.get(Token, [actor.token])
-        # Letters can be signed by a key alone.
-        session = _listed(engine, actor, said, bool(key and key.record.kind is Kind.KEY))
-        await crew.open(session)
-        await engine.store.beat([session.id])
+    session = await _alive(engine, crew.listed.get(place))
+    if session is None:
+        async with crew.opening:
+            # It may have begun anew at another node, or by another of its processes.
+            session = await _alive(engine, await _at(engine, *place)) or await _begun(engine, crew, actor, said)
     if len(crew.listed) > MOST_REMEMBERED:
         crew.listed.clear()
     crew.listed[place] = session
@@ -123,6 +121,20 @@ async def _live(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Re
     detail = detail if session.takes_runs else "it needs a key of `rota tokens add`, which signs what is posted"
     shown = {"session": session.id, "worker": session.worker, "queues": session.queues, "ttl_ms": session.ttl_ms}
     return Json(shown | {"takes_runs": session.takes_runs, "detail": detail})
+
+
+async def _begun(engine: Engine, crew: Crew, actor: Actor, said: Reachable) -> Session:
+    (key,) = await engine.store.get(Token, [actor.token])
+    # Letters can be signed by a key alone.
+    session = _listed(engine, actor, said, bool(key and key.record.kind is Kind.KEY))
+    await crew.open(session)
+    await engine.store.beat([session.id])
+    return session
+
+
+async def _alive(engine: Engine, session: Session | None) -> Session | None:
+    """The session, if it is open; a sign of life of it."""
+    return session if session and (await engine.store.beat([session.id]))[0].open else None
 
 
 async def _at(engine: Engine, opened_by: str, url: str) -> Session | None:
