@@ -9,6 +9,7 @@ from rota.domain.states import too_late
 from rota.domain.task import OnLost
 from rota.ports.desk import Assignment, Settlement
 from rota.ports.executor import Executor
+from rota.ports.loops import on_loop
 from rota.worker.capture import Capture
 from rota.worker.context import RunContext, current
 
@@ -76,9 +77,10 @@ async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int)
         # Whoever stopped it left the reason; a task that cancels itself has failed like any other.
         _clear_cancel()
         outcome = cut_short(attempt)
-    except (GeneratorExit, KeyboardInterrupt):
-        raise  # its loop was closed around it, or the program is to end
     except BaseException as error:
+        closed = isinstance(error, GeneratorExit) and not (on_loop() and asyncio.current_task() is attempt.task)
+        if closed or isinstance(error, KeyboardInterrupt):
+            raise  # its loop was closed around it, or the program is to end
         outcome = outcome_of(error)
     Capture.finish(context)
     return _conclude(attempt, outcome)

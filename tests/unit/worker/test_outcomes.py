@@ -248,6 +248,10 @@ def exits():
     raise SystemExit(3)
 
 
+def leaves_a_generator():
+    raise GeneratorExit("of another generator")
+
+
 class Nameless(Exception):
     """An error that cannot even be shown."""
 
@@ -259,15 +263,18 @@ def raises_what_cannot_be_shown():
     raise Nameless
 
 
-async def test_a_panic_of_an_async_task_ends_its_attempt(house: House):
+@pytest.mark.parametrize(
+    ("panic", "error"), [(panics, "Panic: a library gave up"), (leaves_a_generator, "GeneratorExit: of another")]
+)
+async def test_a_panic_of_an_async_task_ends_its_attempt(house: House, panic, error):
     async def hasty() -> None:
-        panics()
+        panic()
 
     run_id = await house.begun(hasty)
     worker = await house.worker()
     run = await house.settled(run_id)
     assert (run.state, run.reason, run.tries) == (State.RETRYING, Reason.ERROR, 1)
-    assert "Panic: a library gave up" in run.error
+    assert error in run.error
     assert worker.running == 0
 
 
@@ -278,6 +285,7 @@ async def test_a_panic_of_an_async_task_ends_its_attempt(house: House):
         (raises_cancelled, "CancelledError"),
         (panics, "Panic: a library gave up"),
         (exits, "SystemExit: 3"),
+        (leaves_a_generator, "GeneratorExit: of another generator"),
         (raises_what_cannot_be_shown, "Nameless: <exception str() failed>"),
         (lambda: None, "NoneType instead of an Outcome"),
         (lambda: "done", "str instead of an Outcome"),
