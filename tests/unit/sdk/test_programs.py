@@ -119,6 +119,30 @@ app.serve()
 """
 
 
+FULL = """
+import resource
+import signal
+from rota import Rota
+
+app = Rota("sqlite:///full.db")
+
+@app.task
+def double(number: int) -> int:
+    return 2 * number
+
+signal.alarm(20)
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+try:
+    double.submit(1)
+except OSError as error:
+    print(error.strerror)
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+print(double.submit(2).state())
+app.close()
+"""
+
+
 def begun(folder: Path, text: str, *how: str) -> "subprocess.Popen[str]":
     """A program in a folder of its own."""
     (folder / "program.py").write_text(text)
@@ -138,6 +162,11 @@ def said(folder: Path, text: str, *how: str) -> list[str]:
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files")
 def test_a_forked_child_submits_by_itself(tmp_path):
     assert said(tmp_path, FORKS) == ["pending"] * 2
+
+
+def test_a_program_that_may_open_no_more_files_hears_of_it_and_may_try_again(tmp_path):
+    out, _ = begun(tmp_path, FULL).communicate()
+    assert out.splitlines() == ["Too many open files", "pending"]
 
 
 @pytest.mark.parametrize("how", [[], ["-m", "program"]])
