@@ -102,10 +102,10 @@ def _clear_cancel() -> None:
 def _conclude(attempt: Attempt, outcome: Outcome) -> Outcome:
     """A result that comes after the attempt's time was over does not count; one that beat a drain does.
 
-    Who fails when told to leave has not failed: the run goes on elsewhere.
+    Who gives up when told to leave has neither failed nor cancelled: the run goes on elsewhere.
     """
     why = attempt.context.stopping
-    late = why in (TIMEOUT, SILENT, TOTAL) or (why == LEAVING and outcome.end is End.FAILURE)
+    late = why in (TIMEOUT, SILENT, TOTAL) or (why == LEAVING and outcome.end in (End.FAILURE, End.CANCELLED))
     return cut_short(attempt) if late else outcome
 
 
