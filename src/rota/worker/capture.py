@@ -93,9 +93,11 @@ class Capture:
         cls._users += 1
         if cls._users > 1:
             return
-        out, err = _Stream("stdout", sys.stdout), _Stream("stderr", sys.stderr)
-        cls._streams = (out, err)
-        sys.stdout, sys.stderr = out, err
+        for name in ("stdout", "stderr"):
+            # A closed one is None, to which everybody may print.
+            stream = _Stream(name, getattr(sys, name) or open(os.devnull, "w"))  # noqa: SIM115 - it stays
+            setattr(sys, name, stream)
+            cls._streams += (stream,)
         cls._handler.setFormatter(logging.Formatter("%(message)s"))
         logging.getLogger().addHandler(cls._handler)
         # Tasks' own loggers say what they do at INFO; all loggers keep a level that the program gave them.

@@ -200,6 +200,22 @@ async def test_text_outside_of_tasks_goes_where_it_went_before(house: House, gat
     assert await lines(house, run_id) == []
 
 
+async def test_a_program_whose_output_is_closed_prints_on_into_nowhere(house: House, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+
+    async def speaks() -> None:
+        say("task")
+
+    run_id = await house.begun(speaks)
+    worker = await house.worker()
+    await house.settled(run_id)
+    say("program", flush=True)
+    await worker.stop()
+    say("program", flush=True)
+    sys.stdout.close()
+    assert [line.text for line in await lines(house, run_id)] == ["task"]
+
+
 async def test_warnings_of_a_program_without_handlers_are_still_printed(house: House, monkeypatch):
     program = Program(monkeypatch)
     log = logging.getLogger("program")
