@@ -1,6 +1,7 @@
 """What tasks print and log becomes lines of their run, and nothing else does."""
 
 import asyncio
+import gc
 import io
 import logging
 import os
@@ -11,6 +12,8 @@ import pytest
 
 from rota import Context
 from rota.ports.store import Line
+from rota.worker.context import RunContext
+from tests.services.turns import breathe
 from tests.unit.worker.support import House
 
 say = print
@@ -184,6 +187,26 @@ async def test_a_last_line_without_end_is_kept_when_the_task_fails_or_is_stopped
     await house.all_settled([first, second])
     assert [line.text for line in await lines(house, first)] == ["last words"]
     assert [line.text for line in await lines(house, second)] == ["until here"]
+
+
+async def test_what_is_printed_after_the_end_of_an_attempt_keeps_nothing_of_it(house: House, gate):
+    async def later() -> None:
+        await gate()
+        say("too late", end="")
+
+    async def hasty() -> None:
+        left.append(asyncio.create_task(later()))
+
+    left: list[asyncio.Task[None]] = []
+    run_id = await house.begun(hasty)
+    await house.worker()
+    await house.settled(run_id)
+    await gate.holds(1)
+    gate.open()
+    await left.pop()
+    await breathe()
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, RunContext)]
 
 
 async def test_text_outside_of_tasks_goes_where_it_went_before(house: House, gate, monkeypatch):
