@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from rota.domain.flow import outcome_of
+from rota.domain.payload import check_payload
 from rota.domain.run import End, Outcome, Reason, Run
 from rota.domain.states import too_late
 from rota.domain.task import OnLost
@@ -17,6 +18,8 @@ CANCELLED, TIMEOUT, SILENT, TOTAL, LEAVING, FOREIGN = (
     "cancelled", "timeout", "silent", "total", "leaving", "foreign"
 )  # fmt: skip
 """Why an attempt is stopped before its end."""
+KINDS = (End, bytes | None, str, str, tuple, bool, int, int | None, str)
+"""Of the members of an `Outcome`."""
 
 
 class Attempt:
@@ -72,7 +75,8 @@ async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int)
     attempt.started_at = now
     current.set(context)
     try:
-        outcome = _checked(await executors[attempt.assignment.task.executor].run(attempt.assignment, context))
+        executor = executors[attempt.assignment.task.executor]
+        outcome = _checked(await executor.run(attempt.assignment, context), executor)
     except asyncio.CancelledError:
         # Whoever stopped it left the reason; a task that cancels itself has failed like any other.
         _clear_cancel()
@@ -86,10 +90,15 @@ async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int)
     return _conclude(attempt, outcome)
 
 
-def _checked(outcome: object) -> Outcome:
-    """What an executor returned. Raises `TypeError` where one of the user's own returned something else."""
+def _checked(outcome: object, executor: Executor) -> Outcome:
+    """What an executor returned. Raises `TypeError` or `Invalid` where one of the user's own returns something else."""
     if not isinstance(outcome, Outcome):
         raise TypeError(f"the executor returned {type(outcome).__name__} instead of an Outcome")
+    for name, value, kind in zip(Outcome._fields, outcome, KINDS, strict=True):
+        if not isinstance(value, kind):
+            raise TypeError(f"the executor returned an Outcome whose {name} is {type(value).__name__}")
+    if not type(executor).__module__.startswith("rota."):  # ours have looked
+        check_payload(outcome.result or b"", "result")
     return outcome
 
 

@@ -3,12 +3,13 @@
 import asyncio
 import threading
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from rota import Context
 from rota.domain.facts import RunsClaimed
-from rota.domain.run import Reason, State
+from rota.domain.run import End, Outcome, Reason, State
 from rota.domain.task import Clocks
 from rota.executors.python import PythonExecutor
 from rota.worker.lacking import EXCLUDE_MS
@@ -228,6 +229,9 @@ class OwnExecutor:
     async def close(self) -> None: ...
 
 
+anything: Any = Outcome
+
+
 def raises_an_error():
     raise LookupError("nowhere")
 
@@ -289,6 +293,9 @@ async def test_a_panic_of_an_async_task_ends_its_attempt(house: House, panic, er
         (raises_what_cannot_be_shown, "Nameless: <exception str() failed>"),
         (lambda: None, "NoneType instead of an Outcome"),
         (lambda: "done", "str instead of an Outcome"),
+        (lambda: anything(End.SUCCESS, {"a": 1}), "an Outcome whose result is dict"),
+        (lambda: anything("done"), "an Outcome whose end is str"),
+        (lambda: Outcome(End.SUCCESS, b"{"), "is not JSON"),
     ],
 )
 async def test_whatever_an_executor_does_is_an_outcome(house: House, run, error):
