@@ -90,7 +90,9 @@ class HttpClient:
             return failure(f"no such request can be sent: {error}", name=type(error).__name__, final=True)
         except (aiohttp.ClientError, OSError) as error:
             name = type(error).__name__
-            return failure(f"no answer: {str(error) or name}", name=name)
+            # As a text it has the whole URL, of which the query may hold a secret.
+            said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+            return failure(f"no answer: {said or name}", name=name)
 
     async def _follow(self, request: Request) -> Outcome:
         for _ in range(HOPS + 1):

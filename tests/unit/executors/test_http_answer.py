@@ -152,10 +152,12 @@ async def test_a_result_stays_within_its_limit_even_if_every_character_is_escape
         b"",
     ],
 )
-async def test_an_answer_that_is_none_is_tried_again(answer):
+async def test_an_answer_that_is_none_is_tried_again_and_tells_no_secret(answer):
     async with raw(answer) as url:
-        end = await sent(url)
+        end = await sent(f"{url}?token=secret")
     assert (end.end, end.final) == (End.FAILURE, False)
+    assert end.error.startswith("no answer: ")
+    assert "secret" not in end.error
 
 
 async def test_nobody_there_is_tried_again():
