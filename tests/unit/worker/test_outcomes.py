@@ -12,6 +12,7 @@ from rota.domain.facts import RunsClaimed
 from rota.domain.run import End, Outcome, Reason, State
 from rota.domain.task import Clocks
 from rota.executors.python import PythonExecutor
+from rota.observe.traces import Traced
 from rota.worker.lacking import EXCLUDE_MS
 from tests.unit.worker.support import House
 
@@ -306,6 +307,13 @@ async def test_whatever_an_executor_does_is_an_outcome(house: House, run, error)
     assert (ended.state, ended.reason, ended.tries) == (State.RETRYING, Reason.ERROR, 1)
     assert error in ended.error
     assert worker.running == 0
+
+
+async def test_what_a_traced_executor_returns_is_looked_at_too(house: House):
+    await house.task(None, name="own", executor="own", command="own")
+    run_id = await house.submit("own")
+    await house.worker({"own": Traced(OwnExecutor(lambda: Outcome(End.SUCCESS, b"{")))})
+    assert "is not JSON" in (await house.settled(run_id)).error
 
 
 async def test_an_executor_need_not_be_hashable(house: House):
