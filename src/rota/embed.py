@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
@@ -326,7 +327,7 @@ class Rota:
 
 
 _apps: WeakSet[Rota] = WeakSet()
-os.register_at_fork(after_in_child=lambda: list(map(Rota._begin, _apps)))
+os.register_at_fork(after_in_child=lambda: list(map(methodcaller("_begin"), _apps)))
 
 
 class Roles:

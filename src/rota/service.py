@@ -81,11 +81,14 @@ class Service(Rota):
         self._module, self.node = module, check_name("pod", pod) if pod else self.node
         self._protocols: dict[str, str] = {}
         self.registry.forms = FORMS
+        if found := _loaded(config):
+            self.configure(found)
+
+    def _begin(self) -> None:
+        super()._begin()
         self._life = AsyncExitStack()
         self.roles: Roles | None = None
         """What it does at the moment; None: it is not started."""
-        if found := _loaded(config):
-            self.configure(found)
 
     def register(self, executor: TaskExecutor) -> None:
         """Make definitions be done by an executor, before the start. Raises `Invalid`, `Refused` after it."""

@@ -324,6 +324,21 @@ def test_nobody_is_harmed_when_nobody_reads(monkeypatch):
     teller(Trouble("claim", ValueError("x")))
 
 
+CLOSED = """
+import os, sys
+os.closerange(0, 3)
+os.execv(sys.executable, [sys.executable, "-m", "rota", "worker"])
+"""
+
+
+def test_it_works_where_its_standard_streams_are_closed(start, here):
+    process = start(program=("-c", CLOSED))
+    while not (found := here.json("workers", "list")):
+        assert not process.has_ended_within(0)
+    here("workers", "drain", found[0]["session"])
+    assert process.ended()[0] == 0
+
+
 def test_on_a_terminal_tables_are_as_wide_as_it(here, tmp_path):
     here("queues", "pause", "mail", "--why", f"{'long ' * 20}{HOSTILE}")
     master, slave = pty.openpty()

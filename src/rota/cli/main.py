@@ -23,8 +23,11 @@ class Commands(TyperGroup):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run one command and exit: 0 done, 1 trouble, 2 refused or bad input, 130 interrupted."""
-        for stream in filter(None, (sys.stdout, sys.stderr)):  # a closed one is None
-            stream.reconfigure(errors="backslashreplace")
+        for name in ("stdin", "stdout", "stderr"):
+            if getattr(sys, name) is None:  # it is closed, and the next file would get its number
+                setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115 - it stays
+        for name in ("stdout", "stderr"):
+            getattr(sys, name).reconfigure(errors="backslashreplace")
         try:
             code = super().main(*args, **extra | {"standalone_mode": False})
         except (Exception, KeyboardInterrupt) as error:

@@ -35,7 +35,7 @@ def to_ms(value: float | timedelta | str, field: str) -> int:
         raise Invalid(field, f"{value!r:.60} is not a length of time; {advice}")
     if not 0 <= length <= LONGEST_MS:
         raise Invalid(field, f"{value!r:.60} is not between 0 and ten years")
-    return max(round(length), length > 0)
+    return max(round(length), int(length > 0))
 
 
 def to_limit_ms(value: float | timedelta | str | None, field: str) -> int | None:

@@ -58,9 +58,10 @@ RETRY_LIMIT = 1_000
 
 def check_retry(retry: Retry) -> Retry:
     """The policy if it can be followed, else `Invalid`."""
-    numbers: tuple[Any, ...] = (retry.retries, retry.delay_ms, retry.rate, retry.cap_ms, retry.jitter)
-    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
-        raise Invalid("retry", "retries, delay_ms, rate, cap_ms and jitter are numbers")
+    numbers: tuple[Any, ...] = (retry.retries, retry.delay_ms, retry.cap_ms, retry.rate, retry.jitter)
+    kinds = (int, int, int, int | float, int | float)
+    if any(isinstance(one, bool) for one in numbers) or not all(map(isinstance, numbers, kinds)):
+        raise Invalid("retry", "retries, delay_ms and cap_ms are whole numbers, rate and jitter are numbers")
     lists: tuple[Any, ...] = (retry.only_on, retry.never_on)
     for names in lists:
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):

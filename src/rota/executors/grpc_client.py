@@ -39,8 +39,8 @@ UNWRITTEN = "Internal error from Core"
 """What the library says, in place of the server, of a call that was over before it had written."""
 TYPES_S = 300
 """How long what a server told of its types is believed."""
-FILES_LIMIT = 500
-"""Files of types that are taken from one server."""
+FILES_LIMIT, TYPES_LIMIT = 500, 8 << 20
+"""Files of types, and bytes of them, that are taken from one server."""
 
 
 class NoSuchMethod(LookupError):
@@ -172,8 +172,9 @@ async def _learn(
     for data in response.file_descriptor_response.file_descriptor_proto:
         file = FileDescriptorProto.FromString(data)
         files.setdefault(file.name, file)
-    if not before < len(files) <= FILES_LIMIT:
-        detail = response.error_response.error_message or f"{len(files)} files of types do not tell"
+    size = sum(file.ByteSize() for file in files.values())
+    if not before < len(files) <= FILES_LIMIT or size > TYPES_LIMIT:
+        detail = response.error_response.error_message or f"{len(files)} files, {size:,} bytes of types do not tell"
         wanted = request.file_containing_symbol or request.file_by_filename
         raise NoSuchMethod(f"the server does not know {wanted}: {detail[:200]}")
 

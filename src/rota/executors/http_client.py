@@ -4,6 +4,7 @@ Params are checked; only addresses that the guard let through are connected to, 
 limits, whatever its sender intends.
 """
 
+import codecs
 import re
 import socket
 from collections.abc import Mapping
@@ -89,7 +90,9 @@ class HttpClient:
             return failure(f"no such request can be sent: {error}", name=type(error).__name__, final=True)
         except (aiohttp.ClientError, OSError) as error:
             name = type(error).__name__
-            return failure(f"no answer: {str(error) or name}", name=name)
+            # As a text it has the whole URL, of which the query may hold a secret.
+            said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+            return failure(f"no answer: {said or name}", name=name)
 
     async def _follow(self, request: Request) -> Outcome:
         for _ in range(HOPS + 1):
@@ -141,11 +144,12 @@ def _shown(request: Request) -> str:
 async def _outcome_of(request: Request, response: aiohttp.ClientResponse) -> Outcome:
     """Success where the task says so; what the server may do better later is tried again, all else is final."""
     body, cut = await _read(response)
-    text = _text(body, response.charset or "utf-8")
+    charset = _charset(response.charset or "utf-8")
+    text = _text(body, charset)
     status = response.status
     if status in request.success:
         fields: dict[str, Any] = {"status": status} | ({"truncated": True} if cut else {})
-        if not cut and (data := _json(body, response.content_type, response.charset or "utf-8")):
+        if not cut and (data := _json(body, response.content_type, charset)):
             return Outcome(End.SUCCESS, msgspec.json.encode(fields | {"body": msgspec.Raw(data)}))
         # Escapes can make JSON several times as long as the text.
         while len(result := msgspec.json.encode(fields | {"body": text})) > VALUE_LIMIT:
@@ -173,6 +177,14 @@ async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
             raise
         return bytes(body), True
     return bytes(body), False
+
+
+def _charset(said: str) -> str:
+    """What was said, but for Punycode: that is for names, and to read by it takes a body's length squared."""
+    with suppress(LookupError, ValueError):
+        if codecs.lookup(said).name != "punycode":
+            return said
+    return "utf-8"
 
 
 def _text(body: bytes, charset: str) -> str:

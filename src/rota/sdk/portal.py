@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -30,13 +29,18 @@ class Portal:
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the background loop and wait for it; interrupting the wait cancels the work.
 
-        Raises `RotaError` on a running loop, whichever it is: it would stand still meanwhile, perhaps for ever.
+        Raises `RotaError` on a running loop, whichever it is: it would stand still meanwhile, perhaps for ever;
+        `OSError` where the system has no more files for a loop.
         """
         if on_loop():
             work.close()
             raise RotaError("a synchronous call inside of an asynchronous one; await the method that begins with `a`")
-        with self._guard:
-            answer = asyncio.run_coroutine_threadsafe(work, self._started())
+        try:
+            with self._guard:
+                answer = asyncio.run_coroutine_threadsafe(work, self._started())
+        except (OSError, RuntimeError):
+            work.close()
+            raise
         try:
             return answer.result()
         except BaseException:
@@ -54,18 +58,17 @@ class Portal:
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            begun: Future[asyncio.AbstractEventLoop] = Future()
+            loop = asyncio.new_event_loop()  # raises here, and not where nobody hears it
             self._over = asyncio.Event()
-            life = _live(begun, self._over)
-            self._thread = threading.Thread(target=asyncio.run, args=(life,), name="rota-portal", daemon=True)
+            self._thread = threading.Thread(target=_live, args=(loop, self._over), name="rota-portal", daemon=True)
             self._thread.start()
-            self._loop = begun.result()
+            self._loop = loop
         return self._loop
 
 
-async def _live(begun: Future[asyncio.AbstractEventLoop], over: asyncio.Event) -> None:
-    begun.set_result(asyncio.get_running_loop())
-    await over.wait()
+def _live(loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(over.wait())
 
 
 def synchronous(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:

@@ -7,11 +7,13 @@ import msgspec
 
 from rota.domain.flow import outcome_of, storable
 from rota.domain.names import TEXT_LIMIT
+from rota.domain.payload import check_payload
 from rota.domain.run import End, Outcome, Reason, Run
 from rota.domain.states import too_late
 from rota.domain.task import OnLost
 from rota.ports.desk import Assignment, Settlement
 from rota.ports.executor import Executor
+from rota.ports.loops import on_loop
 from rota.worker.capture import Capture
 from rota.worker.context import RunContext, current
 
@@ -74,28 +76,32 @@ async def perform(attempt: Attempt, executors: Mapping[str, Executor], now: int)
     attempt.started_at = now
     current.set(context)
     try:
-        outcome = _checked(await executors[attempt.assignment.task.executor].run(attempt.assignment, context))
+        executor = executors[attempt.assignment.task.executor]
+        outcome = _checked(await executor.run(attempt.assignment, context), executor)
     except asyncio.CancelledError:
         # Whoever stopped it left the reason; a task that cancels itself has failed like any other.
         _clear_cancel()
         outcome = cut_short(attempt)
-    except (GeneratorExit, KeyboardInterrupt):
-        raise  # its loop was closed around it, or the program is to end
     except BaseException as error:
+        closed = isinstance(error, GeneratorExit) and not (on_loop() and asyncio.current_task() is attempt.task)
+        if closed or isinstance(error, KeyboardInterrupt):
+            raise  # its loop was closed around it, or the program is to end
         outcome = outcome_of(error)
     Capture.finish(context)
     return _conclude(attempt, outcome)
 
 
-def _checked(outcome: object) -> Outcome:
-    """What an executor returned, in words that can travel and be kept. Raises `TypeError` or `ValueError` where one of
-    the user's own returned something else.
+def _checked(outcome: object, executor: Executor) -> Outcome:
+    """What an executor returned, in words that can travel and be kept.
+
+    Raises `TypeError`, `ValueError` or `Invalid` where one of the user's own returned something else.
     """
     if not isinstance(outcome, Outcome):
         raise TypeError(f"the executor returned {type(outcome).__name__} instead of an Outcome")
-    if outcome.end is End.SUCCESS and isinstance(outcome.result, bytes | None):
-        return outcome
+    if type(executor).__module__.startswith("rota.executors."):
+        return outcome  # ours have looked; who wraps one has not
     made = msgspec.convert(tuple(outcome), Outcome, builtin_types=(bytes,))
+    check_payload(made.result or b"", "result")
     reason, error = (storable(text[:TEXT_LIMIT]) for text in (made.reason, made.error))
     return made._replace(reason=reason, error=error, errors=tuple(map(storable, made.errors)))
 
@@ -109,10 +115,10 @@ def _clear_cancel() -> None:
 def _conclude(attempt: Attempt, outcome: Outcome) -> Outcome:
     """A result that comes after the attempt's time was over does not count; one that beat a drain does.
 
-    Who fails when told to leave has not failed: the run goes on elsewhere.
+    Who gives up when told to leave has neither failed nor cancelled: the run goes on elsewhere.
     """
     why = attempt.context.stopping
-    late = why in (TIMEOUT, SILENT, TOTAL) or (why == LEAVING and outcome.end is End.FAILURE)
+    late = why in (TIMEOUT, SILENT, TOTAL) or (why == LEAVING and outcome.end in (End.FAILURE, End.CANCELLED))
     return cut_short(attempt) if late else outcome
 
 

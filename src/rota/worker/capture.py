@@ -19,7 +19,6 @@ class _Stream:
     def __init__(self, name: str, behind: TextIO) -> None:
         self._name = name
         self._behind = behind
-        self._open: dict[RunContext, str] = {}
         self._lock = Lock()
 
     def write(self, text: str) -> int:
@@ -28,9 +27,9 @@ class _Stream:
             return self._behind.write(text)
         # A task may print from several threads of its own.
         with self._lock:
-            *whole, rest = (self._open.pop(context, "") + text).split("\n")
+            *whole, rest = (context.unended.pop(self._name, "") + text).split("\n")
             if rest:
-                self._open[context] = rest[:65_536]
+                context.unended[self._name] = rest[:65_536]
         for line in whole:
             context.line(self._name, "info", line)
         return len(text)
@@ -46,7 +45,7 @@ class _Stream:
 
     def finish(self, context: RunContext) -> None:
         """The task is over: what it left without a line end is its last line."""
-        if rest := self._open.pop(context, ""):
+        if rest := context.unended.pop(self._name, ""):
             context.line(self._name, "info", rest)
 
     def __getattr__(self, name: str) -> Any:
@@ -93,9 +92,11 @@ class Capture:
         cls._users += 1
         if cls._users > 1:
             return
-        out, err = _Stream("stdout", sys.stdout), _Stream("stderr", sys.stderr)
-        cls._streams = (out, err)
-        sys.stdout, sys.stderr = out, err
+        for name in ("stdout", "stderr"):
+            # A closed one is None, to which everybody may print.
+            stream = _Stream(name, getattr(sys, name) or open(os.devnull, "w"))  # noqa: SIM115 - it stays
+            setattr(sys, name, stream)
+            cls._streams += (stream,)
         cls._handler.setFormatter(logging.Formatter("%(message)s"))
         logging.getLogger().addHandler(cls._handler)
         # Tasks' own loggers say what they do at INFO; all loggers keep a level that the program gave them.

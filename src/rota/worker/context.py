@@ -24,7 +24,7 @@ Sink = Callable[[Line], None]
 class RunContext(About):
     """One attempt, as its task sees it. Safe to use from the attempt's own thread."""
 
-    __slots__ = ("_clock", "_lines", "_sink", "assignment", "deadline_at", "news", "news_at", "stopping")
+    __slots__ = ("_clock", "_lines", "_sink", "assignment", "deadline_at", "news", "news_at", "stopping", "unended")
 
     def __init__(self, assignment: Assignment, deadline_at: int | None, clock: Clock, sink: Sink) -> None:
         self.assignment = assignment
@@ -32,6 +32,8 @@ class RunContext(About):
         self.stopping = ""
         self.news = ""
         self.news_at = 0
+        self.unended: dict[str, str] = {}
+        """By stream, what was printed there without a line end yet."""
         self._clock = clock
         self._sink = sink
         self._lines = 0

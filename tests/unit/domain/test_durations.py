@@ -32,7 +32,8 @@ from rota.domain.errors import Invalid
     ],
 )
 def test_lengths_of_time(value, wanted):
-    assert to_ms(value, "timeout") == wanted
+    length = to_ms(value, "timeout")
+    assert (length, type(length)) == (wanted, int)
 
 
 @pytest.mark.parametrize(

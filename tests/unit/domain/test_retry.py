@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,6 +8,7 @@ from rota.domain.durations import LONGEST_MS
 from rota.domain.errors import Invalid
 from rota.domain.retry import HOUR_MS, NO_RETRY, Defaults, Retry, check_retry
 
+made: Any = Retry
 policies = st.builds(
     Retry,
     delay_ms=st.integers(0, 10**9),
@@ -78,6 +81,8 @@ def test_programs_are_not_run_again_unless_somebody_says_so():
         Retry(rate=float("nan")),
         Retry(jitter=-0.1),
         Retry(jitter=float("nan")),
+        # Stored so, no worker could read the run, nor take any other of its queue.
+        *(made(**{name: 1e3}) for name in ("retries", "delay_ms", "cap_ms")),
     ],
 )
 def test_a_policy_that_cannot_be_followed_is_refused(policy):

@@ -201,6 +201,23 @@ async def test_an_answer_of_reflection_that_is_none_is_final(open_till):
     assert (end.end, end.final, end.errors) == (End.FAILURE, True, ("UNIMPLEMENTED",))
 
 
+def padded(response):
+    """An answer of reflection with one file, and more of everything in it than anybody needs."""
+    found = response.file_descriptor_response.file_descriptor_proto
+    file = FileDescriptorProto.FromString(found[0])
+    file.options.java_package = "x" * 3_000_000
+    found[:] = [file.SerializeToString()]
+    return response.SerializeToString()
+
+
+async def test_a_server_of_endless_types_is_left(open_till):
+    till = await open_till(Till(answer=padded))
+    end = await called(f"{till.address}/shop.Till/Sum", PAYLOAD)
+    assert (end.end, end.final, end.errors) == (End.FAILURE, True, ("UNIMPLEMENTED",))
+    assert "bytes of types" in end.error
+    assert till.orders == []
+
+
 async def test_types_are_asked_for_once(till):
     executor = Outgoing("grpc", ALLOWED)
     for _ in range(3):

@@ -21,6 +21,14 @@ async def test_text_is_text_whatever_its_charset_says(site):
         assert value(await sent(site.url()))["body"].startswith("caf")
 
 
+@pytest.mark.parametrize("charset", ["punycode", "Punycode", " punycode"])
+async def test_a_body_is_never_read_as_punycode_which_would_take_its_length_squared(site, charset):
+    for kind in ("text/plain", "application/json"):
+        headers = {"Content-Type": f'{kind}; charset="{charset}"'}
+        site.answer = lambda request, headers=headers: web.Response(body=b"1caf-dma", headers=headers)
+        assert value(await sent(site.url()))["body"] == "1caf-dma"
+
+
 @pytest.mark.parametrize("body", [b"{", b'{"x":1,"x":2}', b"NaN", b"1e400", b"[" * 100_000, b"\xff", b'"\xff"', b""])
 async def test_json_that_is_none_is_text(site, body):
     site.answer = lambda request: web.Response(body=body, content_type="application/json")
@@ -144,10 +152,12 @@ async def test_a_result_stays_within_its_limit_even_if_every_character_is_escape
         b"",
     ],
 )
-async def test_an_answer_that_is_none_is_tried_again(answer):
+async def test_an_answer_that_is_none_is_tried_again_and_tells_no_secret(answer):
     async with raw(answer) as url:
-        end = await sent(url)
+        end = await sent(f"{url}?token=secret")
     assert (end.end, end.final) == (End.FAILURE, False)
+    assert end.error.startswith("no answer: ")
+    assert "secret" not in end.error
 
 
 async def test_nobody_there_is_tried_again():

@@ -239,6 +239,9 @@ async def test_options_of_one_submission(program: Program):
     assert endless.timeout_ms is None
 
 
+made: Any = Retry
+
+
 async def test_another_number_of_retries_leaves_the_rest_of_the_policy(program: Program):
     policy = Retry(retries=1, delay_ms=20, jitter=0, never_on=("KeyError",))
     careful = program.app.task(name="careful", retries=policy)(point)
@@ -251,6 +254,8 @@ async def test_another_number_of_retries_leaves_the_rest_of_the_policy(program: 
         await careful.with_options(retries=1_001).asubmit(1)
     with pytest.raises(Invalid, match="retries: True is neither"):
         await careful.with_options(retries=True).asubmit(1)
+    with pytest.raises(Invalid, match="whole numbers"):
+        await careful.with_options(retries=made(delay_ms=1e3)).asubmit(1)
 
 
 def test_a_program_without_a_loop_does_it_all_synchronously():

@@ -129,6 +129,61 @@ print(0 < clock.monotonic() <= clock.monotonic())
 """
 
 
+FULL = """
+import resource
+import signal
+from rota import Rota
+
+app = Rota("sqlite:///full.db")
+
+@app.task
+def double(number: int) -> int:
+    return 2 * number
+
+signal.alarm(20)
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+try:
+    double.submit(1)
+except OSError as error:
+    print(error.strerror)
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+print(double.submit(2).state())
+app.close()
+"""
+
+
+SERVICE = """
+import os
+import signal
+from rota import new
+
+service = new({"database": {"url": "sqlite:///service.db"}})
+
+class Where:
+    type, protocol = "where", "local"
+
+    def execute(self, context, task):
+        return os.getpid()
+
+service.register(Where())
+service.define({"id": "where", "executor": "where"})
+service.start()
+session = service.roles.worker.session
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    print(service.roles, flush=True)
+    service.start(scheduler=False)
+    print(service.roles.worker.session != session, flush=True)
+    service.close()
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(service.submit("where").result(20) == os.getpid())
+service.close()
+"""
+
+
 def begun(folder: Path, text: str, *how: str) -> "subprocess.Popen[str]":
     """A program in a folder of its own."""
     (folder / "program.py").write_text(text)
@@ -148,6 +203,15 @@ def said(folder: Path, text: str, *how: str) -> list[str]:
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files")
 def test_a_forked_child_submits_by_itself(tmp_path):
     assert said(tmp_path, FORKS) == ["pending"] * 2
+
+
+def test_a_program_that_may_open_no_more_files_hears_of_it_and_may_try_again(tmp_path):
+    out, _ = begun(tmp_path, FULL).communicate()
+    assert out.splitlines() == ["Too many open files", "pending"]
+
+
+def test_a_forked_child_of_a_service_starts_and_closes_by_itself(tmp_path):
+    assert said(tmp_path, SERVICE) == ["None", "True", "0", "True"]
 
 
 @pytest.mark.parametrize("how", [[], ["-m", "program"]])

@@ -1,6 +1,7 @@
 """What tasks print and log becomes lines of their run, and nothing else does."""
 
 import asyncio
+import gc
 import io
 import logging
 import os
@@ -11,6 +12,8 @@ import pytest
 
 from rota import Context
 from rota.ports.store import Line
+from rota.worker.context import RunContext
+from tests.services.turns import breathe
 from tests.unit.worker.support import House
 
 say = print
@@ -186,6 +189,26 @@ async def test_a_last_line_without_end_is_kept_when_the_task_fails_or_is_stopped
     assert [line.text for line in await lines(house, second)] == ["until here"]
 
 
+async def test_what_is_printed_after_the_end_of_an_attempt_keeps_nothing_of_it(house: House, gate):
+    async def later() -> None:
+        await gate()
+        say("too late", end="")
+
+    async def hasty() -> None:
+        left.append(asyncio.create_task(later()))
+
+    left: list[asyncio.Task[None]] = []
+    run_id = await house.begun(hasty)
+    await house.worker()
+    await house.settled(run_id)
+    await gate.holds(1)
+    gate.open()
+    await left.pop()
+    await breathe()
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, RunContext)]
+
+
 async def test_text_outside_of_tasks_goes_where_it_went_before(house: House, gate, monkeypatch):
     program = Program(monkeypatch)
     run_id = await house.begun(gate, name="gate")
@@ -198,6 +221,22 @@ async def test_text_outside_of_tasks_goes_where_it_went_before(house: House, gat
     gate.open()
     await house.settled(run_id)
     assert await lines(house, run_id) == []
+
+
+async def test_a_program_whose_output_is_closed_prints_on_into_nowhere(house: House, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+
+    async def speaks() -> None:
+        say("task")
+
+    run_id = await house.begun(speaks)
+    worker = await house.worker()
+    await house.settled(run_id)
+    say("program", flush=True)
+    await worker.stop()
+    say("program", flush=True)
+    sys.stdout.close()
+    assert [line.text for line in await lines(house, run_id)] == ["task"]
 
 
 async def test_warnings_of_a_program_without_handlers_are_still_printed(house: House, monkeypatch):

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 
+from rota import Cancel
 from rota.domain.errors import Barred, Unavailable
 from rota.domain.run import Reason, State
 from rota.domain.task import OnLost
@@ -67,12 +68,13 @@ async def test_a_success_that_beats_a_drain_counts(house: House, gate):
     assert (run.state, run.result) == (State.SUCCESS, b'"done"')
 
 
-async def test_who_fails_because_its_worker_leaves_has_not_failed(house: House, gate):
+@pytest.mark.parametrize("error", [RuntimeError, Cancel])
+async def test_who_gives_up_because_its_worker_leaves_has_neither_failed_nor_cancelled(house: House, gate, error):
     async def upset() -> None:
         try:
             await gate()
         except asyncio.CancelledError:
-            raise RuntimeError("interrupted") from None
+            raise error("asked to stop") from None
 
     run_id = await house.begun(upset)
     worker = await house.worker(drain_ms=SHORT_MS)

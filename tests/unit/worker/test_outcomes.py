@@ -13,6 +13,7 @@ from rota.domain.names import TEXT_LIMIT
 from rota.domain.run import End, Outcome, Reason, State
 from rota.domain.task import Clocks
 from rota.executors.python import PythonExecutor
+from rota.observe.traces import Traced
 from rota.worker.lacking import EXCLUDE_MS
 from tests.unit.worker.support import House
 
@@ -252,6 +253,10 @@ def exits():
     raise SystemExit(3)
 
 
+def leaves_a_generator():
+    raise GeneratorExit("of another generator")
+
+
 class Nameless(Exception):
     """An error that cannot even be shown."""
 
@@ -263,15 +268,18 @@ def raises_what_cannot_be_shown():
     raise Nameless
 
 
-async def test_a_panic_of_an_async_task_ends_its_attempt(house: House):
+@pytest.mark.parametrize(
+    ("panic", "error"), [(panics, "Panic: a library gave up"), (leaves_a_generator, "GeneratorExit: of another")]
+)
+async def test_a_panic_of_an_async_task_ends_its_attempt(house: House, panic, error):
     async def hasty() -> None:
-        panics()
+        panic()
 
     run_id = await house.begun(hasty)
     worker = await house.worker()
     run = await house.settled(run_id)
     assert (run.state, run.reason, run.tries) == (State.RETRYING, Reason.ERROR, 1)
-    assert "Panic: a library gave up" in run.error
+    assert error in run.error
     assert worker.running == 0
 
 
@@ -282,6 +290,7 @@ async def test_a_panic_of_an_async_task_ends_its_attempt(house: House):
         (raises_cancelled, "CancelledError"),
         (panics, "Panic: a library gave up"),
         (exits, "SystemExit: 3"),
+        (leaves_a_generator, "GeneratorExit: of another generator"),
         (raises_what_cannot_be_shown, "Nameless: <exception str() failed>"),
         (lambda: None, "NoneType instead of an Outcome"),
         (lambda: "done", "str instead of an Outcome"),
@@ -290,6 +299,7 @@ async def test_a_panic_of_an_async_task_ends_its_attempt(house: House):
         (lambda: MADE(End.FAILURE, error=LookupError("nowhere")), "Expected `str`, got `LookupError`"),
         (lambda: Outcome(End.FAILURE, reason="error", error="caf\udce9", errors=("\udce9",)), "caf?"),
         (lambda: Outcome(End.FAILURE, reason="error", error="x" * 5_000), "x" * TEXT_LIMIT),
+        (lambda: Outcome(End.SUCCESS, b"{"), "is not JSON"),
     ],
 )
 async def test_whatever_an_executor_does_is_an_outcome(house: House, run, error):
@@ -301,6 +311,13 @@ async def test_whatever_an_executor_does_is_an_outcome(house: House, run, error)
     assert error in ended.error
     assert len(ended.error) <= TEXT_LIMIT
     assert worker.running == 0
+
+
+async def test_what_a_traced_executor_returns_is_looked_at_too(house: House):
+    await house.task(None, name="own", executor="own", command="own")
+    run_id = await house.submit("own")
+    await house.worker({"own": Traced(OwnExecutor(lambda: Outcome(End.SUCCESS, b"{")))})
+    assert "is not JSON" in (await house.settled(run_id)).error
 
 
 async def test_an_executor_need_not_be_hashable(house: House):
