@@ -11,7 +11,7 @@ MOST_LINES_OF_THE_HEART = 6_680
 """`domain`, `ports`, `engine`. Wanted are 4,500: whoever comes by may take something away."""
 MOST_LINES_OF_THE_HOUSE = 33_480
 """All but `testing`. Wanted are 15,000."""
-MOST_LINES_OF_WHAT_IS_SHIPPED_FOR_TESTS = 2_170
+MOST_LINES_OF_WHAT_IS_SHIPPED_FOR_TESTS = 2_200
 
 
 def long_files(source: Source) -> list[str]:

@@ -241,6 +241,19 @@ async def test_listing_across_many_namespaces(store):
     assert await store.count(Run, "namespace") == {f"n{number}": 2 for number in range(70)}
 
 
+async def test_what_no_index_serves_is_looked_at_once_page_by_page(store, monkeypatch):
+    monkeypatch.setattr(find, "LOOK_LIMIT", 3)
+    runs = [make_run(number, queue="odd" if number % 4 else "rare") for number in range(13)]
+    await put(store, *runs)
+    found: list[Run] = []
+    cursor, pages = "", 0
+    while cursor or not pages:
+        page = await store.find(Run, Where(queue="rare"), cursor)
+        found += [item.record for item in page.items]
+        cursor, pages = page.cursor, pages + 1
+    assert (found, pages) == (runs[::-4], 5)
+
+
 async def test_a_window_of_time_is_all_that_is_looked_at_across_many_namespaces(store, monkeypatch):
     monkeypatch.setattr(walks, "STREAMS_LIMIT", 2)
     monkeypatch.setattr(find, "LOOK_LIMIT", 3)

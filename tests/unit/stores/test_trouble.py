@@ -153,6 +153,15 @@ async def test_a_file_that_is_deleted_or_replaced_in_use_is_missed(path, replace
         await put(store, make_run(2))
 
 
+async def test_a_file_that_is_replaced_after_its_use_is_another_one(path):
+    async with opened(path) as before, opened(path.with_name("other.db")):
+        await put(before, make_run(1))
+    path.unlink()
+    async with opened(path.with_name("other.db")), opened(path) as store:
+        assert await store.count(Run, "state") == {}
+    del before
+
+
 async def test_an_empty_file_is_a_fresh_database(path):
     path.touch()
     async with opened(path) as store:

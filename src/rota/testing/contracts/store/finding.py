@@ -45,10 +45,12 @@ RUN_FILTERS: dict[Where, set[int]] = {
     Where(prefix=RUNS[0].id[:11]): {*range(11)} - {4},
     Where(since=START_AT + 9): {9, 10},
     Where(until=START_AT + 2): {0, 1},
+    Where(until=0): set(),
     Where(since=START_AT + 2, until=START_AT + 4): {2, 3},
     Where(ended_until=START_AT + 200): {7},
     Where(ended_until=START_AT + 201): {7, 8},
-    Where(states=(State.FAILED,), task="other"): {8},
+    Where(states=(State.PENDING, State.FAILED), task="other"): {2, 8},
+    Where(states=(State.PENDING,), queue="other"): {3},
     Where(namespace="main", states=(State.PENDING,), queue="default", since=START_AT + 1): {2, 4},
     Where(states=(State.SUCCESS,), ended_until=START_AT + 1_000): {7},
 }
@@ -65,7 +67,8 @@ LISTED: dict[type, tuple[list[Any], dict[Where, set[int]]]] = {
         [Unique(f"main/unique/{name}", "r", "", Until.TERMINAL) for name in ("a_1", "ab1", "a%1", "A_1", "a_2")]
         + [Unique(f"main/unique/{at}", "r", "", Until.INSTANT, at) for at in (10, 20)],
         # A prefix is text, not a pattern.
-        {Where(prefix="main/unique/a_"): {0, 4}, Where(prefix="main/unique/a%"): {2}, Where(ended_until=20): {5}},
+        {Where(prefix="main/unique/a_"): {0, 4}, Where(prefix="main/unique/a%"): {2}, Where(ended_until=20): {5}}
+        | {Where(open=True): set(), Where(prefix="main/uniq"): {*range(7)}},
     ),
     Skip: (
         [Skip(f"main/a{of}", 1, START_AT + at, START_AT + at, 1, "overlap") for at, of in ((1, ""), (2, "b"), (3, ""))],
@@ -88,7 +91,10 @@ LISTED: dict[type, tuple[list[Any], dict[Where, set[int]]]] = {
 }
 """Records of each kind, oldest first, and which of them a filter finds."""
 UNTIMED = {Queue, Unique}
-COUNTED = [Where(), Where(task="other"), Where(states=(State.RUNNING,)), Where(namespace="nowhere")]
+COUNTED = [
+    *(Where(), Where(task="other"), Where(states=(State.RUNNING,)), Where(namespace="nowhere")),
+    *(Where(states=(State.PENDING,), queue="other"), Where(states=(State.FAILED, State.BLOCKED))),
+]
 WAITING = [
     make_run(0, due_at=NOW + 20, state=State.SCHEDULED),
     make_run(1, due_at=NOW - 20, state=State.SCHEDULED),
