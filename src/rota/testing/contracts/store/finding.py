@@ -64,11 +64,11 @@ LISTED: dict[type, tuple[list[Any], dict[Where, set[int]]]] = {
         {Where(open=True): {0}, Where(open=False): {1, 2}, Where(ended_until=20): {1}},
     ),
     Unique: (
-        [Unique(f"main/unique/{name}", "r", "", Until.TERMINAL) for name in ("a_1", "ab1", "a%1", "A_1", "a_2")]
+        [Unique(f"main/unique/{name}", "r", "", Until.TERMINAL) for name in ("a_1", "ab1", "a%1", "A_1", "a_2", "zz")]
         + [Unique(f"main/unique/{at}", "r", "", Until.INSTANT, at) for at in (10, 20)],
         # A prefix is text, not a pattern.
-        {Where(prefix="main/unique/a_"): {0, 4}, Where(prefix="main/unique/a%"): {2}, Where(ended_until=20): {5}}
-        | {Where(open=True): set(), Where(prefix="main/uniq"): {*range(7)}},
+        {Where(prefix="main/unique/a_"): {0, 4}, Where(prefix="main/unique/a%"): {2}, Where(ended_until=20): {6}}
+        | {Where(open=True): set(), Where(prefix="main/unique/"): {*range(8)}},
     ),
     Skip: (
         [Skip(f"main/a{of}", 1, START_AT + at, START_AT + at, 1, "overlap") for at, of in ((1, ""), (2, "b"), (3, ""))],
