@@ -91,10 +91,8 @@ LISTED: dict[type, tuple[list[Any], dict[Where, set[int]]]] = {
 }
 """Records of each kind, oldest first, and which of them a filter finds."""
 UNTIMED = {Queue, Unique}
-COUNTED = [
-    *(Where(), Where(task="other"), Where(states=(State.RUNNING,)), Where(namespace="nowhere")),
-    *(Where(states=(State.PENDING,), queue="other"), Where(states=(State.FAILED, State.BLOCKED))),
-]
+COUNTED = [Where(), Where(task="other"), Where(states=(State.RUNNING,)), Where(namespace="nowhere")]
+COUNTED += [Where(states=(State.PENDING,), queue="other"), Where(states=(State.FAILED, State.BLOCKED))]
 WAITING = [
     make_run(0, due_at=NOW + 20, state=State.SCHEDULED),
     make_run(1, due_at=NOW - 20, state=State.SCHEDULED),
