@@ -50,7 +50,9 @@ def refused(letter: dict[str, Any]) -> int:
     now = time.time_ns() // 1_000_000
     if letter["kind"] != "question" or letter["to"] != sessions[-1]:
         return 403
-    if letter["until"] < now or letter["id"] in seen:
+    if letter["until"] < now:
+        return 408
+    if letter["id"] in seen:
         return 409
     for one in [one for one, until in seen.items() if until < now]:
         del seen[one]

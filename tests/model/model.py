@@ -73,7 +73,8 @@ def matches(record: Any, where: Where) -> bool:
         return False
     if where.prefix and not record.id.startswith(where.prefix):
         return False
-    if where.open is not None and (ENDED[type(record)](record) is None) is not where.open:
+    opened = isinstance(record, Session | Audit)
+    if where.open is not None and not (opened and (ENDED[type(record)](record) is None) is where.open):
         return False
     if where.ended_until is not None:
         ended = ENDED[type(record)](record)

@@ -2,6 +2,7 @@
 not where it says, one is not of Rota at all.
 """
 
+import hmac
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -182,3 +184,17 @@ async def test_a_worker_of_another_language_takes_prints_and_calls_back(
     assert all(re.match(r"held [0-9a-f]{32} attempt 1: ", line) for line in lines)
     found = [one.record for one in (await app.engine.store.find(Run, Where(task="held"))).items]
     assert {run.worker.partition("@")[0] for run in found} == {"worker"}
+    address = centre.live()[session]
+    letter = {"kind": "question", "to": session, "id": "again", "until": time.time_ns() // 1_000_000 + 60_000}
+    for changed, status in (({}, 202), ({}, 409), ({"until": 1}, 408), ({"to": "another"}, 403)):
+        assert posted(address, key, json.dumps(letter | changed)) == status
+    assert posted(address, f"{key}0", json.dumps(letter)) == 401
+
+
+def posted(address: str, key: str, head: str) -> int:
+    """How a letter without runs, signed by a key, is answered."""
+    body = b'{"v": 1, "runs": []}'
+    secret = sha256(key.split("_", 3)[3].encode()).hexdigest().encode()
+    signature = hmac.new(secret, head.encode() + b"\n" + body, "sha256").hexdigest()
+    headers = {"Rota-Letter": head, "Rota-Signature": signature}
+    return httpx.post(f"{address}/api/task/execute", content=body, headers=headers, trust_env=False).status_code
