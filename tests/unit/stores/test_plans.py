@@ -79,6 +79,7 @@ def asked_for(db, act):
         (Schedule, MAIN, "schedules_time"),
         (Task, MAIN, "tasks_time"),
         (Revision, Where(prefix="main/a@"), "sqlite_autoindex_revisions_1 (id>? AND id<?)"),
+        (Session, Where(open=True), "sessions_open"),
         (Session, Where(ended_until=5), "sessions_ended (closed_at<?)"),
         (Unique, Where(ended_until=5), "uniques_ended (expires_at<?)"),
         (Skip, Where(schedule="main/a"), "sqlite_autoindex_skips_1 (id>? AND id<?)"),
