@@ -25,7 +25,7 @@ Condition = ColumnElement[bool] | TextClause
 Columns = ReadOnlyColumnCollection[str, Any]
 
 STREAMS_LIMIT = 64
-"""Above so many, of each state with a window of time, a listing that begins walks along all runs instead."""
+"""Above so many, of each state for a count or with a window of time, what begins walks along all runs instead."""
 
 _SPACES = """
     WITH RECURSIVE found(name) AS (
@@ -116,8 +116,8 @@ def _walk_runs(db: Db, where: Where, after: Key | None) -> Walk:
     if State.RUNNING in (where.states or State):
         # No index of running runs knows more than their session, but they are few.
         streams.append(Stream(where._replace(states=()), tables.RUNNING))
-    # Along all runs each one outside of the window would be looked at.
-    most = STREAMS_LIMIT * len(State) if window != Where() else STREAMS_LIMIT
+    # Along all runs each one that is outside of the window, or not to be counted, would be looked at.
+    most = STREAMS_LIMIT * len(State) if window != Where() or after is None else STREAMS_LIMIT
     # A listing goes on as it began, though states and namespaces fill and empty between its pages.
     if [type(part) for part in after or ()] == [int] or (not after and len(streams) > most):
         return Walk(("seq",), [Stream(Where())], where)
