@@ -1,5 +1,6 @@
 """Task: the definition of what to run, and the rules for whoever may change it."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -181,10 +182,20 @@ def outdated(known: Any, code: Any) -> bool:
     return same and version_key(code.version) < version_key(known.version)
 
 
+_PARTS = re.compile(r"\d+|[^\W\d_]+")
+
+
 def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
-    """An order of app versions in which 1.10 comes after 1.9 and numbers after words."""
-    parts = version.replace("-", ".").replace("+", ".").split(".") if version else []
-    return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts)
+    """An order of app versions in which 1.10 comes after 1.9, and 1.0 after 1.0-rc1 but ahead of 1.0.post1 and 1.0+g12.
+
+    At each place a word comes ahead of the end, the end ahead of a number.
+    """
+    places: list[tuple[int, int, str]] = []
+    for part in version.lower().removeprefix("v").split("+") if version else ():
+        found = _PARTS.findall(part)
+        places += [(3, int(one), "") if one.isdecimal() else (2 * (one == "post"), 0, one) for one in found]
+        places.append((1, 0, ""))
+    return tuple(places)
 
 
 def _revised(before: Task, after: Task, now: int) -> Task:

@@ -26,7 +26,9 @@ REPORT = "account/report"
 STEP = 200
 """Schedules of one step."""
 EACH = 100
-"""Occurrences of one schedule in one round; one that is further behind is followed up by the next rounds."""
+"""Occurrences of one schedule in one step; one that is further behind is looked at again by the next."""
+ENOUGH = 100_000
+"""After so many occurrences of all schedules a round follows up no backlog: that is for the next rounds."""
 KEPT = 100
 """Missing occurrences that are remembered; a number that stands here means so many or more."""
 STALE_MS = 150_000
@@ -77,7 +79,8 @@ class Accountant:
         self._engine = engine
         self._last: Report | None = None
         self._now = Report(0, 0)
-        self._cursor = ""
+        self._cursor: str | None = None
+        """Behind which page of schedules to look; None: a round is to begin."""
         self._before: dict[str, tuple[int, int]] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         """By schedule: its revision, and up to which instant it was looked at; `_before`: in the last round."""
@@ -85,25 +88,32 @@ class Accountant:
 
     async def look(self, term: Term) -> bool:
         """One step; True once the round is complete and reported."""
-        if not self._cursor:
+        if self._cursor is None:
             self._last = self._last or await report(self._engine) or Report(0, 0)
             self._now = Report(0, self._engine.clock.now(), missing=self._last.missing)
-            self._before, self._seen = self._seen, {}
+            self._cursor, self._before, self._seen = "", self._seen, {}
         page = await self._engine.store.find(Schedule, Where(), self._cursor, STEP)
-        wanted = [Occurrence(one.record.id, moment) for one in page.items for moment in self._moments(one.record)]
+        moments = {one.record.id: self._moments(one.record) for one in page.items}
+        wanted = [Occurrence(name, moment) for name, found in moments.items() for moment in found]
         self._now = self._now._replace(
-            schedules=self._now.schedules + len(page.items),
             occurrences=self._now.occurrences + len(wanted),
             missing=(*self._now.missing, *await self._lacking(wanted)),
         )
-        self._cursor = page.cursor
+        if self._now.occurrences < ENOUGH and EACH in map(len, moments.values()):
+            return False
+        self._now = self._now._replace(
+            schedules=self._now.schedules + len(page.items),
+            until=min([self._now.until, *(self._until(one.record) for one in page.items)]),
+        )
+        self._cursor = page.cursor or None
         if not page.cursor:
             await self._report(term)
         return not page.cursor
 
     def _moments(self, schedule: Schedule) -> list[int]:
         """Its occurrences that are to be looked for now, oldest first."""
-        revision, start = self._before.get(schedule.id, (0, self._last.until if self._last else 0))
+        known = self._seen.get(schedule.id) or self._before.get(schedule.id)
+        revision, start = known or (0, self._last.until if self._last else 0)
         if revision != schedule.revision:
             start = max(start, schedule.updated_at)  # what came before may have had another trigger
         start = max(start, schedule.accounted_from)
@@ -114,10 +124,14 @@ class Accountant:
                 start = schedule.cursor_at if moment is None else min(moment, schedule.cursor_at)
                 moments += [moment] if moment == start else []
         self._seen[schedule.id] = schedule.revision, start
-        if schedule.next_at is not None:
-            until = schedule.next_at - 1 if start >= schedule.cursor_at and not schedule.stuck else start
-            self._now = self._now._replace(until=min(self._now.until, until))
         return moments
+
+    def _until(self, schedule: Schedule) -> int:
+        """Up to which instant its occurrences are looked for."""
+        if schedule.next_at is None:
+            return self._now.until
+        _, looked = self._seen[schedule.id]
+        return schedule.next_at - 1 if looked >= schedule.cursor_at and not schedule.stuck else looked
 
     async def _lacking(self, wanted: Iterable[Occurrence]) -> tuple[Occurrence, ...]:
         """Those of `wanted` that are neither run nor skipped, and that their schedule still answers for."""

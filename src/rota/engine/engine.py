@@ -8,13 +8,13 @@ from typing import Any
 from rota.domain.errors import NotFound, Unavailable, Unclear
 from rota.domain.facts import Fact
 from rota.domain.ids import definition_id, timed_id
-from rota.domain.records import PULL, Queue
+from rota.domain.records import PULL, Audit, Queue
 from rota.domain.retry import Defaults
 from rota.domain.run import Run
 from rota.domain.task import Revision, Task, revision_id
 from rota.ports.executor import Forms
 from rota.ports.runtime import Chance, Clock, Emit
-from rota.ports.store import Conflict, Group, Guard, Hint, R, Result, Store, Versioned, Where
+from rota.ports.store import ALREADY, Conflict, Group, Guard, Hint, R, Result, Store, Versioned, Where
 
 MEMORY_MS = 1_000
 """How long a task or queue read is believed by submit; their own changes in this process are seen at once."""
@@ -89,10 +89,11 @@ class Engine:
                 results += await self.store.commit(part, guard, told)
             except Unclear as unclear:
                 try:
-                    results += await self.store.commit(part, guard, told)
+                    again = await self.store.commit(part, guard, told)
                 except Unavailable:
                     # That nothing happened is true of the second try alone.
                     raise unclear from None
+                results += [ALREADY if _is_there(*pair) else pair[1] for pair in zip(part, again, strict=True)]
             except Unavailable as error:
                 if results:
                     raise Unclear(f"done: {len(results)} of {len(groups)} writes; the others not: {error}") from error
@@ -167,6 +168,13 @@ class Engine:
 def revision_of(run: Run) -> tuple[str, int]:
     """What a run names: its task's id, and the revision."""
     return definition_id(run.namespace, run.task), run.revision
+
+
+def _is_there(group: Group, result: Result) -> bool:
+    """Whether what a group adds to the audit is there: then others have built on it since."""
+    held = result.current if isinstance(result, Conflict) else ()
+    pairs = zip(group.changes, held, strict=False)
+    return any(one and change.was is None and isinstance(change.now, Audit) for change, one in pairs)
 
 
 def applied(result: Result) -> bool:

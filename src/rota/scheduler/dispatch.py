@@ -13,7 +13,7 @@ from typing import NamedTuple
 from rota.domain.facts import RunsClaimed
 from rota.domain.records import Load, Pulse, Queue, Session
 from rota.domain.run import Reason, Run, State
-from rota.engine.engine import Engine, every, walk
+from rota.engine.engine import Engine, every
 from rota.engine.recover import open_sessions
 from rota.engine.sessions import loads
 from rota.ports.store import LOOK_LIMIT, Hint, Term, Versioned, Want, Where
@@ -60,6 +60,8 @@ class Dispatcher:
         self._lacking: dict[tuple[str, str], int] = {}
         """Session and task that it has no handler of, and until when that is believed."""
         self._turn = 0
+        self._further: dict[str, str] = {}
+        """By queue: the cursor from which to look where nobody can be given any of its oldest runs."""
 
     async def place(self, term: Term) -> bool:
         """Place what is ready, as far as there is room; whether to look again at once."""
@@ -204,18 +206,30 @@ class Dispatcher:
         return [self._want(seat, len(runs), runs=tuple(runs)) for seat, runs in given.items()]
 
     async def _oldest(self, queue: Queue, seats: Sequence[Seat]) -> list[Run]:
-        """The oldest runs of a queue that somebody may be given, of as many as one listing looks at."""
+        """The oldest runs of a queue that somebody may be given, of as many as one listing looks at.
+
+        Where none of these is, they hold up nobody: it is looked at as many further on, each time further.
+        """
         roomy = [seat for seat in seats if seat.free > 0]
+        found, behind = await self._looked(queue, roomy, "")
+        if not found and behind:
+            start = self._further.get(queue.id) or behind
+            found, behind = await self._looked(queue, roomy, start)
+            self._further[queue.id] = start if found else behind
+        return found
+
+    async def _looked(self, queue: Queue, roomy: Sequence[Seat], cursor: str) -> tuple[list[Run], str]:
+        """Of the runs from a cursor on those that somebody may be given, and the cursor behind all of them."""
         enough, looked = WINDOW * sum(seat.free for seat in roomy), 0
         where = Where(namespace=queue.namespace, queue=queue.name, states=(State.PENDING,))
         found: list[Run] = []
-        async for run, _ in walk(self._engine, Run, where, True, min(max(enough, 1), LOOK_LIMIT)):
-            looked += 1
-            if any(self._suits(seat, run) for seat in roomy):
-                found.append(run)
-            if len(found) >= enough or looked >= LOOK_LIMIT:
+        while len(found) < enough and looked < LOOK_LIMIT:
+            page = await self._engine.store.find(Run, where, cursor, min(enough, LOOK_LIMIT - looked), oldest=True)
+            looked, cursor = looked + len(page.items), page.cursor
+            found += [run for run, _ in page.items if any(self._suits(seat, run) for seat in roomy)]
+            if not cursor:
                 break
-        return found
+        return found[:enough], cursor
 
     def _suits(self, seat: Seat, run: Run) -> bool:
         return run.lane in seat.lanes and (seat.session, f"{run.namespace}/{run.task}") not in self._lacking

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -100,13 +101,25 @@ class TestRegistration:
             registered(MINE, code(), NOW)
 
 
-def test_versions_are_ordered_as_people_read_them():
-    ordered = ["", "1.0.dev1", "1.0", "1.0.1", "1.2", "1.10", "1.10.1", "2", "10"]
+@pytest.mark.parametrize(
+    "ordered",
+    [
+        ("", "1.0.dev1", "1.0", "1.0.1", "1.2", "1.10", "1.10.1", "2", "10"),
+        ("", "abc", "1.0-alpha", "1.0-beta", "1.0-rc.1", "1.0-rc.2", "1.0-rc.10", "1.0", "1.0-1", "1.1-rc.1", "1.1"),
+        ("0.9", "1.0a2", "1.0a10", "1.0b1", "1.0rc9", "1.0rc10", "1.0", "1.0+7", "1.0+10", "1.0.post1", "1.0.1"),
+        ("1.0", "1.0+g3f2", "1.1.dev3", "1.1.dev3+g12a", "1.1.dev10", "1.1"),
+        ("v8", "v9.0", "v10.0", "v10.0-3-g12a"),
+        ("release-9", "release-10"),
+    ],
+)
+def test_versions_are_ordered_as_people_read_them(ordered):
     keys = [version_key(version) for version in ordered]
-    assert keys[0] < keys[1]
-    assert keys[2:] == sorted(keys[2:])
-    assert version_key("1-2+3") == version_key("1.2.3")
-    assert version_key("1.0-alpha") < version_key("1.0-beta") < version_key("1.0-1")
+    assert all(one < other for one, other in pairwise(keys))
+
+
+def test_versions_that_differ_in_how_they_are_written_are_one():
+    assert version_key("1-2") == version_key("v1.2")
+    assert version_key("1.0-RC1") == version_key("1.0rc1")
 
 
 def test_only_an_older_version_of_the_same_app_is_outdated():

@@ -140,8 +140,21 @@ async def test_an_edit_by_a_clock_behind_the_leaders_makes_no_false_alarm(house)
     assert (await whole_round(house, Accountant(house.engine))).unaccounted == 0
 
 
-async def test_a_backlog_is_followed_up_in_rounds(house, accountant, monkeypatch):
+async def test_what_comes_faster_than_one_step_looks_is_looked_for_in_the_round(house, accountant, monkeypatch):
     monkeypatch.setattr(account, "EACH", 2)
+    monkeypatch.setattr(account, "STEP", 2)
+    for number in range(3):
+        await house.schedule(f"s{number}", trigger=Interval(MINUTE if number else MINUTE // 5))
+    for _ in range(5):
+        await house.fire(MINUTE // 5)
+    found = await whole_round(house, accountant)
+    assert (found.schedules, found.occurrences, found.until) == (3, 7, at(1))
+    assert (await whole_round(house, accountant)).occurrences == 0
+
+
+async def test_a_long_backlog_is_followed_up_in_rounds(house, accountant, monkeypatch):
+    monkeypatch.setattr(account, "EACH", 2)
+    monkeypatch.setattr(account, "ENOUGH", 2)
     await house.schedule()
     for _ in range(5):
         await house.fire(MINUTE)

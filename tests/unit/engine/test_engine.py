@@ -5,12 +5,14 @@ import pytest
 from rota.domain.errors import NotFound, Unclear
 from rota.domain.records import Queue
 from rota.domain.run import Run, State
+from rota.domain.schedule import Schedule
 from rota.domain.task import Revision, Task
+from rota.domain.triggers import Interval
 from rota.engine import engine as module
 from rota.engine.admit import ripen
 from rota.engine.claim import claim
 from rota.engine.control import cancel, order_queue
-from rota.engine.define import create_task
+from rota.engine.define import create_task, update_schedule
 from rota.engine.engine import BATCH, Engine, every, read
 from rota.engine.fire import fire
 from rota.engine.sessions import enter, leave
@@ -38,6 +40,24 @@ class TestCommit:
         house.store.plan = lambda _: LOST_REPLY
         with pytest.raises(Unclear):
             await engine.commit_one(Group((Change(None, make_run(2)),)))
+
+    async def test_what_others_built_on_before_it_was_resent_has_happened(self, house, monkeypatch):
+        await house.task()
+        committed = house.store.commit
+
+        async def commit(*given):
+            monkeypatch.setattr(house.store, "commit", committed)
+            await committed(*given)
+            await house.fire(MINUTE)
+            raise Unclear("no answer")
+
+        monkeypatch.setattr(house.store, "commit", commit)
+        made = await house.schedule()
+        assert (await house.get(Schedule, made.id)).fired == 1
+        assert (await house.deeds()).count(("ann", "create", "schedule:main/s")) == 1
+        monkeypatch.setattr(house.store, "commit", commit)
+        await update_schedule(house.engine, made.id, {"trigger": Interval(2 * MINUTE)}, "ann")
+        assert (await house.deeds()).count(("ann", "update", "schedule:main/s")) == 1
 
     async def test_does_not_say_that_nothing_happened_where_only_the_second_try_did_nothing(self, house, engine):
         faults = [UNAVAILABLE, LOST_REPLY]

@@ -20,6 +20,7 @@ from rota.engine.settle import settle
 from rota.engine.submit import Order, submit
 from rota.ports.desk import Settlement
 from rota.ports.store import Term, Want, Where
+from rota.scheduler import dispatch
 from rota.scheduler.dispatch import REST_MS, Dispatcher
 from tests.unit.scheduler.support import LONG_MS, Court
 
@@ -306,6 +307,23 @@ async def test_a_task_is_not_given_again_to_who_lacks_its_handler(yard: Yard):
     assert not await yard.place()
     await yard.worker("b", 5)
     assert await yard.place() == {"b": 1}
+
+
+async def test_many_that_nobody_can_be_given_hold_up_no_others(yard: Yard, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dispatch, "LOOK_LIMIT", 4)
+    await yard.begin("consistent_hash")
+    await create_task(yard.engine, Task("main", "drawn", requires=("gpu",)), [], "me")
+    await yard.worker("a", 1)
+    await yard.submit(11, "drawn")
+    expected = await yard.submit(2)
+    given = []
+    for _ in range(8):
+        await yard.place()
+        given += await yard.running()
+        await yard.finish(await yard.running())
+    assert [run.id for run in given] == expected
+    await yard.worker("b", 20, ["gpu"])
+    assert await yard.place() == {"b": 11}
 
 
 async def test_a_leader_that_was_deposed_is_told_so(yard: Yard):

@@ -15,6 +15,7 @@ from rota.stores.sql import statements, tables
 from rota.stores.sql.db import SqliteDb
 from rota.stores.sql.find import count, find
 from rota.stores.sql.flavours import SQLITE
+from rota.stores.sql.walks import STREAMS_LIMIT
 from rota.testing.factories import make_run
 from tests.unit.stores.files import base, opened, put
 
@@ -79,6 +80,7 @@ def asked_for(db, act):
         (Schedule, MAIN, "schedules_time"),
         (Task, MAIN, "tasks_time"),
         (Revision, Where(prefix="main/a@"), "sqlite_autoindex_revisions_1 (id>? AND id<?)"),
+        (Session, Where(open=True), "sessions_open"),
         (Session, Where(ended_until=5), "sessions_ended (closed_at<?)"),
         (Unique, Where(ended_until=5), "uniques_ended (expires_at<?)"),
         (Skip, Where(schedule="main/a"), "sqlite_autoindex_skips_1 (id>? AND id<?)"),
@@ -124,6 +126,17 @@ async def test_a_count_walks_along_its_index(by, where, index):
         for plan in plans:
             assert any(step.endswith(index) for step in plan), plan
             assert not any(step.startswith("SCAN runs") and "INDEX" not in step for step in plan), plan
+
+
+async def test_a_count_of_many_namespaces_passes_over_what_it_does_not_count():
+    """The leader counts blocked runs every few seconds, however many others there are."""
+    blocked = [make_run(place, namespace=f"n{place}", state=State.BLOCKED) for place in range(STREAMS_LIMIT + 1)]
+    async with opened("sqlite://", inline=True) as store:
+        await put(store, *blocked)
+        where = Where(states=(State.BLOCKED,))
+        plans = base(store).writer.transact(lambda db: asked_for(db, lambda: count(db, Run, "namespace", where)))
+        assert len(plans) == len(blocked)
+        assert all(plan[0].endswith("runs_state (namespace=? AND state=?)") for plan in plans), plans[0]
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,12 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-import asyncpg
-
 from rota.domain.errors import Incompatible, Invalid, StoreError, Unavailable
 from rota.domain.names import without_password
 from rota.servers.address import check_file, patience_of, pool_of, split_url
 from rota.stores.postgres.borrow import ENTER, IDENTITY, LEAVE, SCHEMA, db_of, meaning
 from rota.stores.postgres.faults import code_of, fault
+from rota.stores.postgres.hosts import Hosts
 from rota.stores.postgres.notices import CHANNEL, Notices
 from rota.stores.postgres.pool import BEGIN, Mode, Pool
 from rota.stores.postgres.replica import PATIENCE_S, Replica
@@ -78,14 +77,17 @@ class Postgres(Base):
 
     def __init__(self, url: str, now: Callable[[], int] | None = None) -> None:
         super().__init__()
-        self._dsn, self._pooled, replica, options = _read(url)
+        dsn, self._pooled, replica, options = _read(url)
+        self._hosts = Hosts(dsn)
         size, self._connect_s = pool_of(options), patience_of(options)
         self.place = without_password(url.partition("?")[0])
         self._now = now
         self._pool = Pool(self._connected, self.place, size)
-        there = partial(self._connected, replica, PATIENCE_S)
+        there = partial(self._connected, Hosts(replica), PATIENCE_S)
         self._replica = Replica(Pool(there, f"the replica of {self.place}", size)) if replica else None
         self._reached = False
+        self._at_primary = False
+        """Whether a primary was reached: then no replica will do, for decisions would rest on what is late there."""
         self._tables: tuple[str, tuple[int, ...]] | None = None
         self._notices = Notices(None if self._pooled else self._connected, self.hub.tell)
         each = _local(SETTINGS) if self._pooled else ""
@@ -194,10 +196,10 @@ class Postgres(Base):
             told.append(("ok", "the replica keeps up") if keeps_up else ("warn", f"the replica is of no use: {said}"))
         return told
 
-    async def _connected(self, dsn: str = "", patience_s: float = 0.0) -> Any:
+    async def _connected(self, hosts: Hosts | None = None, patience_s: float = 0.0) -> Any:
         try:
-            connection = await asyncpg.connect(
-                dsn or self._dsn,
+            connection = await (hosts or self._hosts).connect(
+                primary=self._at_primary and not hosts,
                 timeout=patience_s or self._connect_s,
                 statement_cache_size=0 if self._pooled else STATEMENTS,
                 max_cached_statement_lifetime=0,
@@ -217,6 +219,8 @@ class Postgres(Base):
         if lack:
             connection.terminate()
             raise Incompatible(f"{self.place} {lack}")
+        standby = getattr(connection.get_settings(), "in_hot_standby", "")  # a pooler may say what was so once
+        self._at_primary |= not hosts and not self._pooled and standby == "off"
         return connection
 
 

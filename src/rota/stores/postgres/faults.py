@@ -54,6 +54,8 @@ def fault(error: BaseException, place: str, at_commit: bool = False) -> RotaErro
         return Unavailable(
             f"{place} shows a certificate that is not believed; see the URL's host and sslrootcert ({said})"
         )
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return Unavailable(f"{place} leads to no primary now, or to none that its target_session_attrs wants ({said})")
     for meaning, kind in ((_FOR_NOW, Unavailable), (_FOR_GOOD, Incompatible)):
         for start in (code, code[:2]):
             if start in meaning:

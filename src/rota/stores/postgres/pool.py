@@ -233,8 +233,10 @@ class Pool(Home):
         return result
 
     def _undo(self, connection: Any, mode: Mode, error: BaseException) -> None:
-        """Roll back where the connection still answers; else it is of no more use."""
-        if isinstance(error, LOST) or not isinstance(error, Exception):
+        """Roll back where the connection still answers, and can write: it may be its address that leads elsewhere now.
+        Else it is of no more use.
+        """
+        if isinstance(error, LOST) or not isinstance(error, Exception) or code_of(error) == "25006":
             connection.terminate()
         elif mode.begin and not connection.is_closed():
             await_only(_roll_back(connection, mode.seconds))

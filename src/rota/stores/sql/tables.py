@@ -69,6 +69,7 @@ LISTED = "state <> 'running'"
 SCHEDULED = "schedule <> '' AND state <> 'running'"
 UNENDED = "schedule <> '' AND ended_at IS NULL AND state <> 'running'"
 UNSEALED = "sealed_at IS NULL"
+UNCLOSED = "closed_at IS NULL"
 
 # A run's id is long, and many runs are made in one millisecond: `seq` breaks ties in a few bytes. Running runs are few,
 # so listings look through all of them, and a claim writes to no index that listings follow.
@@ -104,7 +105,7 @@ sessions = _table(
     *moments("closed_at"),
     *texts("body"),
 )
-sessions_open = _index("sessions_open", sessions, "opened_at", where="closed_at IS NULL")
+sessions_open = _index("sessions_open", sessions, "opened_at", where=UNCLOSED)
 sessions_ended = _index("sessions_ended", sessions, "closed_at", "id", where="closed_at IS NOT NULL")
 
 pulses = _table("pulses", *numbers("count"), postgresql_with=BEATING)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import BindParameter, ColumnElement, TextClause, bindparam, false
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from rota.domain.records import Audit
+from rota.domain.records import Audit, Session
 from rota.domain.run import TERMINAL, Run, State
 from rota.domain.schedule import Schedule, Skip
 from rota.ports.store import Where
@@ -25,7 +25,7 @@ Condition = ColumnElement[bool] | TextClause
 Columns = ReadOnlyColumnCollection[str, Any]
 
 STREAMS_LIMIT = 64
-"""Above so many, of each state with a window of time, a listing that begins walks along all runs instead."""
+"""Above so many, of each state for a count or with a window of time, what begins walks along all runs instead."""
 
 _SPACES = """
     WITH RECURSIVE found(name) AS (
@@ -37,6 +37,10 @@ _SPACES = """
     SELECT name FROM found WHERE name IS NOT NULL
 """
 """All namespaces that listed runs have, by one step in the index each."""
+
+
+_STILL_OPEN: dict[type, str] = {Session: tables.UNCLOSED, Audit: tables.UNSEALED}
+"""Kinds that have an index of what is open alone."""
 
 
 class Stream(NamedTuple):
@@ -74,8 +78,8 @@ def walk_of(db: Db, kind: type, where: Where, after: Key | None = None) -> Walk:
     if kind is Run:
         return _walk_runs(db, where, after)
     stream, rest = Stream(_window(where)), where._replace(since=None, until=None)
-    if kind is Audit and where.open:
-        stream, rest = stream._replace(within=tables.UNSEALED), rest._replace(open=None)
+    if where.open and kind in _STILL_OPEN:
+        stream, rest = stream._replace(within=_STILL_OPEN[kind]), rest._replace(open=None)
     if kind is Schedule and where.namespace and where.task:
         stream = Stream(stream.where._replace(namespace=where.namespace, task=where.task))
         rest = rest._replace(namespace="", task="")
@@ -112,8 +116,8 @@ def _walk_runs(db: Db, where: Where, after: Key | None) -> Walk:
     if State.RUNNING in (where.states or State):
         # No index of running runs knows more than their session, but they are few.
         streams.append(Stream(where._replace(states=()), tables.RUNNING))
-    # Along all runs each one outside of the window would be looked at.
-    most = STREAMS_LIMIT * len(State) if window != Where() else STREAMS_LIMIT
+    # Along all runs each one that is outside of the window, or not to be counted, would be looked at.
+    most = STREAMS_LIMIT * len(State) if window != Where() or after is None else STREAMS_LIMIT
     # A listing goes on as it began, though states and namespaces fill and empty between its pages.
     if [type(part) for part in after or ()] == [int] or (not after and len(streams) > most):
         return Walk(("seq",), [Stream(Where())], where)
