@@ -266,9 +266,11 @@ async def _asked(
     """`Ask` by HTTP."""
     url, upload_s = f"{server}/api/worker/{call}", len(message) / SLOWEST
     # What is large may be long under way: as long as more of it comes, there is an answer.
-    within = aiohttp.ClientTimeout(connect=within_s, sock_read=within_s + upload_s)
+    within = aiohttp.ClientTimeout(sock_read=within_s + upload_s)
     try:
-        async with http.post(url, data=message, timeout=within, allow_redirects=False) as found:
+        async with asyncio.timeout(within_s + upload_s):
+            found = await http.post(url, data=message, timeout=within, allow_redirects=False)
+        async with found:
             return found.status, await found.read()
     except aiohttp.ClientConnectorCertificateError as error:
         trouble = f"shows a certificate that is not trusted here: {error.certificate_error}"
