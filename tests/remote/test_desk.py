@@ -24,6 +24,7 @@ from rota.ports.loops import wait_for_event
 from rota.ports.store import Line
 from rota.testing.faults import LOST_REPLY, NO_FAULT
 from rota.wiring.elsewhere import at_address, remote_worker
+from rota.worker import remote
 from rota.worker.desks import LocalDesk
 from rota.worker.options import Options
 from rota.worker.remote import DeskClock, Server, _asked, reached
@@ -354,6 +355,19 @@ async def test_an_answer_that_goes_on_coming_is_waited_for_and_one_that_stands_s
         stop_at = 11
         with pytest.raises(Unclear):
             await ask()
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body")
+async def test_a_desk_that_takes_no_more_of_a_message_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(remote, "SLOWEST", 1 << 30)
+
+    async def frozen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with listening(frozen) as port, aiohttp.ClientSession() as http:
+        with pytest.raises(Unclear):
+            async with asyncio.timeout(20):
+                await _asked(http, f"http://127.0.0.1:{port}", "settle", bytes(32 << 20), 0.1)
 
 
 async def test_a_certificate_is_checked_unless_its_authority_is_named(house: House, tmp_path: Path):

@@ -220,6 +220,17 @@ async def test_a_worker_whose_clock_is_wrong_goes_by_the_clock_of_the_desk(at: S
         assert clock.now() == house.clock.now()
 
 
+async def test_work_that_was_long_under_way_sets_no_clock_back(house: House):
+    async def ask(call: str, message: bytes, within_s: float) -> tuple[int, bytes]:
+        said = wire.Work(house.clock.now(), False, True, 0)
+        house.clock.advance(30_000)
+        return 200, wire.encode(said)
+
+    clock = DeskClock(house.clock)
+    await RemoteDesk(ask, "somewhere", clock).claim(want(session()))
+    assert clock.now() == house.clock.now()
+
+
 def test_what_a_newer_node_adds_to_an_answer_is_skipped():
     reply = wire.Reply(*BeatReply(True, 1, 2, ("0" * 32,), 3, False, ("gpu",)))
     told = json.loads(wire.encode(wire.Beaten(7, reply)))

@@ -85,7 +85,7 @@ class DeskClock:
         return self._own.monotonic()
 
     def follow(self, at: int) -> None:
-        """The desk says that it is now `at`."""
+        """The desk says that it is now `at`, in an answer that is small, and so quick on a slow way too."""
         ahead = at - self._own.now()
         self._ahead = ahead if abs(ahead) > SKEW_MS else 0
 
@@ -134,7 +134,6 @@ class RemoteDesk:
             said = await self._call("claim", ask, wire.Work, self._wait_ms / 1_000 + self._answer_s)
         finally:
             self._polling = ""
-        self._clock.follow(said.at)
         self.idle = not said.runs
         taken = wire.taken(said)
         more = await self.given(want.session, said.rest)
@@ -266,9 +265,11 @@ async def _asked(
     """`Ask` by HTTP."""
     url, upload_s = f"{server}/api/worker/{call}", len(message) / SLOWEST
     # What is large may be long under way: as long as more of it comes, there is an answer.
-    within = aiohttp.ClientTimeout(connect=within_s, sock_read=within_s + upload_s)
+    within = aiohttp.ClientTimeout(sock_read=within_s + upload_s)
     try:
-        async with http.post(url, data=message, timeout=within, allow_redirects=False) as found:
+        async with asyncio.timeout(within_s + upload_s):
+            found = await http.post(url, data=message, timeout=within, allow_redirects=False)
+        async with found:
             return found.status, await found.read()
     except aiohttp.ClientConnectorCertificateError as error:
         trouble = f"shows a certificate that is not trusted here: {error.certificate_error}"

@@ -210,25 +210,26 @@ class Worker:
         want = Want(self.session, name, token, min(free, CLAIM_LIMIT), self._lanes, self._lacking.tasks())
         self._claiming, asked = True, self._clock.monotonic()
         taken = await self._desk.claim(want)
+        given = await self._still_ours(asked + taken.waited_ms, taken.assignments)
         self._claiming, self._closed = False, self._closed or not taken.open
-        if self._was_away(asked + taken.waited_ms):
-            self._doubt = True
-            return
         # What was posted meanwhile may have filled its slots.
-        self._begin(taken.assignments, self._free() if self._options.address else len(taken.assignments))
+        self._begin(given, self._free() if self._options.address else len(given))
         more = len(taken.assignments) == want.limit or taken.contended
-        if self._ear and not (more or self._closed or self._leaving):
+        if self._ear and not (more or self._closed or self._leaving or self._doubt):
             await self._ear.wait(self.scan_ms / 1000)
         else:
             await asyncio.sleep(0)
 
-    def _was_away(self, since: int) -> bool:
-        """Whether the session may have lapsed since, its runs been taken back, even cancelled: ask before starting any.
-
-        Not where a beat was heard meanwhile: large payloads may take their time on a slow way.
+    async def _still_ours(self, since: int, given: Sequence[Assignment]) -> Sequence[Assignment]:
+        """Those of what was given that may start. What took long to come, as large payloads do on a slow way, is asked
+        about first: it may be over, its session lapsed, its runs taken back, even cancelled.
         """
-        now, ttl_ms = self._clock.monotonic(), self._options.ttl_ms
-        return now - since > ttl_ms // 2 and now - self._placed.vouched >= ttl_ms
+        while given and self._clock.monotonic() - since > self._options.ttl_ms // 2:
+            since = self._clock.monotonic()
+            held = {run.fence for run in await self._desk.held(self.session)}
+            ours = [one for one in given if one.run.fence in held]
+            given, self._doubt = ours, self._doubt or len(ours) < len(given)
+        return () if self._closed or self._barred else given
 
     def _free(self) -> int:
         """Slots to fill now; none once it is to leave, nor while too many outcomes wait for the store."""
@@ -247,7 +248,7 @@ class Worker:
     async def take(self, taken: Taken) -> list[str]:
         """Start what was posted here, if it is ours and new; the runs dealt with. Others of ours show by a beat."""
         async with self._placed.lock:
-            if self._closed or self._barred or self._was_away(self._placed.vouched):
+            if self._closed or self._barred or self._clock.monotonic() >= self._placed.vouched + self._options.ttl_ms:
                 return []  # the session may have lapsed, and its runs be with others
             ours = self._placed.ours(taken.assignments, self.session, self._lanes)
             self._begin(self._placed.new(ours, self._known()), 0 if self._leaving else self._free())
@@ -376,11 +377,8 @@ class Worker:
             if unknown[:room]:
                 # Placed here by the leader, or the answer to their claim was lost.
                 taken = await self._desk.given(self.session, [fence.run for fence in unknown[:room]])
-                if self._was_away(asked):
-                    self._doubt = True
-                else:
-                    self._placed.heard(one.run.fence for one in taken.assignments)
-                    self._begin(taken.assignments, room)
+                self._placed.heard(one.run.fence for one in taken.assignments)
+                self._begin(await self._still_ours(asked, taken.assignments), room)
 
     def _known(self) -> set[Fence]:
         """Attempts that run here or whose outcome is on its way."""
