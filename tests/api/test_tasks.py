@@ -1,3 +1,4 @@
+import asyncio
 from typing import Any
 
 import pytest
@@ -294,3 +295,16 @@ async def test_a_zone_is_refused_beside_elapsed_time_and_its_default_is_none(api
         problem = await api(method, path, 422, {**name, "schedule": "every 3m", "timezone": "UTC"})
         assert [one["field"] for one in problem["errors"]] == ["timezone"]
     await api("POST", "/api/tasks", 201, {"name": "b", "schedule": ["every 1m", "@daily"], "timezone": "Asia/Tokyo"})
+
+
+async def test_who_change_different_members_at_once_all_have_their_way(api):
+    await api("POST", "/api/tasks", 201, {"name": "a"})
+    await asyncio.gather(
+        api("PATCH", "/api/tasks/a", 200, {"timeout_seconds": 5}),
+        api("PATCH", "/api/tasks/a", 200, {"clocks": {"total_ms": 60_000}}),
+        api("PATCH", "/api/tasks/a", 200, {"retry_count": 7}),
+        api("PATCH", "/api/tasks/a", 200, {"retry": {"delay_ms": 20}}),
+    )
+    after = await api("GET", "/api/tasks/a")
+    assert (after["clocks"]["attempt_ms"], after["clocks"]["total_ms"]) == (5_000, 60_000)
+    assert (after["retry"]["retries"], after["retry"]["delay_ms"]) == (7, 20)

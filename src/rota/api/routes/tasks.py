@@ -134,7 +134,7 @@ async def _changed(
     timed = await _timing(engine, task, body, whole is not None)
     after = task
     if changes:
-        after = await define.update_task(engine, task.id, changes, asked.name, check)
+        after = await define.update_task(engine, task.id, lambda one: body.changes(one, whole), asked.name, check)
     if timed:
         await timed(asked.name)
     return await _accepted(engine, after)
@@ -152,7 +152,12 @@ async def _timing(
         raise Refused(f"schedule {task.name} is of another task; change it under /api/schedules")
     if body.schedule is None:
         return partial(define.delete_schedule, engine, task.id) if held else None
-    trigger = trigger_of(body.schedule, timezone, None if whole or not held else held.record.trigger)
+    text = body.schedule
+
+    def wanted(known: Schedule | None) -> dict[str, Any]:
+        return {"trigger": trigger_of(text, timezone, None if whole or not known else known.trigger)}
+
+    trigger = wanted(held and held.record)["trigger"]
     if held and held.record.trigger == trigger:
         return None
     made = started(Schedule(task.namespace, task.name, task.name, trigger), engine.clock.now())
@@ -160,7 +165,7 @@ async def _timing(
         if len(await schedules_of(engine, task)) >= define.SCHEDULE_LIMIT:
             raise Refused(f"task {task.id} has {define.SCHEDULE_LIMIT} schedules, the most there can be")
         return partial(define.create_schedule, engine, made)
-    return partial(define.update_schedule, engine, task.id, {"trigger": trigger})
+    return partial(define.update_schedule, engine, task.id, wanted)
 
 
 @routes.delete("/{name}", status_code=204, responses=answers(404, 412))
