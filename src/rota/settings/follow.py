@@ -24,6 +24,9 @@ LIVE = (
 Apply = Callable[[Settings, frozenset[str]], Awaitable[None]]
 """Takes over the named ones of settings; all others are as they were."""
 
+LOOK_MS = 2_000
+"""So often it looks without being told: a link may lead through folders of which nobody tells."""
+
 log = logging.getLogger("rota.settings")
 
 
@@ -55,12 +58,16 @@ class Follower:
             log.warning("changed, but in effect only after a restart: %s", ", ".join(waiting))
 
     async def run(self) -> None:
-        """Look whenever something changes in the folder of the file, or in the one that it is a link into."""
+        """Look whenever the file has changed: told by its folder or the one that it is a link into, or by itself."""
         path = (self.loaded.path or Path()).absolute()
         before = _content(path)
         await self.look()  # what changed since it was loaded
         try:
-            async for _ in awatch(*{path.parent, path.resolve().parent}, watch_filter=None, recursive=False, step=250):
+            folders = {path.parent, path.resolve().parent}
+            watch = awatch(
+                *folders, watch_filter=None, recursive=False, step=250, rust_timeout=LOOK_MS, yield_on_timeout=True
+            )
+            async for _ in watch:
                 if (after := _content(path)) not in (b"", before):  # empty: somebody is writing it
                     before = after
                     await self.look()
