@@ -241,12 +241,12 @@ async def _scheduled(engine: Engine, task: Task) -> list[str]:
 
 
 @routes.post("/trigger", response_model=shown.Bulk)
-async def trigger_many(engine: Here, asked: Operator, each: Chosen) -> Response:
+async def trigger_many(engine: Here, asked: Operator, each: Chosen, key: Key = None) -> Response:
     """Run each of these tasks once, now."""
 
     async def one(task: Task) -> str:
         with submission(task.name):
-            order = ordered(engine, asked, task, TriggerBody(), None)
+            order = ordered(engine, asked, task, TriggerBody(), key and f"{key}/{task.name}")
             return (await control.trigger(engine, order, asked.name)).id
 
     return await each(one, 201)
