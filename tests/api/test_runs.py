@@ -70,6 +70,12 @@ async def test_a_run_that_is_made_is_told_though_the_store_is_away_then(api, eng
     assert (await api("GET", f"/api/runs/{made['id']}"))["state"] == "pending"
 
 
+async def test_the_shortest_timeout_is_not_taken_for_none(api, task):
+    for seconds, ms in (0.000_1, 1), (0.4, 400), (0, None):
+        made = await api("POST", "/api/runs", 201, {"task": task, "timeout_seconds": seconds})
+        assert (await api("GET", f"/api/runs/{made['id']}"))["timeout_ms"] == ms
+
+
 async def test_a_run_is_submitted_shown_and_explained(api, engine, task):
     order = {"task": task, "payload": {"x": [1, None, "中"]}, "priority": "urgent", "timeout_seconds": 0, "unique": "u"}
     made = await api("POST", "/api/runs", 201, order)

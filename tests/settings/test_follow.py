@@ -89,9 +89,8 @@ async def test_what_cannot_be_taken_over_is_tried_again_at_the_next_change(write
 
 @pytest.mark.parametrize("way", ["replaced", "written over", "a link that is turned", "a link behind a link"])
 async def test_a_file_is_followed_however_it_changes(write, folder, way):
-    path = write(ONE)
+    path, kept = write(ONE), folder / "far" if way == "a link behind a link" else folder
     if "link" in way:
-        kept = folder / "far" if way == "a link behind a link" else folder
         for name, text in (("..1", ONE), ("..2", TWO)):
             (kept / name).mkdir(parents=True)
             (kept / name / "rota.toml").write_text(text)

@@ -62,7 +62,7 @@ class Api:
             answer = await self._http.request(method, url, content=content, headers=headers)
         except httpx.HTTPError as error:
             sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            text = f"{error or type(error).__name__}; {UNCLEAR}" if sent and method != "GET" else _unreached(error)
+            text = f"{str(error) or type(error).__name__}; {UNCLEAR}" if sent and method != "GET" else _unreached(error)
             raise RotaError(f"{self.server} does not answer: {text}") from None
         self.tag = answer.headers.get("ETag")
         return _said(answer, self.server, method)

@@ -336,6 +336,7 @@ class TriggerBody(_Tried):
     def order(self, task: Task, actor: str, key: str | None, now: int) -> Order:
         """What the engine is asked for."""
         delay = None if self.delay_seconds is None else now + round(self.delay_seconds * 1_000)
+        seconds = self.timeout_seconds
         return Order(
             task=task.name,
             namespace=task.namespace,
@@ -346,7 +347,7 @@ class TriggerBody(_Tried):
             key=key,
             unique=self.unique,
             retry=self.retried(task.retry) if self.retry or self.retry_count is not None else None,
-            timeout_ms=None if self.timeout_seconds is None else round(self.timeout_seconds * 1_000),
+            timeout_ms=None if seconds is None else max(round(seconds * 1_000), int(seconds > 0)),
             actor=actor,
             trace=current(),
         )
