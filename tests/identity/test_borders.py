@@ -91,7 +91,12 @@ class TestBorders:
     def test_what_strangers_write_of_others_costs_nothing(self, monkeypatch):
         """An address is read only as long as each one before it is trusted, however many there are."""
         read: list[str] = []
-        monkeypatch.setattr(places, "ip_address", lambda text: [read.append(text), ip_address(text)][1])
+
+        def counted(text: str) -> Any:
+            read.append(text)
+            return ip_address(text)
+
+        monkeypatch.setattr(places, "ip_address", counted)
         known = places.Places(GuardOptions(proxies=("10.0.0.0/8",)))
         told = {"x-forwarded-for": f"{'10.0.0.1,' * 7_000} 203.0.113.9, 10.0.0.2"}
         assert known.address("10.0.0.3", told) == "203.0.113.9"
@@ -189,6 +194,17 @@ class TestBorders:
         async with serving(house) as hasty, asyncio.timeout(10):
             reader, writer = await asyncio.open_connection("127.0.0.1", int(hasty.base.rpartition(":")[2]))
             writer.write(said)
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            writer.close()
+
+    async def test_the_rest_of_a_refused_body_is_not_waited_for(self, house, monkeypatch):
+        monkeypatch.setattr("rota.api.serve.HEAD_S", 0.3)
+        async with serving(house) as hasty, asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(hasty.base.rpartition(":")[2]))
+            writer.write(b"POST /api/users HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 401 ")
+            writer.write(b"{")
             with contextlib.suppress(ConnectionResetError):
                 assert await reader.read() == b""
             writer.close()
