@@ -8,6 +8,7 @@ from rota.domain.errors import Unavailable
 from rota.domain.run import Run
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task
+from rota.testing.faults import Fault, FaultyStore
 from tests.api.conftest import ADMIN, SAMPLE
 
 
@@ -218,6 +219,20 @@ async def test_a_patched_schedule_keeps_its_clock(api):
     body = {"schedule": "0 4 * * *", "timezone": "Asia/Tokyo"}
     assert (await api("PUT", "/api/tasks/a", 200, body))["when"] == ["0 4 * * * (Asia/Tokyo)"]
     assert (await api("PUT", "/api/tasks/a", 200, {"schedule": "0 5 * * *"}))["when"] == ["0 5 * * *"]
+
+
+async def test_a_task_that_is_made_is_not_said_to_be_none_though_the_store_is_away_then(api, engine):
+    """Told to come back later, who asked would be told that the name is taken."""
+    store = engine.store
+
+    def fail() -> None:
+        engine.store.down = True
+
+    engine.store = FaultyStore(store, lambda _: Fault("away from now on", after=fail))
+    problem = await api("POST", "/api/tasks", 503, {"name": "a", "schedule": "@daily"})
+    assert problem["detail"].startswith("it may or may not have happened: look")
+    engine.store = store
+    assert (await api("GET", "/api/tasks/a"))["when"] == ["@daily"]
 
 
 async def test_a_taken_name_is_refused(api):

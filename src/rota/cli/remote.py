@@ -53,9 +53,8 @@ class Api:
         import httpx
 
         given: dict[str, Any] = {name: value for name, value in query.items() if value not in (None, "", [])}
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        headers |= {} if key is None else {"Idempotency-Key": key}
-        headers |= {} if match is None else {"If-Match": match}
+        said = {"Content-Type": body is not None and "application/json", "Idempotency-Key": key, "If-Match": match}
+        headers = {name: value for name, value in said.items() if value}
         content = None if body is None else json.dumps(body).encode()
         url = httpx.URL(path).copy_merge_params(given)
         try:

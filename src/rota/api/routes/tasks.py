@@ -19,7 +19,7 @@ from rota.api.schemas.filters import TaskFilter
 from rota.api.stats import Stats
 from rota.api.views import instant, plain, when
 from rota.domain.access import Action, allowed
-from rota.domain.errors import Refused, StoreError
+from rota.domain.errors import Refused, StoreError, Unclear
 from rota.domain.lane import lane
 from rota.domain.retry import Defaults
 from rota.domain.run import LIVE, Run, State
@@ -72,9 +72,15 @@ async def _times(engine: Engine, task: Task) -> dict[str, Any]:
 
 
 async def _accepted(engine: Engine, task: Task, status: int = 200) -> Response:
-    """A task that nobody can run is accepted with a warning: its worker may come later."""
+    """A task that nobody can run is accepted with a warning: its worker may come later.
+
+    Raises `Unclear` where the store goes away only now: who is told to come back would meet their own task.
+    """
     own = lane(task.namespace, task.queue, task.executor, task.requires)
-    return await told(engine, task, status, untaken(own, await open_sessions(engine)))
+    try:
+        return await told(engine, task, status, untaken(own, await open_sessions(engine)))
+    except StoreError as error:
+        raise Unclear(f"task {task.id} is as it should be, but cannot be told: {error}") from error
 
 
 @routes.get("", response_model=shown.page(shown.TaskRow))
