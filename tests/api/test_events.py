@@ -7,6 +7,7 @@ import pytest
 
 from rota.api.app import Options, make_routes
 from rota.api.feed import KINDS, Feed
+from rota.api.routes import runs
 from rota.api.serve import Address, served
 from rota.domain.run import End, Outcome
 from rota.engine.settle import settle
@@ -139,6 +140,17 @@ async def test_an_open_stream_does_not_hold_up_the_end(engine):
         assert loop.time() - began < 2
         for answer in answers:
             assert await answer.content.read() == b""
+
+
+async def test_a_stream_of_a_run_that_says_nothing_is_not_silent(server, monkeypatch):
+    monkeypatch.setattr(runs, "LOOK_S", 0)
+    url, _, http = server
+    async with http.post(f"{url}/api/tasks", json={"name": "a", "executor": "own"}):
+        pass
+    async with http.post(f"{url}/api/tasks/a/trigger") as made:
+        run = (await made.json())["id"]
+    async with asyncio.timeout(20), http.get(f"{url}/api/runs/{run}/logs/stream") as answer:
+        assert await answer.content.readline() == b": still here\n"
 
 
 async def test_lines_of_a_run_are_followed_to_its_end(server, engine):

@@ -70,6 +70,12 @@ async def test_a_run_that_is_made_is_told_though_the_store_is_away_then(api, eng
     assert (await api("GET", f"/api/runs/{made['id']}"))["state"] == "pending"
 
 
+async def test_the_shortest_timeout_is_not_taken_for_none(api, task):
+    for seconds, ms in (0.000_1, 1), (0.4, 400), (0, None):
+        made = await api("POST", "/api/runs", 201, {"task": task, "timeout_seconds": seconds})
+        assert (await api("GET", f"/api/runs/{made['id']}"))["timeout_ms"] == ms
+
+
 async def test_a_run_is_submitted_shown_and_explained(api, engine, task):
     order = {"task": task, "payload": {"x": [1, None, "中"]}, "priority": "urgent", "timeout_seconds": 0, "unique": "u"}
     made = await api("POST", "/api/runs", 201, order)
@@ -218,6 +224,34 @@ async def test_runs_are_cancelled_and_retried(api, engine, task):
     assert [one["status"] for one in retried["items"]] == [201] * 4
     for body in ({}, {"ids": [gone], "where": {}}, {"ids": ["../x"]}, {"where": {"evil": 1}}):
         await api("POST", "/api/runs/cancel", 422, body)
+
+
+async def test_a_key_gives_one_retry_and_one_trigger_of_each_of_many(api, task):
+    await api("POST", "/api/tasks", 201, {"name": "b", "executor": "own"})
+    runs = [(await api("POST", "/api/runs", 201, {"task": name}))["id"] for name in ("a", "a", "b")]
+    await api("POST", "/api/runs/cancel", 200, {"ids": runs})
+    key = {"Idempotency-Key": "once"}
+
+    async def ids(path, body):
+        return [one["state"] for one in (await api("POST", path, 200, body, headers=key))["items"]]
+
+    again = [(await api("POST", f"/api/runs/{runs[0]}/retry", 201, headers=key))["id"] for _ in range(2)]
+    many = [await ids("/api/runs/retry", {"ids": runs}) for _ in range(2)]
+    triggered = [await ids("/api/tasks/trigger", {"ids": ["a", "b"]}) for _ in range(2)]
+    assert again[0] == again[1] == many[0][0]
+    assert (many[0], triggered[0]) == (many[1], triggered[1])
+    assert len({*many[0], *triggered[0]}) == 5 == len(await listed(api, "/api/runs")) - len(runs)
+    assert (await api("POST", f"/api/runs/{runs[0]}/retry", 201))["id"] not in many[0]
+
+
+@pytest.mark.parametrize("text", ["grösse", "привет", "λόγος", "100%"])
+async def test_lines_are_found_in_small_and_capital_letters_of_all_alphabets(api, engine, task, text):
+    run = (await api("POST", "/api/runs", 201, {"task": task}))["id"]
+    await engine.logs.append([Line(run, 1, 1, "stdout", "info", one) for one in (text, text.upper(), "nothing")])
+    for search in (text, text.upper()):
+        for path in ("/api/system/logs", f"/api/runs/{run}/logs"):
+            found = (await api("GET", path, params={"search": search}))["items"]
+            assert {line["text"] for line in found} == {text, text.upper()}
 
 
 async def test_lines_are_read_on_and_searched(api, engine, task):

@@ -1,3 +1,4 @@
+import asyncio
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -150,3 +151,17 @@ async def test_a_paused_schedule_has_no_next_fires(api):
     assert await api("GET", "/api/schedules/a/next") == []
     assert len((await api("POST", "/api/schedules/preview", 200, {"name": "a"}))["next"]) == 10
     assert len((await api("POST", "/api/schedules/a/resume"))["next_fires"]) == 3
+
+
+async def test_who_change_different_members_at_once_all_have_their_way(api):
+    await api("POST", "/api/schedules", 201, {"task": "a", "schedule": "0 2 * * *"})
+    await asyncio.gather(
+        api("PATCH", "/api/schedules/a", 200, {"policy": {"overlap": "allow"}}),
+        api("PATCH", "/api/schedules/a", 200, {"policy": {"catch_up": "all"}}),
+        api("PATCH", "/api/schedules/a", 200, {"gap": "skip"}),
+        api("PATCH", "/api/schedules/a", 200, {"timezone": "Asia/Tokyo"}),
+        api("PATCH", "/api/tasks/a", 200, {"schedule": "0 3 * * *"}),
+    )
+    after = await api("GET", "/api/schedules/a")
+    assert (after["policy"]["overlap"], after["policy"]["catch_up"]) == ("allow", "all")
+    assert (after["trigger"]["gap"], after["when"]) == ("skip", "0 3 * * * (Asia/Tokyo)")

@@ -1,3 +1,4 @@
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from rota.domain.errors import Unavailable
 from rota.domain.run import Run
 from rota.domain.schedule import Schedule
 from rota.domain.task import Task
+from rota.testing.faults import Fault, FaultyStore
 from tests.api.conftest import ADMIN, SAMPLE
 
 
@@ -219,6 +221,20 @@ async def test_a_patched_schedule_keeps_its_clock(api):
     assert (await api("PUT", "/api/tasks/a", 200, {"schedule": "0 5 * * *"}))["when"] == ["0 5 * * *"]
 
 
+async def test_a_task_that_is_made_is_not_said_to_be_none_though_the_store_is_away_then(api, engine):
+    """Told to come back later, who asked would be told that the name is taken."""
+    store = engine.store
+
+    def fail() -> None:
+        engine.store.down = True
+
+    engine.store = FaultyStore(store, lambda _: Fault("away from now on", after=fail))
+    problem = await api("POST", "/api/tasks", 503, {"name": "a", "schedule": "@daily"})
+    assert problem["detail"].startswith("it may or may not have happened: look")
+    engine.store = store
+    assert (await api("GET", "/api/tasks/a"))["when"] == ["@daily"]
+
+
 async def test_a_taken_name_is_refused(api):
     await api("POST", "/api/tasks", 201, {"name": "a"})
     await api("POST", "/api/tasks", 409, {"name": "a"})
@@ -294,3 +310,16 @@ async def test_a_zone_is_refused_beside_elapsed_time_and_its_default_is_none(api
         problem = await api(method, path, 422, {**name, "schedule": "every 3m", "timezone": "UTC"})
         assert [one["field"] for one in problem["errors"]] == ["timezone"]
     await api("POST", "/api/tasks", 201, {"name": "b", "schedule": ["every 1m", "@daily"], "timezone": "Asia/Tokyo"})
+
+
+async def test_who_change_different_members_at_once_all_have_their_way(api):
+    await api("POST", "/api/tasks", 201, {"name": "a"})
+    await asyncio.gather(
+        api("PATCH", "/api/tasks/a", 200, {"timeout_seconds": 5}),
+        api("PATCH", "/api/tasks/a", 200, {"clocks": {"total_ms": 60_000}}),
+        api("PATCH", "/api/tasks/a", 200, {"retry_count": 7}),
+        api("PATCH", "/api/tasks/a", 200, {"retry": {"delay_ms": 20}}),
+    )
+    after = await api("GET", "/api/tasks/a")
+    assert (after["clocks"]["attempt_ms"], after["clocks"]["total_ms"]) == (5_000, 60_000)
+    assert (after["retry"]["retries"], after["retry"]["delay_ms"]) == (7, 20)

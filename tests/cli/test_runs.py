@@ -68,6 +68,20 @@ def test_large_values_are_shown_whole(jobs):
     assert (len(shown["payload"]["name"]), len(shown["result"])) == (10_000, 10_003)
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        '[{"a": 1}, 5]',
+        '[{"error": 5}]',
+        '{"role": "cook", "namespace": "kitchen", "shift": 1}',
+        '{"at": "Oslo", "start_at": "2026-01-01T00:00:00+02:00", "size_ms": 70000, "size": 0, "none": null}',
+    ],
+)
+def test_what_people_wrote_is_shown_as_they_wrote_it(jobs, payload):
+    run = trigger(jobs, "greet", "--payload", payload)
+    assert f"payload    {payload}\n" in jobs("runs", "show", run).out
+
+
 def test_runs_are_listed_by_what_they_are(jobs):
     ids = [trigger(jobs, "greet", "--queue", "other"), trigger(jobs, "fails"), trigger(jobs, "greet", "--delay", "1h")]
     work_only_ready = {one["id"]: one["state"] for one in jobs.json("runs", "list")}

@@ -1,5 +1,8 @@
+from typing import Any
+
 import pytest
 
+from rota.cli.remote import Api
 from tests.cli.work import register, sample_app
 
 CREATE = ("tasks", "create", "backup")
@@ -209,3 +212,21 @@ def test_waiting_has_an_end_and_tells_why_it_takes_so_long(here, monkeypatch):
     ]
     assert here.refused("tasks", "trigger", "backup", "--timeout", "1s").startswith("timeout: is for --wait")
     assert len(here.json("runs", "list")) == 1
+
+
+def test_what_another_adds_to_the_settings_of_an_executor_meanwhile_is_not_taken_away(here, monkeypatch):
+    here(*CREATE, "--param", "a=1")
+    asked = Api.__call__
+
+    async def while_another_does(self: Api, method: str, path: str, *args: Any, **more: Any) -> Any:
+        found = await asked(self, method, path, *args, **more)
+        tag = self.tag
+        if method == "GET":
+            await asked(self, "PATCH", path, {"params": {"a": 1, "b": 2}})
+        self.tag = tag
+        return found
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Api, "__call__", while_another_does)
+        assert "it was changed since it was read" in here.refused("tasks", "update", "backup", "--param", "c=3")
+    assert here.json("tasks", "show", "backup")["params"] == {"a": 1, "b": 2}

@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from rota.api import places
+from rota.api.places import GuardOptions
 from rota.domain.access import ANY, Grant
 from rota.domain.errors import Invalid
 from rota.domain.people import Kind, User
@@ -84,6 +87,21 @@ class TestBorders:
             odd = ("198.51.100.1:4711", "[2001:db8::1]:4711", "unknown", "203.0.113.9, unknown")
             assert await forwarded(proxied, *well) == [200, 200, 200]
             assert await forwarded(proxied, *odd) == [403, 403, 403, 403]
+
+    def test_what_strangers_write_of_others_costs_nothing(self, monkeypatch):
+        """An address is read only as long as each one before it is trusted, however many there are."""
+        read: list[str] = []
+
+        def counted(text: str) -> Any:
+            read.append(text)
+            return ip_address(text)
+
+        monkeypatch.setattr(places, "ip_address", counted)
+        known = places.Places(GuardOptions(proxies=("10.0.0.0/8",)))
+        told = {"x-forwarded-for": f"{'10.0.0.1,' * 7_000} 203.0.113.9, 10.0.0.2"}
+        assert known.address("10.0.0.3", told) == "203.0.113.9"
+        assert set(read) == {"10.0.0.3", "10.0.0.2", "203.0.113.9"}
+        assert len(read) < 10
 
     async def test_only_listed_addresses_may_ask(self, house):
         async with serving(house, allow=("10.0.0.0/8", "fd00::/8")) as closed:
@@ -176,6 +194,17 @@ class TestBorders:
         async with serving(house) as hasty, asyncio.timeout(10):
             reader, writer = await asyncio.open_connection("127.0.0.1", int(hasty.base.rpartition(":")[2]))
             writer.write(said)
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            writer.close()
+
+    async def test_the_rest_of_a_refused_body_is_not_waited_for(self, house, monkeypatch):
+        monkeypatch.setattr("rota.api.serve.HEAD_S", 0.3)
+        async with serving(house) as hasty, asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(hasty.base.rpartition(":")[2]))
+            writer.write(b"POST /api/users HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 401 ")
+            writer.write(b"{")
             with contextlib.suppress(ConnectionResetError):
                 assert await reader.read() == b""
             writer.close()

@@ -350,3 +350,14 @@ def test_levels_may_be_spelled_as_elsewhere(toml, said, meant):
 def test_making_settings_reads_nothing(monkeypatch):
     monkeypatch.setenv("ROTA_API__PORT", "99")
     assert Settings().api.port == 8080
+
+
+@pytest.mark.parametrize(("named", "good"), [("sqlite:///a.db", True), ("sqlite:///b.db", False)])
+def test_two_variables_do_not_lead_to_two_stores(monkeypatch, named, good):
+    monkeypatch.setenv("ROTA_STORE", "sqlite:///a.db")
+    monkeypatch.setenv("ROTA_DATABASE__URL", named)
+    if good:
+        assert load().store() == named
+        return
+    with pytest.raises(SettingsError, match="ROTA_STORE: and ROTA_DATABASE__URL name two stores"):
+        load()

@@ -21,6 +21,7 @@ KINDS = {
 GAP_S = 0.25
 """Between two messages to one listener."""
 BEAT_S = 15.0
+STILL_HERE = b": still here\n\n"
 """A comment after so long without news, by which both sides notice that the other is gone."""
 LISTENERS = 500
 VAGUE = "lane:*"
@@ -82,7 +83,7 @@ class Feed:
             else:
                 await wait_for_event(news, BEAT_S)
                 if not news.is_set():
-                    yield b": still here\n\n"
+                    yield STILL_HERE
 
     async def rest(self, seconds: float) -> None:
         """So long, or until the feed is closed."""

@@ -60,7 +60,9 @@ class Places:
         """
         found = _plain(peer)
         for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
-            if hop.strip() and _among(found, self._proxies):
+            if not _among(found, self._proxies):
+                break  # what is behind it anybody may have written, tens of thousands of hops
+            if hop.strip():
                 found = _plain(_without_port(hop.strip()))
         return found
 

@@ -122,14 +122,22 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head = 0
-        self._late.cancel()
-        self._late = self.loop.call_later(HEAD_S, self.transport.abort)
+        self._wait()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._head = None
         self._late.cancel()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete:  # none is under way; what is still sent of a body, the base would wait for
+            self._wait()
+
+    def _wait(self) -> None:
+        self._late.cancel()
+        self._late = self.loop.call_later(HEAD_S, self.transport.abort)
 
 
 class _Server(uvicorn.Server):

@@ -1,5 +1,6 @@
 """`rota client`: submit runs of a sample, or of any, task."""
 
+import asyncio
 from collections import Counter
 from typing import Annotated, Any
 
@@ -9,8 +10,9 @@ from rota.cli import read
 from rota.cli.common import command
 from rota.cli.remote import Absent, Api, thing
 from rota.cli.runs import followed
-from rota.cli.show import Answer, Sheet, warn
-from rota.domain.errors import Refused
+from rota.cli.show import Answer, Sheet, note, warn
+from rota.domain.errors import Refused, RotaError
+from rota.domain.names import number_of
 
 group = typer.Typer()
 BATCH = 1_000
@@ -45,12 +47,17 @@ async def client(
     ids: list[str] = []
     watched = Console(stderr=True)
     short = count <= BATCH or not watched.is_terminal
-    for start in track(range(0, count, BATCH), "submitting", console=watched, disable=short):
-        orders = {"runs": [order] * min(BATCH, count - start)}
-        ids += [one["id"] for one in (await api("POST", "/api/runs/bulk", orders, namespace=space))["items"]]
     made: dict[str, Any] = {"task": own, "queue": queue, "count": count, "ids": ids}
-    if not wait:
-        return Sheet(made, ids)
-    made["ended"] = ended = Counter([(await followed(api, one, steps=False))["state"] for one in ids])
+    try:
+        for start in track(range(0, count, BATCH), "submitting", console=watched, disable=short):
+            orders = {"runs": [order] * min(BATCH, count - start)}
+            ids += [one["id"] for one in (await api("POST", "/api/runs/bulk", orders, namespace=space))["items"]]
+        if not wait:
+            return Sheet(made, ids)
+        made["ended"] = ended = Counter([(await followed(api, one, steps=False))["state"] for one in ids])
+    except (asyncio.CancelledError, RotaError):
+        if ids:
+            note(f"submitted before: {number_of(len(ids), 'run')}; see `rota runs list -n {space} --task {own}`")
+        raise
     lines = [*ids, ", ".join(f"{state} {number}" for state, number in sorted(ended.items()))]
     return Sheet(made, lines, code=0 if ended["success"] == count else 1)

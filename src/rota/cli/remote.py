@@ -21,6 +21,7 @@ PAGE = 500
 TIMEOUT_S = 60.0
 QUICK_S, SLOW_S = 0.05, 0.5
 """How soon something is looked at again, at first and at last."""
+UNCLEAR = "it may or may not have happened: look, before you repeat it"
 REFUSED = frozenset({400, 404, 405, 409, 412, 413, 415, 422})
 """Answers to what is wrong with a question, not with the one who asks or answers."""
 
@@ -36,21 +37,34 @@ class Api:
         self._http = http
         self.server, self.store = server, store
         """Its address, or of the store that it is over in this process."""
+        self.tag: str | None = None
+        """The ETag of the last answer."""
 
-    async def __call__(self, method: str, path: str, body: object = None, key: str | None = None, **query: Any) -> Any:
-        """What one request answers, None for an answer without a body; `key`: for idempotency."""
+    async def __call__(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        key: str | None = None,
+        match: str | None = None,
+        **query: Any,
+    ) -> Any:
+        """What one request answers, None for an answer without a body; `key`: for idempotency; `match`: an ETag."""
         import httpx
 
         given: dict[str, Any] = {name: value for name, value in query.items() if value not in (None, "", [])}
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        headers |= {} if key is None else {"Idempotency-Key": key}
+        said = {"Content-Type": body is not None and "application/json", "Idempotency-Key": key, "If-Match": match}
+        headers = {name: value for name, value in said.items() if value}
         content = None if body is None else json.dumps(body).encode()
         url = httpx.URL(path).copy_merge_params(given)
         try:
             answer = await self._http.request(method, url, content=content, headers=headers)
         except httpx.HTTPError as error:
-            raise RotaError(f"{self.server} does not answer: {_unreached(error)}") from None
-        return _said(answer, self.server)
+            sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            text = f"{str(error) or type(error).__name__}; {UNCLEAR}" if sent and method != "GET" else _unreached(error)
+            raise RotaError(f"{self.server} does not answer: {text}") from None
+        self.tag = answer.headers.get("ETag")
+        return _said(answer, self.server, method)
 
     async def items(self, path: str, limit: int, pages: int = 100_000, **query: Any) -> list[Any]:
         """The first `limit` items of a listing, however short its pages are; `pages`: it is left after so many."""
@@ -131,12 +145,14 @@ def _unreached(error: "httpx.HTTPError") -> str:
     return f"{text}; is it running? `rota up` starts one, --server or ROTA_SERVER names another"
 
 
-def _said(answer: "httpx.Response", server: str) -> Any:
+def _said(answer: "httpx.Response", server: str, method: str) -> Any:
     kind = answer.headers.get("content-type", "")
     if answer.is_success and (not answer.content or kind.startswith("application/json")):
         return answer.json() if answer.content else None
     if kind != "application/problem+json":
-        raise RotaError(f"{server} answers {answer.status_code}, but not as Rota does; is the address right?")
+        # Something before it may have given up waiting.
+        what = UNCLEAR if answer.is_server_error and method != "GET" else "is the address right?"
+        raise RotaError(f"{server} answers {answer.status_code}, but not as Rota does; {what}")
     status, detail = answer.status_code, answer.json()["detail"]
     if status == 401:
         raise RotaError(f"{server} refuses: {detail}; `rota login --server {server}` keeps a key, or set ROTA_TOKEN")

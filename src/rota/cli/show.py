@@ -24,6 +24,8 @@ FIXED = ("id", "session", "state", "created", "next", "opened", "at", "duration"
 """Columns that are never folded."""
 TWICE = ("retry_count", "timeout_seconds", "warning")
 """What stands elsewhere in a record or, where there is something to warn of, on standard error."""
+THEIRS = ("payload", "result", "params")
+"""What people and tasks wrote: shown as they wrote it, for what its keys and values mean is theirs to know."""
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
@@ -106,6 +108,8 @@ def word(key: str, value: Any) -> str:
     """A JSON value in one short line; its key tells an instant or a length of time."""
     if value in EMPTY:
         return "-"
+    if key in THEIRS and not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
     match value:
         case bool():
             return "yes" if value else "no"
@@ -154,7 +158,7 @@ def _fields(data: Mapping[str, Any]) -> Iterator[str]:
     spoken = _spoken(data)
     width = max((len(title(key)) for key, _ in spoken), default=0) + 2
     for key, value in spoken:
-        records = isinstance(value, list) and isinstance(value[0], dict)
+        records = isinstance(value, list) and isinstance(value[0], dict) and key not in THEIRS
         lines = chain(*map(_attempt, value)) if records else word(key, value).splitlines()
         for number, line in enumerate(lines):
             yield f"{'' if number else title(key):{width}}{line}"

@@ -84,10 +84,11 @@ async def create(
 @command(group, "update", fields)
 async def update(api: Api, name: Name, **flags: Any) -> Answer:
     """Change a task. On a task from code the change stays over deploys until it is reset."""
-    after = changes(body(flags))
+    after, read_as = changes(body(flags)), None
     if "params" in after:
         after["params"] = (await api("GET", thing("tasks", name)))["params"] | after["params"]
-    return _accepted(await api("PATCH", thing("tasks", name), after))
+        read_as = api.tag  # what another has added meanwhile is not taken away
+    return _accepted(await api("PATCH", thing("tasks", name), after, match=read_as))
 
 
 @command(group, "reset")
@@ -152,7 +153,7 @@ async def trigger(
             ended = await followed(api, run)
     except TimeoutError:
         raise RotaError(f"it has not ended in time; {left}") from None
-    except asyncio.CancelledError:  # by Ctrl-C
+    except (asyncio.CancelledError, RotaError):  # by Ctrl-C, or by a server that is away
         note(left)
         raise
     return Sheet(ended, code=0 if ended["state"] == "success" else 1)

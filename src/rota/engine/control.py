@@ -98,8 +98,11 @@ async def cancel(engine: Engine, run_id: str, actor: str) -> str:
     raise Refused(f"run {run_id} changes too quickly; try again")
 
 
-async def retry(engine: Engine, run_id: str, actor: str) -> Receipt:
-    """A new run of the same work that points back at an ended one. Raises `Refused` if it is not over, `NotFound`."""
+async def retry(engine: Engine, run_id: str, actor: str, key: str | None = None) -> Receipt:
+    """A new run of the same work that points back at an ended one; one for each key.
+
+    Raises `Refused` if it is not over, `NotFound`.
+    """
     run, payload, _ = await run_detail(engine, run_id)
     if run.state not in TERMINAL:
         raise Refused(f"run {run_id} is {run.state}; cancel it first, or wait")
@@ -113,6 +116,7 @@ async def retry(engine: Engine, run_id: str, actor: str) -> Receipt:
         payload=payload,
         queue=run.queue,
         priority=run.priority,
+        key=key and f"{run_id}/{key}",
         retry=run.retry,
         timeout_ms=None if named and run.timeout_ms == named.clocks.attempt_ms else run.timeout_ms or 0,
         cause=Cause.RETRY,

@@ -46,6 +46,8 @@ Retime = Callable[[Schedule, int], tuple[Schedule, tuple[Skip, ...]]]
 """A schedule changed at an instant, and the skips that this books."""
 Check = Callable[[Any], object]
 """Raises where the task or schedule, as it is right before its change, may not be changed."""
+Edit = Mapping[str, Any] | Callable[[Any], Mapping[str, Any]]
+"""Fields and what they become, or what tells them of the task or schedule as it is right before its change."""
 
 
 async def create_task(engine: Engine, task: Task, schedules: Sequence[Schedule], actor: str) -> Task:
@@ -64,12 +66,21 @@ async def create_task(engine: Engine, task: Task, schedules: Sequence[Schedule],
     return born
 
 
-async def update_task(engine: Engine, task_id: str, changes: Mapping[str, Any], actor: str, check: Check = id) -> Task:
-    """Change fields of a task; on a code-owned one they become overrides that survive deploys."""
+def _fields(edit: Edit, record: Task | Schedule, names: Sequence[str]) -> Mapping[str, Any]:
+    changes = edit(record) if callable(edit) else edit
     for name in changes:
-        if name not in DEFINED:
-            raise Invalid(name, f"not a field that can be changed; choose from {', '.join(DEFINED)}")
-    return await _rewrite(engine, task_id, "update", actor, lambda task, now: edited(task, changes, now), check)
+        if name not in names:
+            raise Invalid(name, f"not a field that can be changed; choose from {', '.join(names)}")
+    return changes
+
+
+async def update_task(engine: Engine, task_id: str, edit: Edit, actor: str, check: Check = id) -> Task:
+    """Change fields of a task; on a code-owned one they become overrides that survive deploys."""
+
+    def change(task: Task, now: int) -> Task:
+        return edited(task, _fields(edit, task, DEFINED), now)
+
+    return await _rewrite(engine, task_id, "update", actor, change, check)
 
 
 async def reset_task(engine: Engine, task_id: str, actor: str, check: Check = id) -> Task:
@@ -124,21 +135,16 @@ async def create_schedule(engine: Engine, schedule: Schedule, actor: str) -> Sch
     return born
 
 
-async def update_schedule(
-    engine: Engine, schedule_id: str, changes: Mapping[str, Any], actor: str, check: Check = id
-) -> Schedule:
+async def update_schedule(engine: Engine, schedule_id: str, edit: Edit, actor: str, check: Check = id) -> Schedule:
     """Change task, trigger, payload or policy from now on; the past is never fired again."""
-    for name in changes:
-        if name not in TIMED:
-            raise Invalid(name, f"not a field that can be changed; choose from {', '.join(TIMED)}")
 
     def change(schedule: Schedule, now: int) -> tuple[Schedule, tuple[Skip, ...]]:
         check(schedule)
-        return schedule_edited(schedule, check_schedule(overridden(schedule, changes)), now)
+        return schedule_edited(schedule, check_schedule(overridden(schedule, _fields(edit, schedule, TIMED))), now)
 
-    if "task" in changes:
-        namespace = schedule_id.partition("/")[0]
-        await read(engine, Task, f"{namespace}/{changes['task']}", "task")
+    known = (await read(engine, Schedule, schedule_id, "schedule")).record
+    if task := _fields(edit, known, TIMED).get("task"):
+        await read(engine, Task, f"{known.namespace}/{task}", "task")
     return await _retime(engine, schedule_id, "update", actor, change)
 
 

@@ -111,8 +111,7 @@ def set_level(level: str) -> None:
     """How much is told; other libraries than Rota speak from `warning` on, unless `debug` is asked for."""
     number = logging.getLevelNamesMapping()[{"warn": "warning"}.get(level, level).upper()]
     logging.getLogger("rota").setLevel(number)
-    for noisy in ("watchfiles", "grpc"):  # of the file that they are logged to, of every step of the loop
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("grpc").setLevel(logging.WARNING)  # it tells of every step of the loop
     logging.getLogger().setLevel(number if number <= logging.DEBUG else max(number, logging.WARNING))
 
 

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from watchfiles import awatch
-
 from rota.ports.loops import end
 from rota.settings.fields import Section
 from rota.settings.load import Loaded, SettingsError
@@ -23,6 +21,9 @@ LIVE = (
 
 Apply = Callable[[Settings, frozenset[str]], Awaitable[None]]
 """Takes over the named ones of settings; all others are as they were."""
+
+LOOK_S = 0.5
+"""Nobody tells of all that may change a file: a link may lead through other folders, or to another machine."""
 
 log = logging.getLogger("rota.settings")
 
@@ -55,17 +56,16 @@ class Follower:
             log.warning("changed, but in effect only after a restart: %s", ", ".join(waiting))
 
     async def run(self) -> None:
-        """Look whenever something changes in the folder of the file, or in the one that it is a link into."""
+        """Look whenever the file, or what it is a link to, has changed and nobody goes on writing it."""
         path = (self.loaded.path or Path()).absolute()
-        before = _content(path)
+        before = seen = _content(path)
         await self.look()  # what changed since it was loaded
-        try:
-            async for _ in awatch(*{path.parent, path.resolve().parent}, watch_filter=None, recursive=False, step=250):
-                if (after := _content(path)) not in (b"", before):  # empty: somebody is writing it
-                    before = after
-                    await self.look()
-        except OSError as error:
-            log.warning("%s cannot be watched (%s); changes of it need a restart", path, error)
+        while True:
+            await asyncio.sleep(LOOK_S)
+            last, seen = seen, await asyncio.to_thread(_content, path)
+            if seen == last and seen not in (b"", before):
+                before = seen
+                await self.look()
 
 
 @asynccontextmanager

@@ -40,10 +40,14 @@ def document(path: Path) -> dict[str, Any]:
 
 
 def from_environment(known: Collection[str]) -> dict[str, Any]:
-    """What `ROTA_SECTION__KEY` variables say, ROTA_STORE among them. `known`: the sections that there are."""
+    """What `ROTA_SECTION__KEY` variables say, ROTA_STORE among them. `known`: the sections that there are.
+
+    Raises `Invalid` where two of them name two stores: some programs would go to the one, some to the other.
+    """
     said = _sections(os.environ, known)
-    if (url := os.environ.get("ROTA_STORE")) and isinstance(said.setdefault("database", {}), dict):
-        said["database"].setdefault("url", url)
+    place = said.setdefault("database", {}) if (url := os.environ.get("ROTA_STORE")) else None
+    if isinstance(place, dict) and place.setdefault("url", url) != url:
+        raise Invalid("ROTA_STORE", "and ROTA_DATABASE__URL name two stores; set one of them")
     return said
 
 

@@ -7,7 +7,7 @@ from fastapi import Depends, Header, Query, Request, Response
 
 from rota.api.asked import Asked, scope
 from rota.api.deps import Counted, Here, Id, Json, Key, Namespace, News, Operator, Reader, Seals, answers, router
-from rota.api.feed import Feed, event
+from rota.api.feed import STILL_HERE, Feed, event
 from rota.api.named import Act, Kind, each
 from rota.api.paging import Cursors, listing, readable
 from rota.api.routes.tasks import TASKS, ordered, triggered
@@ -30,6 +30,8 @@ from rota.ports.store import Store, Where
 routes = router("/api/runs", "runs")
 LINES = 500
 LOOK_S = 0.5
+QUIET = 30
+"""After so many looks without a line a comment is sent: what lies between cuts streams that are silent for a minute."""
 
 
 RUNS = Kind(Run)
@@ -104,11 +106,11 @@ async def cancel_many(engine: Here, asked: Operator, cursors: Seals, body: RunsC
 
 
 @routes.post("/retry", response_model=shown.Bulk)
-async def retry_many(engine: Here, asked: Operator, cursors: Seals, body: RunsChosen) -> Response:
+async def retry_many(engine: Here, asked: Operator, cursors: Seals, body: RunsChosen, key: Key = None) -> Response:
     """Run ended runs again, by id or by filter (those that failed, where it names no state); `state` is the new id."""
 
     async def one(name: str) -> str:
-        return (await control.retry(engine, name, asked.name)).id
+        return (await control.retry(engine, name, asked.name, key)).id
 
     return await _each(engine, cursors, asked, body, one, (State.FAILED,), 201)
 
@@ -163,9 +165,9 @@ async def cancel(engine: Here, asked: Operator, run: Named) -> Response:
 
 
 @routes.post("/{run}/retry", status_code=201, response_model=shown.Retried, responses=answers(404, 409))
-async def retry(engine: Here, asked: Operator, run: Named) -> Response:
+async def retry(engine: Here, asked: Operator, run: Named, key: Key = None) -> Response:
     """Run an ended run again, as a new run that points back at it."""
-    receipt = await control.retry(engine, run.id, asked.name)
+    receipt = await control.retry(engine, run.id, asked.name, key)
     return Json({"id": receipt.id, "origin": run.id}, 201, {"Location": f"/api/runs/{receipt.id}"})
 
 
@@ -203,6 +205,7 @@ async def follow(
 
 
 async def _lines(engine: Engine, cursors: Cursors, feed: Feed, run: str, position: int) -> AsyncGenerator[bytes, None]:
+    looks = 0
     while not feed.closed.is_set():
         now = (await engine.store.get(Run, [run]))[0]
         lines, position = await engine.logs.read(run, position, LINES)
@@ -213,4 +216,7 @@ async def _lines(engine: Engine, cursors: Cursors, feed: Feed, run: str, positio
             yield event("end", {"state": now.record.state if now else None}, number)
             return
         else:
+            looks += 1
+            if looks % QUIET == 0:
+                yield STILL_HERE
             await feed.rest(LOOK_S)

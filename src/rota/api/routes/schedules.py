@@ -1,5 +1,6 @@
 """Schedules: when tasks run by themselves. A schedule's id is its name."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Response
@@ -92,8 +93,7 @@ async def show(engine: Here, asked: Reader, schedule: Named) -> Response:
 @routes.patch("/{name}", response_model=shown.ScheduleView, responses=answers(404, 409, 412))
 async def update(engine: Here, asked: Definer, schedule: Named, body: ScheduleChange, check: Unchanged) -> Response:
     """Change what the body names, from now on; the past is never fired again."""
-    wanted = body.applied(schedule, body.made(schedule.trigger))
-    return await _changed(engine, asked, schedule, wanted, body, check)
+    return await _changed(engine, asked, schedule, lambda one: body.applied(one, body.made(one.trigger)), body, check)
 
 
 @routes.put("/{name}", response_model=shown.ScheduleView, responses=answers(404, 409, 412))
@@ -101,18 +101,26 @@ async def replaced(engine: Here, asked: Definer, schedule: Named, body: Schedule
     """Put the whole definition: what the body leaves out, but for the task, goes back to its default."""
     trigger = body.made()
     wanted = body.applied(Schedule(schedule.namespace, schedule.name, schedule.task, trigger), trigger)
-    return await _changed(engine, asked, schedule, wanted, body, check)
+    return await _changed(engine, asked, schedule, lambda _: wanted, body, check)
 
 
 async def _changed(
-    engine: Engine, asked: Asked, before: Schedule, wanted: Schedule, body: ScheduleChange, check: define.Check
+    engine: Engine,
+    asked: Asked,
+    before: Schedule,
+    wanted: Callable[[Schedule], Schedule],
+    body: ScheduleChange,
+    check: define.Check,
 ) -> Response:
+    def changes(one: Schedule) -> dict[str, Any]:
+        after = wanted(one)
+        return {name: getattr(after, name) for name in TIMED if getattr(after, name) != getattr(one, name)}
+
     if body.name not in (None, before.name):
         raise Invalid("name", f"is {before.name!r} and cannot be changed; make a new schedule instead")
-    asked.permit("schedule", before.name, *scope(wanted))
+    asked.permit("schedule", before.name, *scope(wanted(before)))
     check(before)
-    changes = {name: getattr(wanted, name) for name in TIMED if getattr(wanted, name) != getattr(before, name)}
-    if not changes:
+    if not changes(before):
         return told(engine, before)
     return told(engine, await define.update_schedule(engine, before.id, changes, asked.name, check))
 

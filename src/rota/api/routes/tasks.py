@@ -19,7 +19,7 @@ from rota.api.schemas.filters import TaskFilter
 from rota.api.stats import Stats
 from rota.api.views import instant, plain, when
 from rota.domain.access import Action, allowed
-from rota.domain.errors import Refused, StoreError
+from rota.domain.errors import Refused, StoreError, Unclear
 from rota.domain.lane import lane
 from rota.domain.retry import Defaults
 from rota.domain.run import LIVE, Run, State
@@ -72,9 +72,15 @@ async def _times(engine: Engine, task: Task) -> dict[str, Any]:
 
 
 async def _accepted(engine: Engine, task: Task, status: int = 200) -> Response:
-    """A task that nobody can run is accepted with a warning: its worker may come later."""
+    """A task that nobody can run is accepted with a warning: its worker may come later.
+
+    Raises `Unclear` where the store goes away only now: who is told to come back would meet their own task.
+    """
     own = lane(task.namespace, task.queue, task.executor, task.requires)
-    return await told(engine, task, status, untaken(own, await open_sessions(engine)))
+    try:
+        return await told(engine, task, status, untaken(own, await open_sessions(engine)))
+    except StoreError as error:
+        raise Unclear(f"task {task.id} is as it should be, but cannot be told: {error}") from error
 
 
 @routes.get("", response_model=shown.page(shown.TaskRow))
@@ -134,7 +140,7 @@ async def _changed(
     timed = await _timing(engine, task, body, whole is not None)
     after = task
     if changes:
-        after = await define.update_task(engine, task.id, changes, asked.name, check)
+        after = await define.update_task(engine, task.id, lambda one: body.changes(one, whole), asked.name, check)
     if timed:
         await timed(asked.name)
     return await _accepted(engine, after)
@@ -152,7 +158,12 @@ async def _timing(
         raise Refused(f"schedule {task.name} is of another task; change it under /api/schedules")
     if body.schedule is None:
         return partial(define.delete_schedule, engine, task.id) if held else None
-    trigger = trigger_of(body.schedule, timezone, None if whole or not held else held.record.trigger)
+    text = body.schedule
+
+    def wanted(known: Schedule | None) -> dict[str, Any]:
+        return {"trigger": trigger_of(text, timezone, None if whole or not known else known.trigger)}
+
+    trigger = wanted(held and held.record)["trigger"]
     if held and held.record.trigger == trigger:
         return None
     made = started(Schedule(task.namespace, task.name, task.name, trigger), engine.clock.now())
@@ -160,7 +171,7 @@ async def _timing(
         if len(await schedules_of(engine, task)) >= define.SCHEDULE_LIMIT:
             raise Refused(f"task {task.id} has {define.SCHEDULE_LIMIT} schedules, the most there can be")
         return partial(define.create_schedule, engine, made)
-    return partial(define.update_schedule, engine, task.id, {"trigger": trigger})
+    return partial(define.update_schedule, engine, task.id, wanted)
 
 
 @routes.delete("/{name}", status_code=204, responses=answers(404, 412))
@@ -236,12 +247,12 @@ async def _scheduled(engine: Engine, task: Task) -> list[str]:
 
 
 @routes.post("/trigger", response_model=shown.Bulk)
-async def trigger_many(engine: Here, asked: Operator, each: Chosen) -> Response:
+async def trigger_many(engine: Here, asked: Operator, each: Chosen, key: Key = None) -> Response:
     """Run each of these tasks once, now."""
 
     async def one(task: Task) -> str:
         with submission(task.name):
-            order = ordered(engine, asked, task, TriggerBody(), None)
+            order = ordered(engine, asked, task, TriggerBody(), key and f"{key}/{task.name}")
             return (await control.trigger(engine, order, asked.name)).id
 
     return await each(one, 201)

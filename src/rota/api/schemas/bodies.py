@@ -335,18 +335,18 @@ class TriggerBody(_Tried):
 
     def order(self, task: Task, actor: str, key: str | None, now: int) -> Order:
         """What the engine is asked for."""
-        delay = None if self.delay_seconds is None else now + round(self.delay_seconds * 1_000)
+        seconds = self.timeout_seconds
         return Order(
             task=task.name,
             namespace=task.namespace,
             payload=packed(self.payload),
-            due_at=self.due_at if delay is None else delay,
+            due_at=self.due_at if self.delay_seconds is None else now + round(self.delay_seconds * 1_000),
             queue=self.queue,
             priority=self.priority,
             key=key,
             unique=self.unique,
             retry=self.retried(task.retry) if self.retry or self.retry_count is not None else None,
-            timeout_ms=None if self.timeout_seconds is None else round(self.timeout_seconds * 1_000),
+            timeout_ms=None if seconds is None else max(round(seconds * 1_000), int(seconds > 0)),
             actor=actor,
             trace=current(),
         )
