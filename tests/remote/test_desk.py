@@ -2,16 +2,14 @@
 
 import asyncio
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from rota.api.waiting import Waiting
 from rota.domain.access import Grant
-from rota.domain.errors import Barred, Incompatible, Invalid, RotaError, Unavailable, Unclear
+from rota.domain.errors import Barred, Incompatible, Invalid, RotaError, Unavailable
 from rota.domain.facts import RunsClaimed, RunsSettled
 from rota.domain.records import Load
 from rota.domain.run import End, Outcome, State
@@ -20,16 +18,13 @@ from rota.engine import control, people
 from rota.engine.sessions import loads
 from rota.ports.desk import Assignment, Progress, Settlement, Taken
 from rota.ports.executor import Context
-from rota.ports.loops import wait_for_event
 from rota.ports.store import Line
 from rota.testing.faults import LOST_REPLY, NO_FAULT
 from rota.wiring.elsewhere import at_address, remote_worker
-from rota.worker import remote
 from rota.worker.desks import LocalDesk
 from rota.worker.options import Options
-from rota.worker.remote import DeskClock, Server, _asked, reached
+from rota.worker.remote import DeskClock, Server, reached
 from tests.remote.support import Site, certificate, done, ids, node, session, states, want
-from tests.services.listener import listening
 from tests.unit.engine.support import House
 
 
@@ -335,39 +330,6 @@ async def test_addresses_without_a_desk_are_told_apart(at: Site, house: House, t
             Server(url, key)
     with pytest.raises(Invalid, match="ca"):
         Server("https://x", "k", str(tmp_path / "none.pem")).tls()
-
-
-async def test_an_answer_that_goes_on_coming_is_waited_for_and_one_that_stands_still_is_not():
-    stop_at = 0
-
-    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"asked")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n")
-        for _ in range(stop_at):
-            writer.write(b"x")
-            await wait_for_event(asyncio.Event(), 0.1)
-        await reader.read()
-
-    async with listening(slowly) as port, aiohttp.ClientSession() as http:
-        ask = partial(_asked, http, f"http://127.0.0.1:{port}", "held", b"asked", 0.5)
-        stop_at = 12
-        assert await ask() == (200, b"x" * 12)
-        stop_at = 11
-        with pytest.raises(Unclear):
-            await ask()
-
-
-@pytest.mark.filterwarnings("ignore:Sending a large body")
-async def test_a_desk_that_takes_no_more_of_a_message_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(remote, "SLOWEST", 1 << 30)
-
-    async def frozen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.Event().wait()
-
-    async with listening(frozen) as port, aiohttp.ClientSession() as http:
-        with pytest.raises(Unclear):
-            async with asyncio.timeout(20):
-                await _asked(http, f"http://127.0.0.1:{port}", "settle", bytes(32 << 20), 0.1)
 
 
 async def test_a_certificate_is_checked_unless_its_authority_is_named(house: House, tmp_path: Path):

@@ -194,8 +194,6 @@ class Link:
             check_same_thread=False,
             cached_statements=STATEMENTS,
         )
-        # Its own one knows ASCII alone, and texts are searched for in small and capital letters alike.
-        connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA trusted_schema=OFF")
         if self._writes:
