@@ -1,6 +1,6 @@
 """Admit: what is due becomes ready, what blocked a run and is over releases it. Only the leader admits."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from rota.domain.ids import definition_id
 from rota.domain.run import Run, State
@@ -16,12 +16,18 @@ from rota.ports.store import Term, Versioned, Where
 LIMIT = 500
 
 
-async def ripen(engine: Engine, term: Term) -> int | None:
-    """Advance every run whose instant in the time index has come; the next one, 0 where more is due already."""
+async def ripen(engine: Engine, term: Term, vouched: Callable[[str], bool] = bool) -> int | None:
+    """Advance every run whose instant in the time index has come; the next one, 0 where more is due already.
+
+    What runs too long is ended where its session is `vouched` for. Else its worker may be lost, and the attempt with
+    it, which is for `recover` to find.
+    """
     due = await engine.store.due(Run, engine.clock.now(), LIMIT)
-    await settle(engine, [overdue(held) for held in due.items if held.record.state is State.RUNNING], term)
+    running = [held for held in due.items if held.record.state is State.RUNNING]
+    over = [overdue(held) for held in running if vouched(held.record.session)]
+    await settle(engine, over, term)
     await _admit(engine, [held for held in due.items if held.record.state is not State.RUNNING], Due, term)
-    return 0 if len(due.items) == LIMIT else due.next_at
+    return 0 if len(due.items) == LIMIT and len(over) == len(running) else due.next_at
 
 
 async def release(engine: Engine, term: Term) -> int:

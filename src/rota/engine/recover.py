@@ -30,13 +30,14 @@ PATIENCE_MS = 600_000
 @dataclass(slots=True)
 class Seen:
     """A counter as last seen, since when its standing still counts, when it was last looked at, and since when it has
-    stood still (monotonic ms).
+    stood still (monotonic ms); and for how long its last move shows that somebody lives, 0: none was seen.
     """
 
     count: int
     since: int
     looked: int
     still: int
+    vouched_ms: int = 0
 
 
 class Watch:
@@ -61,11 +62,16 @@ class Watch:
         self._seen = {name: seen for name, seen in self._seen.items() if name in alive}
         return min((session.ttl_ms for session in sessions), default=10_000) // TICKS
 
+    def vouched(self, session: str) -> bool:
+        """Whether a beat of the session was heard of late. Where none was, it may have died while nobody watched."""
+        seen = self._seen.get(session)
+        return seen is not None and self._engine.clock.monotonic() - seen.since < seen.vouched_ms
+
     def _note(self, session: Session, count: int, asked: int, answered: int) -> None:
         """A slow answer proves only that the counter stood still until it was asked for."""
         seen = self._seen.get(session.id)
         if seen is None or seen.count != count:
-            self._seen[session.id] = Seen(count, answered, answered, answered)
+            self._seen[session.id] = Seen(count, answered, answered, answered, session.ttl_ms if seen else 0)
         elif answered - seen.looked > session.ttl_ms // GAP:
             self._seen[session.id] = Seen(count, answered, answered, seen.still)
         else:

@@ -72,7 +72,14 @@ def _anew(look: Callable[[], Callable[[Term], Awaitable[T]]]) -> Callable[[Term]
 
 def duties(engine: Engine, options: Options, deliver: Deliver | None = None) -> list[Duty]:
     """Everything that needs a leader."""
-    watch, account = _anew(lambda: Watch(engine).look), _anew(lambda: Accountant(engine).look)
+    watching = Watch(engine)
+
+    def watched() -> Callable[[Term], Awaitable[int]]:
+        nonlocal watching
+        watching = Watch(engine)
+        return watching.look
+
+    watch, account = _anew(watched), _anew(lambda: Accountant(engine).look)
     dispatcher, steps = Dispatcher(engine, deliver), count(1)
 
     async def recovered(term: Term) -> int:
@@ -89,7 +96,7 @@ def duties(engine: Engine, options: Options, deliver: Deliver | None = None) -> 
     news = ("lane:*", "ready", "done", "due", "session*")
     return [
         Duty("fire", lambda term: fire(engine, term), ("schedules",), options.scan_ms),
-        Duty("ripen", lambda term: ripen(engine, term), ("due",), options.scan_ms),
+        Duty("ripen", lambda term: ripen(engine, term, watching.vouched), ("due",), options.scan_ms),
         Duty("release", _again(lambda term: release(engine, term)), ("gate",), options.scan_ms),
         Duty("dispatch", _again(dispatcher.place), news, options.scan_ms),
         Duty("recover", recovered, ("sessions",), options.scan_ms),

@@ -8,15 +8,20 @@ import pytest
 
 from rota.domain.errors import Stale, Unavailable
 from rota.domain.records import Session
+from rota.domain.run import Run
+from rota.domain.task import Clocks
+from rota.engine import define
+from rota.engine.claim import claim
 from rota.engine.engine import Engine
 from rota.engine.sessions import enter
+from rota.engine.submit import Order, submit
 from rota.ports.loops import end
-from rota.ports.store import Term, Watch
+from rota.ports.store import Term, Want, Watch
 from rota.scheduler.duties import BREATH_MS, Duty, duties, perform
 from rota.scheduler.leader import NAME
 from rota.stores.hub import Ear
 from rota.testing.clock import SeededChance
-from rota.testing.factories import make_session
+from rota.testing.factories import make_session, make_task
 from rota.testing.faults import UNAVAILABLE
 from rota.wiring import SystemClock
 from tests.services.turns import breathe
@@ -268,3 +273,26 @@ async def test_what_was_seen_before_a_look_that_failed_costs_nobody_the_session(
     court.store.down = False
     assert await looks(10)
     assert not await looks(1)
+
+
+@pytest.mark.parametrize("beating", [True, False])
+async def test_what_ran_too_long_while_nobody_led_is_lost_unless_its_worker_beats(court: Court, beating: bool):
+    """A machine that was off for longer than the task's timeout burns no try of what ran there."""
+    engine = court.engine()
+    await define.create_task(engine, make_task(1, clocks=Clocks(attempt_ms=1_000)), [], "test")
+    await enter(engine, make_session(1, ttl_ms=TTL_MS))
+    run = (await submit(engine, [Order("task-1")]))[0].id
+    await claim(engine, [Want("session-1", "worker-1", 5, 10, make_session(1).lanes)])
+    court.clock.advance(600_000)
+    term = Term(NAME, (await court.store.lead(NAME, "a", LONG_MS)).number)
+    steps = {duty.name: duty.step for duty in duties(engine, QUIET)}
+    for _ in range(11):
+        assert await steps["ripen"](term) != 0
+        await steps["recover"](term)
+        court.clock.advance(TTL_MS // 10)
+        if beating:
+            await engine.store.beat(["session-1"])
+    (held,) = await engine.store.get(Run, [run])
+    assert held
+    wanted = ("timeout", 1, 0) if beating else ("lost", 0, 1)
+    assert (str(held.record.history[-1].reason), held.record.tries, held.record.lost) == wanted
