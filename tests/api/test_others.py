@@ -59,6 +59,8 @@ async def test_workers_are_listed_resized_and_drained(api, engine):
     for labels in ("gpu", ["a b"], [1], [f"l{number}" for number in range(7)]):
         await api("PATCH", "/api/workers/worker-1", 422, {"labels": labels})
     await api("POST", "/api/tasks", 201, {"name": "needy", "requires": ["tpu"]})
+    assert "no live worker" in (await api("POST", "/api/tasks/needy/trigger", 201))["warning"], "long silent"
+    await engine.store.beat(["session-1"])
     assert (await api("POST", "/api/tasks/needy/trigger", 201))["warning"] == ""
     assert (await api("PATCH", "/api/workers/worker-1", 200, {"labels": []}))["labels"] == []
     assert "with labels tpu" in (await api("POST", "/api/tasks/needy/trigger", 201))["warning"]
@@ -95,6 +97,14 @@ async def test_queues_are_paused_resumed_and_ordered(api):
         await api("PATCH", "/api/queues/q", 422, body)
 
 
+async def test_stats_leave_out_workers_that_no_leader_has_found_dead_yet(api, engine):
+    for number in (1, 2):
+        await enter(engine, make_session(number))
+    await engine.store.beat(["session-2"])
+    told = await api("GET", "/api/system/stats")
+    assert (told["workers"], told["slots"], [one["session"] for one in told["by_worker"]]) == (1, 10, ["session-2"])
+
+
 async def test_stats_count_what_there_is_and_what_ended(api, engine):
     await api("POST", "/api/tasks", 201, {"name": "a", "executor": "own", "schedule": "@daily"})
     for _ in range(3):
@@ -102,6 +112,7 @@ async def test_stats_count_what_there_is_and_what_ended(api, engine):
     for one in await hold(engine, kind="own"):
         await settle(engine, [Settlement(one.record.fence, Outcome(End.SUCCESS), one)])
     await api("POST", "/api/runs", 201, {"task": "a"})
+    await engine.store.beat(["session-1"])
     told: dict[str, Any] = {}
     for namespace in ("main", "*"):
         told = await api("GET", "/api/system/stats", params={"namespace": namespace})

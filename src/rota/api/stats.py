@@ -15,8 +15,8 @@ from rota.domain.schedule import Schedule
 from rota.domain.task import Task
 from rota.engine.account import report
 from rota.engine.engine import PAGE, Engine
+from rota.engine.query import living
 from rota.engine.query import views as workers_of
-from rota.engine.recover import open_sessions
 from rota.ports.store import Change, Group, Where
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class Stats:
         ended = await store.count(Tally, "outcome", Where(space, since=since))
         counts = [await store.count(kind, "namespace", Where(space)) for kind in (Task, Schedule)]
         sessions = [
-            one for one in await open_sessions(self._engine)
+            one for one in await living(self._engine)
             if one.takes_runs and (not space or any(name.startswith(f"{space}/") for name in one.lanes))
         ]  # fmt: skip
         queues: Counter[str] = Counter()

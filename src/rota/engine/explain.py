@@ -11,7 +11,7 @@ from rota.domain.run import LOST_LIMIT, TERMINAL, Attempt, Cause, Reason, Run, S
 from rota.domain.schedule import Schedule, Skip, SkipReason
 from rota.engine.account import report
 from rota.engine.engine import PAGE, Engine, read
-from rota.engine.recover import open_sessions
+from rota.engine.query import beats_of, living
 from rota.ports.store import Where
 
 WORDS: dict[str, str] = {
@@ -67,13 +67,22 @@ async def explain_run(engine: Engine, run_id: str) -> list[str]:
         began = f", which started it at {_at(run.started_at)}" if run.started_at else ""
         story.append(f"{_at(run.claimed_at)} worker {run.worker} took it as attempt {run.attempt}{began}")
     if run.state is State.RUNNING:
-        story.append(f"it runs{f': {run.progress}' if run.progress else ''}")
+        story.append(f"it runs{f': {run.progress}' if run.progress else ''}{await _silent(engine, run)}")
         if run.cancel:
             asked = await _last(engine, f"run:{run.id}", "cancel") or f" by {run.cancel}"
             story.append(f"its cancel was asked{asked}; its worker is told")
     else:
         story.append(f"{_at(_since(run))} {run.state}: {_worded(run.reason, fields).rstrip(': ')}")
     return story + await _waits(engine, run)
+
+
+async def _silent(engine: Engine, run: Run) -> str:
+    sessions = [held.record for held in await engine.store.get(Session, [run.session]) if held]
+    for _, silent_ms in await beats_of(engine, sessions):
+        if silent_ms:
+            said = f"its worker has been silent for {silent_ms // 1_000} s"
+            return f"; {said}: if it is dead, a scheduler takes the run back"
+    return ""
 
 
 def _since(run: Run) -> int | None:
@@ -99,7 +108,7 @@ async def _waits(engine: Engine, run: Run) -> list[str]:
     others = [other for other, _ in line.items if other.lane == run.lane]
     if why := await hindered(engine, run, others):
         return [f"it waits: {why}".removesuffix(f": {run.detail}")]
-    able = [session for session in await open_sessions(engine) if run.lane in session.lanes]
+    able = [session for session in await living(engine) if run.lane in session.lanes]
     before = sum((other.rank, other.id) < (run.rank, run.id) for other in others)
     more = "at least " if line.cursor else ""
     slots, alive = sum(session.slots for session in able), len(able)
@@ -114,7 +123,7 @@ async def hindered(engine: Engine, run: Run, others: Iterable[Run]) -> str:
     if queue.paused:
         since = await _last(engine, f"queue:{queue.id}", "queue", "paused")
         return f"queue {run.queue} was paused{since}: {queue.paused}"
-    sessions = await open_sessions(engine)
+    sessions = await living(engine)
     alike = [run, *(other for other in others if (other.task, other.lane) == (run.task, run.lane))]
     return next((why for one in alike if (why := unable(one, sessions))), "")
 

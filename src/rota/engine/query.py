@@ -59,15 +59,27 @@ async def workers(engine: Engine) -> list[WorkerView]:
 async def views(engine: Engine, sessions: Sequence[Session]) -> list[WorkerView]:
     """Sessions, closed ones too, with what they hold."""
     held = await engine.store.count(Run, "session", Where(states=(State.RUNNING,)))
-    pulses = await engine.store.get(Pulse, [session.id for session in sessions])
+    beats = await beats_of(engine, sessions)
     said = await loads(engine, [session.id for session in sessions])
-    now = engine.clock.now()
-    found = []
-    for session, pulse, load in zip(sessions, pulses, said, strict=True):
-        beat_at = pulse.record.count if pulse else session.opened_at
-        silent_ms = now - beat_at if session.open and now - beat_at > session.ttl_ms else 0
-        found.append(WorkerView(session, held.get(session.id, 0), beat_at, silent_ms, load))
-    return found
+    return [
+        WorkerView(session, held.get(session.id, 0), *beat, load)
+        for session, beat, load in zip(sessions, beats, said, strict=True)
+    ]
+
+
+async def living(engine: Engine) -> list[Session]:
+    """Open sessions that beat in time; those that no leader has found dead yet are not among them."""
+    sessions = await open_sessions(engine)
+    beats = await beats_of(engine, sessions)
+    return [session for session, (_, silent_ms) in zip(sessions, beats, strict=True) if not silent_ms]
+
+
+async def beats_of(engine: Engine, sessions: Sequence[Session]) -> list[tuple[int, int]]:
+    """When each last beat, and how long ago that was where it should have beaten since, else 0; see `WorkerView`."""
+    pulses, now = await engine.store.get(Pulse, [session.id for session in sessions]), engine.clock.now()
+    times = [pulse.record.count if pulse else one.opened_at for one, pulse in zip(sessions, pulses, strict=True)]
+    pairs = zip(sessions, times, strict=True)
+    return [(at, now - at if one.open and now - at > one.ttl_ms else 0) for one, at in pairs]
 
 
 async def queues(engine: Engine, namespace: str = "main") -> list[QueueView]:

@@ -106,6 +106,10 @@ class TestRuns:
         house.clock.advance(20_000)
         await ripen(engine, house.term)
         one = await house.claim_one()
+        assert (await explain_run(engine, run.id))[-1] == (
+            "it runs; its worker has been silent for 19 s: if it is dead, a scheduler takes the run back"
+        )
+        await engine.store.beat(["session-1"])
         assert (await explain_run(engine, run.id))[-1] == "it runs"
         await cancel(engine, run.id, "bob")
         story = await explain_run(engine, run.id)

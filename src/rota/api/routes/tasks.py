@@ -30,7 +30,7 @@ from rota.engine import control, define
 from rota.engine.define import schedules_of
 from rota.engine.engine import Engine
 from rota.engine.explain import hindered, untaken
-from rota.engine.recover import open_sessions
+from rota.engine.query import living
 from rota.observe.traces import submission
 from rota.ports.store import Where
 
@@ -78,7 +78,7 @@ async def _accepted(engine: Engine, task: Task, status: int = 200) -> Response:
     """
     own = lane(task.namespace, task.queue, task.executor, task.requires)
     try:
-        return await told(engine, task, status, untaken(own, await open_sessions(engine)))
+        return await told(engine, task, status, untaken(own, await living(engine)))
     except StoreError as error:
         raise Unclear(f"task {task.id} is as it should be, but cannot be told: {error}") from error
 
