@@ -253,6 +253,8 @@ def _place(app: Rota, flags: Mapping[str, Any], loaded: "Loaded") -> None:
     said, named = loaded.settings.store, loaded.settings.database.url
     if app.names_store and not flags["store"] and named and named.get_secret_value() == os.environ.get("ROTA_STORE"):
         said = ""  # that variable is for programs that do not say
+        if not flags["data"] and place(named.get_secret_value()) != place(app.store):
+            warn(f"ROTA_STORE is passed over, as {flags['app']} names its store in its code; --store goes before both")
     if said and not (flags["store"] or flags["data"]):
         loaded.store()
     url = made_in(flags["data"]) if flags["data"] else said or app.store
