@@ -9,20 +9,10 @@ from rota.domain.errors import Unavailable
 from rota.domain.run import Run
 from rota.ports.store import APPLIED
 from rota.testing.factories import make_run
-from tests.postgresql.test_replica import Pair
-from tests.services.fixtures import needed
 from tests.services.listener import listening
 from tests.services.proxy import between
 from tests.unit.stores.files import put, reached
 from tests.unit.stores.test_postgresql import break_all
-
-
-@pytest.fixture(scope="module")
-def pair():
-    made = needed(Pair)
-    yield made
-    made.replica.remove()
-    made.primary.remove()
 
 
 async def lead(proxy, server):

@@ -15,45 +15,10 @@ from rota.stores.postgres import replica
 from rota.stores.sql.store import SqlStore
 from rota.testing.factories import make_run, make_session
 from rota.wiring import make_door
-from tests.services.fixtures import needed
 from tests.services.postgresql import Server, do
 from tests.unit.stores.files import put, reached
-from tests.unit.stores.test_postgresql import asked
 
 WHO = "SELECT pg_is_in_recovery()"
-
-
-class Pair:
-    """A primary and its replica."""
-
-    def __init__(self) -> None:
-        self.primary = Server()
-        self.primary.start()
-        self.replica = Server(primary=self.primary)
-        self.replica.start()
-        self.url = f"{self.primary.url}?replica=127.0.0.1:{self.replica.port}"
-
-    async def caught_up(self) -> None:
-        """Until the replica has what the primary has now."""
-        ((here,),) = await asked(self.primary.url, "SELECT pg_current_wal_lsn()")
-        async with asyncio.timeout(30):
-            while not (await asked(self.replica.url, "SELECT pg_last_wal_replay_lsn() >= $1", here))[0][0]:
-                pass
-
-    async def pause(self) -> None:
-        await self.caught_up()
-        await do(self.replica.url, "SELECT pg_wal_replay_pause()")
-
-    async def resume(self) -> None:
-        await do(self.replica.url, "SELECT pg_wal_replay_resume()")
-
-
-@pytest.fixture(scope="module")
-def pair():
-    made = needed(Pair)
-    yield made
-    made.replica.remove()
-    made.primary.remove()
 
 
 @pytest.fixture

@@ -80,6 +80,17 @@ class TestWatch:
             await watch.look(house.term)
         assert not (await house.get(Session, "session-1")).open
 
+    async def test_it_vouches_for_who_was_heard_within_a_ttl(self, house, watch):
+        await watch.look(house.term)
+        assert not watch.vouched("session-1"), "it may have beaten long ago"
+        await looks(house, watch, 1, beat=True)
+        assert watch.vouched("session-1")
+        house.clock.advance(TTL - 1)
+        assert watch.vouched("session-1")
+        house.clock.advance(1)
+        assert not watch.vouched("session-1")
+        assert not watch.vouched("session-2")
+
     async def test_a_new_term_has_its_own_watch(self, house, watch, engine):
         await watch.look(house.term)
         await looks(house, watch, TICKS - 1)

@@ -240,7 +240,7 @@ async def test_one_role_that_fails_to_stop_does_not_keep_the_others(url):
         kind = "sticky"
 
         async def run(self, assignment, context):
-            raise NotImplementedError
+            raise AssertionError("nothing runs here")
 
         async def close(self) -> None:
             raise RuntimeError("it sticks")

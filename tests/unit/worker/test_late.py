@@ -14,13 +14,18 @@ async def quick() -> str:
     return "done"
 
 
-async def test_runs_of_a_claim_that_was_answered_late_are_asked_about_before_they_start(house: House, gate):
-    """Taken back and cancelled meanwhile, which was said to be absolute."""
+async def waiting(house: House, gate):
+    """A worker that waits for runs of both tasks, and its desk."""
     await house.task(gate, name="gate")
     await house.task(quick)
     worker = await house.worker()
     await house.idle(worker)
-    desk = house.desks[worker]
+    return worker, house.desks[worker]
+
+
+async def test_runs_of_a_claim_that_was_answered_late_are_asked_about_before_they_start(house: House, gate):
+    """Taken back and cancelled meanwhile, which was said to be absolute."""
+    _, desk = await waiting(house, gate)
     late = desk.hold("claim")
     run_id = await house.submit("gate")
     await house.until(lambda: house.facts.of(RunsClaimed))
@@ -85,11 +90,7 @@ async def test_what_was_over_before_it_came_does_not_start_although_beats_were_h
 
 
 async def test_what_came_late_does_not_start_where_the_session_ends_while_it_is_asked_about(house: House, gate):
-    await house.task(gate, name="gate")
-    await house.task(quick)
-    worker = await house.worker()
-    await house.idle(worker)
-    desk = house.desks[worker]
+    worker, desk = await waiting(house, gate)
     late, asked = desk.hold("claim"), desk.hold("held")
     await house.submit("gate")
     await house.until(lambda: house.facts.of(RunsClaimed))

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 
 from rota.ports.store import LINES_LIMIT, Line, Sought
+from rota.stores.kinds import STEP
 from rota.stores.sql import statements
 from rota.stores.sql.base import Base
 from rota.stores.sql.db import Db
@@ -39,7 +40,7 @@ class SqlLogs:
 def _read(db: Db, run: str, after: int, limit: int, text: str) -> tuple[list[Line], int]:
     """Lines of a run behind a position that hold a text, and the position behind them."""
     found: list[Any] = []
-    at, step, more = after, limit if text.isascii() else LINES_LIMIT, True
+    at, step, more = after, limit if text.isascii() else max(limit, STEP), True
     while more and len(found) < limit:
         behind = select(kept).where(kept.c.run == run, kept.c.id > at, *_alike(kept.c.text, text))
         rows = db.select(behind.order_by(kept.c.id).limit(step))
