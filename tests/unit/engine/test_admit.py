@@ -7,6 +7,7 @@ from rota.domain.retry import Retry
 from rota.domain.run import GRACE_MS, Reason, Run, State
 from rota.domain.schedule import Overlap, Policy
 from rota.domain.task import Revision
+from rota.engine import admit
 from rota.engine.admit import LIMIT, ripen
 from rota.engine.claim import claim, given
 from rota.engine.control import cancel, order_queue, pause_queue, resume_queue, retry
@@ -236,6 +237,19 @@ class TestClaim:
         one = await house.claim_one()
         assert await ripen(engine, house.term) == START_AT + 600 + 300_000 + GRACE_MS
         assert (await house.run(run.id)) == one.run
+
+
+async def test_what_nobody_vouches_for_is_left_alone_and_not_asked_for_at_once_again(house, engine, monkeypatch):
+    monkeypatch.setattr(admit, "LIMIT", 1)
+    await house.task(1, **clocks(attempt_ms=1_000))
+    await house.session()
+    run = await house.submit()
+    await house.claim_one()
+    house.clock.advance(1_000 + GRACE_MS)
+    assert await ripen(engine, house.term, lambda session: session != "session-1") is None
+    assert (await house.run(run.id)).state is State.RUNNING
+    assert await ripen(engine, house.term, lambda session: session == "session-1") == 0
+    assert (await house.run(run.id)).state is not State.RUNNING
 
 
 async def test_a_report_moves_no_deadline(house, engine):
